@@ -1,0 +1,91 @@
+"""Keys and values of the tokens so far, so that each new token costs one step and not the whole prefix."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from openbook.transformer.mask import Places
+
+
+class LayerCache:
+    """Keys and values of one layer, in buffers that double when they are full."""
+
+    def __init__(self, capacity: int) -> None:
+        self.length = 0
+        self._capacity = capacity
+        self._key: Tensor | None = None
+        self._value: Tensor | None = None
+
+    def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Keep key and value (B, G, T, K); give back all so far, (B, G, S, K)."""
+        end = self.length + key.shape[2]
+        self._key = self._store(self._key, key, end)
+        self._value = self._store(self._value, value, end)
+        self.length = end
+        return self._key[:, :, :end], self._value[:, :, :end]
+
+    def _store(self, buffer: Tensor | None, new: Tensor, end: int) -> Tensor:
+        if buffer is None or buffer.shape[2] < end:
+            self._capacity = max(self._capacity, end if buffer is None else 2 * end)
+            larger = new.new_empty(*new.shape[:2], self._capacity, new.shape[3])
+            if buffer is not None:
+                larger[:, :, : self.length] = buffer[:, :, : self.length]
+            buffer = larger
+        buffer[:, :, self.length : end] = new
+        return buffer
+
+    def reorder(self, rows: Tensor) -> None:
+        """Row i becomes what row rows[i] was; rows may repeat, be fewer or more."""
+        if self._key is not None and self._value is not None:
+            self._key, self._value = self._key[rows], self._value[rows]
+
+    def truncate(self, length: int) -> None:
+        """Forget all but the first `length` tokens."""
+        self.length = min(self.length, length)
+
+
+class Cache:
+    """The caches of all layers and the places of what they hold.
+
+    Args:
+        layers: number of layers N.
+        capacity: tokens to make room for at first.
+    """
+
+    def __init__(self, layers: int, capacity: int = 64) -> None:
+        self.layers: Sequence[LayerCache] = [LayerCache(capacity) for _ in range(layers)]
+        self._positions: Tensor | None = None
+        self._padded = False
+
+    @property
+    def length(self) -> int:
+        """How many tokens it holds."""
+        return 0 if self._positions is None else self._positions.shape[-1]
+
+    def place(self, query: Places, padded: bool) -> tuple[Places, bool]:
+        """Add the newest tokens' places (B or 1, T); give back those of all keys (B or 1, S), and if any is padding."""
+        if query.document is not None:
+            raise ValueError("a cache holds one document a row; documents apply to uncached passes only")
+        positions = query.position
+        if self._positions is not None:
+            old = self._positions
+            rows = max(old.shape[0], positions.shape[0])
+            positions = torch.cat((old.expand(rows, -1), positions.expand(rows, -1)), dim=1)
+        self._positions = positions
+        self._padded = self._padded or padded
+        return Places(positions), self._padded
+
+    def reorder(self, rows: Tensor) -> None:
+        """Row i becomes what row rows[i] was, as beams need it."""
+        if self._positions is not None and self._positions.shape[0] > 1:
+            self._positions = self._positions[rows]
+        for layer in self.layers:
+            layer.reorder(rows)
+
+    def truncate(self, length: int) -> None:
+        """Forget all but the first `length` tokens."""
+        if self._positions is not None:
+            self._positions = self._positions[:, :length]
+        for layer in self.layers:
+            layer.truncate(length)

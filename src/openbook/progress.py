@@ -1,0 +1,31 @@
+"""Progress bars with time left, for anything that may take over two seconds.
+
+Library functions take a `Track` and stay silent by default; the command passes `bars`.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+Advance = Callable[[int], None]
+"""Say that so many more units (bytes, tokens, steps) are done."""
+
+Track = Callable[[str, int | None], AbstractContextManager[Advance]]
+"""`with track("Reading", total) as advance:` opens one bar; a total of None means that it is not known."""
+
+
+@contextmanager
+def silent(description: str, total: int | None) -> Iterator[Advance]:
+    """Report nothing."""
+    yield lambda amount: None
+
+
+@contextmanager
+def bars(description: str, total: int | None) -> Iterator[Advance]:
+    """Show a bar with the time left on standard error; it leaves no line behind."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda amount: progress.advance(task, amount)

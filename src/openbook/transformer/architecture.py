@@ -1,0 +1,169 @@
+"""What a transformer is made of, as pure data: printed by `inspect`, kept in the model file.
+
+Every class here is frozen and checked when it is made, so an `Architecture` that exists can be built.
+Letters of shapes: B batch, T query length, S key length, D width, H heads, G key/value heads, K head width,
+F feed-forward width, V vocabulary, N layers.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from openbook.errors import OpenbookError
+
+# The caps are far above any published model; they keep a hostile file from asking for the impossible.
+Width = Annotated[int, Field(ge=1, le=2**20)]
+Count = Annotated[int, Field(ge=1, le=2**12)]
+Length = Annotated[int, Field(ge=1, le=2**31)]
+Vocabulary = Annotated[int, Field(ge=1, le=2**24)]
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+Finite = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
+MAXIMUM_LAYERS = 1024
+
+_pure_data = ConfigDict(extra="forbid", strict=True)
+
+
+@dataclass(frozen=True, kw_only=True, config=_pure_data)
+class Norm:
+    """A normalisation of the last dimension.
+
+    `rms`: x / sqrt(mean(x²) + epsilon) · (offset + weight)   (Zhang & Sennrich 2019, eq. 4)
+    `layer`: (x − mean) / sqrt(variance + epsilon) · (offset + weight) + bias   (Ba et al. 2016, eq. 4)
+    `none`: x
+    """
+
+    kind: Literal["rms", "layer", "none"] = "rms"
+    epsilon: Positive = 1e-6
+    offset: Finite = 0.0
+    bias: bool = False
+
+
+NO_NORM = Norm(kind="none")
+
+
+@dataclass(frozen=True, kw_only=True, config=_pure_data)
+class Position:
+    """How a token's place in the sequence reaches the model.
+
+    `rotary` turns pairs (i, i + K/2) of queries and keys by position · base^(−2i/K)   (Su et al. 2021, section 3.2)
+    `sinusoidal` adds sines and cosines of the same angles to the embedding   (Vaswani et al. 2017, section 3.5)
+    `learned` adds a row of a trained table of `Architecture.context` rows
+    `none` adds nothing: order is then seen only through the causal mask
+    """
+
+    kind: Literal["rotary", "sinusoidal", "learned", "none"] = "rotary"
+    base: Positive = 10_000.0
+
+
+@dataclass(frozen=True, kw_only=True, config=_pure_data)
+class Attention:
+    """Multi-head attention with `heads` queries sharing `key_value_heads` keys and values (Ainslie et al. 2023).
+
+    `scale` multiplies the scores; None means 1/sqrt(head_width).
+    `score_cap` c squashes scores to c · tanh(scores / c).
+    `window` w lets a token see itself and the w − 1 tokens before it; None means all before it.
+    `weighting` `none` uses the masked scores themselves as weights (no softmax).
+    """
+
+    heads: Count
+    key_value_heads: Count
+    head_width: Width
+    bias: bool = False
+    output_bias: bool = False
+    query_key_norm: Norm = NO_NORM
+    scale: Finite | None = None
+    score_cap: Positive | None = None
+    window: Length | None = None
+    weighting: Literal["softmax", "none"] = "softmax"
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.heads % self.key_value_heads:
+            raise ValueError(f"heads ({self.heads}) must be a multiple of key_value_heads ({self.key_value_heads})")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=_pure_data)
+class FeedForward:
+    """down(activation(up(x))), or when gated down(activation(gate(x)) · up(x))   (Shazeer 2020, eq. 5–6)."""
+
+    width: Width
+    activation: Literal["relu", "gelu", "gelu_tanh", "silu", "relu_squared"] = "silu"
+    gated: bool = True
+    bias: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, config=_pure_data)
+class Block:
+    """One layer. Each sublayer stands in `x = outer(x + after(sublayer(before(x))))`."""
+
+    attention: Attention
+    feed_forward: FeedForward
+    before: Norm = Norm()
+    after: Norm = NO_NORM
+    outer: Norm = NO_NORM
+    position: Position | None = None
+    """Where this layer differs from the stack's position."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_pure_data)
+class Stack:
+    """N blocks between an embedding and a final norm."""
+
+    blocks: Annotated[tuple[Block, ...], Field(min_length=1, max_length=MAXIMUM_LAYERS)]
+    position: Position = Position()
+    embedding_norm: Norm = NO_NORM
+    final_norm: Norm = Norm()
+
+
+@dataclass(frozen=True, kw_only=True, config=_pure_data)
+class Architecture:
+    """A whole model: vocabulary V, width D, the longest context in tokens, and its stack.
+
+    `embedding_scale` multiplies the embeddings, `logit_scale` the logits; `logit_cap` c squashes logits to
+    c · tanh(logits / c). `tied` uses the token embedding as the matrix of the logits too.
+    """
+
+    vocabulary: Vocabulary
+    width: Width
+    context: Length
+    decoder: Stack
+    tied: bool = False
+    embedding_scale: Finite = 1.0
+    logit_scale: Finite = 1.0
+    logit_cap: Positive | None = None
+    logit_bias: bool = False
+
+    @model_validator(mode="after")
+    def _rotary_pairs(self) -> Self:
+        for number, block in enumerate(self.decoder.blocks):
+            position = block.position or self.decoder.position
+            if position.kind == "rotary" and block.attention.head_width % 2:
+                raise ValueError(f"block {number}: rotary positions need an even head_width")
+            if block.position is not None and block.position.kind not in ("rotary", "none"):
+                raise ValueError(f"block {number}: only the stack's own position can be {block.position.kind}")
+        if self.decoder.position.kind == "sinusoidal" and self.width % 2:
+            raise ValueError("sinusoidal positions need an even width")
+        return self
+
+    def to_json(self) -> str:
+        """All fields, defaults too, so that a later default cannot change an old file."""
+        return _adapter.dump_json(self).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> "Architecture":
+        """Read what `to_json` wrote.
+
+        Raises:
+            OpenbookError: naming the first field that is missing, unknown or out of range.
+        """
+        try:
+            return _adapter.validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_context=False)[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the whole"
+            raise OpenbookError(f"architecture, field {place}: {first['msg']}") from None
+
+
+_adapter: TypeAdapter[Architecture] = TypeAdapter(Architecture)

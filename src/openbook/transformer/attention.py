@@ -1,0 +1,85 @@
+"""Attention: softmax(query · keyᵀ · scale) · value, for several heads at once (Vaswani et al. 2017, eq. 1)."""
+
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from openbook.trace import note, tracing
+from openbook.transformer import architecture
+from openbook.transformer.mask import Mask
+from openbook.transformer.norm import make_norm
+from openbook.transformer.position import Angles, NoPosition
+
+
+class KeyValueStore(Protocol):
+    """What attention asks of a cache: keep these keys and values, hand back all kept so far."""
+
+    def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Both (B, G, T, K) → both (B, G, S, K)."""
+        ...
+
+
+class Attention(nn.Module):
+    """Multi-head attention; `heads` queries share `key_value_heads` keys and values."""
+
+    def __init__(self, width: int, spec: architecture.Attention, dropout: float) -> None:
+        super().__init__()
+        self.spec, self.dropout = spec, dropout
+        self.scale = spec.head_width**-0.5 if spec.scale is None else spec.scale
+        inner, shared = spec.heads * spec.head_width, spec.key_value_heads * spec.head_width
+        self.query = nn.Linear(width, inner, bias=spec.bias)
+        self.key = nn.Linear(width, shared, bias=spec.bias)
+        self.value = nn.Linear(width, shared, bias=spec.bias)
+        self.output = nn.Linear(inner, width, bias=spec.output_bias)
+        self.query_norm = make_norm(spec.head_width, spec.query_key_norm)
+        self.key_norm = make_norm(spec.head_width, spec.query_key_norm)
+
+    def forward(
+        self, x: Tensor, mask: Mask, position: NoPosition, angles: Angles | None, cache: KeyValueStore | None
+    ) -> Tensor:
+        """x (B, T, D) → (B, T, D)."""
+        query = note("query", self._heads(self.query(x)))
+        key = note("key", self._heads(self.key(x)))
+        value = note("value", self._heads(self.value(x)))
+        query = note("rotated_query", position.rotate(self.query_norm(query), angles))
+        key = note("rotated_key", position.rotate(self.key_norm(key), angles))
+
+        query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        if cache is not None:
+            key, value = cache.append(key, value)
+        context = self._attend(query, key, value, mask).transpose(1, 2).flatten(-2)
+        return note("output", self.output(note("context", context)))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(B, T, heads · K) → (B, T, heads, K)."""
+        return x.unflatten(-1, (-1, self.spec.head_width))
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Mask) -> Tensor:
+        """query (B, H, T, K), key and value (B, G, S, K) → (B, H, T, K)."""
+        dropout = self.dropout if self.training else 0.0
+        grouped = self.spec.heads != self.spec.key_value_heads
+        fusable = self.spec.weighting == "softmax" and self.spec.score_cap is None
+        if fusable and not tracing():
+            allowed = None if mask.allowed is None or mask.is_causal else mask.allowed[:, None]
+            return F.scaled_dot_product_attention(
+                query, key, value, allowed, dropout, mask.is_causal, scale=self.scale, enable_gqa=grouped
+            )
+        if grouped:
+            each = self.spec.heads // self.spec.key_value_heads
+            key, value = key.repeat_interleave(each, dim=1), value.repeat_interleave(each, dim=1)
+        key, value = note("keys", key), note("values", value)
+        scores = note("scores", query @ key.mT * self.scale)
+        if self.spec.score_cap is not None:
+            scores = note("capped_scores", self.spec.score_cap * torch.tanh(scores / self.spec.score_cap))
+        weights = self._weigh(scores, mask.allowed)
+        return note("head_context", F.dropout(weights, dropout) @ value)
+
+    def _weigh(self, scores: Tensor, allowed: Tensor | None) -> Tensor:
+        """Scores (B, H, T, S) → weights of the same shape; what is not allowed weighs nothing."""
+        plain = self.spec.weighting == "none"
+        if allowed is not None:
+            allowed = note("mask", allowed[:, None])
+            scores = note("masked_scores", scores.masked_fill(~allowed, 0.0 if plain else -torch.inf))
+        return note("weights", scores if plain else scores.softmax(-1))

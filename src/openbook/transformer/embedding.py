@@ -1,0 +1,43 @@
+"""From token ids to vectors, and from vectors back to logits."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from openbook.trace import note
+from openbook.transformer import architecture
+
+
+class TokenEmbedding(nn.Module):
+    """A trained vector for each token of the vocabulary, times `embedding_scale`."""
+
+    def __init__(self, spec: architecture.Architecture) -> None:
+        super().__init__()
+        self.scale = spec.embedding_scale
+        self.weight = nn.Parameter(torch.empty(spec.vocabulary, spec.width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens (B, T) → (B, T, D)."""
+        x = F.embedding(tokens, self.weight)
+        return note("output", x if self.scale == 1.0 else x * self.scale)
+
+
+class ToLogits(nn.Module):
+    """A score for every token of the vocabulary: x · weightᵀ, scaled, with bias and soft cap where there are any."""
+
+    def __init__(self, spec: architecture.Architecture) -> None:
+        super().__init__()
+        self.scale, self.cap = spec.logit_scale, spec.logit_cap
+        self.weight = None if spec.tied else nn.Parameter(torch.empty(spec.vocabulary, spec.width))
+        self.bias = nn.Parameter(torch.zeros(spec.vocabulary)) if spec.logit_bias else None
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """x (B, T, D) and the token embedding (V, D), used when the two are tied → logits (B, T, V)."""
+        logits = F.linear(x, embedding if self.weight is None else self.weight)
+        if self.scale != 1.0:
+            logits = logits * self.scale
+        if self.bias is not None:
+            logits = logits + self.bias
+        if self.cap is not None:
+            logits = self.cap * torch.tanh(note("uncapped", logits) / self.cap)
+        return note("logits", logits)

@@ -1,0 +1,92 @@
+"""Which query may see which key, built from predicates over their places.
+
+A predicate takes the places of queries and of keys, shaped so that they broadcast to (B, T, S), and says
+True where the query may look. `both` joins two. Training, cached decoding, beams and the page share these.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Places(NamedTuple):
+    """Where tokens stand: positions (B or 1, T), negative for padding; documents alike, or None when all are one."""
+
+    position: Tensor
+    document: Tensor | None = None
+
+    def as_queries(self) -> "Places":
+        return Places(self.position[..., :, None], None if self.document is None else self.document[..., :, None])
+
+    def as_keys(self) -> "Places":
+        return Places(self.position[..., None, :], None if self.document is None else self.document[..., None, :])
+
+
+Predicate = Callable[[Places, Places], Tensor]
+
+
+def causal(query: Places, key: Places) -> Tensor:
+    """A token sees itself and what came before it."""
+    return key.position <= query.position
+
+
+def window(size: int) -> Predicate:
+    """A token sees at most itself and the `size` − 1 tokens before it."""
+    return lambda query, key: query.position - key.position < size
+
+
+def not_padding(query: Places, key: Places) -> Tensor:
+    """Nobody sees padding, but padding sees itself, so that every row of the softmax has something to weigh."""
+    return (key.position >= 0) | (key.position == query.position)
+
+
+def same_document(query: Places, key: Places) -> Tensor:
+    """A token sees only its own document."""
+    assert query.document is not None and key.document is not None
+    return query.document == key.document
+
+
+def both(first: Predicate, second: Predicate) -> Predicate:
+    """True where both predicates are."""
+    return lambda query, key: first(query, key) & second(query, key)
+
+
+class Mask(NamedTuple):
+    """A mask as the attention kernels want it.
+
+    `allowed` (B or 1, T, S) is True where a query may look, None where it may look everywhere; `is_causal` says
+    that `allowed` is the plain lower triangle, which fused kernels know without being shown it.
+    """
+
+    allowed: Tensor | None
+    is_causal: bool = False
+
+
+def decoder_mask(query: Places, key: Places, *, padded: bool, window_size: int | None = None) -> Mask:
+    """The mask of causal self-attention: `query` are the newest of `key`.
+
+    Args:
+        query: places of the T queries.
+        key: places of the S keys; the last T are the queries themselves.
+        padded: whether any position may be negative.
+        window_size: the layer's window, if it has one.
+    """
+    length, source = query.position.shape[-1], key.position.shape[-1]
+    plain = not padded and key.document is None and (window_size is None or source <= window_size)
+    if plain and length == 1:
+        return Mask(None)
+    predicate: Predicate = causal
+    if window_size is not None and source > window_size:
+        predicate = both(predicate, window(window_size))
+    if padded:
+        predicate = both(predicate, not_padding)
+    if key.document is not None:
+        predicate = both(predicate, same_document)
+    return Mask(predicate(query.as_queries(), key.as_keys()), is_causal=plain and length == source)
+
+
+def positions_of(real: Tensor) -> Tensor:
+    """Positions for a padded batch: real (B, T) is True at tokens, False at padding → (B, T), padding negative."""
+    return torch.where(real, real.cumsum(-1) - 1, -1)
