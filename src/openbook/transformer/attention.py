@@ -54,7 +54,7 @@ class Attention(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, T, heads · K) → (B, T, heads, K)."""
-        return x.unflatten(-1, (-1, self.spec.head_width))
+        return x.view(*x.shape[:-1], -1, self.spec.head_width)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Mask) -> Tensor:
         """query (B, H, T, K), key and value (B, G, S, K) → (B, H, T, K)."""

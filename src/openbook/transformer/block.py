@@ -34,7 +34,6 @@ class Block(nn.Module):
 
     def __init__(self, width: int, spec: architecture.Block, dropout: float) -> None:
         super().__init__()
-        self.window = spec.attention.window
         self.self_attention = Attention(width, spec.attention, dropout)
         self.self_attention_residual = Residual(width, spec, dropout)
         self.feed_forward = make_feed_forward(width, spec.feed_forward)
@@ -63,6 +62,7 @@ class Stack(nn.Module):
         other = dict.fromkeys(block.position for block in spec.blocks if block.position is not None)
         self.other_positions = nn.ModuleList(make_position(each, width, context, head_width) for each in other)
         order = list(other)
+        self._windows = [block.attention.window for block in spec.blocks]
         self._position_of = [-1 if b.position is None else order.index(b.position) for b in spec.blocks]
 
     def forward(
@@ -75,9 +75,9 @@ class Stack(nn.Module):
         angles = [part(query.position) for part in parts]
         masks: dict[int | None, Mask] = {}
         for number, block in enumerate(self.blocks):
-            if block.window not in masks:
-                masks[block.window] = decoder_mask(query, key, padded=padded, window_size=block.window)
-            which = self._position_of[number]
+            window, which = self._windows[number], self._position_of[number]
+            if window not in masks:
+                masks[window] = decoder_mask(query, key, padded=padded, window_size=window)
             cache = None if caches is None else caches[number]
-            x = block(x, masks[block.window], parts[which], angles[which], cache)
+            x = block(x, masks[window], parts[which], angles[which], cache)
         return self.final_norm(x)
