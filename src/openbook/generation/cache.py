@@ -56,12 +56,18 @@ class Cache:
     def __init__(self, layers: int, capacity: int = 64) -> None:
         self.layers: Sequence[LayerCache] = [LayerCache(capacity) for _ in range(layers)]
         self._positions: Tensor | None = None
-        self._padded = False
+        self.padded = False
 
     @property
     def length(self) -> int:
         """How many tokens it holds."""
         return 0 if self._positions is None else self._positions.shape[-1]
+
+    @property
+    def next_position(self) -> Tensor:
+        """Where each row goes on, (B or 1, 1), when shorter rows are padded on the left."""
+        assert self._positions is not None, "an empty cache has no row to go on with"
+        return self._positions[:, -1:] + 1
 
     def place(self, query: Places, padded: bool) -> tuple[Places, bool]:
         """Add the newest tokens' places (B or 1, T); give back those of all keys (B or 1, S), and if any is padding."""
@@ -73,8 +79,8 @@ class Cache:
             rows = max(old.shape[0], positions.shape[0])
             positions = torch.cat((old.expand(rows, -1), positions.expand(rows, -1)), dim=1)
         self._positions = positions
-        self._padded = self._padded or padded
-        return Places(positions), self._padded
+        self.padded = self.padded or padded
+        return Places(positions), self.padded
 
     def reorder(self, rows: Tensor) -> None:
         """Row i becomes what row rows[i] was, as beams need it."""

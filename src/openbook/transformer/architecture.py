@@ -7,7 +7,7 @@ F feed-forward width, V vocabulary, N layers.
 
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
 from openbook.errors import OpenbookError
@@ -18,8 +18,10 @@ Count = Annotated[int, Field(ge=1, le=2**12)]
 Length = Annotated[int, Field(ge=1, le=2**31)]
 Vocabulary = Annotated[int, Field(ge=1, le=2**24)]
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+Base = Annotated[float, Field(ge=1, le=1e15, allow_inf_nan=False)]
 Finite = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
 MAXIMUM_LAYERS = 1024
+MAXIMUM_JSON = 2**21
 
 _pure_data = ConfigDict(extra="forbid", strict=True)
 
@@ -38,6 +40,12 @@ class Norm:
     offset: Finite = 0.0
     bias: bool = False
 
+    @model_validator(mode="after")
+    def _bias_is_used(self) -> Self:
+        if self.bias and self.kind != "layer":
+            raise ValueError(f"bias is for layer norms, and this one is {self.kind}")
+        return self
+
 
 NO_NORM = Norm(kind="none")
 
@@ -53,7 +61,7 @@ class Position:
     """
 
     kind: Literal["rotary", "sinusoidal", "learned", "none"] = "rotary"
-    base: Positive = 10_000.0
+    base: Base = 10_000.0
 
 
 @dataclass(frozen=True, kw_only=True, config=_pure_data)
@@ -111,7 +119,7 @@ class Block:
 class Stack:
     """N blocks between an embedding and a final norm."""
 
-    blocks: Annotated[tuple[Block, ...], Field(min_length=1, max_length=MAXIMUM_LAYERS)]
+    blocks: Annotated[tuple[Block, ...], Field(min_length=1, max_length=MAXIMUM_LAYERS), FailFast()]
     position: Position = Position()
     embedding_norm: Norm = NO_NORM
     final_norm: Norm = Norm()
@@ -140,11 +148,11 @@ class Architecture:
         for number, block in enumerate(self.decoder.blocks):
             position = block.position or self.decoder.position
             if position.kind == "rotary" and block.attention.head_width % 2:
-                raise ValueError(f"block {number}: rotary positions need an even head_width")
+                raise ValueError(f"decoder.blocks.{number}.attention.head_width must be even for rotary positions")
             if block.position is not None and block.position.kind not in ("rotary", "none"):
-                raise ValueError(f"block {number}: only the stack's own position can be {block.position.kind}")
+                raise ValueError(f"decoder.blocks.{number}.position can only be rotary or none")
         if self.decoder.position.kind == "sinusoidal" and self.width % 2:
-            raise ValueError("sinusoidal positions need an even width")
+            raise ValueError("width must be even for sinusoidal positions")
         return self
 
     def to_json(self) -> str:
@@ -158,12 +166,15 @@ class Architecture:
         Raises:
             OpenbookError: naming the first field that is missing, unknown or out of range.
         """
+        if len(text) > MAXIMUM_JSON:
+            raise OpenbookError(f"architecture: {len(text):,} characters, more than {MAXIMUM_JSON:,}")
         try:
             return _adapter.validate_json(text)
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False)[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the whole"
-            raise OpenbookError(f"architecture, field {place}: {first['msg']}") from None
+            place = ".".join(str(part) for part in first["loc"])[:200]
+            field = f", field {place if place.isprintable() else ascii(place)}" if place else ""
+            raise OpenbookError(f"architecture{field}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 _adapter: TypeAdapter[Architecture] = TypeAdapter(Architecture)

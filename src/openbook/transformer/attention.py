@@ -24,9 +24,9 @@ class KeyValueStore(Protocol):
 class Attention(nn.Module):
     """Multi-head attention; `heads` queries share `key_value_heads` keys and values."""
 
-    def __init__(self, width: int, spec: architecture.Attention, dropout: float) -> None:
+    def __init__(self, width: int, spec: architecture.Attention) -> None:
         super().__init__()
-        self.spec, self.dropout = spec, dropout
+        self.spec = spec
         self.scale = spec.head_width**-0.5 if spec.scale is None else spec.scale
         inner, shared = spec.heads * spec.head_width, spec.key_value_heads * spec.head_width
         self.query = nn.Linear(width, inner, bias=spec.bias)
@@ -54,17 +54,16 @@ class Attention(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, T, heads · K) → (B, T, heads, K)."""
-        return x.view(*x.shape[:-1], -1, self.spec.head_width)
+        return x.view(*x.shape[:-1], x.shape[-1] // self.spec.head_width, self.spec.head_width)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Mask) -> Tensor:
         """query (B, H, T, K), key and value (B, G, S, K) → (B, H, T, K)."""
-        dropout = self.dropout if self.training else 0.0
         grouped = self.spec.heads != self.spec.key_value_heads
         fusable = self.spec.weighting == "softmax" and self.spec.score_cap is None
         if fusable and not tracing():
             allowed = None if mask.allowed is None or mask.is_causal else mask.allowed[:, None]
             return F.scaled_dot_product_attention(
-                query, key, value, allowed, dropout, mask.is_causal, scale=self.scale, enable_gqa=grouped
+                query, key, value, allowed, is_causal=mask.is_causal, scale=self.scale, enable_gqa=grouped
             )
         if grouped:
             each = self.spec.heads // self.spec.key_value_heads
@@ -74,7 +73,7 @@ class Attention(nn.Module):
         if self.spec.score_cap is not None:
             scores = note("capped_scores", self.spec.score_cap * torch.tanh(scores / self.spec.score_cap))
         weights = self._weigh(scores, mask.allowed)
-        return note("head_context", F.dropout(weights, dropout) @ value)
+        return note("head_context", weights @ value)
 
     def _weigh(self, scores: Tensor, allowed: Tensor | None) -> Tensor:
         """Scores (B, H, T, S) → weights of the same shape; what is not allowed weighs nothing."""

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from openbook.trace import note
 from openbook.transformer import architecture
 from openbook.transformer.attention import Attention, KeyValueStore
+from openbook.transformer.dropout import Dropout
 from openbook.transformer.feed_forward import make_feed_forward
 from openbook.transformer.mask import Mask, Places, decoder_mask
 from openbook.transformer.norm import make_norm
@@ -21,7 +22,7 @@ class Residual(nn.Module):
         self.before = make_norm(width, spec.before)
         self.after = make_norm(width, spec.after)
         self.outer = make_norm(width, spec.outer)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         """x (B, T, D) → (B, T, D)."""
@@ -34,7 +35,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int, spec: architecture.Block, dropout: float) -> None:
         super().__init__()
-        self.self_attention = Attention(width, spec.attention, dropout)
+        self.self_attention = Attention(width, spec.attention)
         self.self_attention_residual = Residual(width, spec, dropout)
         self.feed_forward = make_feed_forward(width, spec.feed_forward)
         self.feed_forward_residual = Residual(width, spec, dropout)
@@ -47,23 +48,29 @@ class Block(nn.Module):
         return self.feed_forward_residual(x, self.feed_forward)
 
 
+def _rotation(position: architecture.Position, head_width: int) -> tuple[architecture.Position, int]:
+    """What tells one way of rotating from another; only rotary positions look at the head width."""
+    return position, head_width if position.kind == "rotary" else 0
+
+
 class Stack(nn.Module):
     """Positions, N blocks and a final norm."""
 
     def __init__(self, width: int, context: int, spec: architecture.Stack, dropout: float) -> None:
         super().__init__()
-        head_width = spec.blocks[0].attention.head_width
-        self.position = make_position(spec.position, width, context, head_width)
+        first = spec.blocks[0].attention.head_width
+        self.position = make_position(spec.position, width, context, first)
         self.embedding_norm = make_norm(width, spec.embedding_norm)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(Block(width, block, dropout) for block in spec.blocks)
         self.final_norm = make_norm(width, spec.final_norm)
         # Layers that differ from the stack share one part for each way of differing: angles are worked out once.
-        other = dict.fromkeys(block.position for block in spec.blocks if block.position is not None)
-        self.other_positions = nn.ModuleList(make_position(each, width, context, head_width) for each in other)
-        order = list(other)
+        own = _rotation(spec.position, first)
+        ways = [_rotation(block.position or spec.position, block.attention.head_width) for block in spec.blocks]
+        other = [way for way in dict.fromkeys(ways) if way != own]
+        self.other_positions = nn.ModuleList(make_position(each, width, context, k) for each, k in other)
         self._windows = [block.attention.window for block in spec.blocks]
-        self._position_of = [-1 if b.position is None else order.index(b.position) for b in spec.blocks]
+        self._position_of = [other.index(way) if way in other else -1 for way in ways]
 
     def forward(
         self, x: Tensor, query: Places, key: Places, padded: bool, caches: Sequence[KeyValueStore] | None

@@ -50,10 +50,11 @@ class DecoderOnly(nn.Module):
 
         Args:
             tokens: ids (B, T).
-            positions: (B, T), negative at padding (see `mask.positions_of`); None when the batch has no padding.
+            positions: (B, T), negative at padding (see `mask.positions_of`); None when neither the batch nor the
+                cache has padding.
             documents: (B, T) numbers of the documents, which then do not see each other.
             cache: keys and values of the tokens before these; it is extended.
-            last_only: logits of the last token alone, (B, 1, V).
+            last_only: logits of the last column alone, (B, 1, V); a batch for it is padded on the left.
 
         Returns:
             logits (B, T, V).
@@ -69,12 +70,14 @@ class DecoderOnly(nn.Module):
         cache: Cache | None = None,
     ) -> Tensor:
         """The vectors (B, T, D) that `logits` reads; arguments as in `forward`."""
-        padded = positions is not None
+        given = positions is not None
         if positions is None:
             start = 0 if cache is None else cache.length
             positions = torch.arange(start, start + tokens.shape[1], device=tokens.device)[None]
         query = Places(positions, documents)
-        key, padded = (query, padded) if cache is None else cache.place(query, padded)
+        key, padded = (query, given) if cache is None else cache.place(query, given)
+        if padded and not given:
+            raise ValueError("the cache holds padding, so its length is not the next position: give the positions")
         x = self.token_embedding(tokens)
         return self.decoder(x, query, key, padded, None if cache is None else cache.layers)
 

@@ -70,15 +70,18 @@ def decoder_mask(query: Places, key: Places, *, padded: bool, window_size: int |
     Args:
         query: places of the T queries.
         key: places of the S keys; the last T are the queries themselves.
-        padded: whether any position may be negative.
+        padded: whether positions were given, and so may be negative or leave gaps; else they count up from 0.
         window_size: the layer's window, if it has one.
     """
     length, source = query.position.shape[-1], key.position.shape[-1]
-    plain = not padded and key.document is None and (window_size is None or source <= window_size)
+    # Positions that were given may leave gaps, so only plain ones tell from their number that all fit the window.
+    if window_size is not None and source <= window_size and not padded:
+        window_size = None
+    plain = not padded and key.document is None and window_size is None
     if plain and length == 1:
         return Mask(None)
     predicate: Predicate = causal
-    if window_size is not None and source > window_size:
+    if window_size is not None:
         predicate = both(predicate, window(window_size))
     if padded:
         predicate = both(predicate, not_padding)

@@ -8,6 +8,11 @@ from openbook.trace import note, tracing
 from openbook.transformer import architecture
 
 
+def _wide(x: Tensor) -> Tensor:
+    """In float32 at least, as the fused kernels work inside: the square of a float16 soon overflows."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x²) + ε) · (offset + weight)   (Zhang & Sennrich 2019, eq. 4). Shapes: (…, D) → (…, D)."""
 
@@ -20,8 +25,9 @@ class RMSNorm(nn.Module):
         scale = self.weight + self.offset if self.offset else self.weight
         if not tracing():
             return F.rms_norm(x, scale.shape, scale, self.epsilon)
-        mean_square = note("mean_square", x.square().mean(-1, keepdim=True))
-        return note("output", x * torch.rsqrt(mean_square + self.epsilon) * scale)
+        wide = _wide(x)
+        mean_square = note("mean_square", wide.square().mean(-1, keepdim=True))
+        return note("output", (wide * torch.rsqrt(mean_square + self.epsilon) * scale).to(x.dtype))
 
 
 class LayerNorm(nn.Module):
@@ -37,10 +43,11 @@ class LayerNorm(nn.Module):
         scale = self.weight + self.offset if self.offset else self.weight
         if not tracing():
             return F.layer_norm(x, scale.shape, scale, self.bias, self.epsilon)
-        mean = note("mean", x.mean(-1, keepdim=True))
-        variance = note("variance", (x - mean).square().mean(-1, keepdim=True))
-        normed = (x - mean) * torch.rsqrt(variance + self.epsilon) * scale
-        return note("output", normed if self.bias is None else normed + self.bias)
+        wide = _wide(x)
+        mean = note("mean", wide.mean(-1, keepdim=True))
+        variance = note("variance", (wide - mean).square().mean(-1, keepdim=True))
+        normed = (wide - mean) * torch.rsqrt(variance + self.epsilon) * scale
+        return note("output", (normed if self.bias is None else normed + self.bias).to(x.dtype))
 
 
 def make_norm(width: int, spec: architecture.Norm) -> nn.Module:

@@ -1,0 +1,347 @@
+"""The verbs of the command `openbook`: they parse, call the library and print. No logic lives here."""
+
+import time
+
+STARTED = time.perf_counter()  # before anything heavy is imported: the minutes of a training count from here
+
+import json  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
+from collections.abc import Iterator, Sequence  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import TYPE_CHECKING, Annotated, Any  # noqa: E402
+
+import typer  # noqa: E402
+
+from openbook import __version__  # noqa: E402
+from openbook.errors import OpenbookError  # noqa: E402
+
+if TYPE_CHECKING:
+    from openbook.generation.text import Piece
+    from openbook.model import Model
+
+app = typer.Typer(
+    name="openbook",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Train a transformer on your own books, ask it, and open it up.
+
+    [bold]Examples[/bold]
+
+      openbook train emma.txt persuasion.epub -o austen.openbook --minutes 5
+      openbook ask austen.openbook "It is a truth"
+      openbook explain austen.openbook "It is a truth" --terminal
+      openbook inspect austen.openbook
+      openbook evaluate austen.openbook heldout.txt
+
+    Every verb has a --help of its own. `openbook --install-completion` completes names in your shell.""",
+)
+
+MODEL = Annotated[Path, typer.Argument(help="a model file, such as austen.openbook", show_default=False)]
+DEVICE = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
+JSON = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        print(f"openbook {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="show it")] = False,
+) -> None:
+    """Options of all verbs."""
+
+
+@app.command()
+def train(
+    books: Annotated[list[str], typer.Argument(help="txt, md, html, epub or pdf files, folders, globs")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="the model file to make")] = None,
+    start: Annotated[Path | None, typer.Option("--from", help="a model file to go on from")] = None,
+    lora: Annotated[int | None, typer.Option(help="with --from: learn a change of this rank, e.g. 8")] = None,
+    lora_targets: Annotated[
+        str, typer.Option(help="matrices that --lora changes")
+    ] = "query,key,value,output,gate,up,down",
+    validation: Annotated[
+        list[str] | None, typer.Option(help="hold out these files, not the tails of the books")
+    ] = None,
+    validation_share: Annotated[float | None, typer.Option(help="part of each book's tail to hold out")] = None,
+    keep_duplicates: Annotated[bool, typer.Option(help="keep passages that occur twice")] = False,
+    config: Annotated[Path | None, typer.Option(help="a TOML file with any of the choices below")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="print what would be picked, and do not train")] = False,
+    overwrite: Annotated[bool, typer.Option(help="replace the model file, and begin an unfinished run anew")] = False,
+    tensorboard: Annotated[bool, typer.Option(help="log for TensorBoard too")] = False,
+    device: DEVICE = "auto",
+    **choices: Any,
+) -> None:
+    """Train a model on books. Without options, everything is picked from the text and the speed of this machine.
+
+    [bold]Examples[/bold]
+
+      openbook train emma.txt -o emma.openbook                     all by itself
+      openbook train books/ -o mine.openbook --minutes 20           learn for 20 minutes
+      openbook train notes/ --from austen.openbook -o mine.openbook   go on from a model
+      openbook train books/ --plan                                  only say what it would do
+      openbook train books/ -o tiny.openbook --attention none --norm none   the essential transformer
+
+    Ctrl-C saves and leaves a usable model; the same command goes on from there.
+    """
+    from rich.console import Console
+
+    from openbook.progress import bars
+    from openbook.training.display import Display
+    from openbook.training.recipe import read_toml
+    from openbook.training.run import Request, Training
+    from openbook.training.tensorboard import TensorBoard
+
+    given = read_toml(config) if config else {}
+    given |= {name: value for name, value in choices.items() if value is not None}
+    output = output or Path(Path(books[0]).name or "books").with_suffix(".openbook")
+    request = Request(
+        books,
+        output,
+        given,
+        validation,
+        validation_share,
+        keep_duplicates,
+        device,
+        start,
+        lora,
+        lora_targets.split(","),
+    )
+    display = Display(Console())
+    board = TensorBoard(request.folder / "tensorboard") if tensorboard else None
+    listeners = [display] if board is None else [display, board]
+    training = Training(request, listeners, bars, lambda: time.perf_counter() - STARTED)
+    try:
+        if plan:
+            training.plan()
+        else:
+            training.run(overwrite)
+    finally:
+        display.close()
+        if board is not None:
+            board.close()
+
+
+@app.command()
+def ask(
+    model: MODEL,
+    prompts: Annotated[
+        list[str] | None, typer.Argument(help="what to ask; without it, lines of standard input")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="a file with a prompt on each line; - is standard input")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="end an answer after so many tokens")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 always takes the likeliest token; 1 as learnt")] = None,
+    top_k: Annotated[int | None, typer.Option(help="only the k likeliest tokens")] = None,
+    top_p: Annotated[float | None, typer.Option(help="only the likeliest tokens that make up this probability")] = None,
+    min_p: Annotated[float | None, typer.Option(help="only tokens this likely, relative to the likeliest")] = None,
+    repetition_penalty: Annotated[float | None, typer.Option(help="above 1: what was said becomes less likely")] = None,
+    presence_penalty: Annotated[float | None, typer.Option(help="taken off the logits of tokens in the answer")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="end before this text; may be given several times")] = None,
+    seed: Annotated[int | None, typer.Option(help="same seed, same text")] = None,
+    show_probabilities: Annotated[
+        bool, typer.Option(help="each token with its probability and the next likeliest")
+    ] = False,
+    as_json: JSON = False,
+    device: DEVICE = "auto",
+) -> None:
+    """Ask a model: it goes on from your prompt. Several prompts are answered together.
+
+    [bold]Examples[/bold]
+
+      openbook ask austen.openbook "It is a truth"
+      openbook ask austen.openbook "It is a truth" --temperature 0 --max-tokens 40
+      openbook ask austen.openbook --file prompts.txt --json
+      openbook ask austen.openbook "Mr." --show-probabilities --max-tokens 10
+    """
+    from openbook.model import load
+
+    settings = {
+        "max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
+        "repetition_penalty": repetition_penalty, "presence_penalty": presence_penalty, "stop": stop or None,
+        "seed": seed,
+    }  # fmt: skip
+    settings = {name: value for name, value in settings.items() if value is not None}
+    opened = load(model, device)
+    asked = read_prompts(prompts, file)
+    runners_up = min(4, opened.tokenizer.vocabulary_size - 1) if show_probabilities else 0
+    pieces = opened.stream(asked, runners_up=runners_up, **settings)
+    if as_json:
+        print_json_answers(opened, asked, pieces)
+    else:
+        print_answers(opened, asked, pieces, show_probabilities)
+
+
+def read_prompts(prompts: Sequence[str] | None, file: Path | None) -> list[str]:
+    """The prompts from the command line, a file, or standard input."""
+    if prompts and file:
+        raise OpenbookError("give prompts or --file, not both")
+    if prompts:
+        return list(prompts)
+    try:
+        if file is None or str(file) == "-":
+            if sys.stdin.isatty():
+                raise OpenbookError('there is no prompt; write it behind the model: openbook ask MODEL "Once upon"')
+            text = sys.stdin.buffer.read().decode("utf-8")
+        else:
+            text = file.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 at byte {error.start:,}"
+        raise OpenbookError(f"{file or 'standard input'}: cannot be read ({reason})") from None
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise OpenbookError(f"{file or 'standard input'}: has no prompts; write one on each line")
+    return lines
+
+
+def print_answers(model: "Model", prompts: Sequence[str], pieces: "Iterator[Piece]", probabilities: bool) -> None:
+    """Print answers as they come: the first that is not finished streams, those after it wait for their turn."""
+    waiting: list[list[str]] = [[] for _ in prompts]
+    finished = [False] * len(prompts)
+    current = 0
+    if len(prompts) > 1:
+        print(f"> {prompts[0]}")
+    for piece in pieces:
+        shown = probability_line(model, piece) if probabilities else piece.text
+        waiting[piece.row].append(shown)
+        finished[piece.row] = piece.finish is not None
+        while current < len(prompts):
+            print("".join(waiting[current]), end="", flush=True)
+            waiting[current].clear()
+            if not finished[current]:
+                break
+            print(flush=True)
+            current += 1
+            if current < len(prompts):
+                print(f"\n> {prompts[current]}")
+
+
+def probability_line(model: "Model", piece: "Piece") -> str:
+    """A chosen token with its probability, then the likeliest others."""
+
+    def named(token: int) -> str:
+        return json.dumps(model.tokenizer.token_text(token), ensure_ascii=False)
+
+    chosen = piece.chosen
+    others = "  ".join(f"{named(each.token)} {each.probability:.3f}" for each in chosen.runners_up)
+    return f"{named(chosen.token):<16} {chosen.probability:.3f}   {others}\n"
+
+
+def print_json_answers(model: "Model", prompts: Sequence[str], pieces: "Iterator[Piece]") -> None:
+    """Print one JSON object a prompt, in order, when all is answered."""
+    answers: list[dict[str, Any]] = [{"prompt": prompt, "answer": "", "tokens": []} for prompt in prompts]
+    for piece in pieces:
+        answer = answers[piece.row]
+        answer["answer"] += piece.text
+        answer["tokens"].append({"id": piece.chosen.token, "probability": piece.chosen.probability})
+        if piece.finish is not None:
+            answer["finish"] = piece.finish
+    for answer in answers:
+        print(json.dumps(answer, ensure_ascii=False))
+
+
+@app.command()
+def explain(
+    model: MODEL,
+    prompt: Annotated[str, typer.Argument(help="what to run through the model", show_default=False)],
+    terminal: Annotated[bool, typer.Option("--terminal", help="print here (so far the only place)")] = True,
+    layer: Annotated[int | None, typer.Option(help="the layer to open, from 0")] = None,
+    head: Annotated[int | None, typer.Option(help="the attention head to show, from 0")] = None,
+    token: Annotated[int | None, typer.Option(help="the place of the token to follow, from 0")] = None,
+    number: Annotated[str | None, typer.Option(help="derive one number: its path and index, as printed")] = None,
+    as_json: JSON = False,
+) -> None:
+    """Show every step between a prompt and the next token, with the numbers of one head and one token.
+
+    [bold]Examples[/bold]
+
+      openbook explain austen.openbook "It is a truth"
+      openbook explain austen.openbook "It is a truth" --layer 2 --head 1 --token 3
+      openbook explain austen.openbook "It is a" --number "decoder.blocks.0.self_attention.scores[0,0,2,1]"
+    """
+    from rich.console import Console
+
+    from openbook.explanation.terminal import explain_as_json, explain_in_terminal
+    from openbook.model import load
+    from openbook.model_file.inspection import tensor_places
+
+    opened = load(model, "cpu")
+    tokens = opened.tokenizer.encode(prompt)
+    options: dict[str, Any] = {
+        "layer": layer, "head": head, "token": token, "number": number, "places": tensor_places(model)
+    }  # fmt: skip
+    if as_json:
+        print(json.dumps(explain_as_json(opened.transformer, opened.tokenizer, tokens, **options), ensure_ascii=False))
+    else:
+        explain_in_terminal(opened.transformer, opened.tokenizer, tokens, Console(), **options)
+
+
+@app.command()
+def inspect(model: MODEL, as_json: JSON = False) -> None:
+    """Show what a model file includes: parts, shapes, bytes, tokenizer, how it was trained."""
+    from rich.console import Console
+
+    from openbook.model_file.display import render
+    from openbook.model_file.inspection import describe
+
+    description = describe(model)
+    if as_json:
+        print(json.dumps(description, ensure_ascii=False))
+    else:
+        render(description, Console())
+
+
+@app.command()
+def evaluate(
+    model: MODEL,
+    files: Annotated[list[str], typer.Argument(help="texts to predict: files, folders, globs", show_default=False)],
+    context: Annotated[int | None, typer.Option(help="tokens to look back on at most")] = None,
+    stride: Annotated[int | None, typer.Option(help="tokens to move on by; half the context if absent")] = None,
+    as_json: JSON = False,
+    device: DEVICE = "auto",
+) -> None:
+    """Score how well a model predicts texts: bits a byte and perplexity, over whole files."""
+    from openbook.model import load
+    from openbook.progress import bars
+
+    score = load(model, device).evaluate(files, context=context, stride=stride, track=bars)
+    facts = {
+        "bits_a_byte": score.bits_a_byte,
+        "perplexity": score.perplexity,
+        "tokens": score.tokens,
+        "bytes": score.bytes,
+    }
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        print(f"{score.bits_a_byte:.4f} bits a byte, perplexity {score.perplexity:.2f} a token")
+        print(f"over {score.tokens:,} tokens, {score.bytes:,} bytes")
+
+
+def main() -> None:
+    """Run the command; what a person can mend is one line, not a traceback."""
+    if "train" in sys.argv or "_OPENBOOK_COMPLETE" in os.environ:  # reading the recipe takes a while
+        from openbook.options import add_recipe_options
+
+        add_recipe_options(train)
+    try:
+        app(standalone_mode=True)
+    except OpenbookError as error:
+        print(f"openbook: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("\nopenbook: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # whoever read the output, `head` say, has seen enough
+        sys.stderr.close()
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""One row of attention: what one token of one head makes of every token it might look at."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from openbook.explanation.run import Explanation
+from openbook.transformer.attention import Attention
+from openbook.transformer.mask import Places, Predicate, causal, not_padding, same_document, window
+
+ROW_VALUES = ("scores", "capped_scores", "masked_scores", "weights")
+
+
+@dataclass(frozen=True)
+class AttentionRow:
+    """What one token makes of the token in column `place`.
+
+    `values` has each recorded step from score to weight; `hidden` says why it may not look there, or is None.
+    """
+
+    place: int
+    values: Mapping[str, float]
+    hidden: str | None
+
+
+def attention_rows(explanation: Explanation, path: str, head: int, token: int) -> tuple[AttentionRow, ...]:
+    """The rows of the attention part at `path`, for one head and one query token."""
+    trace = explanation.trace
+    steps = {
+        name: trace[f"{path}.{name}"].value[0, head, token].tolist() for name in ROW_VALUES if f"{path}.{name}" in trace
+    }
+    reasons = _hidden(explanation, path, token)
+    return tuple(
+        AttentionRow(place, {name: values[place] for name, values in steps.items()}, reason)
+        for place, reason in enumerate(reasons)
+    )
+
+
+def _hidden(explanation: Explanation, path: str, token: int) -> list[str | None]:
+    """For each token why the query may not look at it, by the predicates that made the mask."""
+    positions = explanation.trace["positions"].value[:1]
+    documents = explanation.trace["documents"].value[:1] if "documents" in explanation.trace else None
+    query = Places(positions[:, token : token + 1], None if documents is None else documents[:, token : token + 1])
+    key = Places(positions, documents)
+    part = explanation.model.get_submodule(path)
+    assert isinstance(part, Attention)
+    rules: list[tuple[str, Predicate]] = [("padding", not_padding), ("later", causal)]
+    if part.spec.window is not None:
+        rules.append((f"beyond the window of {part.spec.window}", window(part.spec.window)))
+    if documents is not None:
+        rules.append(("other document", same_document))
+    seen = [(name, predicate(query.as_queries(), key.as_keys())[0, 0].tolist()) for name, predicate in rules]
+    return [next((name for name, may in seen if not may[place]), None) for place in range(positions.shape[1])]

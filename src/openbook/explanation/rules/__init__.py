@@ -1,0 +1,5 @@
+"""One file of rules for each file of parts; importing this package enters them all in the table."""
+
+from openbook.explanation.rules import attention, block, embedding, feed_forward, model, norm, position
+
+__all__ = ["attention", "block", "embedding", "feed_forward", "model", "norm", "position"]

@@ -1,0 +1,85 @@
+"""How the numbers of the feed-forward part follow."""
+
+import math
+
+from openbook.explanation.expression import Expression, at_least, erf, exp, square, tanh
+from openbook.explanation.reader import Reader
+from openbook.explanation.rules.sums import linear
+from openbook.explanation.rules.table import rule
+from openbook.transformer.feed_forward import ACTIVATIONS, FeedForward, GatedFeedForward
+
+
+def relu(x: Expression) -> Expression:
+    """max(0, x)."""
+    return at_least(0, x)
+
+
+def relu_squared(x: Expression) -> Expression:
+    """max(0, x)²   (So et al. 2021)."""
+    return square(at_least(0, x))
+
+
+def gelu(x: Expression) -> Expression:
+    """x times the share of a normal distribution below x   (Hendrycks & Gimpel 2016, section 2)."""
+    return x / 2 * (1 + erf(x / math.sqrt(2)))
+
+
+def gelu_tanh(x: Expression) -> Expression:
+    """The same with tanh for the normal distribution   (Hendrycks & Gimpel 2016, section 2)."""
+    return x / 2 * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def silu(x: Expression) -> Expression:
+    """x · sigmoid(x)   (Hendrycks & Gimpel 2016; Ramachandran et al. 2017)."""
+    return x / (1 + exp(-x))
+
+
+FORMULAS = {
+    "relu": relu,
+    "relu_squared": relu_squared,
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "silu": silu,
+}
+
+
+def _activated(read: Reader, path: str, *index: Expression) -> Expression:
+    assert isinstance(read.part, FeedForward)
+    name = next(name for name, activation in ACTIVATIONS.items() if activation is read.part.activation)
+    return FORMULAS[name](read.recorded(path, *index))
+
+
+@rule(FeedForward, "up")
+def up(read: Reader, b: Expression, t: Expression, f: Expression) -> Expression:
+    """How strongly token t stirs neuron f."""
+    return linear(read, "up", b, t, f)
+
+
+@rule(GatedFeedForward, "gate")
+def gate(read: Reader, b: Expression, t: Expression, f: Expression) -> Expression:
+    """What decides how far neuron f opens for token t."""
+    return linear(read, "gate", b, t, f)
+
+
+@rule(GatedFeedForward, "activation")
+def activation(read: Reader, b: Expression, t: Expression, f: Expression) -> Expression:
+    """How far neuron f opens."""
+    return _activated(read, read.own("gate"), b, t, f)
+
+
+@rule(FeedForward, "hidden")
+def hidden(read: Reader, b: Expression, t: Expression, f: Expression) -> Expression:
+    """What neuron f gives."""
+    return _activated(read, read.own("up"), b, t, f)
+
+
+@rule(GatedFeedForward, "hidden")
+def gated_hidden(read: Reader, b: Expression, t: Expression, f: Expression) -> Expression:
+    """What neuron f gives: as much as it is open."""
+    return read.recorded(read.own("activation"), b, t, f) * read.recorded(read.own("up"), b, t, f)
+
+
+@rule(FeedForward, "output")
+def output(read: Reader, b: Expression, t: Expression, d: Expression) -> Expression:
+    """What the neurons together add to token t."""
+    return linear(read, "down", b, t, d, letter="f")

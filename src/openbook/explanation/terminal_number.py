@@ -1,0 +1,93 @@
+"""How one number follows, printed: formula, numbers put in, operands with their places, each term of a sum."""
+
+import re
+
+from rich.console import Console
+from rich.text import Text
+
+from openbook.errors import OpenbookError
+from openbook.explanation.derivations import Derivation
+from openbook.explanation.expression import plain
+from openbook.explanation.layout import line, make_table
+from openbook.explanation.reader import Number, Operand
+
+ROWS_SHOWN = 16
+
+_NUMBER = re.compile(r"([\w.]+)\[\s*(\d{1,9}(?:\s*,\s*\d{1,9})*)\s*\]")
+
+
+def parse_number(text: str) -> tuple[str, tuple[int, ...]]:
+    """ "decoder.embedded[0,5,2]" → ("decoder.embedded", (0, 5, 2)).
+
+    Raises:
+        OpenbookError: it is not of this form.
+    """
+    match = _NUMBER.fullmatch(text.strip())
+    if match is None:
+        raise OpenbookError(f"--number {text!r}: give a path and an index, as in decoder.embedded[0,5,2]")
+    return match[1], tuple(int(place) for place in match[2].split(","))
+
+
+def print_derivation(derivation: Derivation, console: Console) -> None:
+    """Print how one number follows from its operands."""
+    line(console, Text(f"{derivation.path}[{','.join(map(str, derivation.index))}]", style="bold"))
+    line(console, derivation.meaning)
+    console.print()
+    line(console, Text(derivation.formula, style="cyan"), indent=2)
+    which = ", ".join(f"{letter} = {place}" for letter, place in derivation.letters.items())
+    line(console, f"for {which}", indent=2)
+    for name, symbols, numbers in derivation.definitions:
+        line(console, f"with {name} = {symbols} = {numbers}", indent=2)
+    console.print()
+    if derivation.with_numbers != plain(derivation.recomputed):
+        line(console, f"= {derivation.with_numbers}", indent=2)
+    line(console, Text(f"= {plain(derivation.recomputed)}", style="bold"), indent=2)
+    recorded = f"recorded {derivation.recorded:.9g}, recomputed {derivation.recomputed:.9g}"
+    line(console, f"{recorded}, error {derivation.error:.1e}".replace("-", "−"), indent=2)
+    console.print()
+    for operand in derivation.operands:
+        _operand(operand, console)
+    _terms(derivation, console)
+
+
+def _operand(operand: Operand, console: Console) -> None:
+    first, run = operand.numbers[0], len(operand.numbers) > 1
+    value = f"{len(operand.numbers):,} numbers" if run else plain(first.value)
+    line(console, Text.assemble((operand.symbols, "bold"), f" = {value}"))
+    if operand.kind == "given":
+        place = f"given by {operand.source}"
+    else:
+        byte = "" if first.byte is None else f", {'from byte' if run else 'byte'} {first.byte:,}"
+        place = f"{operand.kind}: {operand.source}{_places(operand.numbers)}{byte}"
+    line(console, Text(place, style="dim"), indent=4)
+
+
+def _places(numbers: tuple[Number, ...]) -> str:
+    """The index of an operand; along its run the first and last place."""
+    first, last = numbers[0].index, numbers[-1].index
+    if not first:
+        return ""
+    spans = (str(start) if start == end else f"{start}–{end}" for start, end in zip(first, last, strict=True))
+    return f"[{','.join(spans)}]"
+
+
+def _terms(derivation: Derivation, console: Console) -> None:
+    """The runs side by side, and for a sum each term; of long ones those that matter most."""
+    runs = [operand for operand in derivation.operands if len(operand.numbers) > 1]
+    columns = {run.symbols: [number.value for number in run.numbers] for run in runs}
+    letter, total = "", None
+    for each in derivation.sums:
+        columns["term"], letter, total = list(each.terms), each.letter, each
+    if not columns:
+        return
+    last = list(columns.values())[-1]
+    rows = sorted(sorted(range(len(last)), key=lambda row: -abs(last[row]))[:ROWS_SHOWN])
+    table = make_table(letter, *columns)
+    for row in rows:
+        table.add_row(str(row), *(plain(values[row]) for values in columns.values()))
+    if total is not None:
+        table.add_row(f"Σ_{letter}", *[""] * (len(columns) - 1), Text(plain(total.total), style="bold"))
+    console.print()
+    if len(rows) < len(last):
+        line(console, f"The {len(rows)} largest of {len(last):,}:")
+    console.print(table)

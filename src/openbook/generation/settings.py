@@ -1,0 +1,83 @@
+"""What a person can set about an answer, checked once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from openbook.errors import OpenbookError
+
+MAXIMUM_STOPS = 64
+MAXIMUM_STOP_LENGTH = 1_000
+
+# Lowest and highest value; both are allowed.
+_NUMBERS: dict[str, tuple[float, float]] = {
+    "temperature": (0.0, 100.0),
+    "top_p": (0.001, 1.0),
+    "min_p": (0.0, 1.0),
+    "repetition_penalty": (0.01, 100.0),
+    "presence_penalty": (-100.0, 100.0),
+}
+_WHOLE_NUMBERS: dict[str, tuple[int, int]] = {
+    "top_k": (1, 2**24),
+    "seed": (0, 2**63 - 1),
+    "max_tokens": (1, 10_000_000),
+}
+_OPTIONAL = ("top_k", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How tokens are chosen and when an answer ends. Values out of range raise OpenbookError with the range.
+
+    `temperature` 0 always takes the most probable token, and top_k, top_p and min_p then have no effect.
+    `top_k` None, `top_p` 1, `min_p` 0, `repetition_penalty` 1 and `presence_penalty` 0 are off.
+    `seed` None takes a new one for every answer; the same seed gives the same text.
+    `max_tokens` counts the answer alone. `stop` are texts before which the answer ends.
+    """
+
+    temperature: float = 0.8
+    top_k: int | None = None
+    top_p: float = 1.0
+    min_p: float = 0.05
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    seed: int | None = None
+    max_tokens: int = 256
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, (lowest, highest) in _NUMBERS.items():
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not lowest <= value <= highest:  # true of NaN, which is in no range
+                raise OpenbookError(f"{name} is {_shown(value)}; give a number from {lowest:g} to {highest:g}")
+        for name, (least, most) in _WHOLE_NUMBERS.items():
+            value = getattr(self, name)
+            if value is None and name in _OPTIONAL:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+                raise OpenbookError(f"{name} is {_shown(value)}; give a whole number from {least} to {most}")
+        object.__setattr__(self, "stop", _checked_stops(self.stop))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Sampling":
+        """From named values, as a model file keeps them. An unknown name raises OpenbookError too."""
+        known = [field.name for field in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise OpenbookError(f"{_shown(name)} is no setting of an answer; there are {', '.join(known)}")
+        return cls(**values)
+
+
+def _checked_stops(stops: Any) -> tuple[str, ...]:
+    if not isinstance(stops, list | tuple) or len(stops) > MAXIMUM_STOPS:
+        raise OpenbookError(f"stop is {_shown(stops)}; give a list of at most {MAXIMUM_STOPS} texts")
+    for text in stops:
+        if not isinstance(text, str) or not 1 <= len(text) <= MAXIMUM_STOP_LENGTH:
+            raise OpenbookError(f"stop has {_shown(text)}; give texts of 1 to {MAXIMUM_STOP_LENGTH} characters")
+    return tuple(stops)
+
+
+def _shown(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."

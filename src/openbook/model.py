@@ -1,0 +1,185 @@
+"""`Model`, the face of the library: load one, ask it, look into it, score it, save it; or train one."""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openbook.errors import OpenbookError
+from openbook.explanation.run import Explanation, explain
+from openbook.generation.engine import Engine, TorchEngine
+from openbook.generation.settings import Sampling
+from openbook.generation.text import Answer, Piece, answer, stream
+from openbook.model_file.contents import Contents
+from openbook.model_file.file import build
+from openbook.model_file.file import load as load_file
+from openbook.model_file.file import save as save_file
+from openbook.progress import Track, silent
+from openbook.text.books import find_books
+from openbook.text.pieces import token_safe
+from openbook.text.readers import read_book
+from openbook.text.tokenizer import Tokenizer
+from openbook.training.evaluation import Score, score
+from openbook.training.loop import Listener
+from openbook.training.measure import choose_device
+from openbook.training.run import Request, Training
+from openbook.transformer.decoder_only import DecoderOnly
+
+CHUNK = 1 << 16
+
+
+class Model:
+    """A transformer with its tokenizer and all that its file says.
+
+    Attributes:
+        contents: architecture, tokenizer, chat template, generation defaults, training record, licence.
+        transformer: the PyTorch module.
+        tokenizer: text ↔ token ids.
+    """
+
+    def __init__(self, contents: Contents, transformer: DecoderOnly) -> None:
+        self.contents = contents
+        self.transformer = transformer
+        self.tokenizer = Tokenizer.from_json(contents.tokenizer)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What decodes; made when it is first needed."""
+        return TorchEngine(self.transformer)
+
+    def sampling(self, **settings: Any) -> Sampling:
+        """The model's own generation defaults, overridden by `settings` (see `Sampling`).
+
+        Raises:
+            OpenbookError: a setting is unknown or out of range.
+        """
+        return Sampling.from_dict({**self.contents.generation, **settings})
+
+    def ask(self, prompt: str, **settings: Any) -> str:
+        """The answer to a prompt; settings as for `Sampling`: temperature, top_k, seed, max_tokens, stop …"""
+        return self.generate([prompt], **settings)[0].text
+
+    def generate(self, prompts: Sequence[str], *, runners_up: int = 0, **settings: Any) -> list[Answer]:
+        """The answers to several prompts, worked out together, with their tokens and probabilities."""
+        return answer(self.engine, self.tokenizer, prompts, self.sampling(**settings), runners_up=runners_up)
+
+    def stream(self, prompts: Sequence[str], *, runners_up: int = 0, **settings: Any) -> Iterator[Piece]:
+        """The same as it comes, a piece for each token; close the iterator to stop."""
+        return stream(self.engine, self.tokenizer, prompts, self.sampling(**settings), runners_up=runners_up)
+
+    def trace(self, prompt: str) -> Explanation:
+        """Every number between a prompt and the next token."""
+        return explain(self.transformer, self.tokenizer.encode(prompt))
+
+    def evaluate(
+        self,
+        inputs: Sequence[str | Path],
+        *,
+        context: int | None = None,
+        stride: int | None = None,
+        track: Track = silent,
+    ) -> Score:
+        """How well the model predicts whole files: their text as it is, each after an end-of-text token.
+
+        Memory does not grow with the text.
+
+        Args:
+            inputs: files, folders, globs.
+            context: tokens to look back on at most; the model's own context if None.
+            stride: tokens to move on by; half the context if None. Smaller is fairer to the model, and slower.
+            track: shows progress.
+
+        Raises:
+            OpenbookError: a file cannot be read, there is none, or a number is out of range.
+        """
+        context = self._within("context", context, self.contents.architecture.context)
+        stride = self._within("stride", stride or max(1, context // 2), context)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "tokens"
+            text_bytes = self._write_tokens(inputs, path)
+            tokens = np.memmap(path, np.uint32, "r")
+            with track("Scoring", len(tokens)) as advance:
+                return score(self.transformer, tokens, text_bytes, context=context, stride=stride, advance=advance)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model file, whole or not at all."""
+        save_file(path, self.contents, self.transformer.state_dict())
+
+    def _write_tokens(self, inputs: Sequence[str | Path], path: Path) -> int:
+        """All tokens of the files in a row; gives the bytes of their text."""
+        text_bytes = 0
+        with path.open("wb") as out:
+            for book in find_books(inputs):
+                try:
+                    pieces = read_book(book).pieces
+                    out.write(np.array([self.tokenizer.end_id], np.uint32).tobytes())
+                    for text in token_safe(pieces, CHUNK):
+                        out.write(np.array(self.tokenizer.encode(text), np.uint32).tobytes())
+                        text_bytes += len(text.encode())
+                except OSError as error:
+                    raise OpenbookError(f"{book}: cannot be read ({error.strerror})") from None
+        if not text_bytes:
+            raise OpenbookError("there is no text to score; name some files")
+        return text_bytes
+
+    @staticmethod
+    def _within(name: str, value: int | None, most: int) -> int:
+        value = most if value is None else value
+        if not 1 <= value <= most:
+            raise OpenbookError(f"{name} {value}: must be from 1 to {most}")
+        return value
+
+
+def load(path: str | os.PathLike[str], device: str = "auto") -> Model:
+    """Open a model file; its weights stay in the file until they are used.
+
+    Raises:
+        OpenbookError: the file is missing or damaged; the message names the field and the cure.
+    """
+    contents, tensors = load_file(path)
+    transformer = build(contents.architecture, tensors)
+    return Model(contents, transformer.to(choose_device(device)))
+
+
+def train(
+    inputs: str | Path | Sequence[str | Path],
+    output: str | os.PathLike[str],
+    *,
+    validation: Sequence[str | Path] | None = None,
+    start: str | os.PathLike[str] | None = None,
+    lora: int | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    listeners: Sequence[Listener] = (),
+    track: Track = silent,
+    **choices: Any,
+) -> Model:
+    """Train on books, and save the model file at `output`.
+
+    Args:
+        inputs: files, folders, globs.
+        output: the model file; what a run needs to go on lies beside it in a folder with the suffix .training.
+        validation: files to validate with; the tails of the documents if None.
+        start: a model file to go on from.
+        lora: rank of a low-rank change to learn, instead of all weights.
+        device: auto, cpu, cuda or mps.
+        overwrite: replace an existing output.
+        listeners: called with every event.
+        track: shows progress of the preparations.
+        choices: fields of `training.recipe.Recipe`: minutes, layers, width …
+
+    Raises:
+        OpenbookError: there is nothing to train on, or training fails; the message says what is kept.
+    """
+    some = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    request = Request(
+        some, Path(output), choices, validation, device=device, start=None if start is None else Path(start), lora=lora
+    )
+    begun = time.perf_counter()
+    result = Training(request, listeners, track, lambda: time.perf_counter() - begun).run(overwrite)
+    return load(result.path, device)

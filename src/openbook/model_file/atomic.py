@@ -1,0 +1,61 @@
+"""Replace a file as a whole or not at all."""
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from openbook.errors import OpenbookError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write; when the `with` ends well it takes the place of `path`, otherwise `path` stays as it is.
+
+    Whoever has the old file open or mapped goes on seeing the old bytes. A process killed in between leaves a
+    `.NAME.….partial` file beside, which may be deleted.
+
+    Raises:
+        OpenbookError: the disk is full, the folder is missing or may not be written.
+    """
+    target = Path(os.path.realpath(path))  # a link stays a link
+    if target.is_dir():
+        raise OpenbookError(f"{path}: is a folder; give the name of a file")
+    if not target.parent.is_dir():
+        raise OpenbookError(f"{path}: the folder {target.parent} does not exist; make it first")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if target.exists():
+            shutil.copymode(target, temporary)
+        temporary.replace(target)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise OpenbookError(f"{path}: {_fault(error)}{'; the old file is unchanged' * target.exists()}") from error
+        raise
+    _sync_folder(target.parent)
+
+
+def _fault(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "the disk is full or the file over its limit; make room"
+    return f"cannot be written ({error.strerror})"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name last through a power cut, where the system can."""
+    with suppress(OSError):  # the file is in place already; Windows and some network disks cannot
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

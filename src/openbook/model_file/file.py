@@ -1,0 +1,163 @@
+"""The model file: one safetensors file with everything a model needs, saved as a whole and loaded without running code.
+
+    save("austen.openbook", contents, model.state_dict())
+    contents, tensors = load("austen.openbook")
+    model = build(contents.architecture, tensors)
+
+The file is written here and not by the safetensors library, which puts the metadata in another order each time and
+the tensors in the order of the alphabet: here the same model gives the same bytes, in the order in which it uses them.
+"""
+
+import mmap
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from openbook.errors import OpenbookError
+from openbook.model_file.atomic import replacing
+from openbook.model_file.blueprint import blueprint, expected_shapes
+from openbook.model_file.contents import Contents
+from openbook.model_file.header import AGAIN, Header, looks_like_safetensors, read_header, write_header
+from openbook.model_file.printable import printable
+from openbook.model_file.recognition import fault_of_bytes, fault_of_path
+from openbook.transformer.architecture import Architecture
+from openbook.transformer.decoder_only import DecoderOnly
+
+DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_NAMES_OF_DTYPES = {dtype: name for name, dtype in DTYPES.items()}
+_TENSORS_OF_A_BLOCK = 6  # at least: query, key, value, output, up, down
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A checked model file, mapped but not read."""
+
+    contents: Contents
+    header: Header
+    data: mmap.mmap
+
+
+def save(path: str | os.PathLike[str], contents: Contents, tensors: Mapping[str, Tensor]) -> None:
+    """Write a model file; the same contents and tensors always give the same bytes.
+
+    The file appears whole or not at all: on any failure an older file at `path` stays as it was.
+
+    Args:
+        path: where; the suffix is by custom .openbook.
+        contents: all but the tensors.
+        tensors: exactly those of the architecture, as from `state_dict()`, all float32, float16 or bfloat16, on any
+            device. They are written one at a time, so nothing is held twice.
+
+    Raises:
+        OpenbookError: the disk is full or cannot be written, or contents and tensors do not fit each other.
+    """
+    path = Path(path)
+    with naming(path):
+        metadata = contents.to_metadata()
+        Contents.from_metadata(metadata)  # what is saved can be loaded
+        found = {name: (str(_NAMES_OF_DTYPES.get(t.dtype, t.dtype)), tuple(t.shape)) for name, t in tensors.items()}
+        expected = _check_tensors(contents.architecture, found)
+        header = write_header(metadata, {name: found[name] for name in expected})
+    with replacing(path) as file:
+        file.write(header)
+        for name in expected:
+            flat = tensors[name].detach().cpu().contiguous().flatten()
+            file.write(flat.view(torch.uint8).numpy().data)
+
+
+def load(path: str | os.PathLike[str]) -> tuple[Contents, dict[str, Tensor]]:
+    """Contents and tensors of a model file.
+
+    Each tensor is a view of the memory-mapped file: its bytes are read when they are used. Writing to a tensor changes
+    memory only, never the file. A later `save` to the same path leaves these tensors as they are.
+
+    Raises:
+        OpenbookError: naming the file, what is wrong with it, and the cure.
+    """
+    opened = open_model_file(path)
+    tensors = {}
+    for name, entry in opened.header.tensors.items():
+        dtype = DTYPES[entry.dtype]
+        count = (entry.end - entry.begin) // dtype.itemsize
+        flat = torch.frombuffer(opened.data, dtype=dtype, count=count, offset=entry.begin)
+        tensors[name] = flat.view(entry.shape)
+    return opened.contents, tensors
+
+
+def build(architecture: Architecture, tensors: Mapping[str, Tensor]) -> DecoderOnly:
+    """The model, in evaluation mode, with these very tensors as its parameters: nothing is copied."""
+    model = blueprint(architecture)
+    model.load_state_dict(tensors, assign=True, strict=True)
+    return model.eval()
+
+
+def open_model_file(path: str | os.PathLike[str]) -> ModelFile:
+    """Map a model file and check all of it but the numbers in its tensors.
+
+    Raises:
+        OpenbookError: naming the file, what is wrong with it, and the cure.
+    """
+    path = Path(path)
+    with naming(path):
+        fault = fault_of_path(path)
+        if fault is not None:
+            raise OpenbookError(fault)
+        # A private map of one open file: what is checked is what is used, even if the path gets a new file meanwhile.
+        with path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        start = data[:1000]
+        if not looks_like_safetensors(start):
+            raise OpenbookError(fault_of_bytes(start))
+        header = read_header(data)
+        contents = Contents.from_metadata(header.metadata)
+        _check_tensors(contents.architecture, {name: (e.dtype, e.shape) for name, e in header.tensors.items()})
+        for name, entry in header.tensors.items():
+            if entry.begin % DTYPES[entry.dtype].itemsize:
+                raise OpenbookError(f"tensor {name}: it begins at byte {entry.begin:,}, between numbers; {AGAIN}")
+    return ModelFile(contents, header, data)
+
+
+def _check_tensors(architecture: Architecture, found: Mapping[str, tuple[str, tuple[int, ...]]]) -> Iterable[str]:
+    """That the tensors are those of the architecture; their names, in the order in which the model uses them."""
+    blocks = len(architecture.decoder.blocks)
+    if len(found) < blocks * _TENSORS_OF_A_BLOCK:  # before anything as large as the architecture claims is built
+        raise OpenbookError(f"its architecture has {blocks:,} blocks, but there are {len(found):,} tensors; {AGAIN}")
+    expected = expected_shapes(architecture)
+    for name in expected:
+        if name not in found:
+            raise OpenbookError(f"tensor {name} of its architecture is missing; {AGAIN}")
+    first = next(iter(expected))
+    for name, (dtype, shape) in found.items():
+        if name not in expected:
+            raise OpenbookError(
+                f"tensor {name} is not part of its architecture; written by a newer openbook, or {AGAIN}"
+            )
+        if shape != expected[name]:
+            raise OpenbookError(
+                f"tensor {name}, shape: {list(shape)} should be {list(expected[name])} by its architecture; {AGAIN}"
+            )
+        if dtype not in DTYPES:
+            raise OpenbookError(
+                f"tensor {name}, dtype: {dtype} is not one of {', '.join(DTYPES)}; convert the model to one of them"
+            )
+        if dtype != found[first][0]:
+            raise OpenbookError(
+                f"tensor {name}, dtype: {dtype} differs from {found[first][0]} of {first}; use one for all"
+            )
+    return expected
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the file's name before an error, and keep what a file says from reaching the terminal raw."""
+    try:
+        yield
+    except OpenbookError as error:
+        raise OpenbookError(f"{path}: {printable(str(error))}") from None
+    except OSError as error:
+        raise OpenbookError(f"{path}: cannot be read ({error.strerror})") from None

@@ -1,0 +1,113 @@
+"""What a model file includes, as plain data; `display` shows it to people."""
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from openbook.errors import OpenbookError
+from openbook.model_file.blueprint import expected_shapes
+from openbook.model_file.file import DTYPES, ModelFile, naming, open_model_file
+from openbook.model_file.header import MAXIMUM_HEADER
+from openbook.model_file.strict_json import read_json
+from openbook.model_file.wording import in_words
+from openbook.text.tokenizer import Tokenizer
+
+SENTENCE = "What can you do? A model file keeps everything."
+_SAMPLES = 16
+
+
+def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Everything about a model file but the numbers in its tensors, ready for JSON.
+
+    Keys: `file`, `bytes`, `format`, `dtype`, `parameters`, `architecture` (`words` and all `fields`), `parts` (each
+    with `name`, `parameters`, `bytes`, `share` of all parameters, and `tensors`: `name`, `shape`, `parameters`, `bytes`
+    and `offset`, the place of its first byte in the file), `tokenizer`, `chat_template`, `generation`, `training`,
+    `license`.
+    Strings are those of the file: escape them before they reach a terminal or a page.
+
+    Raises:
+        OpenbookError: the file is not a model file that could be loaded.
+    """
+    path = Path(path)
+    opened = open_model_file(path)
+    contents = opened.contents
+    with naming(path):
+        tokenizer = _tokenizer(contents.tokenizer)
+    tensors = opened.header.tensors.values()
+    parts = list(_parts(opened))
+    parameters = sum(part["parameters"] for part in parts)
+    return {
+        "file": str(path),
+        "bytes": len(opened.data),
+        "format": contents.format,
+        "dtype": str(DTYPES[next(iter(tensors)).dtype]).removeprefix("torch."),
+        "parameters": parameters,
+        "architecture": {
+            "words": in_words(contents.architecture),
+            "fields": json.loads(contents.architecture.to_json()),
+        },
+        "parts": [part | {"share": part["parameters"] / parameters} for part in parts],
+        "tokenizer": tokenizer,
+        "chat_template": contents.chat_template,
+        "generation": contents.generation,
+        "training": contents.training,
+        "license": contents.license,
+    }
+
+
+def _parts(opened: ModelFile) -> Iterator[dict[str, Any]]:
+    """The tensors under the part that they belong to, in the order in which the model uses them."""
+    entries = opened.header.tensors
+    for part, names in groupby(expected_shapes(opened.contents.architecture), key=_part_of):
+        tensors: list[dict[str, Any]] = [
+            {
+                "name": name,
+                "shape": list(entries[name].shape),
+                "parameters": math.prod(entries[name].shape),
+                "bytes": entries[name].end - entries[name].begin,
+                "offset": entries[name].begin,
+            }
+            for name in names
+        ]
+        yield {
+            "name": part,
+            "parameters": sum(tensor["parameters"] for tensor in tensors),
+            "bytes": sum(tensor["bytes"] for tensor in tensors),
+            "tensors": tensors,
+        }
+
+
+def _part_of(tensor: str) -> str:
+    """decoder.blocks.3.feed_forward.up.weight → decoder.blocks.3; decoder.final_norm.weight → decoder.final_norm."""
+    pieces = tensor.split(".")
+    return ".".join(pieces[:3] if pieces[1] == "blocks" else pieces[:-1])
+
+
+def _tokenizer(text: str) -> dict[str, Any]:
+    """Kind, size, special tokens, tokens picked evenly from the vocabulary, and a sentence in tokens."""
+    tokenizer = Tokenizer.from_json(text)
+    model = read_json("field tokenizer", text, MAXIMUM_HEADER)["model"]
+    special, step = set(tokenizer.special_ids.values()), max(1, tokenizer.vocabulary_size // _SAMPLES)
+    samples = [number for number in range(step - 1, tokenizer.vocabulary_size, step) if number not in special]
+    return {
+        "kind": str(model.get("type")),
+        "vocabulary": tokenizer.vocabulary_size,
+        "merges": len(model.get("merges", ())),
+        "special_tokens": tokenizer.special_ids,
+        "samples": _tokens(tokenizer, samples[:_SAMPLES]),
+        "sentence": {"text": SENTENCE, "tokens": _tokens(tokenizer, tokenizer.encode(SENTENCE))},
+    }
+
+
+def _tokens(tokenizer: Tokenizer, ids: list[int]) -> list[dict[str, Any]]:
+    tokens = []
+    for number in ids:
+        try:
+            tokens.append({"id": number, "text": tokenizer.token_text(number)})
+        except OpenbookError:  # an id that the vocabulary leaves out
+            continue
+    return tokens

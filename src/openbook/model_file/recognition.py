@@ -1,0 +1,49 @@
+"""What a path that is not a model file looks like, and what to do about it."""
+
+from pathlib import Path
+
+PICKLE = "refused, because loading a pickle runs whatever program it was made to hold"
+CONVERT = "save the model as safetensors with the program that made it"
+
+# The first bytes of a file, what they give away, and the cure.
+_SIGNATURES = (
+    (b"PK\x03\x04", f"looks like a zip file, perhaps a PyTorch checkpoint (.pt, .bin): {PICKLE}; {CONVERT}"),
+    (b"\x80", f"looks like a pickle (.pkl, .pt, .bin): {PICKLE}; {CONVERT}"),
+    (b"GGUF", "is a GGUF file; turn it into a model file with `openbook import`"),
+    (b"\x89HDF", f"is an HDF5 file (.h5); {CONVERT}"),
+    (b"\x1f\x8b", "is compressed (gzip); unpack it first"),
+    (
+        b"version https://git-lfs",
+        "is only a pointer to the model (Git LFS); fetch the model itself with `git lfs pull`",
+    ),
+    (b"<", "looks like a web page; download the file itself, not the page that shows it"),
+    (b"{", "looks like JSON; give the model file, or `openbook import` the folder in which this file lies"),
+    (b"%PDF", "is a PDF; train on it with `openbook train`"),
+)
+
+
+def fault_of_path(path: Path) -> str | None:
+    """Why nothing can be read from `path`, with the cure; None when it is a file with bytes in it."""
+    if path.is_dir():
+        if (path / "config.json").exists():
+            return "is a folder, it looks like one of Hugging Face; turn it into a model file with `openbook import`"
+        inside = sorted(file.name for file in path.glob("*.openbook"))[:3]
+        return "is a folder; give a model file" + (f" in it, such as {', '.join(inside)}" if inside else "")
+    if not path.exists():
+        suffixed = path.with_name(f"{path.name}.openbook")
+        return "there is no such file" + (f"; do you mean {suffixed}?" if suffixed.exists() else "; check its name")
+    if not path.is_file():
+        return "is not a plain file; copy its contents to one"
+    if path.stat().st_size == 0:
+        return "is empty; copy, download or train it again"
+    return None
+
+
+def fault_of_bytes(start: bytes) -> str:
+    """What a file that does not begin as a model file looks like, from its first kilobyte or so, with the cure."""
+    for signature, fault in _SIGNATURES:
+        if start.removeprefix(b"\xef\xbb\xbf").startswith(signature):
+            return fault
+    if start.isascii() and start.decode().replace("\n", "").replace("\t", "").replace("\r", "").isprintable():
+        return "looks like text; train on it with `openbook train`"
+    return "is no model file, or its beginning is damaged; copy or download it again"

@@ -1,0 +1,108 @@
+"""An architecture in words, one line for each aspect."""
+
+from collections.abc import Callable, Iterable
+
+from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Position
+
+_NORMS = {"rms": "RMSNorm", "layer": "LayerNorm"}
+_ACTIVATIONS = {"relu": "ReLU", "gelu": "GELU", "gelu_tanh": "GELU (tanh)", "silu": "SiLU", "relu_squared": "ReLU²"}
+_GATED = {
+    "relu": "ReGLU",
+    "gelu": "GeGLU",
+    "gelu_tanh": "GeGLU (tanh)",
+    "silu": "SwiGLU",
+    "relu_squared": "gated ReLU²",
+}
+
+
+def in_words(architecture: Architecture) -> dict[str, str]:
+    """Aspect → what it is. Where blocks differ, the line says which blocks are how."""
+    a, stack = architecture, architecture.decoder
+    layers = "1 block" if len(stack.blocks) == 1 else f"{len(stack.blocks)} blocks"
+    return {
+        "model": f"decoder-only, {layers}, width {a.width:,}, vocabulary {a.vocabulary:,}",
+        "context": f"{a.context:,} tokens",
+        "embedding": _join(
+            "tied to the logits" if a.tied else "its own matrix",
+            f"times {a.embedding_scale:g}" if a.embedding_scale != 1 else None,
+            f"then {_NORMS[stack.embedding_norm.kind]}" if stack.embedding_norm.kind != "none" else None,
+        ),
+        "position": _by_block(stack.blocks, lambda block: _position(block.position or stack.position)),
+        "attention": _by_block(stack.blocks, lambda block: _attention(block.attention)),
+        "feed-forward": _by_block(stack.blocks, lambda block: _feed_forward(block.feed_forward)),
+        "norms": _join(_by_block(stack.blocks, _norms), _placed(stack.final_norm, "at the end")) or "none",
+        "logits": _join(
+            "the embedding's matrix" if a.tied else "their own matrix",
+            "bias" if a.logit_bias else None,
+            f"times {a.logit_scale:g}" if a.logit_scale != 1 else None,
+            f"soft cap {a.logit_cap:g}" if a.logit_cap is not None else None,
+        ),
+    }
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """[0, 1, 2, 5] → "0–2, 5"; ascending numbers."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
+
+
+def _by_block(blocks: tuple[Block, ...], phrase: Callable[[Block], str]) -> str:
+    numbers: dict[str, list[int]] = {}
+    for number, block in enumerate(blocks):
+        numbers.setdefault(phrase(block), []).append(number)
+    if len(numbers) == 1:
+        return next(iter(numbers))
+    return "; ".join(
+        f"{'block' if len(those) == 1 else 'blocks'} {ranges(those)}: {words}" for words, those in numbers.items()
+    )
+
+
+def _position(position: Position) -> str:
+    return (
+        f"{position.kind}, base {position.base:,.10g}" if position.kind in ("rotary", "sinusoidal") else position.kind
+    )
+
+
+def _attention(attention: Attention) -> str:
+    heads, shared, width = attention.heads, attention.key_value_heads, attention.head_width
+    return _join(
+        f"{heads} heads of width {width}",
+        f"{shared} of keys and values" if shared != heads else None,
+        _placed(attention.query_key_norm, "on queries and keys"),
+        f"window {attention.window:,}" if attention.window is not None else None,
+        f"score scale {attention.scale:g}" if attention.scale is not None else None,
+        f"score cap {attention.score_cap:g}" if attention.score_cap is not None else None,
+        "no softmax" if attention.weighting == "none" else None,
+        "biases" if attention.bias else None,
+        "output bias" if attention.output_bias else None,
+    )
+
+
+def _feed_forward(feed_forward: FeedForward) -> str:
+    names = _GATED if feed_forward.gated else _ACTIVATIONS
+    bias = "biases" if feed_forward.bias else None
+    return _join(f"{names[feed_forward.activation]} of width {feed_forward.width:,}", bias)
+
+
+def _norms(block: Block) -> str:
+    places = {
+        "before each sublayer": block.before,
+        "after each sublayer": block.after,
+        "after each sum": block.outer,
+    }
+    return _join(*(_placed(norm, place) for place, norm in places.items()))
+
+
+def _placed(norm: Norm, place: str) -> str | None:
+    if norm.kind == "none":
+        return None
+    return f"{_NORMS[norm.kind]} {place}" + (f" ({norm.offset:g} + weight)" if norm.offset else "")
+
+
+def _join(*phrases: str | None) -> str:
+    return ", ".join(phrase for phrase in phrases if phrase)

@@ -1,0 +1,121 @@
+"""Vocabularies learned from text: byte-level BPE, bytes, characters, words."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, get_args
+
+from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Backend
+
+from openbook.errors import OpenbookError
+from openbook.progress import Advance, Track, silent
+from openbook.text.pieces import token_safe
+from openbook.text.tokenizer import BYTE_OF_CHARACTER, END, UNKNOWN, Tokenizer
+
+Kind = Literal["bpe", "bytes", "characters", "words"]
+
+SAMPLE = 64 << 20
+"""Bytes of text to train a tokenizer on; more would not change it noticeably."""
+
+CHUNK = 1 << 16
+"""Characters; the library counts chunks in parallel."""
+
+# How Qwen 2 and 3 split text before byte pairs are merged. llama.cpp knows it by name, so models can go there.
+BPE_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+# Words and punctuation marks with the space before them; so joining tokens gives back the text.
+WORD_SPLIT = r" ?[\p{L}\p{M}\p{N}_]+(?:['’][\p{L}\p{M}]+)*| ?[^\s\p{L}\p{M}\p{N}_]|\n+|\s"
+
+
+def choose_vocabulary(text_bytes: int, kind: Kind = "bpe") -> int:
+    """A vocabulary size for an amount of text: for BPE 1,024 at 1 MB, doubling with four times the text, to 32,768."""
+    if kind == "bytes":
+        return 257
+    if kind == "characters":
+        return 8192  # at most; most books have about a hundred
+    doublings = max(0, text_bytes // 1_000_000).bit_length() // 2
+    size = min(1 << (10 + doublings), 32768) if text_bytes >= 500_000 else 512
+    return size if kind == "bpe" else min(8 * size, 65536)
+
+
+def train_tokenizer(
+    pieces: Iterable[str],
+    kind: Kind = "bpe",
+    vocabulary: int | None = None,
+    special_tokens: Sequence[str] = (END,),
+    track: Track = silent,
+) -> Tokenizer:
+    """Learn a vocabulary of at most so many tokens, the special ones included, from text (see `Split.sample`).
+
+    `vocabulary` defaults to the choice for a megabyte. The first special token ends texts. Raises OpenbookError for an
+    unknown kind, a vocabulary too small for the kind, and text without any characters or words.
+    """
+    if kind not in get_args(Kind):
+        raise OpenbookError(f"tokenizer {kind!r}: must be one of {', '.join(get_args(Kind))}")
+    if vocabulary is None:
+        vocabulary = choose_vocabulary(1_000_000, kind)
+    least = len(special_tokens) + (256 if kind in ("bpe", "bytes") else 2)
+    if vocabulary < least:
+        raise OpenbookError(f"vocabulary {vocabulary:,}: a tokenizer of {kind} needs at least {least:,}")
+    learn = {"bpe": _learn_bpe, "bytes": _learn_bytes, "characters": _learn_characters, "words": _learn_words}[kind]
+    with track("Training the tokenizer", None) as advance:
+        backend = learn(_counted(pieces, advance), vocabulary - len(special_tokens))
+    backend.add_special_tokens(list(special_tokens))
+    return Tokenizer(backend, special_tokens[0])
+
+
+def _counted(pieces: Iterable[str], advance: Advance) -> Iterator[str]:
+    for chunk in token_safe(pieces, CHUNK):
+        yield chunk
+        advance(len(chunk))
+
+
+def _learn_bpe(pieces: Iterator[str], vocabulary: int) -> Backend:
+    backend = Backend(models.BPE())
+    split = pre_tokenizers.Split(Regex(BPE_SPLIT), "isolated")
+    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.pre_tokenizer = pre_tokenizers.Sequence([split, to_bytes])
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        min_frequency=2,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(pieces, trainer)
+    return backend
+
+
+def _learn_bytes(pieces: Iterator[str], vocabulary: int) -> Backend:
+    """Nothing to learn: the id of a byte is its value."""
+    backend = Backend(models.BPE(BYTE_OF_CHARACTER, []))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def _learn_characters(pieces: Iterator[str], vocabulary: int) -> Backend:
+    counts: Counter[str] = Counter()
+    for piece in pieces:
+        counts.update(piece)
+    if not counts:
+        raise OpenbookError("tokenizer: no text to find characters in; name some books")
+    frequent = sorted(counts, key=lambda character: (-counts[character], character))[: vocabulary - 1]
+    ids = {character: number for number, character in enumerate([UNKNOWN, *sorted(frequent)])}
+    backend = Backend(models.BPE(ids, [], unk_token=UNKNOWN, fuse_unk=False))  # byte pairs, of which none are merged
+    backend.decoder = decoders.Fuse()
+    backend.add_special_tokens([UNKNOWN])
+    return backend
+
+
+def _learn_words(pieces: Iterator[str], vocabulary: int) -> Backend:
+    backend = Backend(models.WordLevel({}, UNKNOWN))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(WORD_SPLIT), "isolated")
+    backend.decoder = decoders.Fuse()
+    trainer = trainers.WordLevelTrainer(vocab_size=vocabulary, special_tokens=[UNKNOWN], show_progress=False)
+    backend.train_from_iterator(pieces, trainer)
+    if backend.get_vocab_size() == 1:
+        raise OpenbookError("tokenizer: no text to find words in; name some books")
+    return backend

@@ -1,0 +1,93 @@
+"""What there is to learn from books: the next token of every window."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from openbook.progress import Advance, Track, silent
+from openbook.training.data import Tokens, Windows
+from openbook.training.evaluation import Score, score
+from openbook.training.recipe import Recipe
+from openbook.transformer.decoder_only import DecoderOnly
+
+
+@dataclass(frozen=True)
+class Books:
+    """The training task for books (see `loop.Task`).
+
+    Args:
+        recipe: gives context, rows and seed.
+        train: the training tokens in a row.
+        validation: the held-out tokens in a row, beginning with an end-of-text token.
+        validation_bytes: bytes of the held-out text.
+        document_starts: where documents begin among the training tokens, for the document mask.
+        device: where the model is.
+        dtype: of matrix products.
+    """
+
+    recipe: Recipe
+    train: Tokens
+    validation: Tokens
+    validation_bytes: int
+    document_starts: NDArray[np.int64]
+    device: torch.device
+    dtype: torch.dtype
+
+    def batches(self, step: int) -> Iterator[tuple[tuple[Tensor, Tensor | None], int]]:
+        """A step's windows, `rows_at_once` at a time."""
+        windows = Windows(self.train, self.recipe.context, self.recipe.seed)
+        starts = windows.starts(step, self.recipe.rows)
+        for first in range(0, len(starts), self.recipe.rows_at_once):
+            some = starts[first : first + self.recipe.rows_at_once]
+            ids = windows.at(some).to(self.device)
+            documents = None
+            if self.recipe.document_mask:
+                documents = windows.documents(some, self.document_starts).to(self.device)
+            yield (ids, documents), ids[:, 1:].numel()
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """The summed cross-entropy of each next token, in nats."""
+        ids, documents = batch
+        logits = model(ids[:, :-1], documents=documents)
+        return F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="sum")
+
+    def validate(self, model: nn.Module) -> float:
+        """Bits a byte on windows spread evenly over the held-out text, always the same."""
+        assert isinstance(model, DecoderOnly)
+        count = len(self.validation)
+        wanted = max(1, self.recipe.validation_tokens // self.recipe.context)
+        if wanted * self.recipe.context >= count - 1:
+            return self.final_score(model).bits_a_byte
+        starts = np.linspace(0, count - 1 - self.recipe.context, wanted, dtype=np.int64)
+        share = wanted * self.recipe.context / (count - 1)
+        windows = ((int(start), int(start) + 1) for start in starts)
+        return self._score(model, round(self.validation_bytes * share), windows).bits_a_byte
+
+    def final_score(self, model: DecoderOnly, track: Track = silent) -> Score:
+        """The score on all of the held-out text."""
+        with track("Scoring the held-out text", len(self.validation)) as advance:
+            return self._score(model, self.validation_bytes, None, advance)
+
+    def _score(
+        self,
+        model: DecoderOnly,
+        text_bytes: int,
+        windows: Iterator[tuple[int, int]] | None,
+        advance: Advance | None = None,
+    ) -> Score:
+        return score(
+            model,
+            self.validation,
+            text_bytes,
+            context=self.recipe.context,
+            windows=windows,
+            rows=self.recipe.rows_at_once,
+            dtype=self.dtype,
+            advance=advance,
+        )

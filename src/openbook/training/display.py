@@ -1,0 +1,150 @@
+"""What a person sees of a run: the plan, a live line while it learns, scores, samples, and what came of it."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from openbook.training.loop import Event
+
+
+class Display:
+    """Shows events (see `loop.Listener`): live on a terminal, a line for each validation elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._live: Live | None = None
+        self._loss = 0.0
+        self._rate = 0.0
+        self._score: float | None = None
+        self._last = (0, 0.0)
+        self._warned = False
+        self._shown = 0.0
+
+    def __call__(self, event: Event) -> None:
+        """Show one event; those that are not known are left to others."""
+        show = getattr(self, f"_show_{event['event']}", None)
+        if show is not None:
+            show(event)
+
+    def close(self) -> None:
+        """End the live line, whatever happened."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _show_prepared(self, event: Event) -> None:
+        for line in event["lines"]:
+            self.console.print(escape(line), highlight=False)
+        if event["expectations"]:
+            self.console.print(escape(event["expectations"]), style="yellow", highlight=False)
+
+    def _show_plan(self, event: Event) -> None:
+        self.console.print(plan_table(event))
+
+    def _show_tokens(self, event: Event) -> None:
+        line = (
+            f"{event['train']:,} tokens to learn from, {event['validation']:,} held out, {event['vocabulary']:,} kinds"
+        )
+        if event["unknown"]:
+            line += f"; {event['unknown']:,} are not in the vocabulary and stand as unknown"
+        self.console.print(line, highlight=False)
+
+    def _show_resume(self, event: Event) -> None:
+        self._last = (event["step"], event["seconds"])
+        self.console.print(f"Going on at update {event['step']:,}, after {duration(event['seconds'])}.")
+
+    def _show_step(self, event: Event) -> None:
+        self._loss = event["loss"] if not self._loss else 0.9 * self._loss + 0.1 * event["loss"]
+        step, seconds = self._last
+        spent = event["seconds"] - seconds
+        if step and spent > 0:
+            rate = event["tokens"] * (event["step"] - step) / spent
+            self._rate = rate if not self._rate else 0.9 * self._rate + 0.1 * rate
+        self._last = (event["step"], event["seconds"])
+        if self._live is None and self.console.is_terminal:
+            self._live = Live(console=self.console, refresh_per_second=4, transient=True)
+            self._live.start()
+        if self._live is not None and time.monotonic() - self._shown > 0.2:
+            self._shown = time.monotonic()
+            self._live.update(self._line(event))
+
+    def _line(self, event: Event) -> Table:
+        done = event["progress"]
+        left = event["seconds"] * (1 - done) / done if done else 0.0
+        score = "" if self._score is None else f"  held-out {self._score:.3f} bits a byte"
+        facts = f"loss {self._loss:.3f}{score}  {self._rate:,.0f} tokens/s  {duration(left)} left"
+        line = Table.grid(padding=(0, 1))
+        line.add_row(f"update {event['step']:,}", ProgressBar(total=1.0, completed=done, width=20), facts)
+        return line
+
+    def _show_validation(self, event: Event) -> None:
+        self._score = event["score"]
+        best = "  best so far" if event["score"] <= event["best"] else f"  (best {event['best']:.3f})"
+        self.console.print(
+            f"update {event['step']:>7,}  {duration(event['seconds']):>7}  loss {self._loss:.3f}  "
+            f"held-out {event['score']:.3f} bits a byte{best}",
+            highlight=False,
+        )
+        if event["stale"] >= 2 and not self._warned:
+            self._warned = True
+            self.console.print(
+                "The held-out text is no longer predicted better: the model begins to learn the books by heart. The "
+                "best weights are kept. More text, more --dropout or fewer --minutes would help.",
+                style="yellow",
+            )
+
+    def _show_sample(self, event: Event) -> None:
+        self.console.print(Text("  " + event["text"].strip().replace("\n", "\n  "), style="dim italic"))
+
+    def _show_saved(self, event: Event) -> None:
+        self.close()
+        how = {"finished": "Finished", "stopped early": "Stopped early, it got no better", "interrupted": "Interrupted"}
+        self.console.print(
+            f"{how[event['how']]} after {event['step']:,} updates and {duration(event['seconds'])}: "
+            f"[bold]{event['bits_a_byte']:.3f} bits a byte[/bold] on held-out text, with the weights of update "
+            f"{event['best_step']:,}.\nSaved {escape(event['path'])}; loss curve in {escape(event['curve'])}.",
+            highlight=False,
+        )
+        if event["how"] == "interrupted":
+            self.console.print("The same command goes on from here.")
+
+
+def plan_table(event: Mapping[str, Any]) -> Table:
+    """What was picked, and why."""
+    recipe, reasons = event["recipe"], event["reasons"]
+    budget = f"{recipe['steps']:,} updates" if recipe["steps"] else f"{recipe['minutes']:g} minutes"
+    gate = "gated " if recipe["gated"] else ""
+    rows = {
+        "budget": (budget, reasons.get("minutes", "") or f"about {duration(event['expected'])} in all"),
+        "tokens": (f"{recipe['tokenizer']}, {recipe['vocabulary']:,} kinds", reasons.get("vocabulary", "")),
+        "model": (f"{recipe['layers']} layers × width {recipe['width']}", reasons.get("layers", "")),
+        "attention": (
+            f"{recipe['heads']} heads × {recipe['head_width']}, {recipe['position']} positions",
+            f"sees {recipe['context']:,} tokens",
+        ),
+        "feed-forward": (f"{gate}{recipe['activation']}, width {recipe['feed_forward_width']:,}", ""),
+        "batch": (f"{recipe['batch_tokens']:,} tokens an update", reasons.get("batch_tokens", "")),
+        "dropout": (f"{recipe['dropout']:g}", reasons.get("dropout", "")),
+        "optimizer": (f"{recipe['optimizer']} at {recipe['matrix_rate']:g}", recipe["precision"]),
+    }
+    table = Table("choice", "picked", "because", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name, (picked, because) in rows.items():
+        table.add_row(name, picked, because)
+    return table
+
+
+def duration(seconds: float) -> str:
+    """42 s, 3:05 or 2:10:00."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

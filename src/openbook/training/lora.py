@@ -1,0 +1,56 @@
+"""LoRA: learn a low-rank change of a few matrices and leave the rest of the model as it is (Hu et al. 2021, eq. 3)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from openbook.errors import OpenbookError
+
+TARGETS = ("query", "key", "value", "output", "gate", "up", "down")
+"""The linear parts of a block that may be changed."""
+
+
+class LowRankChange(nn.Module):
+    """weight + 2 · B · A, with A (rank, inputs) random and B (outputs, rank) zero, so that nothing changes at first."""
+
+    def __init__(self, weight: Tensor, rank: int) -> None:
+        super().__init__()
+        outputs, inputs = weight.shape
+        self.a = nn.Parameter(torch.randn(rank, inputs, device=weight.device) * inputs**-0.5)
+        self.b = nn.Parameter(torch.zeros(outputs, rank, device=weight.device))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """(outputs, inputs) → the same."""
+        return weight + 2 * (self.b @ self.a).to(weight.dtype)
+
+
+def add_low_rank(model: nn.Module, rank: int, targets: Sequence[str], seed: int) -> None:
+    """Freeze `model` and give each target matrix of its blocks a change of rank `rank` to learn.
+
+    Raises:
+        OpenbookError: the rank is not positive, or a target is unknown or not there.
+    """
+    if rank < 1:
+        raise OpenbookError(f"--lora {rank}: the rank must be 1 or more; 8 is a good start")
+    for target in targets:
+        if target not in TARGETS:
+            raise OpenbookError(f"--lora-targets {target}: must be some of {', '.join(TARGETS)}")
+    model.requires_grad_(False)
+    torch.manual_seed(seed)
+    changed = 0
+    for path, module in list(model.named_modules()):
+        if isinstance(module, nn.Linear) and ".blocks." in path and path.rsplit(".", 1)[-1] in targets:
+            parametrize.register_parametrization(module, "weight", LowRankChange(module.weight, rank))
+            changed += 1
+    if not changed:
+        raise OpenbookError(f"--lora-targets {','.join(targets)}: this model has none of them")
+
+
+def merge_low_rank(model: nn.Module) -> None:
+    """Add every learned change to its matrix for good; a model without changes stays as it is."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear) and parametrize.is_parametrized(module):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+    model.requires_grad_(True)

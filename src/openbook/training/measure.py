@@ -1,0 +1,116 @@
+"""How fast this machine trains: a few real steps of small models, timed."""
+
+import time
+from dataclasses import dataclass, field
+
+import torch
+
+from openbook.training.initialize import initialize
+from openbook.transformer.architecture import Architecture
+from openbook.transformer.decoder_only import DecoderOnly
+
+
+def floating_operations(architecture: Architecture, context: int) -> int:
+    """Floating-point operations of learning from one token: 6 for each weight of a matrix, and the attention's.
+
+    6·N + 6·Σ heads·head_width·context over the blocks, half of the scores being masked (Kaplan et al. 2020, 2.1).
+    """
+    weights = architecture.vocabulary * architecture.width
+    seen = 0
+    for block in architecture.decoder.blocks:
+        attention, hidden = block.attention, block.feed_forward
+        rows = attention.head_width * (2 * attention.heads + 2 * attention.key_value_heads)
+        weights += architecture.width * (rows + (2 + hidden.gated) * hidden.width)
+        seen += attention.heads * attention.head_width * min(context, attention.window or context)
+    return 6 * (weights + seen)
+
+
+def count_parameters(architecture: Architecture) -> int:
+    """Numbers in the model, without building it for real."""
+    with torch.device("meta"):
+        model = DecoderOnly(architecture)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def seconds_of_step(
+    architecture: Architecture, context: int, rows: int, device: torch.device, dtype: torch.dtype, patience: float
+) -> float:
+    """Seconds that forward and backward of `rows` windows take: the best of a few, within about `patience` seconds."""
+    with torch.device(device):
+        model = DecoderOnly(architecture)
+    initialize(model, seed=0)
+    ids = torch.randint(architecture.vocabulary, (rows, context + 1), device=device)
+    best, begun = float("inf"), time.perf_counter()
+    while True:
+        started = time.perf_counter()
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            logits = model(ids[:, :-1])
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
+        loss.backward()  # type: ignore[no-untyped-call]
+        model.zero_grad(set_to_none=True)
+        _wait(device)
+        best = min(best, time.perf_counter() - started)
+        if time.perf_counter() - begun + best > patience:
+            return best
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+@dataclass
+class Speed:
+    """Measured rates for some sizes of model.
+
+    Small models run at a smaller share of the machine's rate, so a size that was not measured is taken to run at the
+    rate of the measured one nearest to it.
+    """
+
+    context: int
+    rows: int
+    device: torch.device
+    dtype: torch.dtype
+    rates: dict[int, float] = field(default_factory=dict)
+    """Floating-point operations a second, by operations a token."""
+
+    def add(self, architecture: Architecture, patience: float) -> None:
+        """Measure one size."""
+        seconds = seconds_of_step(architecture, self.context, self.rows, self.device, self.dtype, patience)
+        each = floating_operations(architecture, self.context)
+        self.rates[each] = each * self.rows * self.context / seconds
+
+    def rate(self, architecture: Architecture) -> float:
+        """Floating-point operations a second at this size."""
+        each = floating_operations(architecture, self.context)
+        return self.rates[min(self.rates, key=lambda measured: abs(measured - each))]
+
+    def seconds_a_token(self, architecture: Architecture) -> float:
+        """How long learning from one token takes."""
+        return floating_operations(architecture, self.context) / self.rate(architecture)
+
+
+def choose_precision(
+    wanted: str, architecture: Architecture, context: int, rows: int, device: torch.device, patience: float
+) -> torch.dtype:
+    """The type of matrix products: bfloat16 where it makes a step of this size clearly faster, else float32."""
+    if wanted != "auto":
+        return torch.float32 if wanted == "float32" else torch.bfloat16
+    if device.type == "mps":
+        return torch.float32
+    plain, short = (
+        seconds_of_step(architecture, context, rows, device, dtype, patience / 2)
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    return torch.bfloat16 if short < 0.8 * plain else torch.float32
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`auto` is CUDA, else MPS, else the CPU."""
+    if wanted != "auto":
+        return torch.device(wanted)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -1,0 +1,38 @@
+"""Whether a run fits into memory, said before it starts."""
+
+import os
+
+from openbook.errors import OpenbookError
+from openbook.training.measure import count_parameters
+from openbook.training.recipe import Recipe
+from openbook.transformer.architecture import Architecture
+
+
+def bytes_to_train(architecture: Architecture, recipe: Recipe) -> int:
+    """Roughly the bytes that training takes: weights, gradients and optimizer state, and what one pass keeps."""
+    copies = 4 + bool(recipe.average)  # weight, gradient, up to two of optimizer state
+    tokens = recipe.rows_at_once * recipe.context
+    kept = sum(
+        10 * architecture.width + 4 * block.attention.heads * block.attention.head_width + 4 * block.feed_forward.width
+        for block in architecture.decoder.blocks
+    )
+    return 4 * (copies * count_parameters(architecture) + tokens * (kept + 3 * architecture.vocabulary))
+
+
+def check_memory(architecture: Architecture, recipe: Recipe) -> None:
+    """Refuse a run that cannot fit into this machine's memory.
+
+    Raises:
+        OpenbookError: naming the choices that would help.
+    """
+    try:
+        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):  # not known on this system
+        return
+    needed = bytes_to_train(architecture, recipe)
+    if needed > available:
+        raise OpenbookError(
+            f"training this model takes about {needed / 1e9:.1f} GB, and the machine has {available / 1e9:.1f} GB; "
+            f"take a smaller --width (now {recipe.width}), --layers ({recipe.layers}), --vocabulary "
+            f"({recipe.vocabulary}) or --rows-at-once ({recipe.rows_at_once})"
+        )

@@ -1,0 +1,189 @@
+"""Every choice of a training run as data: what `--minutes` picks, and what an option or a TOML file overrides."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from openbook.errors import OpenbookError
+from openbook.transformer import architecture
+
+Rate = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Size = Annotated[int, Field(ge=1, le=2**20)]
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
+class Recipe:
+    """How to train. Rates belong to the updates, shares run from 0 to 1, sizes are counts."""
+
+    # Budget: one of the two ends the run.
+    minutes: Annotated[float | None, Field(gt=0, le=1e6, description="time for everything, in minutes")] = None
+    steps: Annotated[int | None, Field(ge=1, le=10**9, description="end after this many updates, not by time")] = None
+
+    # Tokens.
+    tokenizer: Annotated[
+        Literal["bpe", "bytes", "characters", "words"], Field(description="what a token is; bpe learns word pieces")
+    ] = "bpe"
+    vocabulary: Annotated[int, Field(ge=2, le=2**20, description="how many different tokens")] = 1024
+
+    # Model.
+    layers: Annotated[int, Field(ge=1, le=architecture.MAXIMUM_LAYERS, description="blocks one after another")] = 4
+    width: Annotated[Size, Field(description="numbers that stand for a token between the blocks")] = 128
+    heads: Annotated[int, Field(ge=1, le=4096, description="attention heads a block")] = 2
+    key_value_heads: Annotated[int, Field(ge=1, le=4096, description="heads of keys and values, shared")] = 2
+    head_width: Annotated[Size, Field(description="numbers of a query, key or value")] = 64
+    feed_forward_width: Annotated[Size, Field(description="numbers inside the feed-forward part")] = 352
+    context: Annotated[Size, Field(description="tokens that the model sees at once")] = 256
+    position: Annotated[
+        Literal["rotary", "learned", "sinusoidal", "none"], Field(description="how the model knows the order")
+    ] = "rotary"
+    window: Annotated[int | None, Field(ge=1, description="tokens that attention looks back over; all if absent")] = (
+        None
+    )
+    attention: Annotated[Literal["softmax", "none"], Field(description="none: scores themselves are the weights")] = (
+        "softmax"
+    )
+    norm: Annotated[Literal["rms", "layer", "none"], Field(description="normalisation")] = "rms"
+    norm_place: Annotated[Literal["pre", "post", "sandwich"], Field(description="where the norms stand")] = "pre"
+    query_key_norm: Annotated[bool, Field(description="normalise queries and keys")] = True
+    activation: Annotated[
+        Literal["relu", "gelu", "gelu_tanh", "silu", "relu_squared"], Field(description="of the feed-forward part")
+    ] = "silu"
+    gated: Annotated[bool, Field(description="gate the feed-forward part (SwiGLU, GeGLU)")] = True
+    biases: Annotated[bool, Field(description="biases in every linear part")] = False
+    tied: Annotated[bool, Field(description="one matrix for embedding and logits")] = False
+    logit_cap: Annotated[float | None, Field(gt=0, description="soft cap on the logits")] = None
+    score_cap: Annotated[float | None, Field(gt=0, description="soft cap on the attention scores")] = None
+
+    # Learning.
+    optimizer: Annotated[Literal["muon", "adamw"], Field(description="for the blocks' matrices")] = "muon"
+    batch_tokens: Annotated[int, Field(ge=1, le=2**30, description="tokens an update")] = 4096
+    rows_at_once: Annotated[int, Field(ge=1, description="windows in memory at once; the rest accumulates")] = 16
+    matrix_rate: Annotated[Rate, Field(description="Muon's rate")] = 0.03
+    adamw_rate: Annotated[Rate, Field(description="AdamW's rate for matrices that Muon does not take")] = 0.003
+    embedding_rate: Annotated[Rate, Field(description="AdamW's rate for embeddings")] = 0.03
+    logits_rate: Annotated[Rate, Field(description="AdamW's rate for the logits' matrix")] = 0.006
+    vector_rate: Annotated[Rate, Field(description="AdamW's rate for norms and biases")] = 0.01
+    momentum: Annotated[Decay, Field(description="Muon's momentum")] = 0.95
+    betas: Annotated[tuple[Decay, Decay], Field(description="AdamW's two decays")] = (0.8, 0.95)
+    weight_decay: Annotated[Rate, Field(description="pull of matrices towards zero")] = 0.0
+    dropout: Annotated[Decay, Field(description="share of numbers dropped while learning")] = 0.0
+    warmup_steps: Annotated[int, Field(ge=0, description="updates over which the rates rise")] = 10
+    warmdown: Annotated[Share, Field(description="last part of the run, over which the rates fall")] = 0.65
+    final_rate: Annotated[Share, Field(description="what is left of the rates at the end")] = 0.05
+    clip: Annotated[float, Field(gt=0, description="greatest norm of a gradient")] = 1.0
+    average: Annotated[Decay, Field(description="decay of the average of weights that is kept; 0: no average")] = 0.0
+    document_mask: Annotated[bool, Field(description="documents do not see each other")] = False
+    validations: Annotated[int, Field(ge=1, le=10_000, description="how often the model is validated")] = 20
+    validation_tokens: Annotated[int, Field(ge=1, description="held-out tokens to score each time; all at the end")] = (
+        1 << 16
+    )
+    patience: Annotated[int, Field(ge=1, description="stop after this many validations without a better one")] = 6
+    precision: Annotated[Literal["auto", "float32", "bfloat16"], Field(description="of matrix products")] = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**31, description="same seed, same run")] = 1
+
+    @model_validator(mode="after")
+    def _whole_rows(self) -> Self:
+        if self.steps is not None and self.minutes is not None:
+            raise ValueError("give minutes or steps, not both")
+        if self.heads % self.key_value_heads:
+            raise ValueError(f"heads ({self.heads}) must be a multiple of key_value_heads ({self.key_value_heads})")
+        if self.batch_tokens < self.context:
+            raise ValueError(
+                f"batch_tokens ({self.batch_tokens}) must hold a window of context ({self.context}) tokens"
+            )
+        return self
+
+    @property
+    def rows(self) -> int:
+        """Windows an update."""
+        return self.batch_tokens // self.context
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values by name."""
+        return asdict(self)
+
+
+FIELDS = {field.name: field for field in fields(Recipe)}
+_adapter = TypeAdapter(Recipe)
+
+
+def make_recipe(choices: Mapping[str, Any], source: str = "options") -> Recipe:
+    """A recipe with these choices.
+
+    Raises:
+        OpenbookError: naming the source, the field and what it may be.
+    """
+    try:
+        return _adapter.validate_python(dict(choices))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "unexpected_keyword_argument":
+            message = f"there is no such choice; there are {', '.join(FIELDS)}"
+        given = f" (given: {first['input']!r})" if name in choices else ""
+        raise OpenbookError(f"{source}: {name + ': ' if name else ''}{message}{given}") from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Choices from a small TOML file with the names of `Recipe`.
+
+    Raises:
+        OpenbookError: naming the file and the line or field.
+    """
+    try:
+        choices = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise OpenbookError(f"{path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OpenbookError(f"{path}: is not TOML ({error}); write lines such as: layers = 6") from None
+    known = {name: value for name, value in choices.items() if name in FIELDS}
+    make_recipe(known | {name: value for name, value in choices.items() if name not in known}, str(path))
+    return choices
+
+
+def build_architecture(recipe: Recipe) -> architecture.Architecture:
+    """The architecture that a recipe describes; the default is a shape that Hugging Face has a name for."""
+    norm = architecture.Norm(kind=recipe.norm, bias=recipe.norm == "layer" and recipe.biases)
+    none = architecture.NO_NORM
+    attention = architecture.Attention(
+        heads=recipe.heads,
+        key_value_heads=recipe.key_value_heads,
+        head_width=recipe.head_width,
+        bias=recipe.biases,
+        output_bias=recipe.biases,
+        query_key_norm=architecture.Norm() if recipe.query_key_norm else none,
+        score_cap=recipe.score_cap,
+        window=recipe.window,
+        weighting=recipe.attention,
+        # Without softmax a row of weights does not sum to 1; dividing by the context keeps its sum small.
+        scale=recipe.head_width**-0.5 / recipe.context if recipe.attention == "none" else None,
+    )
+    block = architecture.Block(
+        attention=attention,
+        feed_forward=architecture.FeedForward(
+            width=recipe.feed_forward_width, activation=recipe.activation, gated=recipe.gated, bias=recipe.biases
+        ),
+        before=none if recipe.norm_place == "post" else norm,
+        after=norm if recipe.norm_place == "sandwich" else none,
+        outer=norm if recipe.norm_place == "post" else none,
+    )
+    return architecture.Architecture(
+        vocabulary=recipe.vocabulary,
+        width=recipe.width,
+        context=recipe.context,
+        tied=recipe.tied,
+        logit_cap=recipe.logit_cap,
+        decoder=architecture.Stack(
+            blocks=(block,) * recipe.layers,
+            position=architecture.Position(kind=recipe.position),
+            final_norm=none if recipe.norm_place == "post" else norm,
+        ),
+    )

@@ -1,0 +1,33 @@
+"""Events for TensorBoard, from the extra `openbook[tensorboard]`."""
+
+from pathlib import Path
+
+from openbook.errors import OpenbookError
+from openbook.training.loop import Event
+
+
+class TensorBoard:
+    """Writes losses and scores of a run to a folder that TensorBoard reads (see `loop.Listener`).
+
+    Raises:
+        OpenbookError: the extra is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise OpenbookError(
+                "--tensorboard: is not installed; run pip install 'openbook[tensorboard]', or leave it out"
+            ) from None
+        self._writer = SummaryWriter(str(folder))
+
+    def __call__(self, event: Event) -> None:
+        """Take in one event."""
+        names = {"step": {"loss": "training loss"}, "validation": {"score": "held-out bits a byte"}}
+        for key, name in names.get(event["event"], {}).items():
+            self._writer.add_scalar(name, event[key], event["step"])
+
+    def close(self) -> None:
+        """Write out what is left."""
+        self._writer.close()

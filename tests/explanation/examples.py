@@ -1,0 +1,124 @@
+"""Small architectures that together have every part and every option, and traced runs of them."""
+
+from dataclasses import replace
+
+import torch
+from strategies import DEFAULT, ESSENTIAL, build, some_tokens, with_windows
+
+from openbook.generation.cache import Cache
+from openbook.trace import note, trace
+from openbook.transformer.architecture import NO_NORM, Architecture, Norm, Position
+from openbook.transformer.mask import positions_of
+
+LAYER_NORM = Norm(kind="layer", epsilon=1e-5, bias=True)
+
+
+def changed(attention=None, feed_forward=None, stack=None, model=None, **block):
+    """The default architecture with these fields of its parts changed in every block."""
+    spec = DEFAULT
+    blocks = tuple(
+        replace(
+            each,
+            attention=replace(each.attention, **(attention or {})),
+            feed_forward=replace(each.feed_forward, **(feed_forward or {})),
+            **block,
+        )
+        for each in spec.decoder.blocks
+    )
+    return replace(spec, decoder=replace(spec.decoder, blocks=blocks, **(stack or {})), **(model or {}))
+
+
+def mixed_positions():
+    """Layers with rotary positions of another base, with none, and with a window of their own."""
+    first, second = DEFAULT.decoder.blocks
+    windowed = replace(first, attention=replace(first.attention, window=3), position=Position(base=100.0))
+    unplaced = replace(second, position=Position(kind="none"))
+    wide = replace(second, attention=replace(second.attention, head_width=4))
+    return replace(DEFAULT, decoder=replace(DEFAULT.decoder, blocks=(first, windowed, unplaced, wide)))
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "default": DEFAULT,
+    "essential": ESSENTIAL,
+    "window": with_windows(DEFAULT, 4),
+    "one key for all heads": changed(attention={"key_value_heads": 1}),
+    "a key for each head": changed(attention={"key_value_heads": 4}),
+    "biases": changed(attention={"bias": True, "output_bias": True}, feed_forward={"bias": True}),
+    "score scale and cap": changed(attention={"scale": 0.7, "score_cap": 2.0}),
+    "essential with cap": changed(attention={"weighting": "none", "score_cap": 2.0}),
+    "no query-key norm": changed(attention={"query_key_norm": NO_NORM}),
+    "layer query-key norm": changed(attention={"query_key_norm": LAYER_NORM}),
+    "offset norms": changed(before=Norm(offset=1.0), stack={"final_norm": Norm(offset=1.0, epsilon=1e-3)}),
+    "layer norms": changed(before=LAYER_NORM, stack={"final_norm": Norm(kind="layer", offset=1.0)}),
+    "post norms": changed(before=NO_NORM, outer=LAYER_NORM, stack={"final_norm": NO_NORM}),
+    "sandwich norms": changed(after=Norm(), outer=Norm(kind="layer"), stack={"embedding_norm": LAYER_NORM}),
+    "learned positions": changed(stack={"position": Position(kind="learned")}),
+    "sinusoidal positions": changed(stack={"position": Position(kind="sinusoidal", base=100.0)}),
+    "no positions": changed(stack={"position": Position(kind="none")}),
+    "positions by layer": mixed_positions(),
+    "untied": changed(model={"tied": False}),
+    "logits": changed(model={"logit_scale": 0.5, "logit_bias": True, "logit_cap": 3.0, "embedding_scale": 4.0}),
+    **{
+        f"{activation}{' gated' if gated else ''}": changed(feed_forward={"activation": activation, "gated": gated})
+        for activation in ("relu", "gelu", "gelu_tanh", "silu", "relu_squared")
+        for gated in (False, True)
+    },
+}
+
+
+@torch.no_grad()
+def traced(model, tokens, **arguments):
+    """A trace of one pass, with the choice of the next token."""
+    with trace(model) as recorded:
+        logits = model(tokens, **arguments)
+        note("choice", note("probabilities", logits[:, -1].softmax(-1)).argmax(-1))
+    return recorded
+
+
+def plain(spec):
+    """Two rows without padding."""
+    model = build(spec)
+    return model, traced(model, some_tokens(2, 7))
+
+
+def padded(spec):
+    """Rows padded left and right."""
+    model = build(spec)
+    real = torch.tensor([[False, False, True, True, True, True], [True, True, True, True, True, False]])
+    return model, traced(model, some_tokens(2, 6), positions=positions_of(real))
+
+
+def documents(spec):
+    """Two documents in a row."""
+    model = build(spec)
+    return model, traced(model, some_tokens(1, 7), documents=torch.tensor([[0, 0, 0, 1, 1, 1, 1]]))
+
+
+@torch.no_grad()
+def cached(spec, length=1):
+    """Some new tokens after five in a cache, the logits of the last alone."""
+    model, tokens = build(spec), some_tokens(2, 5 + length)
+    cache = Cache(len(spec.decoder.blocks))
+    model(tokens[:, :5], cache=cache)
+    return model, traced(model, tokens[:, 5:], cache=cache, last_only=True)
+
+
+@torch.no_grad()
+def cached_padded(spec):
+    """Two steps after a left-padded prompt."""
+    model, tokens = build(spec), some_tokens(2, 7)
+    real = torch.ones(2, 7, dtype=torch.bool)
+    real[0, :2] = False
+    positions, cache = positions_of(real), Cache(len(spec.decoder.blocks))
+    model(tokens[:, :5], positions=positions[:, :5], cache=cache)
+    return model, traced(model, tokens[:, 5:], positions=positions[:, 5:], cache=cache)
+
+
+RUNS = {
+    "plain": plain,
+    "padded": padded,
+    "documents": documents,
+    "one cached step": cached,
+    "two cached steps": lambda spec: cached(spec, length=2),
+    "cached after padding": cached_padded,
+}

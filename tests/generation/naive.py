@@ -1,0 +1,73 @@
+"""The oracle of these tests: generation without cache, batch, padding or streams, and what several tests share."""
+
+import torch
+from torch import Tensor
+
+from openbook.generation.generate import kept
+from openbook.generation.settings import Sampling
+from openbook.text.tokenizer import Tokenizer
+from openbook.text.tokenizer_training import train_tokenizer
+from openbook.transformer.decoder_only import DecoderOnly
+from strategies import CONTEXT, DEFAULT, build
+
+GREEDY = Sampling(temperature=0, max_tokens=12)
+PROMPTS = [[5, 3, 8, 1], [7], [2, 2, 9, 4, 11, 6, 1], [20, 21]]
+
+
+@torch.no_grad()
+def naive_logits(model: DecoderOnly, tokens: list[int]) -> Tensor:
+    """Logits (V,) of the token after these."""
+    return model(torch.tensor([tokens]))[0, -1]
+
+
+def naive_greedy(model: DecoderOnly, prompt: list[int], count: int, end_id: int | None = None) -> list[int]:
+    """The most probable tokens, each from a pass over everything in the window."""
+    tokens, start = list(prompt), 0
+    while len(tokens) < len(prompt) + count and tokens[len(prompt) :][-1:] != [end_id]:
+        if len(tokens) - start > CONTEXT:
+            start = len(tokens) - kept(CONTEXT)
+        tokens.append(int(naive_logits(model, tokens[start:]).argmax()))
+    return tokens[len(prompt) :]
+
+
+def default_model(seed: int = 0) -> DecoderOnly:
+    return build(DEFAULT, seed)
+
+
+class ScriptedEngine:
+    """An engine that gives each row the tokens of a script, whatever it is asked; for what stands above engines."""
+
+    def __init__(self, scripts: list[list[int]], vocabulary: int) -> None:
+        self.scripts, self.vocabulary, self.context, self.steps = scripts, vocabulary, 1 << 30, 0
+
+    def prefill(self, prompts: list[list[int]]) -> tuple["ScriptedSession", Tensor]:
+        session = ScriptedSession(self, len(prompts))
+        return session, session.logits()
+
+
+class ScriptedSession:
+    def __init__(self, engine: ScriptedEngine, rows: int) -> None:
+        self.engine, self.rows, self.length = engine, torch.arange(rows), 0
+
+    def logits(self) -> Tensor:
+        logits = torch.zeros(len(self.rows), self.engine.vocabulary)
+        for place, row in enumerate(self.rows.tolist()):
+            script = self.engine.scripts[row]
+            logits[place, script[self.length] if self.length < len(script) else 0] = 50.0
+        return logits
+
+    def step(self, tokens: Tensor) -> Tensor:
+        self.length += 1
+        self.engine.steps += 1
+        return self.logits()
+
+    def reorder(self, rows: Tensor) -> None:
+        self.rows = self.rows[rows]
+
+    def truncate(self, length: int) -> None:
+        self.length = length
+
+
+def byte_tokenizer() -> Tokenizer:
+    """One token for each byte, so that every character above ASCII takes several."""
+    return train_tokenizer(["text"], "bytes", 257)

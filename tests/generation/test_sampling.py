@@ -1,0 +1,113 @@
+"""Each filter against the one of transformers, and the draw against what it must come out as."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers.generation import logits_process as theirs
+
+from openbook.generation import sampling
+from openbook.generation.sampling import History, chances, draw, filtered
+from openbook.generation.settings import Sampling
+from strategies import difference
+
+V = 40
+
+
+def some_logits(rows: int = 3, seed: int = 0) -> torch.Tensor:
+    return 4 * torch.randn(rows, V, generator=torch.Generator().manual_seed(seed))
+
+
+def history(prompts: list[list[int]]) -> History:
+    return History(prompts, V, torch.device("cpu"))
+
+
+FILTERS = [
+    (lambda x, v: sampling.top_k(x, 1 + int(v * 50)), lambda v: theirs.TopKLogitsWarper(1 + int(v * 50))),
+    (sampling.top_p, theirs.TopPLogitsWarper),
+    (sampling.min_p, theirs.MinPLogitsWarper),
+    (lambda x, v: sampling.temperature(x, 3 * v), lambda v: theirs.TemperatureLogitsWarper(3 * v)),
+]
+
+
+@pytest.mark.parametrize("number", range(len(FILTERS)), ids=["top_k", "top_p", "min_p", "temperature"])
+@given(value=st.floats(0.01, 0.99), seed=st.integers(0, 1000))
+def test_filters_equal_those_of_transformers(number, value, seed) -> None:
+    ours, make = FILTERS[number]
+    logits = some_logits(seed=seed)
+    expected = make(value)(None, logits)
+    assert difference(ours(logits, value).softmax(-1), expected.softmax(-1)) < 1e-6
+    if number < 3:
+        assert torch.equal(ours(logits, value), expected)
+
+
+@given(st.floats(0.1, 5), st.lists(st.integers(0, V - 1), min_size=1, max_size=20))
+def test_repetition_penalty_equals_that_of_transformers(penalty, tokens) -> None:
+    logits = some_logits(1)
+    expected = theirs.RepetitionPenaltyLogitsProcessor(penalty)(torch.tensor([tokens]), logits)
+    assert difference(sampling.repetition_penalty(logits, history([tokens]).seen, penalty), expected) < 1e-6
+
+
+def test_the_chain_equals_that_of_transformers() -> None:
+    logits, prompts = some_logits(), [[1, 2], [3], [39, 0]]
+    settings = Sampling(temperature=0.7, top_k=20, top_p=0.9, min_p=0.02, repetition_penalty=1.3)
+    expected = logits
+    for make, value in [
+        (theirs.TemperatureLogitsWarper, 0.7),
+        (theirs.TopKLogitsWarper, 20),
+        (theirs.TopPLogitsWarper, 0.9),
+        (theirs.MinPLogitsWarper, 0.02),
+    ]:
+        if make is theirs.TemperatureLogitsWarper:
+            rows = [
+                theirs.RepetitionPenaltyLogitsProcessor(1.3)(torch.tensor([p]), logits[[i]])
+                for i, p in enumerate(prompts)
+            ]
+            expected = torch.cat(rows)
+        expected = make(value)(None, expected)
+    ours = chances(filtered(logits, history(prompts), settings), settings)
+    assert difference(ours, expected.softmax(-1)) < 1e-6
+    assert torch.equal(ours == 0, expected == -torch.inf)
+
+
+def test_presence_penalty_counts_the_answer_alone_and_once() -> None:
+    past = history([[1, 2], [3]])
+    past.add(torch.tensor([5, 6]))
+    past.add(torch.tensor([5, 7]))
+    logits = torch.zeros(2, V)
+    penalised = filtered(logits, past, Sampling(temperature=0, presence_penalty=1.5))
+    assert penalised.nonzero().tolist() == [[0, 5], [1, 6], [1, 7]]
+    assert set(penalised[penalised != 0].tolist()) == {-1.5}
+    assert past.seen.nonzero().tolist() == [[0, 1], [0, 2], [0, 5], [1, 3], [1, 6], [1, 7]]
+    past.reorder(torch.tensor([1]))
+    assert past.produced.nonzero().tolist() == [[0, 6], [0, 7]]
+
+
+def test_temperature_zero_puts_all_on_the_first_maximum() -> None:
+    logits = some_logits()
+    settings = Sampling(temperature=0, top_k=3, top_p=0.5, min_p=0.5)
+    assert (
+        chances(filtered(logits, history([[0]] * 3), settings), settings).argmax(-1).tolist()
+        == logits.argmax(-1).tolist()
+    )
+
+
+@pytest.mark.parametrize("degree", [1e-300, 1e-45, 1e-3, 100.0])
+def test_no_temperature_overflows(degree) -> None:
+    settings = Sampling(temperature=degree, min_p=0)
+    result = chances(filtered(1e4 * some_logits(), history([[0]] * 3), settings), settings)
+    assert difference(result.sum(-1), torch.ones(3)) < 1e-5
+
+
+def test_draw_takes_the_token_whose_share_the_number_falls_on() -> None:
+    shares = torch.tensor([[0.0, 0.25, 0.0, 0.5, 0.25, 0.0]]).expand(6, -1)
+    numbers = torch.tensor([0.0, 0.2499, 0.25, 0.7499, 0.75, 1 - 2**-53], dtype=torch.float64)
+    assert draw(shares, numbers).tolist() == [1, 1, 3, 3, 4, 4]
+
+
+def test_draws_come_out_as_often_as_their_probabilities_say() -> None:
+    count = 100_000
+    shares = some_logits(1).softmax(-1)
+    numbers = torch.rand(count, dtype=torch.float64)
+    often = draw(shares.expand(count, -1), numbers).bincount(minlength=V) / count
+    assert (often - shares[0]).abs().max() < 0.006  # four standard deviations at one half

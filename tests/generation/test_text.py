@@ -1,0 +1,120 @@
+"""Streams of text: whole characters, stop texts across token borders, and what ends an answer."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+from naive import ScriptedEngine, byte_tokenizer
+
+from openbook.generation.engine import TorchEngine
+from openbook.generation.settings import Sampling
+from openbook.generation.text import StopText, answer, stream
+from openbook.text.tokenizer import Tokenizer
+from strategies import DEFAULT, build
+
+TOKENIZER = byte_tokenizer()
+few = st.text(alphabet="ab", max_size=24)
+
+
+def scripted(texts: list[str], tokenizer: Tokenizer = TOKENIZER) -> ScriptedEngine:
+    """Says these texts, each ended as a text is."""
+    return ScriptedEngine([[*tokenizer.encode(text), tokenizer.end_id] for text in texts], tokenizer.vocabulary_size)
+
+
+def settings(**values) -> Sampling:
+    return Sampling(temperature=0, **{"max_tokens": 10_000, **values})
+
+
+def cut(text: str, stops: list[str]) -> str:
+    """What comes before the stop text that is complete first, by looking at every beginning of the text."""
+    for end in range(len(text) + 1):
+        for stop in sorted(stops, key=len, reverse=True):
+            if text[:end].endswith(stop):
+                return text[: end - len(stop)]
+    return text
+
+
+def parts(text: str, borders: list[int]) -> list[str]:
+    places = sorted({min(border, len(text)) for border in borders} | {0, len(text)})
+    return [text[a:b] for a, b in pairwise(places)]
+
+
+@given(few, st.lists(st.text(alphabet="ab", min_size=1, max_size=5), max_size=3), st.lists(st.integers(0, 24)))
+@example("aab", ["aab", "a"], [1, 2])
+@example("abab", ["b", "bab"], [4])
+@example("aabaab", ["abb"], [])
+def test_a_stop_text_is_found_wherever_the_borders_are(text, stops, borders) -> None:
+    watcher, passed = StopText(stops), ""
+    for part in parts(text, borders):
+        passed += watcher.feed(part)
+        assert cut(text, stops).startswith(passed), "what is given was never to be taken back"
+        if watcher.found:
+            break
+    if not watcher.found:
+        assert passed.startswith(text[: len(text) - max(map(len, stops), default=1) + 1]), "no more is held than needed"
+        passed += watcher.flush()
+    assert passed == cut(text, stops)
+    assert watcher.found == any(stop in text for stop in stops)
+
+
+@given(st.lists(st.text(max_size=12), min_size=1, max_size=3))
+@example(["🙂é", "a", "日本"])
+def test_streams_never_split_a_character(texts) -> None:
+    """Every token is one byte here, and still only whole characters arrive, in full."""
+    arrived = [""] * len(texts)
+    for piece in stream(scripted(texts), TOKENIZER, ["x"] * len(texts), settings()):
+        arrived[piece.row] += piece.text
+        assert texts[piece.row].startswith(arrived[piece.row])
+    assert arrived == texts
+
+
+@given(st.text(alphabet="aé🙂", max_size=12), st.text(alphabet="aé🙂", min_size=1, max_size=3))
+def test_stop_texts_of_several_bytes(text, stop) -> None:
+    (only,) = answer(scripted([text]), TOKENIZER, ["x"], settings(stop=[stop]))
+    assert only.text == cut(text, [stop])
+    assert only.finish == ("stop" if stop in text else "end")
+
+
+def test_one_piece_for_each_token_and_one_finish_for_each_row() -> None:
+    texts = ["one. two", "no", "longer than allowed"]
+    pieces = list(stream(scripted(texts), TOKENIZER, ["x", "y", "z"], settings(stop=(". ",), max_tokens=8)))
+    assert [[p.text for p in pieces if p.row == row] for row in range(3)] == [
+        ["o", "n", "e", "", ""],
+        ["n", "o", ""],
+        list("longer t"),
+    ]
+    assert {p.row: p.finish for p in pieces if p.finish} == {0: "stop", 1: "end", 2: "length"}
+
+
+def test_what_was_held_back_comes_at_the_end() -> None:
+    """The beginning of a stop text, and half a character, when the tokens run out."""
+    (held,) = answer(scripted(["hope for i"]), TOKENIZER, ["x"], settings(stop=("it",)))
+    assert (held.text, held.finish) == ("hope for i", "end")
+    (half,) = answer(scripted(["a🙂"]), TOKENIZER, ["x"], settings(max_tokens=3))
+    assert (half.text, half.finish) == ("a\ufffd", "length")
+    (last,) = answer(scripted(["abc"]), TOKENIZER, ["x"], settings(stop=("c",), max_tokens=3))
+    assert (last.text, last.finish) == ("ab", "stop")
+
+
+def test_the_whole_answer_is_the_stream() -> None:
+    engine = TorchEngine(build(replace(DEFAULT, vocabulary=TOKENIZER.vocabulary_size)))
+    sampling = Sampling(seed=5, max_tokens=30, temperature=2.0)
+    prompts = ["what can you do", "", "é"]
+    pieces = list(stream(engine, TOKENIZER, prompts, sampling, runners_up=2))
+    answers = answer(engine, TOKENIZER, prompts, sampling, runners_up=2)
+    for row, whole in enumerate(answers):
+        own = [piece for piece in pieces if piece.row == row]
+        assert whole.text == "".join(piece.text for piece in own)
+        assert whole.chosen == tuple(piece.chosen for piece in own)
+        assert whole.finish == own[-1].finish
+    alone = [answer(engine, TOKENIZER, [prompt], sampling, runners_up=2)[0] for prompt in prompts]
+    assert [each.text for each in alone] == [each.text for each in answers]
+
+
+def test_closing_a_stream_ends_the_work() -> None:
+    engine = scripted(["a long story"])
+    pieces = stream(engine, TOKENIZER, ["x"], settings())
+    next(pieces), next(pieces)
+    pieces.close()
+    assert engine.steps == 1

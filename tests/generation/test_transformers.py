@@ -1,0 +1,86 @@
+"""Whole answers against transformers' `generate`, from the same weights."""
+
+import re
+
+import pytest
+import torch
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from openbook.generation.engine import TorchEngine
+from openbook.generation.generate import generate
+from openbook.generation.settings import Sampling
+from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Position, Stack
+from openbook.transformer.decoder_only import DecoderOnly
+
+NAMES = {
+    "model.embed_tokens": "token_embedding",
+    "model.layers": "decoder.blocks",
+    "model.norm": "decoder.final_norm",
+    "lm_head": "to_logits",
+    "self_attn.q": "self_attention.query",
+    "self_attn.k": "self_attention.key",
+    "self_attn.v": "self_attention.value",
+    "self_attn.o": "self_attention.output",
+    "mlp.gate": "feed_forward.gate",
+    "mlp.up": "feed_forward.up",
+    "mlp.down": "feed_forward.down",
+    "input_layernorm": "self_attention_residual.before",
+    "post_attention_layernorm": "feed_forward_residual.before",
+    "_proj": "",
+}
+
+
+@pytest.fixture(scope="module")
+def theirs() -> Qwen3ForCausalLM:
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=60,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+        eos_token_id=[7, 8],
+        pad_token_id=0,
+    )
+    return Qwen3ForCausalLM(config).eval()
+
+
+@pytest.fixture(scope="module")
+def ours(theirs) -> DecoderOnly:
+    attention = Attention(heads=4, key_value_heads=2, head_width=8, query_key_norm=Norm())
+    block = Block(attention=attention, feed_forward=FeedForward(width=48))
+    spec = Architecture(
+        vocabulary=60, width=32, context=64, decoder=Stack(blocks=3 * (block,), position=Position(base=10_000.0))
+    )
+    model = DecoderOnly(spec)
+    pattern = re.compile("|".join(map(re.escape, NAMES)))
+    model.load_state_dict(
+        {pattern.sub(lambda found: NAMES[found[0]], name): weight for name, weight in theirs.state_dict().items()}
+    )
+    return model
+
+
+def their_answers(theirs, prompts, **options):
+    longest = max(map(len, prompts))
+    tokens = torch.tensor([[0] * (longest - len(p)) + p for p in prompts])
+    real = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts])
+    out = theirs.generate(tokens, attention_mask=real, max_new_tokens=20, do_sample=False, **options)
+    return out[:, longest:].tolist()
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+def test_greedy_answers_of_a_padded_batch(theirs, ours, penalty) -> None:
+    generator = torch.Generator().manual_seed(1)
+    prompts = [torch.randint(9, 60, (n,), generator=generator).tolist() for n in (3, 9, 1, 14, 6, 2)]
+    settings = Sampling(temperature=0, max_tokens=20, repetition_penalty=penalty)
+    answers = [[] for _ in prompts]
+    for chosen in generate(TorchEngine(ours), prompts, settings, end_ids={7, 8}):
+        answers[chosen.row].append(chosen.token)
+    expected = their_answers(theirs, prompts, repetition_penalty=penalty)
+    assert [answer + [0] * (20 - len(answer)) for answer in answers] == [
+        row + [0] * (20 - len(row)) for row in expected
+    ]

@@ -1,0 +1,184 @@
+"""Random small architectures, models and batches, for tests that state what holds for all of them."""
+
+from dataclasses import replace
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from openbook.transformer.architecture import (
+    NO_NORM,
+    Architecture,
+    Attention,
+    Block,
+    FeedForward,
+    Norm,
+    Position,
+    Stack,
+)
+from openbook.transformer.decoder_only import DecoderOnly
+
+VOCABULARY = 23
+CONTEXT = 24
+
+ESSENTIAL = Architecture(
+    vocabulary=VOCABULARY,
+    width=16,
+    context=CONTEXT,
+    decoder=Stack(
+        blocks=2
+        * (
+            Block(
+                attention=Attention(heads=2, key_value_heads=2, head_width=8, weighting="none"),
+                feed_forward=FeedForward(width=32, activation="relu", gated=False),
+                before=NO_NORM,
+            ),
+        ),
+        position=Position(kind="sinusoidal"),
+        final_norm=NO_NORM,
+    ),
+)
+"""No softmax and no normalisation."""
+
+DEFAULT = Architecture(
+    vocabulary=VOCABULARY,
+    width=16,
+    context=CONTEXT,
+    decoder=Stack(
+        blocks=2
+        * (
+            Block(
+                attention=Attention(heads=4, key_value_heads=2, head_width=8, query_key_norm=Norm()),
+                feed_forward=FeedForward(width=32),
+            ),
+        )
+    ),
+    tied=True,
+)
+"""The shape that training picks: pre-norm RMSNorm, rotary, grouped heads, QK-norm, SwiGLU, tied."""
+
+_scales = st.floats(0.25, 4.0, width=16)
+_caps = st.none() | st.floats(2.0, 30.0, width=16)
+_layer_positions = st.builds(
+    Position, kind=st.sampled_from(["rotary", "none"]), base=st.sampled_from([100.0, 10_000.0])
+)
+_stack_positions = st.builds(
+    Position,
+    kind=st.sampled_from(["rotary", "sinusoidal", "learned", "none"]),
+    base=st.sampled_from([100.0, 10_000.0]),
+)
+
+
+@st.composite
+def norms(draw: st.DrawFn) -> Norm:
+    kind = draw(st.sampled_from(["rms", "layer", "none"]))
+    bias = kind == "layer" and draw(st.booleans())
+    return Norm(kind=kind, epsilon=draw(st.sampled_from([1e-6, 1e-3])), offset=draw(st.sampled_from([0, 1])), bias=bias)
+
+
+@st.composite
+def attentions(draw: st.DrawFn) -> Attention:
+    key_value_heads = draw(st.integers(1, 2))
+    return Attention(
+        heads=key_value_heads * draw(st.integers(1, 3)),
+        key_value_heads=key_value_heads,
+        head_width=draw(st.sampled_from([2, 4, 8])),
+        bias=draw(st.booleans()),
+        output_bias=draw(st.booleans()),
+        query_key_norm=draw(norms()),
+        scale=draw(st.none() | _scales),
+        score_cap=draw(_caps),
+        window=draw(st.none() | st.integers(1, CONTEXT)),
+        weighting=draw(st.sampled_from(["softmax", "softmax", "none"])),
+    )
+
+
+@st.composite
+def blocks(draw: st.DrawFn) -> Block:
+    feed_forward = FeedForward(
+        width=draw(st.sampled_from([12, 20])),
+        activation=draw(st.sampled_from(["relu", "gelu", "gelu_tanh", "silu", "relu_squared"])),
+        gated=draw(st.booleans()),
+        bias=draw(st.booleans()),
+    )
+    before, after, outer = draw(norms()), draw(norms()), draw(norms())
+    position = draw(st.none() | _layer_positions)
+    return Block(
+        attention=draw(attentions()),
+        feed_forward=feed_forward,
+        before=before,
+        after=after,
+        outer=outer,
+        position=position,
+    )
+
+
+@st.composite
+def architectures(draw: st.DrawFn, max_layers: int = 3) -> Architecture:
+    """Any decoder-only architecture made of all the parts, small enough to run in a millisecond or two."""
+    return Architecture(
+        vocabulary=VOCABULARY,
+        width=draw(st.sampled_from([8, 12])),
+        context=CONTEXT,
+        decoder=Stack(
+            blocks=tuple(draw(st.lists(blocks(), min_size=1, max_size=max_layers))),
+            position=draw(_stack_positions),
+            embedding_norm=draw(norms()),
+            final_norm=draw(norms()),
+        ),
+        tied=draw(st.booleans()),
+        embedding_scale=draw(_scales),
+        logit_scale=draw(_scales),
+        logit_cap=draw(_caps),
+        logit_bias=draw(st.booleans()),
+    )
+
+
+def with_windows(spec: Architecture, window: int | None) -> Architecture:
+    """The same architecture with this window in every layer."""
+    changed = tuple(replace(b, attention=replace(b.attention, window=window)) for b in spec.decoder.blocks)
+    return replace(spec, decoder=replace(spec.decoder, blocks=changed))
+
+
+def randomise(model: nn.Module) -> None:
+    """Give every parameter a value of its own; one that is left at 0 or 1 could be left out unnoticed."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape)
+            if parameter.dim() == 1:
+                parameter.add_(0.2 * noise)  # around 1 for norms, around 0 for biases
+            else:
+                parameter.copy_(noise / parameter.shape[-1] ** 0.5)
+
+
+def build(spec: Architecture, seed: int = 0, dtype: torch.dtype = torch.float32) -> DecoderOnly:
+    """A model with random weights, ready to evaluate."""
+    torch.manual_seed(seed)
+    model = DecoderOnly(spec)
+    randomise(model)
+    return model.to(dtype).eval()
+
+
+def some_tokens(rows: int, length: int, seed: int = 0) -> Tensor:
+    """Token ids (rows, length)."""
+    return torch.randint(VOCABULARY, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+def other_token(tokens: Tensor) -> Tensor:
+    """A different token for each of these."""
+    return (tokens + 1) % VOCABULARY
+
+
+def difference(one: Tensor, other: Tensor) -> float:
+    """The greatest difference, relative to the greatest number where that is above 1; NaN counts as infinite."""
+    if one.numel() == 0:
+        return 0.0
+    gap = (one - other).abs().max() / other.abs().max().clamp(min=1.0)
+    return float(gap.detach().nan_to_num(nan=torch.inf))
+
+
+def models() -> st.SearchStrategy[DecoderOnly]:
+    """Models of any architecture in float64, where a random one's ill-conditioned norms do not hide a mistake or
+    feign one; and the default and the essential model in float32."""
+    anything = architectures().map(lambda spec: build(spec, dtype=torch.float64))
+    return st.one_of(anything, anything, anything, st.sampled_from([DEFAULT, ESSENTIAL]).map(build))

@@ -1,0 +1,211 @@
+"""`Architecture` as data: it comes back from JSON unchanged, and nothing that could not be built gets in."""
+
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from openbook.errors import OpenbookError
+from openbook.transformer.architecture import (
+    MAXIMUM_LAYERS,
+    Architecture,
+    Attention,
+    Block,
+    FeedForward,
+    Norm,
+    Position,
+    Stack,
+)
+from strategies import DEFAULT, ESSENTIAL, architectures, build, some_tokens
+
+
+def plain(spec=DEFAULT):
+    """The architecture as dictionaries and lists."""
+    return json.loads(spec.to_json())
+
+
+def changed(path, value, spec=DEFAULT):
+    """JSON of the architecture with one field set; the path is written `decoder.blocks.0.attention.heads`."""
+    data = plain(spec)
+    *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    here = data
+    for part in parents:
+        here = here[part]
+    here[last] = value
+    return json.dumps(data)
+
+
+def refusal(text):
+    """The message with which this JSON is refused; it must come within a second."""
+    start = time.process_time()
+    with pytest.raises(OpenbookError) as refused:
+        Architecture.from_json(text)
+    assert time.process_time() - start < 1.0
+    message = str(refused.value)
+    assert len(message) < 500
+    assert message.isprintable()
+    return message
+
+
+@given(architectures())
+def test_json_round_trip(spec):
+    again = Architecture.from_json(spec.to_json())
+    assert again == spec
+    assert again.to_json() == spec.to_json()
+    assert hash(again) == hash(spec)
+
+
+def test_json_says_all_fields_and_the_defaults_fill_missing_ones():
+    data = plain()
+    assert data["decoder"]["blocks"][0]["attention"]["score_cap"] is None
+    del data["decoder"]["blocks"][0]["attention"]["score_cap"]
+    assert Architecture.from_json(json.dumps(data)) == DEFAULT
+
+
+BLOCK, ATTENTION = "decoder.blocks.1", "decoder.blocks.1.attention"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("vocabulary", 0),
+        ("vocabulary", 2**63),
+        ("vocabulary", "23"),
+        ("vocabulary", 23.0),
+        ("vocabulary", True),
+        ("width", -1),
+        ("width", None),
+        ("context", 10**400),
+        ("tied", "yes"),
+        ("tied", 1),
+        ("embedding_scale", float("nan")),
+        ("logit_scale", float("inf")),
+        ("logit_cap", 0.0),
+        ("logit_cap", -1.0),
+        ("decoder", 3),
+        ("decoder.position.kind", "alibi"),
+        ("decoder.position.base", 0.5),
+        ("decoder.position.base", 1e300),
+        ("decoder.final_norm.epsilon", 0.0),
+        ("decoder.final_norm.kind", ["rms"]),
+        ("decoder.blocks", []),
+        ("decoder.blocks", {}),
+        ("decoder.blocks", 7 * ["x"]),
+        (f"{BLOCK}.attention", None),
+        (f"{BLOCK}.surprise", 1),
+        (f"{ATTENTION}.heads", 2**40),
+        (f"{ATTENTION}.head_width", 0),
+        (f"{ATTENTION}.window", 0),
+        (f"{ATTENTION}.scale", float("-inf")),
+        (f"{ATTENTION}.score_cap", "30"),
+        (f"{ATTENTION}.weighting", "sigmoid"),
+        (f"{BLOCK}.feed_forward.activation", "__import__"),
+        (f"{BLOCK}.feed_forward.width", 1.5),
+    ],
+)
+def test_the_refusal_names_the_field(path, value):
+    assert f"field {path}" in refusal(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        (f"{ATTENTION}.key_value_heads", 3, f"{ATTENTION}: heads (4) must be a multiple of key_value_heads (3)"),
+        (f"{ATTENTION}.head_width", 7, f"{ATTENTION}.head_width must be even"),
+        (f"{BLOCK}.position", {"kind": "learned"}, f"{BLOCK}.position can only be rotary or none"),
+        (f"{BLOCK}.before", {"kind": "rms", "bias": True}, f"{BLOCK}.before: bias is for layer norms"),
+    ],
+)
+def test_fields_that_do_not_fit_together(path, value, named):
+    assert named in refusal(changed(path, value))
+
+
+def test_sinusoidal_needs_an_even_width():
+    assert "width must be even" in refusal(changed("width", 15, ESSENTIAL))
+
+
+def test_odd_heads_are_fine_without_rotation():
+    assert Architecture.from_json(changed(f"{ATTENTION}.head_width", 7, ESSENTIAL))
+
+
+@pytest.mark.parametrize("field", ["vocabulary", "width", "context", "decoder"])
+def test_a_missing_field_is_named(field):
+    data = plain()
+    del data[field]
+    assert f"field {field}" in refusal(json.dumps(data))
+
+
+HOSTILE = {
+    "nothing": "",
+    "null": "null",
+    "deep lists": 100_000 * "[",
+    "deep objects": 100_000 * '{"a":',
+    "deep in a field": changed("decoder", 0).replace('"decoder": 0', '"decoder": ' + 5000 * "[" + 5000 * "]"),
+    "long number": changed("vocabulary", 0).replace('"vocabulary": 0', '"vocabulary": ' + 1_000_000 * "9"),
+    "lone surrogate": "\ud800",
+    "trailing text": DEFAULT.to_json() + "x",
+    "truncated": DEFAULT.to_json()[:-1],
+    "enormous": 50_000_000 * " ",
+    "many wrong layers": changed("decoder.blocks", 600_000 * [0]),
+    "many empty layers": changed("decoder.blocks", 600_000 * [{}]),
+    "one layer too many": changed("decoder.blocks", (MAXIMUM_LAYERS + 1) * plain()["decoder"]["blocks"][:1]),
+    "many unknown fields": json.dumps(plain() | {f"x{number}": 1 for number in range(100_000)}),
+    "long unknown field": json.dumps(plain() | {100_000 * "x": 1}),
+    "terminal codes in a name": json.dumps(plain() | {"\x1b[31m\n": 1}),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_text_is_refused_quickly(name):
+    refusal(HOSTILE[name])
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def paths(data, prefix=""):
+    """Every place in the data, as `changed` writes it."""
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in items:
+        yield f"{prefix}{key}"
+        yield from paths(value, f"{prefix}{key}.")
+
+
+@given(path=st.sampled_from(sorted(paths(plain()))), value=_json)
+def test_any_value_anywhere_is_taken_or_refused(path, value):
+    try:
+        spec = Architecture.from_json(changed(path, value))
+    except OpenbookError:
+        return
+    assert Architecture.from_json(spec.to_json()) == spec
+
+
+@given(architectures())
+def test_what_is_accepted_can_be_built_and_run(spec):
+    assert build(Architecture.from_json(spec.to_json()))(some_tokens(1, 4)).isfinite().all()
+
+
+def test_objects_are_checked_as_json_is():
+    with pytest.raises(ValidationError, match="heads"):
+        Attention(heads=4, key_value_heads=3, head_width=8)
+    with pytest.raises(ValidationError, match="widht"):
+        FeedForward(width=8, widht=8)
+    with pytest.raises(ValidationError, match="base"):
+        Position(base=float("nan"))
+    with pytest.raises(ValidationError, match="bias"):
+        Norm(kind="none", bias=True)
+    with pytest.raises(ValidationError, match="blocks"):
+        Stack(blocks=())
+
+
+def test_it_cannot_be_changed():
+    block = Block(attention=Attention(heads=1, key_value_heads=1, head_width=2), feed_forward=FeedForward(width=2))
+    with pytest.raises(AttributeError):
+        block.before = Norm(kind="none")

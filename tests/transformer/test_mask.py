@@ -1,0 +1,90 @@
+"""Masks: the predicates, drawn as squares in which 1 means that the row's query may look at the column's key."""
+
+import torch
+
+from openbook.transformer.mask import (
+    Places,
+    both,
+    causal,
+    decoder_mask,
+    not_padding,
+    positions_of,
+    same_document,
+    window,
+)
+
+
+def square(*rows):
+    return torch.tensor([[cell == "1" for cell in row] for row in rows])
+
+
+def places(*positions, documents=None):
+    return Places(torch.tensor([positions]), None if documents is None else torch.tensor([documents]))
+
+
+def drawn(predicate, at):
+    return predicate(at.as_queries(), at.as_keys())[0]
+
+
+def test_causal():
+    assert torch.equal(drawn(causal, places(0, 1, 2)), square("100", "110", "111"))
+
+
+def test_window_counts_the_token_itself():
+    expected = square("1000", "1100", "0110", "0011")
+    assert torch.equal(drawn(both(causal, window(2)), places(0, 1, 2, 3)), expected)
+
+
+def test_padding_is_seen_by_padding_alone():
+    expected = square("100", "010", "011")
+    assert torch.equal(drawn(both(causal, not_padding), places(-1, 0, 1)), expected)
+
+
+def test_documents_do_not_see_each_other():
+    at = places(0, 1, 2, 3, documents=[7, 7, 4, 4])
+    assert torch.equal(drawn(both(causal, same_document), at), square("1000", "1100", "0010", "0011"))
+
+
+def test_decoder_mask_joins_what_applies():
+    at = places(-1, 0, 1, 2, documents=[0, 0, 0, 1])
+    mask = decoder_mask(at, at, padded=True, window_size=2)
+    assert torch.equal(mask.allowed[0], square("1000", "0100", "0110", "0001"))
+    assert not mask.is_causal
+
+
+def test_plain_causal_is_left_to_the_kernel():
+    at = places(0, 1, 2)
+    assert decoder_mask(at, at, padded=False).is_causal
+    assert decoder_mask(at, at, padded=False, window_size=3).is_causal
+    assert not decoder_mask(at, at, padded=False, window_size=2).is_causal
+    assert not decoder_mask(at, at, padded=True).is_causal
+
+
+def test_one_new_token_sees_everything_kept():
+    new, kept = places(3), places(0, 1, 2, 3)
+    assert decoder_mask(new, kept, padded=False).allowed is None
+    assert decoder_mask(new, kept, padded=False, window_size=4).allowed is None
+    assert torch.equal(decoder_mask(new, kept, padded=False, window_size=3).allowed[0], square("0111"))
+
+
+def test_new_tokens_among_kept_ones_are_not_the_plain_triangle():
+    mask = decoder_mask(places(2, 3), places(0, 1, 2, 3), padded=False)
+    assert not mask.is_causal
+    assert torch.equal(mask.allowed[0], square("1110", "1111"))
+
+
+def test_the_window_is_measured_in_positions_not_in_keys():
+    at = places(0, 1, 9)  # three keys, but the last is far away
+    assert torch.equal(decoder_mask(at, at, padded=True, window_size=3).allowed[0], square("100", "110", "001"))
+
+
+def test_every_query_sees_something():
+    """A row of softmax with nothing to weigh would be NaN, also where padding and documents meet."""
+    at = places(-1, -1, 0, 1, 2, -1, documents=[0, 1, 2, 2, 3, 3])
+    for size in (None, 1, 2):
+        assert decoder_mask(at, at, padded=True, window_size=size).allowed.any(-1).all()
+
+
+def test_positions_of_left_right_and_no_padding():
+    real = torch.tensor([[0, 0, 1, 1], [1, 1, 0, 0], [1, 1, 1, 1]], dtype=torch.bool)
+    assert positions_of(real).tolist() == [[-1, -1, 0, 1], [0, 1, -1, -1], [0, 1, 2, 3]]
