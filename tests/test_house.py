@@ -26,6 +26,7 @@ ROOMS = [
     "explanation",
     "model",
     "web",
+    "options",
     "cli",
 ]
 # What the order alone would allow: training and explanation stand side by side, trace stands on torch alone,

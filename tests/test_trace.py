@@ -4,11 +4,11 @@ import threading
 
 import pytest
 import torch
-from strategies import DEFAULT, build, some_tokens
 from torch import nn
 
 import openbook.trace
 from openbook.trace import note, trace, tracing
+from strategies import DEFAULT, build, some_tokens
 
 
 class Adder(nn.Module):

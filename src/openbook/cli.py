@@ -19,6 +19,7 @@ from openbook.errors import OpenbookError  # noqa: E402
 if TYPE_CHECKING:
     from openbook.generation.text import Piece
     from openbook.model import Model
+    from openbook.training.loop import Listener
 
 app = typer.Typer(
     name="openbook",
@@ -116,7 +117,7 @@ def train(
     )
     display = Display(Console())
     board = TensorBoard(request.folder / "tensorboard") if tensorboard else None
-    listeners = [display] if board is None else [display, board]
+    listeners: list[Listener] = [display] if board is None else [display, board]
     training = Training(request, listeners, bars, lambda: time.perf_counter() - STARTED)
     try:
         if plan:
@@ -267,9 +268,9 @@ def explain(
     """
     from rich.console import Console
 
+    from openbook.explanation.places import tensor_places
     from openbook.explanation.terminal import explain_as_json, explain_in_terminal
     from openbook.model import load
-    from openbook.model_file.inspection import tensor_places
 
     opened = load(model, "cpu")
     tokens = opened.tokenizer.encode(prompt)

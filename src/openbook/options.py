@@ -37,7 +37,7 @@ def _option(name: str, hint: Any, panel: str) -> inspect.Parameter:
     details: dict[str, Any] = {"help": described, "rich_help_panel": panel, "show_default": False}
     flag = f"--{name.replace('_', '-')}"
     names = (f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)
-    annotation = Annotated[Optional[kind], typer.Option(*names, **details)]  # noqa: UP045
+    annotation: Any = Annotated[Optional[kind], typer.Option(*names, **details)]  # type: ignore[valid-type]  # noqa: UP045
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

@@ -11,11 +11,10 @@ from random import Random
 
 import pytest
 import torch
-from examples import ARCHITECTURES, RUNS, documents, padded, plain
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from strategies import DEFAULT, architectures, build, some_tokens, with_windows
+from traced_examples import ARCHITECTURES, RUNS, documents, padded, plain
 
 import openbook.transformer
 from openbook.errors import OpenbookError
@@ -23,6 +22,7 @@ from openbook.explanation.derivations import derive, recompute, relative_errors
 from openbook.explanation.reader import TensorPlace
 from openbook.explanation.rules.table import find_rule, rule_of
 from openbook.trace import trace
+from strategies import DEFAULT, architectures, build, some_tokens, with_windows
 
 LIMIT = 1e-5
 IN_OTHER_RUNS = ["default", "essential", "window", "sinusoidal positions", "learned positions", "one key for all heads"]
@@ -70,7 +70,7 @@ def test_one_number_and_all_numbers_follow_by_the_same_rule(spec):
             assert derivation.recorded == float(record.value[index])
             assert derivation.meaning and derivation.formula.startswith(record.name)
             for operand in derivation.operands:
-                tensor = {"recorded": recorded, "weight": dict(model.named_parameters())}.get(operand.kind, {})
+                tensor = {"recorded": recorded, "weight": model.state_dict()}.get(operand.kind, {})
                 for number in operand.numbers if tensor else ():
                     found = tensor[operand.source]
                     found = found if operand.kind == "weight" else found.value

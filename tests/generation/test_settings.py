@@ -17,17 +17,17 @@ REFUSED = [
     ({"temperature": 10**400}, "give a number from 0 to 100"),
     ({"top_k": 0}, "top_k is 0; give a whole number from 1 to 16777216"),
     ({"top_k": 2.0}, "top_k is 2.0; give a whole number from 1 to 16777216"),
-    ({"top_p": 0}, "top_p is 0; give a number from 0.001 to 1"),
-    ({"top_p": 1.01}, "top_p is 1.01; give a number from 0.001 to 1"),
+    ({"top_p": -0.5}, "top_p is -0.5; give a number from 0 to 1"),
+    ({"top_p": 1.01}, "top_p is 1.01; give a number from 0 to 1"),
     ({"min_p": -1}, "min_p is -1; give a number from 0 to 1"),
     ({"repetition_penalty": 0}, "repetition_penalty is 0; give a number from 0.01 to 100"),
     ({"presence_penalty": 101}, "presence_penalty is 101; give a number from -100 to 100"),
     ({"seed": -1}, "seed is -1; give a whole number from 0 to 9223372036854775807"),
     ({"seed": 2**63}, "give a whole number from 0 to 9223372036854775807"),
-    ({"max_tokens": 0}, "max_tokens is 0; give a whole number from 1 to 10000000"),
-    ({"max_tokens": None}, "max_tokens is None; give a whole number from 1 to 10000000"),
-    ({"stop": "word"}, "stop is 'word'; give a list of at most 64 texts"),
-    ({"stop": ["x"] * 65}, "give a list of at most 64 texts"),
+    ({"max_tokens": 0}, "max_tokens is 0; give a whole number from 1 to 2147483648"),
+    ({"max_tokens": None}, "max_tokens is None; give a whole number from 1 to 2147483648"),
+    ({"stop": "word"}, "stop is 'word'; give a list of at most 100 texts"),
+    ({"stop": ["x"] * 101}, "give a list of at most 100 texts"),
     ({"stop": [""]}, "stop has ''; give texts of 1 to 1000 characters"),
     ({"stop": [3]}, "stop has 3; give texts of 1 to 1000 characters"),
     ({"heat": 1}, "'heat' is no setting of an answer; there are temperature, top_k"),
@@ -43,6 +43,6 @@ def test_refused_with_the_range(values, message) -> None:
 
 
 def test_the_ends_of_the_ranges_are_allowed() -> None:
-    Sampling(temperature=0, top_k=1, top_p=0.001, min_p=1, repetition_penalty=0.01, seed=0, max_tokens=1)
+    Sampling(temperature=0, top_k=1, top_p=0, min_p=1, repetition_penalty=0.01, seed=0, max_tokens=1)
     Sampling(temperature=100, top_k=2**24, top_p=1, min_p=0, repetition_penalty=100, seed=2**63 - 1)
     assert Sampling.from_dict({"stop": ["a", "b"]}).stop == ("a", "b")

@@ -23,7 +23,7 @@ def run(part, x, mask=EVERYTHING):
 def simple(**options):
     """One head of width 2 whose query, key, value and output matrices are the identity."""
     spec = architecture.Attention(heads=1, key_value_heads=1, head_width=2, **options)
-    part = Attention(2, spec, dropout=0.0)
+    part = Attention(2, spec)
     for linear in (part.query, part.key, part.value, part.output):
         linear.weight.data = torch.eye(2)
     return part
@@ -78,7 +78,7 @@ def test_score_cap_by_hand():
 def test_grouped_heads_share_keys_and_values_in_order():
     # Heads 0 and 1 read key/value head 0, heads 2 and 3 read head 1: each value head passes one coordinate.
     spec = architecture.Attention(heads=4, key_value_heads=2, head_width=1)
-    part = Attention(2, spec, dropout=0.0)
+    part = Attention(2, spec)
     part.value.weight.data = torch.eye(2)
     part.output.weight.data = torch.tensor([[1.0, 10.0, 0, 0], [0, 0, 100.0, 1000.0]])
     y = run(part, torch.tensor([[[3.0, 7.0]]]))  # one token: every weight is 1
@@ -87,8 +87,8 @@ def test_grouped_heads_share_keys_and_values_in_order():
 
 @pytest.mark.parametrize("traced", [False, True])
 def test_grouped_heads_are_full_heads_with_repeated_weights(traced):
-    grouped = Attention(8, architecture.Attention(heads=4, key_value_heads=2, head_width=2), dropout=0.0)
-    full = Attention(8, architecture.Attention(heads=4, key_value_heads=4, head_width=2), dropout=0.0)
+    grouped = Attention(8, architecture.Attention(heads=4, key_value_heads=2, head_width=2))
+    full = Attention(8, architecture.Attention(heads=4, key_value_heads=4, head_width=2))
     full.load_state_dict(
         {
             "query.weight": grouped.query.weight,
@@ -126,7 +126,7 @@ def test_against_torch(heads, causal):
     spec = architecture.Attention(
         heads=heads, key_value_heads=heads, head_width=8 // heads, bias=True, output_bias=True
     )
-    part = Attention(8, spec, dropout=0.0)
+    part = Attention(8, spec)
     for linear, weight, bias in zip(
         (part.query, part.key, part.value),
         reference.in_proj_weight.chunk(3),
@@ -140,12 +140,3 @@ def test_against_torch(heads, causal):
     expected, _ = reference(x, x, x, attn_mask=~allowed, need_weights=False)
     y = run(part, x, Mask(allowed[None], is_causal=causal))
     torch.testing.assert_close(y, expected, atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize("options", [{}, {"score_cap": 5.0}, {"weighting": "none"}])
-def test_dropout_is_for_training_alone(options):
-    spec = architecture.Attention(heads=2, key_value_heads=1, head_width=4, **options)
-    part, x = Attention(8, spec, dropout=0.5), torch.randn(1, 6, 8)
-    assert not torch.allclose(run(part, x), run(part, x))
-    part.eval()
-    assert torch.equal(run(part, x), run(part, x))

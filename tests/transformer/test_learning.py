@@ -67,11 +67,3 @@ def test_a_batch_can_be_learnt_by_heart(spec, dropout):
 def test_tied_embeddings_are_one_tensor():
     assert "to_logits.weight" not in dict(build(DEFAULT).named_parameters())
     assert "to_logits.weight" in dict(build(replace(DEFAULT, tied=False)).named_parameters())
-
-
-def test_dropout_acts_in_training_alone():
-    model, tokens = build(DEFAULT), some_tokens(1, 6)
-    noisy = DecoderOnly(DEFAULT, dropout=0.3)
-    noisy.load_state_dict(model.state_dict())
-    assert not torch.allclose(noisy(tokens), noisy(tokens))
-    assert torch.equal(noisy.eval()(tokens), model(tokens))

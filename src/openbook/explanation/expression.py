@@ -82,7 +82,9 @@ class Expression:
 
 
 def plain(value: float) -> str:
-    """A number as the formulas show it: six digits and a true minus sign."""
+    """A number as the formulas show it: whole or of six digits, with a true minus sign."""
+    if float(value).is_integer():
+        return f"{int(value)}".replace("-", "−")
     digits, _, power = f"{value:.6g}".partition("e")
     written = f"{digits}e{int(power)}" if power else digits
     return written.replace("-", "−").replace("inf", "∞")

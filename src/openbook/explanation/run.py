@@ -1,13 +1,20 @@
 """The traced run of a prompt: everything recorded, from token ids to the chosen token."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from openbook.errors import OpenbookError
 from openbook.trace import Trace, note, trace
+from openbook.transformer.architecture import Architecture
+from openbook.transformer.decoder_only import DecoderOnly
+
+MOST_BYTES = 2**31
+"""Memory that the recorded rows of attention may take; they grow with the square of the prompt."""
+_STEPS_OF_ATTENTION = 4  # scores, capped scores, masked scores, weights
 
 
 @dataclass(frozen=True)
@@ -18,7 +25,7 @@ class Explanation:
     probable next token.
     """
 
-    model: nn.Module
+    model: DecoderOnly
     tokens: Tensor
     trace: Trace
     logits: Tensor
@@ -28,7 +35,10 @@ class Explanation:
 
 @torch.no_grad()
 def explain(
-    model: nn.Module, tokens: Tensor | Sequence[int], positions: Tensor | None = None, documents: Tensor | None = None
+    model: DecoderOnly,
+    tokens: Tensor | Sequence[int],
+    positions: Tensor | None = None,
+    documents: Tensor | None = None,
 ) -> Explanation:
     """Run the prompt through the model and record every number on the way to the next token.
 
@@ -39,13 +49,12 @@ def explain(
         documents: (B, T), which document each token belongs to; None when all is one.
 
     Raises:
-        OpenbookError: the prompt is empty.
+        OpenbookError: the prompt is empty, or longer than the model's context or than fits in memory when recorded.
     """
     device = next(model.parameters()).device
     ids = torch.as_tensor(tokens, device=device)
     ids = ids if ids.dim() == 2 else ids.long()[None]
-    if not ids.shape[1]:
-        raise OpenbookError("the prompt has no tokens; give at least one word to explain")
+    _check_size(model.architecture, *ids.shape)
     was_training = model.training
     model.eval()
     try:
@@ -56,3 +65,13 @@ def explain(
     finally:
         model.train(was_training)
     return Explanation(model, ids, recorded, logits, probabilities, choice)
+
+
+def _check_size(architecture: Architecture, rows: int, length: int) -> None:
+    if not length:
+        raise OpenbookError("the prompt has no tokens; give at least one word to explain")
+    heads = sum(block.attention.heads for block in architecture.decoder.blocks)
+    recordable = math.isqrt(MOST_BYTES // (rows * heads * _STEPS_OF_ATTENTION * 4))
+    most = min(architecture.context, recordable)
+    if length > most:
+        raise OpenbookError(f"the prompt has {length:,} tokens; at most {most:,} can be explained with this model")

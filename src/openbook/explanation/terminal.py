@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.text import Text
-from torch import nn
 
 from openbook.explanation.attention_rows import AttentionRow
 from openbook.explanation.derivations import derive
@@ -19,6 +18,7 @@ from openbook.explanation.run import explain
 from openbook.explanation.summarise import summarise
 from openbook.explanation.summary import Quantity, Source, Summary
 from openbook.explanation.terminal_number import parse_number, print_derivation
+from openbook.transformer.decoder_only import DecoderOnly
 
 TOKENS_SHOWN = 16
 
@@ -37,7 +37,7 @@ LETTERS = {
 
 
 def explain_in_terminal(
-    model: nn.Module,
+    model: DecoderOnly,
     tokenizer: Tokenizer,
     tokens: Sequence[int],
     console: Console,
@@ -62,7 +62,7 @@ def explain_in_terminal(
         places: where each tensor lies in the model file, for byte offsets.
 
     Raises:
-        OpenbookError: the prompt is empty, or layer, head, token or number is out of range.
+        OpenbookError: the prompt is empty or too long, or layer, head, token or number is out of range.
     """
     explanation = explain(model, tokens)
     if number is not None:

@@ -6,13 +6,13 @@ from typing import Any
 
 from openbook.errors import OpenbookError
 
-MAXIMUM_STOPS = 64
+MAXIMUM_STOPS = 100
 MAXIMUM_STOP_LENGTH = 1_000
 
 # Lowest and highest value; both are allowed.
 _NUMBERS: dict[str, tuple[float, float]] = {
     "temperature": (0.0, 100.0),
-    "top_p": (0.001, 1.0),
+    "top_p": (0.0, 1.0),
     "min_p": (0.0, 1.0),
     "repetition_penalty": (0.01, 100.0),
     "presence_penalty": (-100.0, 100.0),
@@ -20,7 +20,7 @@ _NUMBERS: dict[str, tuple[float, float]] = {
 _WHOLE_NUMBERS: dict[str, tuple[int, int]] = {
     "top_k": (1, 2**24),
     "seed": (0, 2**63 - 1),
-    "max_tokens": (1, 10_000_000),
+    "max_tokens": (1, 2**31),
 }
 _OPTIONAL = ("top_k", "seed")
 

@@ -1,11 +1,8 @@
 """The model file: one safetensors file with everything a model needs, saved as a whole and loaded without running code.
 
-    save("austen.openbook", contents, model.state_dict())
-    contents, tensors = load("austen.openbook")
-    model = build(contents.architecture, tensors)
-
-The file is written here and not by the safetensors library, which puts the metadata in another order each time and
-the tensors in the order of the alphabet: here the same model gives the same bytes, in the order in which it uses them.
+save("austen.openbook", contents, model.state_dict())
+contents, tensors = load("austen.openbook")
+model = build(contents.architecture, tensors)
 """
 
 import mmap
@@ -19,17 +16,15 @@ import torch
 from torch import Tensor
 
 from openbook.errors import OpenbookError
-from openbook.model_file.atomic import replacing
 from openbook.model_file.blueprint import blueprint, expected_shapes
 from openbook.model_file.contents import Contents
-from openbook.model_file.header import AGAIN, Header, looks_like_safetensors, read_header, write_header
+from openbook.model_file.header import AGAIN, Header, looks_like_safetensors, read_header
 from openbook.model_file.printable import printable
 from openbook.model_file.recognition import fault_of_bytes, fault_of_path
+from openbook.model_file.writing import DTYPES, NAMES_OF_DTYPES, write_tensors
 from openbook.transformer.architecture import Architecture
 from openbook.transformer.decoder_only import DecoderOnly
 
-DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-_NAMES_OF_DTYPES = {dtype: name for name, dtype in DTYPES.items()}
 _TENSORS_OF_A_BLOCK = 6  # at least: query, key, value, output, up, down
 
 
@@ -60,14 +55,9 @@ def save(path: str | os.PathLike[str], contents: Contents, tensors: Mapping[str,
     with naming(path):
         metadata = contents.to_metadata()
         Contents.from_metadata(metadata)  # what is saved can be loaded
-        found = {name: (str(_NAMES_OF_DTYPES.get(t.dtype, t.dtype)), tuple(t.shape)) for name, t in tensors.items()}
+        found = {name: (str(NAMES_OF_DTYPES.get(t.dtype, t.dtype)), tuple(t.shape)) for name, t in tensors.items()}
         expected = _check_tensors(contents.architecture, found)
-        header = write_header(metadata, {name: found[name] for name in expected})
-    with replacing(path) as file:
-        file.write(header)
-        for name in expected:
-            flat = tensors[name].detach().cpu().contiguous().flatten()
-            file.write(flat.view(torch.uint8).numpy().data)
+    write_tensors(path, metadata, {name: tensors[name] for name in expected})
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Contents, dict[str, Tensor]]:

@@ -10,10 +10,11 @@ from typing import Any
 
 from openbook.errors import OpenbookError
 from openbook.model_file.blueprint import expected_shapes
-from openbook.model_file.file import DTYPES, ModelFile, naming, open_model_file
+from openbook.model_file.file import ModelFile, naming, open_model_file
 from openbook.model_file.header import MAXIMUM_HEADER
 from openbook.model_file.strict_json import read_json
 from openbook.model_file.wording import in_words
+from openbook.model_file.writing import DTYPES
 from openbook.text.tokenizer import Tokenizer
 
 SENTENCE = "What can you do? A model file keeps everything."

@@ -9,26 +9,23 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from openbook.errors import OpenbookError
-from openbook.model_file.atomic import replacing
+from openbook.model_file.writing import write_tensors
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+def write_checkpoint(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Write tensors and JSON facts to `path`, whole or not at all.
 
     Raises:
         OpenbookError: the disk is full or the folder may not be written.
     """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with replacing(path) as file:
-        file.write(save(plain, {"facts": json.dumps(facts)}))
+    write_tensors(path, {"facts": json.dumps(facts)}, tensors)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `write_tensors` wrote.
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What `write_checkpoint` wrote.
 
     Raises:
         OpenbookError: the file is not one of those.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from openbook.errors import OpenbookError
-from openbook.training.checkpoint import Keeper, read_tensors, restore_weights, trained_weights, write_tensors
+from openbook.training.checkpoint import Keeper, read_checkpoint, restore_weights, trained_weights, write_checkpoint
 from openbook.training.optimizer import Average, Optimizers, schedule
 from openbook.training.recipe import Recipe
 
@@ -208,7 +208,7 @@ class Loop:
             at.validations = max(at.validations + 1, int(self.progress() * self.recipe.validations))
             if score < at.best:
                 at.best, at.best_step, at.stale = score, at.step, 0
-                write_tensors(self.keeper.best, trained_weights(self.model), {"step": at.step})
+                write_checkpoint(self.keeper.best, trained_weights(self.model), {"step": at.step})
             else:
                 at.stale += 1
         self._tell_score(score)
@@ -226,7 +226,7 @@ class Loop:
                 self.model.eval()
                 return
             self._tell_score(score)
-        tensors, _ = read_tensors(self.keeper.best)
+        tensors, _ = read_checkpoint(self.keeper.best)
         restore_weights(self.model, tensors)
         self.model.eval()
 
@@ -253,10 +253,12 @@ class Loop:
         tensors = trained_weights(self.model) | self.optimizers.state()
         if self.average is not None:
             tensors |= {f"average.{name}": value for name, value in self.average.weights.items()}
-        write_tensors(self.keeper.checkpoint, tensors, asdict(at) | {"best": None if at.best == math.inf else at.best})
+        write_checkpoint(
+            self.keeper.checkpoint, tensors, asdict(at) | {"best": None if at.best == math.inf else at.best}
+        )
 
     def _resume(self) -> None:
-        tensors, facts = read_tensors(self.keeper.checkpoint)
+        tensors, facts = read_checkpoint(self.keeper.checkpoint)
         facts["best"] = math.inf if facts["best"] is None else facts["best"]
         self.position = at = Position(**facts)
         self._earlier = at.seconds - self.clock()

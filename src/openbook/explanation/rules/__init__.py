@@ -1,4 +1,7 @@
-"""One file of rules for each file of parts; importing this package enters them all in the table."""
+"""One file of rules for each file of parts; importing this package enters them all in the table.
+
+A new part brings a file of its own here, and is named below.
+"""
 
 from openbook.explanation.rules import attention, block, embedding, feed_forward, model, norm, position
 

@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import torch
-from strategies import DEFAULT, ESSENTIAL, build, some_tokens, with_windows
 
 from openbook.generation.cache import Cache
 from openbook.trace import note, trace
 from openbook.transformer.architecture import NO_NORM, Architecture, Norm, Position
 from openbook.transformer.mask import positions_of
+from strategies import DEFAULT, ESSENTIAL, build, some_tokens, with_windows
 
 LAYER_NORM = Norm(kind="layer", epsilon=1e-5, bias=True)
 

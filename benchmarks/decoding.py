@@ -1,0 +1,264 @@
+"""Decoding side by side with transformers: the same random weights, greedy, float32, interleaved rounds.
+
+    python benchmarks/decoding.py                            # 12 layers, width 768: some minutes
+    python benchmarks/decoding.py --layers 2 --tokens 16     # a quick try
+
+Prints one Markdown table a batch size, then where the time of a token goes, and what one answer costs from the start.
+"""
+
+import argparse
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+NAMES = {
+    "model.embed_tokens": "token_embedding",
+    "model.layers": "decoder.blocks",
+    "model.norm": "decoder.final_norm",
+    "lm_head": "to_logits",
+    "self_attn.q": "self_attention.query",
+    "self_attn.k": "self_attention.key",
+    "self_attn.v": "self_attention.value",
+    "self_attn.o": "self_attention.output",
+    "mlp": "feed_forward",
+    "input_layernorm": "self_attention_residual.before",
+    "post_attention_layernorm": "feed_forward_residual.before",
+    "_proj": "",
+}
+"""Parts of Qwen 3's names in transformers, and ours."""
+
+KINDS = {
+    "matrix products": r"linear|matmul|mm$",
+    "attention": r"scaled_dot_product",
+    "norms": r"norm",
+    "all other operators": r"",
+}
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in {
+        "layers": 12,
+        "width": 768,
+        "heads": 12,
+        "feed-forward": 2048,
+        "vocabulary": 32_000,
+        "prompt": 16,
+        "tokens": 128,
+        "rounds": 5,
+        "batch": 8,
+    }.items():
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{default} by default")
+    parser.add_argument("--alone", choices=("openbook", "transformers"), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def write_models(asked: argparse.Namespace, folder: Path) -> None:
+    """The same random weights as a folder of transformers and as a model file of ours."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    from openbook.model_file.contents import Contents
+    from openbook.model_file.file import save
+    from openbook.text.tokenizer_training import train_tokenizer
+    from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Stack
+
+    head_width = asked.width // asked.heads
+    torch.manual_seed(0)
+    theirs = Qwen3ForCausalLM(
+        Qwen3Config(
+            vocab_size=asked.vocabulary,
+            hidden_size=asked.width,
+            intermediate_size=asked.feed_forward,
+            num_hidden_layers=asked.layers,
+            num_attention_heads=asked.heads,
+            num_key_value_heads=asked.heads,
+            head_dim=head_width,
+            max_position_embeddings=asked.prompt + asked.tokens,
+            eos_token_id=None,
+        )
+    )
+    theirs.save_pretrained(folder)
+    attention = Attention(heads=asked.heads, key_value_heads=asked.heads, head_width=head_width, query_key_norm=Norm())
+    block = Block(attention=attention, feed_forward=FeedForward(width=asked.feed_forward))
+    architecture = Architecture(
+        vocabulary=asked.vocabulary,
+        width=asked.width,
+        context=asked.prompt + asked.tokens,
+        decoder=Stack(blocks=asked.layers * (block,)),
+    )
+    parts = re.compile("|".join(map(re.escape, NAMES)))
+    weights = {parts.sub(lambda found: NAMES[found[0]], name): w for name, w in theirs.state_dict().items()}
+    tokenizer = train_tokenizer(["any"], "bytes", 257).to_json()
+    save(folder / "model.openbook", Contents(architecture=architecture, tokenizer=tokenizer), weights)
+    print(f"{sum(w.numel() for w in weights.values()):,} parameters, prompt {asked.prompt}, {asked.tokens} tokens\n")
+
+
+Answerer = Callable[[list[list[int]], int], Iterator[list[int]]]
+"""Prompts and a number of tokens → the tokens of one step after another, one for each prompt."""
+
+
+def open_openbook(folder: Path) -> Answerer:
+    from openbook.generation.engine import TorchEngine
+    from openbook.generation.generate import generate
+    from openbook.generation.settings import Sampling
+    from openbook.model_file.file import build, load
+
+    contents, tensors = load(folder / "model.openbook")
+    engine = TorchEngine(build(contents.architecture, tensors))
+
+    def answer(prompts: list[list[int]], count: int) -> Iterator[list[int]]:
+        stream = generate(engine, prompts, Sampling(temperature=0, max_tokens=count))
+        for first in stream:
+            yield [first.token, *(next(stream).token for _ in prompts[1:])]
+
+    return answer
+
+
+def open_transformers(folder: Path) -> Answerer:
+    import torch
+    from transformers import Qwen3ForCausalLM
+
+    model = Qwen3ForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+    def answer(prompts: list[list[int]], count: int) -> Iterator[list[int]]:
+        tokens = torch.tensor(prompts)
+        whole = model.generate(
+            tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=count, do_sample=False, pad_token_id=0
+        )
+        yield from whole[:, tokens.shape[1] :].T.tolist()
+
+    return answer
+
+
+OPENERS = {"transformers": open_transformers, "openbook": open_openbook}
+
+
+def some_prompts(asked: argparse.Namespace, rows: int) -> list[list[int]]:
+    return [[(7 * i + 13 * row) % asked.vocabulary for i in range(1, asked.prompt + 1)] for row in range(rows)]
+
+
+def alone(asked: argparse.Namespace) -> None:
+    """In a process of its own: seconds from its start to the first token, and its peak memory after all of them."""
+    answer = OPENERS[asked.alone](asked.folder)
+    list(answer(some_prompts(asked, 1), 1))
+    # The start of this process by the system's clock, so that the interpreter and the imports count.
+    ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
+    first = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    list(answer(some_prompts(asked, 1), asked.tokens))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    own = int(re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+    print(json.dumps({"first": first, "peak": peak / 1e6, "own": own / 1e6}))
+
+
+def bandwidth() -> Callable[[], float]:
+    """Measures how fast all threads together read memory, in bytes a second."""
+    import torch
+
+    much = torch.ones(64 << 20)
+
+    def measure() -> float:
+        start = time.perf_counter()
+        much.sum()
+        return much.nbytes / (time.perf_counter() - start)
+
+    return measure
+
+
+def bytes_a_token(asked: argparse.Namespace, rows: int) -> float:
+    """Of the matrices, read once a step for all rows, and of the keys and values so far, on average; for one token."""
+    block = 4 * asked.width**2 + 3 * asked.width * asked.feed_forward
+    cache = asked.layers * 2 * asked.width * (asked.prompt + asked.tokens / 2)
+    return 4 * ((asked.layers * block + asked.width * asked.vocabulary) / rows + cache)
+
+
+def side_by_side(asked: argparse.Namespace, answerers: dict[str, Answerer], rows: int) -> None:
+    prompts, measure = some_prompts(asked, rows), bandwidth()
+    answers = {name: list(answer(prompts, asked.tokens)) for name, answer in answerers.items()}
+    same = sum(one == other for one, other in zip(*answers.values(), strict=True))
+    speeds: dict[str, list[float]] = {name: [] for name in answerers}
+    reading = []
+    for _ in range(asked.rounds):
+        reading += [measure() for _ in range(5)]
+        for name, answer in answerers.items():
+            start = time.perf_counter()
+            produced = sum(len(step) for step in answer(prompts, asked.tokens))
+            speeds[name].append(produced / (time.perf_counter() - start))
+    bound = max(reading) / bytes_a_token(asked, rows)
+    theirs = speeds["transformers"]
+    print(
+        f"Batch {rows}: memory reads {max(reading) / 1e9:.1f} GB/s, {bytes_a_token(asked, rows) / 1e6:.0f} MB a token, "
+    )
+    print(f"so {bound:.0f} tokens/s at most; {same} of {asked.tokens} steps alike.\n")
+    print("| | tokens/s, best of rounds | median | ratio of bests | ratio of each round | share of the bound |")
+    print("|---|---|---|---|---|---|")
+    for name, all_speeds in speeds.items():
+        middle = sorted(all_speeds)[len(all_speeds) // 2]
+        each = " ".join(f"{own / other:.2f}" for own, other in zip(all_speeds, theirs, strict=True))
+        ratio, share = max(all_speeds) / max(theirs), max(all_speeds) / bound
+        print(f"| {name} | {max(all_speeds):.1f} | {middle:.1f} | {ratio:.2f} | {each} | {share:.0%} |")
+    print()
+
+
+def where_time_goes(asked: argparse.Namespace, answerers: dict[str, Answerer]) -> None:
+    """By operator, under the profiler; it slows small operators down, so these are upper limits for them."""
+    from torch.profiler import ProfilerActivity, profile
+
+    print("| ms a token, under the profiler | " + " | ".join([*KINDS, "Python between operators"]) + " |")
+    print("|---" * (len(KINDS) + 2) + "|")
+    steps = min(32, asked.tokens)
+    for name, answer in answerers.items():
+        with profile(activities=[ProfilerActivity.CPU], acc_events=True) as recorded:
+            start = time.perf_counter()
+            list(answer(some_prompts(asked, 1), steps))
+            whole = (time.perf_counter() - start) * 1e6
+        spent = dict.fromkeys(KINDS, 0.0)
+        for event in recorded.events():
+            if event.cpu_parent is None:  # an operator with all that it calls
+                kind = next(kind for kind, pattern in KINDS.items() if re.search(pattern, event.name))
+                spent[kind] += event.cpu_time_total
+        numbers = [*spent.values(), max(0.0, whole - sum(spent.values()))]
+        print(f"| {name} | " + " | ".join(f"{number / steps / 1e3:.2f}" for number in numbers) + " |")
+    print()
+
+
+def from_the_start(asked: argparse.Namespace, folder: Path) -> None:
+    print("| in a process of its own | s from start to first token | peak memory, GB | of it not mapped files, GB |")
+    print("|---|---|---|---|")
+    for name in OPENERS:
+        runs = []
+        for _ in range(3):
+            command = [sys.executable, __file__, *sys.argv[1:], "--alone", name, "--folder", str(folder)]
+            out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            runs.append(json.loads(out.splitlines()[-1]))
+        best = min(runs, key=lambda run: run["first"])
+        print(f"| {name} | {best['first']:.2f} | {best['peak']:.2f} | {best['own']:.2f} |")
+
+
+def main() -> None:
+    asked = options()
+    if asked.alone:
+        alone(asked)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_models(asked, folder)
+        answerers = {name: opener(folder) for name, opener in OPENERS.items()}
+        for rows in dict.fromkeys((1, asked.batch)):
+            side_by_side(asked, answerers, rows)
+        where_time_goes(asked, answerers)
+        from_the_start(asked, folder)
+
+
+if __name__ == "__main__":
+    main()
