@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -36,6 +35,9 @@ NAMES = {
 }
 """Parts of Qwen 3's names in transformers, and ours."""
 
+SIZES = {"layers": 12, "width": 768, "heads": 12, "feed-forward": 2048, "vocabulary": 32_000}
+SIZES |= {"prompt": 16, "tokens": 128, "rounds": 5, "batch": 8}
+
 KINDS = {
     "matrix products": r"linear|matmul|mm$",
     "attention": r"scaled_dot_product",
@@ -46,17 +48,7 @@ KINDS = {
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in {
-        "layers": 12,
-        "width": 768,
-        "heads": 12,
-        "feed-forward": 2048,
-        "vocabulary": 32_000,
-        "prompt": 16,
-        "tokens": 128,
-        "rounds": 5,
-        "batch": 8,
-    }.items():
+    for name, default in SIZES.items():
         parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{default} by default")
     parser.add_argument("--alone", choices=("openbook", "transformers"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -133,9 +125,7 @@ def open_transformers(folder: Path) -> Answerer:
 
     def answer(prompts: list[list[int]], count: int) -> Iterator[list[int]]:
         tokens = torch.tensor(prompts)
-        whole = model.generate(
-            tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=count, do_sample=False, pad_token_id=0
-        )
+        whole = model.generate(tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=count, do_sample=False)
         yield from whole[:, tokens.shape[1] :].T.tolist()
 
     return answer
@@ -149,15 +139,15 @@ def some_prompts(asked: argparse.Namespace, rows: int) -> list[list[int]]:
 
 
 def alone(asked: argparse.Namespace) -> None:
-    """In a process of its own: seconds from its start to the first token, and its peak memory after all of them."""
+    """In a process of its own: seconds from its start to the first token, and peak memory after all of them (Linux)."""
     answer = OPENERS[asked.alone](asked.folder)
     list(answer(some_prompts(asked, 1), 1))
     # The start of this process by the system's clock, so that the interpreter and the imports count.
     ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
     first = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
     list(answer(some_prompts(asked, 1), asked.tokens))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    own = int(re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+    memory = dict(re.findall(r"(\w+):\s+(\d+) kB", Path("/proc/self/status").read_text()))
+    peak, own = int(memory["VmHWM"]), int(memory["RssAnon"])
     print(json.dumps({"first": first, "peak": peak / 1e6, "own": own / 1e6}))
 
 
@@ -205,8 +195,8 @@ def side_by_side(asked: argparse.Namespace, answerers: dict[str, Answerer], rows
     for name, all_speeds in speeds.items():
         middle = sorted(all_speeds)[len(all_speeds) // 2]
         each = " ".join(f"{own / other:.2f}" for own, other in zip(all_speeds, theirs, strict=True))
-        ratio, share = max(all_speeds) / max(theirs), max(all_speeds) / bound
-        print(f"| {name} | {max(all_speeds):.1f} | {middle:.1f} | {ratio:.2f} | {each} | {share:.0%} |")
+        best = max(all_speeds)
+        print(f"| {name} | {best:.1f} | {middle:.1f} | {best / max(theirs):.2f} | {each} | {best / bound:.0%} |")
     print()
 
 

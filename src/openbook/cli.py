@@ -96,12 +96,12 @@ def train(
 
     from openbook.progress import bars
     from openbook.training.display import Display
-    from openbook.training.recipe import read_toml
+    from openbook.training.recipe import read_toml, with_options
     from openbook.training.run import Request, Training
     from openbook.training.tensorboard import TensorBoard
 
     given = read_toml(config) if config else {}
-    given |= {name: value for name, value in choices.items() if value is not None}
+    given = with_options(given, {name: value for name, value in choices.items() if value is not None})
     output = output or Path(Path(books[0]).name or "books").with_suffix(".openbook")
     request = Request(
         books,
@@ -122,8 +122,11 @@ def train(
     try:
         if plan:
             training.plan()
-        else:
-            training.run(overwrite)
+        elif training.run(overwrite).outcome.how == "interrupted":
+            raise typer.Exit(130)  # as shells say of what Ctrl-C ended, so that a script does not go on
+    except KeyboardInterrupt:
+        print("\nopenbook: interrupted; the same command goes on from what is kept", file=sys.stderr)
+        raise
     finally:
         display.close()
         if board is not None:
@@ -336,12 +339,6 @@ def main() -> None:
     except OpenbookError as error:
         print(f"openbook: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("\nopenbook: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # whoever read the output, `head` say, has seen enough
-        sys.stderr.close()
-        sys.exit(141)
 
 
 if __name__ == "__main__":

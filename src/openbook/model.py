@@ -24,9 +24,10 @@ from openbook.text.books import find_books
 from openbook.text.pieces import token_safe
 from openbook.text.readers import read_book
 from openbook.text.tokenizer import Tokenizer
+from openbook.training.device import choose_device
 from openbook.training.evaluation import Score, score
 from openbook.training.loop import Listener
-from openbook.training.measure import choose_device
+from openbook.training.lora import TARGETS
 from openbook.training.run import Request, Training
 from openbook.transformer.decoder_only import DecoderOnly
 
@@ -78,7 +79,7 @@ class Model:
 
     def evaluate(
         self,
-        inputs: Sequence[str | Path],
+        inputs: str | Path | Sequence[str | Path],
         *,
         context: int | None = None,
         stride: int | None = None,
@@ -98,23 +99,26 @@ class Model:
             OpenbookError: a file cannot be read, there is none, or a number is out of range.
         """
         context = self._within("context", context, self.contents.architecture.context)
-        stride = self._within("stride", stride or max(1, context // 2), context)
+        stride = self._within("stride", max(1, context // 2) if stride is None else stride, context)
+        rows = max(1, 4096 // context)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "tokens"
             text_bytes = self._write_tokens(inputs, path)
             tokens = np.memmap(path, np.uint32, "r")
             with track("Scoring", len(tokens)) as advance:
-                return score(self.transformer, tokens, text_bytes, context=context, stride=stride, advance=advance)
+                return score(
+                    self.transformer, tokens, text_bytes, context=context, stride=stride, rows=rows, advance=advance
+                )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file, whole or not at all."""
         save_file(path, self.contents, self.transformer.state_dict())
 
-    def _write_tokens(self, inputs: Sequence[str | Path], path: Path) -> int:
+    def _write_tokens(self, inputs: str | Path | Sequence[str | Path], path: Path) -> int:
         """All tokens of the files in a row; gives the bytes of their text."""
         text_bytes = 0
         with path.open("wb") as out:
-            for book in find_books(inputs):
+            for book in find_books(_listed(inputs)):
                 try:
                     pieces = read_book(book).pieces
                     out.write(np.array([self.tokenizer.end_id], np.uint32).tobytes())
@@ -135,6 +139,10 @@ class Model:
         return value
 
 
+def _listed(inputs: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    return [inputs] if isinstance(inputs, str | Path) else list(inputs)
+
+
 def load(path: str | os.PathLike[str], device: str = "auto") -> Model:
     """Open a model file; its weights stay in the file until they are used.
 
@@ -150,9 +158,12 @@ def train(
     inputs: str | Path | Sequence[str | Path],
     output: str | os.PathLike[str],
     *,
-    validation: Sequence[str | Path] | None = None,
+    validation: str | Path | Sequence[str | Path] | None = None,
+    validation_share: float | None = None,
+    keep_duplicates: bool = False,
     start: str | os.PathLike[str] | None = None,
     lora: int | None = None,
+    lora_targets: Sequence[str] = TARGETS,
     device: str = "auto",
     overwrite: bool = False,
     listeners: Sequence[Listener] = (),
@@ -165,8 +176,11 @@ def train(
         inputs: files, folders, globs.
         output: the model file; what a run needs to go on lies beside it in a folder with the suffix .training.
         validation: files to validate with; the tails of the documents if None.
+        validation_share: how much of each document to hold out; picked by the amount of text if None.
+        keep_duplicates: whether passages that occur twice stay.
         start: a model file to go on from.
         lora: rank of a low-rank change to learn, instead of all weights.
+        lora_targets: the matrices that it changes.
         device: auto, cpu, cuda or mps.
         overwrite: replace an existing output.
         listeners: called with every event.
@@ -176,9 +190,17 @@ def train(
     Raises:
         OpenbookError: there is nothing to train on, or training fails; the message says what is kept.
     """
-    some = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     request = Request(
-        some, Path(output), choices, validation, device=device, start=None if start is None else Path(start), lora=lora
+        _listed(inputs),
+        Path(output),
+        choices,
+        None if validation is None else _listed(validation),
+        validation_share,
+        keep_duplicates,
+        device,
+        None if start is None else Path(start),
+        lora,
+        lora_targets,
     )
     begun = time.perf_counter()
     result = Training(request, listeners, track, lambda: time.perf_counter() - begun).run(overwrite)

@@ -19,8 +19,10 @@ PANELS = {
 
 
 def add_recipe_options(command: Callable[..., None]) -> None:
-    """Give a command, in place of its `**choices`, an option for every field of `Recipe`."""
+    """Give a command, in place of its `**choices`, an option for every field of `Recipe`; once is enough."""
     signature = inspect.signature(command)
+    if all(each.kind is not inspect.Parameter.VAR_KEYWORD for each in signature.parameters.values()):
+        return
     own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
     panel, added = "", []
     for name, hint in get_type_hints(Recipe, include_extras=True).items():
@@ -37,7 +39,7 @@ def _option(name: str, hint: Any, panel: str) -> inspect.Parameter:
     details: dict[str, Any] = {"help": described, "rich_help_panel": panel, "show_default": False}
     flag = f"--{name.replace('_', '-')}"
     names = (f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)
-    annotation: Any = Annotated[Optional[kind], typer.Option(*names, **details)]  # type: ignore[valid-type]  # noqa: UP045
+    annotation: Any = Annotated[Optional[kind], typer.Option(*names, **details)]  # noqa: UP045
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

@@ -32,9 +32,9 @@ class Record:
 class Trace(Mapping[str, Record]):
     """Everything noted in one forward pass, by path, in the order in which it was computed.
 
-    `inputs` tells for each module that ran which recorded values it was called with: a path for each
-    positional tensor argument, or None where the argument was not a recorded value. Together with the
-    records this is the graph of what depends on what.
+    `inputs` tells for each module that ran which recorded values it was called with: a path for each tensor
+    among its positional arguments, those inside tuples too, or None where it was not a recorded value.
+    Together with the records this is the graph of what depends on what.
     """
 
     records: dict[str, Record] = field(default_factory=dict)
@@ -66,6 +66,14 @@ class Trace(Mapping[str, Record]):
         self._origin[id(value)] = path
 
 
+def _tensors(arguments: tuple[object, ...]) -> Iterator[Tensor]:
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            yield argument
+        elif isinstance(argument, tuple):
+            yield from _tensors(argument)
+
+
 _active: ContextVar[Trace | None] = ContextVar("openbook_trace", default=None)
 
 
@@ -89,12 +97,14 @@ def trace(model: nn.Module) -> Iterator[Trace]:
     paths = {module: path for path, module in model.named_modules()}
 
     def enter(module: nn.Module, arguments: tuple[object, ...]) -> None:
-        tensors = [argument for argument in arguments if isinstance(argument, Tensor)]
-        recorded.inputs[paths[module]] = tuple(recorded.origin(tensor) for tensor in tensors)
+        if _active.get() is not recorded:
+            return  # another thread runs the model, or an inner trace watches it
+        recorded.inputs[paths[module]] = tuple(recorded.origin(tensor) for tensor in _tensors(arguments))
         recorded._modules.append(paths[module])
 
     def leave(module: nn.Module, arguments: tuple[object, ...], output: object) -> None:
-        recorded._modules.pop()
+        if _active.get() is recorded:
+            recorded._modules.pop()
 
     handles = []
     for module in paths:

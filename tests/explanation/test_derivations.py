@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import struct
 from dataclasses import replace
 from importlib import import_module
@@ -238,6 +239,18 @@ def test_formulas_read_like_the_textbook():
     model, recorded = plain(DEFAULT)
     for path, formula in FORMULAS.items():
         assert derive(model, recorded, path, (0,) * recorded[path].value.dim()).formula == formula
+
+
+def test_negative_numbers_stand_in_parentheses_where_they_must():
+    model, recorded = plain(ARCHITECTURES["gelu_tanh"])
+    up = recorded["decoder.blocks.0.feed_forward.up"].value[0, 3]
+    f = int((up < 0).nonzero()[0])
+    derivation = derive(model, recorded, "decoder.blocks.0.feed_forward.hidden", (0, 3, f))
+    assert derivation.formula.endswith("up[t,f] / 2 · (1 + tanh(√(2/π) · (up[t,f] + 0.044715 · up[t,f]^3)))")
+    written = (
+        derivation.with_numbers.replace("−", "-").replace("·", "*").replace("^", "**").replace("tanh", "math.tanh")
+    )
+    assert eval(written, {"math": math}) == pytest.approx(derivation.recomputed, abs=1e-5)
 
 
 def test_each_half_of_a_rotated_pair_has_its_own_formula():

@@ -11,14 +11,13 @@ from rich.console import Console
 from traced_examples import ARCHITECTURES, LAYER_NORM, changed
 
 from openbook.errors import OpenbookError
-from openbook.explanation.derivations import derive
 from openbook.explanation.readable import readable, short
 from openbook.explanation.reader import TensorPlace
 from openbook.explanation.run import explain
 from openbook.explanation.summarise import summarise
-from openbook.explanation.summary import as_json
-from openbook.explanation.terminal import explain_in_terminal, print_summary
+from openbook.explanation.terminal import explain_as_json, explain_in_terminal
 from openbook.explanation.terminal_number import parse_number
+from openbook.explanation.terminal_page import print_summary
 from openbook.transformer.mask import positions_of
 from strategies import DEFAULT, ESSENTIAL, VOCABULARY, build, some_tokens, with_windows
 
@@ -211,7 +210,7 @@ def test_one_number_prints_formula_operands_terms_and_error():
 
 
 def test_a_long_sum_shows_its_largest_terms():
-    assert "The 16 largest of 23:" in printed(number="probabilities[0,5]")
+    assert "The 16 largest of 23; the sum is over all:" in printed(number="probabilities[0,5]")
 
 
 @pytest.mark.parametrize("path", ["tokens", "choice", "decoder.final_norm.output", "decoder.position.angle"])
@@ -257,14 +256,17 @@ def test_a_number_of_another_form_is_refused(text):
 
 
 @pytest.mark.parametrize("spec", [DEFAULT, ESSENTIAL, changed(outer=LAYER_NORM)], ids=["default", "essential", "outer"])
-def test_the_summary_and_a_derivation_are_json(spec):
-    explained, summary = summed(spec, token=2)
-    data = json.loads(json.dumps(as_json(summary), allow_nan=False))
+def test_the_summary_is_json(spec):
+    data = explain_as_json(build(spec), Words(), range(6), token=2)
+    data = json.loads(json.dumps(data, allow_nan=False))
     assert data["tokens"][2] == {"place": 2, "position": 2, "id": 2, "text": '"[bold]"'}
     assert {"path", "shape", "formula", "numbers", "sources"} <= set(data["detail"][0])
     hidden = data["attention"]["decoder.blocks.0.self_attention"][3]
     assert (hidden["hidden"], hidden["values"]["masked_scores"]) == ("later", 0.0 if spec is ESSENTIAL else None)
-    path = "decoder.blocks.0.self_attention.weights"
-    derivation = derive(explained.model, explained.trace, path, (0, 0, 2, 1))
-    data = json.loads(json.dumps(as_json(derivation), allow_nan=False))
+
+
+def test_a_derivation_is_json():
+    number = "decoder.blocks.0.self_attention.weights[0,0,2,1]"
+    data = json.loads(json.dumps(explain_as_json(build(DEFAULT), Words(), [1, 2, 3], number=number), allow_nan=False))
     assert data["operands"][0]["numbers"][0]["index"] == [0, 0, 2, 1]
+    assert data["error"] < 1e-6

@@ -39,7 +39,7 @@ def margin(model, prompt, tokens):
 
 @given(architectures(max_layers=2), st.integers(0, 100))
 def test_greedy_is_the_naive_oracle(spec, seed) -> None:
-    model = build(spec, seed)
+    model = build(spec, seed, torch.float64)
     settings = Sampling(temperature=0, max_tokens=8)
     tokens, finish = by_row(generate(TorchEngine(model), PROMPTS, settings), len(PROMPTS))
     assert finish == ["length"] * len(PROMPTS)

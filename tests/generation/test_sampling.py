@@ -34,7 +34,7 @@ FILTERS = [
 @given(value=st.floats(0.01, 0.99), seed=st.integers(0, 1000))
 def test_filters_equal_those_of_transformers(number, value, seed) -> None:
     ours, make = FILTERS[number]
-    logits = some_logits(seed=seed)
+    logits = some_logits(seed=seed).double()
     expected = make(value)(None, logits)
     assert difference(ours(logits, value).softmax(-1), expected.softmax(-1)) < 1e-6
     if number < 3:

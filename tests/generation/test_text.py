@@ -52,7 +52,8 @@ def test_a_stop_text_is_found_wherever_the_borders_are(text, stops, borders) -> 
         if watcher.found:
             break
     if not watcher.found:
-        assert passed.startswith(text[: len(text) - max(map(len, stops), default=1) + 1]), "no more is held than needed"
+        held = max(map(len, stops), default=1) - 1
+        assert len(passed) >= len(text) - held, "no more is held than needed"
         passed += watcher.flush()
     assert passed == cut(text, stops)
     assert watcher.found == any(stop in text for stop in stops)

@@ -2,12 +2,14 @@
 
 import codecs
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from openbook.errors import OpenbookError
-from openbook.text import encodings
+from openbook.text import encodings, markup, readers
 from openbook.text.markup import declared_encoding, html_paragraphs, markdown_paragraphs
 from openbook.text.readers import read_book
 
@@ -133,6 +135,32 @@ def test_html_in_pieces_is_the_same_as_whole() -> None:
 )
 def test_odd_html_is_read_without_complaint(page: str) -> None:
     assert "deep" in html(page)
+
+
+def test_hostile_html_takes_no_more_than_linear_time() -> None:
+    start = time.monotonic()
+    for hostile in ("<a ", "<!--", "</a ", "<a b='", "<![CDATA[", "<?"):
+        html(hostile * 50_000)
+    assert time.monotonic() - start < 5  # closing the parser on one of these took a minute
+
+
+def test_too_much_markup_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(markup, "LARGEST_MARKDOWN", 1 << 20)
+    (tmp_path / "a.md").write_text("word " * 300_000)
+    with pytest.raises(OpenbookError, match=r"a\.md: over 1 MB of markup; split it"):
+        read_book(tmp_path / "a.md")
+
+
+def test_errors_of_the_disk_while_reading_name_the_book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "book.txt").write_text("text")
+
+    def fail(path: Path, encoding: str) -> Iterator[str]:
+        yield "text"
+        raise OSError(5, "Input/output error")  # as the system gives it while reading: without a name
+
+    monkeypatch.setattr(readers, "decode", fail)
+    with pytest.raises(OpenbookError, match=r"book\.txt: Input/output error; check"):
+        read(tmp_path / "book.txt")
 
 
 def test_html_encoding_is_declared_or_utf8(tmp_path: Path) -> None:

@@ -238,6 +238,12 @@ def test_word_by_word_is_not_used_where_it_changes_tokens() -> None:
     assert encoder.encode_batch(["a b"]) == tokenizer.encode_batch(["a b"]) == [[3]]
 
 
+@pytest.mark.parametrize("text", ["a\udcff", "\ud83d"])
+def test_half_characters_are_refused(text: str) -> None:
+    with pytest.raises(OpenbookError, match="surrogate"):
+        TOKENIZERS["bpe"].encode(text)
+
+
 def test_unicode_forms_stay() -> None:
     decomposed = unicodedata.normalize("NFD", "café")
     assert TOKENIZERS["bpe"].decode(TOKENIZERS["bpe"].encode(decomposed)) == decomposed

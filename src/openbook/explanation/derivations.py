@@ -33,8 +33,8 @@ class Derivation:
 
     `letters` says which number: {"t": 5, "s": 2}. `definitions` are short names inside the formula, each with what
     it stands for and the same in numbers. `recomputed` is worked out from the operands in float64, `recorded` is what
-    the model computed. `relative_error` is measured against the largest number of the quantity, for a sum whose
-    terms cancel has no small error of its own.
+    the model computed, `error` how far the two are apart; `relative_error` is measured against the largest number of
+    the quantity, for a sum whose terms cancel has no small error of its own.
     """
 
     path: str
@@ -48,12 +48,8 @@ class Derivation:
     sums: tuple[Sum, ...]
     recomputed: float
     recorded: float
+    error: float
     relative_error: float
-
-    @property
-    def error(self) -> float:
-        """How far the recorded number is from the recomputed one."""
-        return abs(self.recomputed - self.recorded) if self.recomputed != self.recorded else 0.0
 
     def steps(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Path and index of each recorded number among the operands: what to derive next on the way down."""
@@ -90,6 +86,7 @@ def derive(
     result = quantity.evaluate(read, torch.tensor([list(index)]))
     shown = ",".join(name for name in map(_shown, quantity.letters) if name)
     was, now = float(recorded[tuple(index)]), result.value.item()
+    error = abs(now - was) if now != was else 0.0  # two infinities have no difference
     return Derivation(
         path=path,
         index=tuple(index),
@@ -102,7 +99,8 @@ def derive(
         sums=tuple(read.sums),
         recomputed=now,
         recorded=was,
-        relative_error=abs(now - was) / _largest(recorded) if now != was else 0.0,
+        error=error,
+        relative_error=error / _largest(recorded),
     )
 
 

@@ -95,6 +95,11 @@ def named(value: Tensor, symbols: str) -> Expression:
     return Expression(value, symbols, plain(value.flatten()[0].item()) if value.numel() else "")
 
 
+def constant(value: float, symbols: str) -> Expression:
+    """One number with a name."""
+    return named(torch.full((1, 1), float(value), dtype=torch.float64), symbols)
+
+
 def equal(left: Expression, right: Expression | float) -> Expression:
     """Where both are the same (`==` itself keeps its Python meaning)."""
     return _join(left, " = ", right, torch.eq, COMPARISON, right=SUM)
@@ -156,7 +161,7 @@ def at_least(least: float, inner: Expression) -> Expression:
 def _lift(other: "Expression | float") -> Expression:
     if isinstance(other, Expression):
         return other
-    return named(torch.full((1, 1), float(other), dtype=torch.float64), plain(other))
+    return constant(other, plain(other))
 
 
 def _written(
@@ -196,5 +201,5 @@ def _join(
 def _wrap(inner: Expression, needed: int, *, numbers: bool = False) -> str:
     text = inner.numbers if numbers else inner.symbols
     loose = " " in text and inner.binds < needed
-    negative = needed == ATOM and text.startswith("−")
+    negative = needed >= POWER and text.startswith("−")
     return f"({text})" if loose or negative else text

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from openbook.errors import OpenbookError
-from openbook.explanation.expression import SIGMA, Expression, named, plain
+from openbook.explanation.expression import SIGMA, Expression, constant, named, plain
 from openbook.trace import Trace
 
 Kind = Literal["recorded", "weight", "constant", "given"]
 
-ONLY = named(torch.zeros(1, 1, dtype=torch.float64), "")
+ONLY = constant(0, "")
 """The one index of an axis of length 1; formulas leave it out."""
 
 
@@ -151,11 +151,11 @@ class Reader:
         """A number of the architecture; `source` tells where it has it from."""
         if self.keep:
             self._keep(Operand(name, "constant", source, (Number(value, ()),)))
-        return named(torch.full((1, 1), value, dtype=torch.float64), name)
+        return constant(value, name)
 
     def at(self, place: int) -> Expression:
         """A fixed index."""
-        return named(torch.full((1, 1), place, dtype=torch.float64), str(place))
+        return constant(place, str(place))
 
     def each(self, letter: str, length: int) -> Expression:
         """A running letter: 0, 1, … length − 1 at once."""

@@ -1,39 +1,18 @@
-"""What `openbook explain MODEL PROMPT --terminal` prints: from the tokens to the next one, every step with its numbers.
-
-Fits 80 columns and says nothing by colour alone.
-"""
+"""What `openbook explain MODEL PROMPT` shows in a terminal or gives to a program."""
 
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.text import Text
 
-from openbook.explanation.attention_rows import AttentionRow
-from openbook.explanation.derivations import derive
-from openbook.explanation.expression import plain
-from openbook.explanation.layout import bar, decimal, heading, line, make_table
-from openbook.explanation.readable import Tokenizer, short
+from openbook.explanation.derivations import Derivation, derive
+from openbook.explanation.readable import Tokenizer
 from openbook.explanation.reader import TensorPlace
 from openbook.explanation.run import explain
 from openbook.explanation.summarise import summarise
-from openbook.explanation.summary import Quantity, Source, Summary
+from openbook.explanation.summary import Summary, as_json
 from openbook.explanation.terminal_number import parse_number, print_derivation
+from openbook.explanation.terminal_page import print_summary
 from openbook.transformer.decoder_only import DecoderOnly
-
-TOKENS_SHOWN = 16
-
-LETTERS = {
-    "b": "a row of the batch",
-    "t": "a token",
-    "s": "a token it looks at",
-    "h": "an attention head",
-    "d": "a number of a token's vector",
-    "k": "a number of a head's vector",
-    "i": "a pair of numbers turned together",
-    "f": "a neuron",
-    "v": "a token of the vocabulary",
-    "Σ_d": "the sum over all d",
-}
 
 
 def explain_in_terminal(
@@ -64,173 +43,39 @@ def explain_in_terminal(
     Raises:
         OpenbookError: the prompt is empty or too long, or layer, head, token or number is out of range.
     """
-    explanation = explain(model, tokens)
-    if number is not None:
-        path, index = parse_number(number)
-        print_derivation(derive(model, explanation.trace, path, index, places), console)
-        return
-    chosen = summarise(explanation, tokenizer, layer=layer, head=head, token=token, places=places)
-    print_summary(chosen, console)
+    shown = _shown(model, tokenizer, tokens, layer, head, token, number, places)
+    if isinstance(shown, Derivation):
+        print_derivation(shown, console)
+    else:
+        print_summary(shown, console)
 
 
-def print_summary(summary: Summary, console: Console) -> None:
-    """Print a summary, from the tokens down to the next one."""
-    _tokens(summary, console)
-    heading(console, "From tokens to vectors", "Each token id picks a row of a trained table.")
-    line(console, f"Letters in formulas: {', '.join(f'{letter} {meaning}' for letter, meaning in LETTERS.items())}.")
-    for quantity in summary.before:
-        _quantity(quantity, console)
-    _layers(summary, console)
-    followed = (
-        f"Followed here: token {summary.token}, {short(summary.tokens[summary.token].text)}; head {summary.head}."
-    )
-    heading(console, f"Layer {summary.layer}, step by step", followed)
-    for quantity in summary.detail:
-        _quantity(quantity, console)
-        part, _, name = quantity.path.rpartition(".")
-        if name == "weights":
-            _attention(summary, summary.attention[part], console)
-        if name == "hidden":
-            _neurons(summary, console)
-    heading(console, "From vectors to logits", "A logit for each token of the vocabulary: how well it would fit next.")
-    for quantity in summary.after:
-        _quantity(quantity, console)
-    _candidates(summary, console)
-    _further(summary, console)
+def explain_as_json(
+    model: DecoderOnly,
+    tokenizer: Tokenizer,
+    tokens: Sequence[int],
+    *,
+    layer: int | None = None,
+    head: int | None = None,
+    token: int | None = None,
+    number: str | None = None,
+    places: Mapping[str, TensorPlace] | None = None,
+) -> dict[str, object]:
+    """What `explain_in_terminal` prints, in JSON's values; arguments and errors as there."""
+    return as_json(_shown(model, tokenizer, tokens, layer, head, token, number, places))
 
 
-def _tokens(summary: Summary, console: Console) -> None:
-    heading(console, "The prompt", f"{len(summary.tokens):,} tokens. Places and positions count from 0.")
-    table = make_table("place", "position", "id", "token", left=["token"])
-    window = _window(summary.token, len(summary.tokens))
-    for token in summary.tokens[window.start : window.stop]:
-        position = "padding" if token.position < 0 else str(token.position)
-        followed = "  ← followed below" if token.place == summary.token else ""
-        table.add_row(str(token.place), position, str(token.id), Text(short(token.text) + followed))
-    console.print(table)
-    _left_out(window, len(summary.tokens), console)
-    if any(token.text.startswith("<") for token in summary.tokens[window.start : window.stop]):
-        line(console, "A token such as <C3> is a byte that is only part of a character.", indent=1)
-
-
-def _window(token: int, length: int) -> range:
-    """The tokens to show where there are too many: the chosen one, those before it and a few after."""
-    first = max(0, min(token - TOKENS_SHOWN + 4, length - TOKENS_SHOWN))
-    return range(first, min(length, first + TOKENS_SHOWN))
-
-
-def _left_out(window: range, length: int, console: Console, remark: str = "") -> None:
-    outside = [f"0 to {window.start - 1}"] if window.start else []
-    outside += [f"{window.stop} to {length - 1}"] if window.stop < length else []
-    if outside:
-        console.print(Text(f" … left out: tokens {' and '.join(outside)}{remark}"))
-
-
-def _quantity(quantity: Quantity, console: Console) -> None:
-    shape = " × ".join(map(str, quantity.shape))
-    axes = ", ".join("1" if letter == "_" else letter for letter in quantity.axes)
-    console.print()
-    line(
-        console,
-        Text.assemble((quantity.path, "bold"), (f"  {shape} ({axes})".replace(" ", "\N{NO-BREAK SPACE}"), "dim")),
-    )
-    line(console, quantity.meaning, indent=2)
-    line(console, Text(quantity.formula, style="cyan"), indent=2)
-    for source in quantity.sources:
-        if said := _said(source):
-            line(console, Text(said, style="dim"), indent=4)
-    if quantity.axes[-1] == "s":
-        return  # a row of attention: the table after its weights shows it token by token
-    where = zip(quantity.axes, quantity.chosen, strict=False)
-    chosen = ", ".join(f"{letter} = {place}" for letter, place in where if letter not in ("b", "_"))
-    numbers = "  ".join(map(decimal, quantity.numbers))
-    more = quantity.length - len(quantity.numbers)
-    line(console, f"{chosen}: {numbers}" + (f"  … {more:,} more" if more else ""), indent=2)
-
-
-def _said(source: Source) -> str | None:
-    """What stands behind a name, unless the name says it all."""
-    if source.kind == "constant":
-        assert source.value is not None
-        return f"{source.name} = {plain(source.value)}, {source.path}"
-    if source.kind == "weight":
-        byte = "" if source.byte is None else f", from byte {source.byte:,}"
-        return f"{source.name}: {source.path}, {' × '.join(map(str, source.shape))}{byte}"
-    return None if source.path.endswith(f".{source.name}") else f"{source.name}: {source.path}"
-
-
-def _layers(summary: Summary, console: Console) -> None:
-    sentence = (
-        f"What each layer does to token {summary.token}: which token its head {summary.head} looks at most, and the "
-        "lengths of the vectors that its sublayers add and of the token's vector afterwards."
-    )
-    heading(console, "All layers", sentence)
-    adds = list(summary.layers[0].adds)
-    table = make_table("layer", "looks at", "weight", *(f"{name} adds" for name in adds), "length", left=["looks at"])
-    for layer in summary.layers:
-        looked_at, weight = Text("no such head"), "–"
-        if layer.looks_at is not None and layer.weight is not None:
-            looked_at = Text(f"{layer.looks_at} {short(summary.tokens[layer.looks_at].text, 12)}")
-            weight = decimal(layer.weight)
-        added = (decimal(layer.adds[name]) for name in adds)
-        table.add_row(str(layer.number), looked_at, weight, *added, decimal(layer.length))
-    console.print(table)
-
-
-def _attention(summary: Summary, rows: Sequence[AttentionRow], console: Console) -> None:
-    console.print()
-    console.print(Text(f"Head {summary.head}: what token {summary.token} makes of each token s", style="bold"))
-    names = list(rows[0].values)
-    shown = [name for name in names if name not in ("masked_scores", "weights")]
-    table = make_table(
-        "s", "token", *(name.replace("_", " ") for name in shown), "mask", "weight", "", left=["token", "mask", ""]
-    )
-    window = _window(summary.token, len(rows))
-    largest = max(1.0, *(abs(row.values["weights"]) for row in rows))
-    for row in rows[window.start : window.stop]:
-        weight = row.values["weights"]
-
-        table.add_row(
-            str(row.place),
-            Text(short(summary.tokens[row.place].text)),
-            *(decimal(row.values[name]) for name in shown),
-            row.hidden or "seen",
-            decimal(weight),
-            bar(abs(weight) / largest),
-        )
-    console.print(table)
-    outside = sum(row.values["weights"] for row in rows if row.place not in window)
-    _left_out(window, len(rows), console, f", which weigh {decimal(outside)} together")
-    total = sum(row.values["weights"] for row in rows)
-    console.print(Text(f"  all weights together: {decimal(total)}; a full bar is {decimal(largest)}"))
-
-
-def _neurons(summary: Summary, console: Console) -> None:
-    console.print()
-    title = f"The {len(summary.neurons)} most active of {summary.neuron_count:,} neurons for token {summary.token}"
-    console.print(Text(title, style="bold"))
-    table = make_table("neuron", *summary.neurons[0].values)
-    for neuron in summary.neurons:
-        table.add_row(str(neuron.number), *map(decimal, neuron.values.values()))
-    console.print(table)
-
-
-def _candidates(summary: Summary, console: Console) -> None:
-    last, chosen = summary.tokens[-1], summary.candidates[0]
-    sentence = f"After {short(last.text)} the most probable of {summary.vocabulary:,} tokens is {short(chosen.text)}."
-    heading(console, "The next token", sentence)
-    table = make_table("id", "token", "logit", "probability", "", left=["token", ""])
-    for candidate in summary.candidates:
-        numbers = (decimal(candidate.logit), decimal(candidate.probability), bar(candidate.probability))
-        table.add_row(str(candidate.id), Text(short(candidate.text)), *numbers)
-    console.print(table)
-    rest = 1 - sum(candidate.probability for candidate in summary.candidates)
-    if len(summary.candidates) < summary.vocabulary:
-        console.print(Text(f"  all other tokens together: {decimal(rest)}"))
-
-
-def _further(summary: Summary, console: Console) -> None:
-    example = next(each for each in summary.detail if each.path.endswith(".scores"))
-    index = ",".join(map(str, (*example.chosen, 0)))
-    heading(console, "Reading on", "Other layers, heads and tokens: --layer, --head, --token. How one number follows:")
-    console.print(Text(f"  --number {example.path}[{index}]"), soft_wrap=True)
+def _shown(
+    model: DecoderOnly,
+    tokenizer: Tokenizer,
+    tokens: Sequence[int],
+    layer: int | None,
+    head: int | None,
+    token: int | None,
+    number: str | None,
+    places: Mapping[str, TensorPlace] | None,
+) -> Summary | Derivation:
+    if number is None:
+        return summarise(explain(model, tokens), tokenizer, layer=layer, head=head, token=token, places=places)
+    path, index = parse_number(number)
+    return derive(model, explain(model, tokens).trace, path, index, places)

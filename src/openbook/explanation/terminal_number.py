@@ -43,7 +43,7 @@ def print_derivation(derivation: Derivation, console: Console) -> None:
         line(console, f"= {derivation.with_numbers}", indent=2)
     line(console, Text(f"= {plain(derivation.recomputed)}", style="bold"), indent=2)
     recorded = f"recorded {derivation.recorded:.9g}, recomputed {derivation.recomputed:.9g}"
-    line(console, f"{recorded}, error {derivation.error:.1e}".replace("-", "−"), indent=2)
+    line(console, f"{recorded}, error {derivation.error:.1e}".replace("-", "−").replace("inf", "∞"), indent=2)
     console.print()
     for operand in derivation.operands:
         _operand(operand, console)
@@ -89,5 +89,5 @@ def _terms(derivation: Derivation, console: Console) -> None:
         table.add_row(f"Σ_{letter}", *[""] * (len(columns) - 1), Text(plain(total.total), style="bold"))
     console.print()
     if len(rows) < len(last):
-        line(console, f"The {len(rows)} largest of {len(last):,}:")
+        line(console, f"The {len(rows)} largest of {len(last):,}" + ("; the sum is over all:" if total else ":"))
     console.print(table)

@@ -14,8 +14,10 @@ from openbook.text.encodings import decode, detect_encoding
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
-LARGEST = 64 << 20
-"""Bytes of a file that has to be parsed as a whole."""
+LARGEST_HTML = 64 << 20
+"""Bytes; HTML is parsed as it comes, but all of it could be one paragraph."""
+LARGEST_MARKDOWN = 8 << 20
+"""Bytes; Markdown is parsed as a whole, which takes about 80 times its size in memory."""
 
 SKIPPED = frozenset(
     ["iframe", "math", "nav", "noscript", "object", "script", "select", "style", "svg", "template", "textarea", "title"]
@@ -36,7 +38,7 @@ FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 def read_html(path: Path) -> tuple[str, Iterator[str]]:
     """(encoding, paragraphs) of an HTML file."""
-    _refuse_giants(path)
+    _refuse_giants(path, LARGEST_HTML)
     with path.open("rb") as file:
         declared = declared_encoding(file.read(4096))
     encoding = detect_encoding(path, declared)
@@ -62,8 +64,7 @@ def html_paragraphs(pieces: Iterable[str]) -> Iterator[str]:
     for piece in pieces:
         parser.feed(piece)
         yield from parser.take()
-    parser.close()
-    parser.end_paragraph()
+    parser.finish()
     yield from parser.take()
 
 
@@ -81,6 +82,11 @@ class _Paragraphs(HTMLParser):
     def take(self) -> list[str]:
         ready, self._ready = self._ready, []
         return ready
+
+    def finish(self) -> None:
+        if not self.rawdata.startswith("<"):  # an unfinished tag is no text, and closing on many takes quadratic time
+            self.close()
+        self.end_paragraph()
 
     def end_paragraph(self) -> None:
         lines = [line.strip(" ") for line in "".join(self._parts).split("\n")]
@@ -119,7 +125,7 @@ class _Paragraphs(HTMLParser):
 
 def read_markdown(path: Path) -> tuple[str, Iterator[str]]:
     """(encoding, paragraphs) of a Markdown file."""
-    _refuse_giants(path)
+    _refuse_giants(path, LARGEST_MARKDOWN)
     encoding = detect_encoding(path)
     return encoding, markdown_paragraphs("".join(decode(path, encoding)))
 
@@ -152,6 +158,6 @@ def _inline_text(tokens: "Iterable[Token]") -> str:
     return "".join(parts)
 
 
-def _refuse_giants(path: Path) -> None:
-    if path.stat().st_size > LARGEST:
-        raise OpenbookError(f"{shown(path)}: over {LARGEST >> 20} MB of markup; split it, or save it as txt")
+def _refuse_giants(path: Path, largest: int) -> None:
+    if path.stat().st_size > largest:
+        raise OpenbookError(f"{shown(path)}: over {largest >> 20} MB of markup; split it, or save it as txt")

@@ -78,16 +78,18 @@ def prepare(
 
 def _fingerprint(books: list[Path], held_out: list[Path], options: list[object]) -> str:
     """A hash of what a corpus is made from."""
-
-    def state(path: Path) -> tuple[str, int, int]:
-        try:
-            status = path.stat()
-        except OSError:
-            return os.path.realpath(path), 0, 0
-        return os.path.realpath(path), status.st_size, status.st_mtime_ns
-
-    content = [VERSION, UNIT, [state(path) for path in books], [state(path) for path in held_out], options]
+    states = [[(os.path.realpath(path), *_size_and_time(path)) for path in paths] for paths in (books, held_out)]
+    content = [VERSION, UNIT, states, options]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    """Bytes and nanoseconds of last change; zeros for what cannot be looked at, of which reading will complain."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def _finished(folder: Path) -> Corpus | None:
@@ -113,7 +115,7 @@ def _batches(books: list[Path], work: Path, name: str) -> Iterator[Batch]:
     size = number = 0
     for position, book in enumerate(books):
         group.append(book)
-        size += book.stat().st_size if book.exists() else 0
+        size += _size_and_time(book)[0]
         if size >= UNIT or position == len(books) - 1:
             yield Batch(tuple(group), work / f"{name}-{number:06}", size, held_out=name == "validation")
             group, size, number = [], 0, number + 1

@@ -17,6 +17,8 @@ class Reading:
     A NUL character (which text cannot have) stands before a line that the file itself marks as a heading.
     """
 
+    bytes: int
+    """Size of the file."""
     encoding: str
     pieces: Iterator[str]
 
@@ -24,42 +26,61 @@ class Reading:
 def read_book(path: Path) -> Reading:
     """Open a book by its suffix; a suffix that is not known is read as plain text.
 
-    Raises OpenbookError for what cannot be read, here or while the pieces are taken, and OSError as it comes.
+    Raises OpenbookError for whatever cannot be read, here or while the pieces are taken.
     """
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        what = "a folder that cannot be listed" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-        raise OpenbookError(f"{shown(path)}: {what}; check its permissions or leave it out")
-    if status.st_size == 0:
-        raise OpenbookError(f"{shown(path)}: empty; leave it out")
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            what = "a folder that cannot be listed" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+            raise OpenbookError(f"{shown(path)}: {what}; check its permissions or leave it out")
+        if status.st_size == 0:
+            raise OpenbookError(f"{shown(path)}: empty; leave it out")
+        encoding, pieces = _open(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return Reading(status.st_size, encoding, _readable(path, pieces))
+
+
+def _open(path: Path) -> tuple[str, Iterator[str]]:
     match path.suffix.lower():
         case ".md" | ".markdown":
             from openbook.text.markup import read_markdown
 
-            return Reading(*read_markdown(path))
+            return read_markdown(path)
         case ".html" | ".htm" | ".xhtml":
             from openbook.text.markup import read_html
 
-            return Reading(*read_html(path))
+            return read_html(path)
         case ".epub":
             from openbook.text.epub import read_epub
 
-            return Reading("epub", _guarded(path, read_epub(path)))
+            return "epub", _undamaged(path, read_epub(path))
         case ".pdf":
             from openbook.text.pdf import read_pdf
 
-            return Reading("pdf", _guarded(path, read_pdf(path)))
+            return "pdf", _undamaged(path, read_pdf(path))
         case _:
             encoding = detect_encoding(path)
-            return Reading(encoding, decode(path, encoding))
+            return encoding, decode(path, encoding)
 
 
-def _guarded(path: Path, pieces: Iterator[str]) -> Iterator[str]:
+def _readable(path: Path, pieces: Iterator[str]) -> Iterator[str]:
+    try:
+        yield from pieces
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> OpenbookError:
+    return OpenbookError(f"{shown(path)}: {error.strerror or error}; check the file and its permissions")
+
+
+def _undamaged(path: Path, pieces: Iterator[str]) -> Iterator[str]:
     """A damaged archive or PDF makes its parser raise almost anything; a person needs one line about the file."""
     try:
         yield from pieces
     except (OpenbookError, OSError):
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise OpenbookError(f"{shown(path)}: damaged ({reason}); get a sound copy or convert it to txt") from error

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,11 +78,7 @@ def read_batch(batch: Batch, advance: Advance) -> None:
             start = output.tell()
             try:
                 facts.documents.append(_read(path, output, batch.held_out, advance))
-            except (OpenbookError, OSError) as error:
-                if isinstance(error, OSError):
-                    if error.filename is None or Path(os.fsdecode(error.filename)) != path:
-                        raise  # not the book but the disk
-                    error = OpenbookError(f"{shown(path)}: {error.strerror}; check the file and its permissions")
+            except OpenbookError as error:
                 facts.problems.append(str(error))
                 output.seek(start)
                 output.truncate()
@@ -92,15 +87,14 @@ def read_batch(batch: Batch, advance: Advance) -> None:
 
 def _read(path: Path, output: IO[bytes], held_out: bool, advance: Advance) -> Document:
     reading = read_book(path)
-    size = path.stat().st_size
-    document = Document(shown(path), reading.encoding, size, output.tell(), held_out=held_out)
+    document = Document(shown(path), reading.encoding, reading.bytes, output.tell(), held_out=held_out)
     taken = written = visible = advanced = 0
 
     def counted(pieces: Iterable[str]) -> Iterator[str]:
         nonlocal taken, advanced
         for piece in pieces:
             taken += len(piece)
-            step = min(len(piece), size - advanced)  # characters are close enough to bytes for a progress bar
+            step = min(len(piece), reading.bytes - advanced)  # characters are close enough to bytes for a progress bar
             advanced += step
             advance(step)
             yield piece
@@ -120,7 +114,7 @@ def _read(path: Path, output: IO[bytes], held_out: bool, advance: Advance) -> Do
             add_heading(document.chapters, position, title)
             last = offset
         position += output.write(text[last:].encode("utf-8", "replace"))
-    advance(size - advanced)
+    advance(reading.bytes - advanced)
     if visible < SMALLEST:
         what = f"only {visible} characters of text" if visible else "no text in it"
         raise OpenbookError(f"{shown(path)}: {what}; leave it out or join it with others")
@@ -134,5 +128,5 @@ def _read(path: Path, output: IO[bytes], held_out: bool, advance: Advance) -> Do
 def save_json(path: Path, content: Any) -> None:
     """Write a JSON file so that it is there either whole or not at all."""
     beside = path.with_name(path.name + ".part")
-    beside.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    beside.write_text(json.dumps(content), encoding="ascii")
     beside.replace(path)

@@ -68,9 +68,12 @@ class Tokenizer:
         return self.encode_batch([text], allow_special=allow_special)[0]
 
     def encode_batch(self, texts: Sequence[str], *, allow_special: bool = False) -> list[list[int]]:
-        """Token ids of each text, on all cores."""
+        """Token ids of each text, on all cores. Raises OpenbookError for lone surrogates, which are no text."""
         tokenizer = self._parsing if allow_special else self._tokenizer
-        return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        try:
+            return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        except TypeError:
+            raise OpenbookError("text: holds half a surrogate pair, which is no character; give it as UTF-8") from None
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = False) -> str:
         """Text of token ids; bytes that are not UTF-8 (half a character at an end) become U+FFFD."""

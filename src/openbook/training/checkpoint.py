@@ -55,9 +55,14 @@ class Keeper:
     """The files of one run in its folder: the newest checkpoint, and the best weights so far."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OpenbookError(f"{folder}: cannot be made ({error.strerror}); give another -o") from None
         self.checkpoint = folder / "checkpoint.safetensors"
         self.best = folder / "best.safetensors"
+        for half_written in folder.glob(".*.partial"):  # by a run that was killed
+            half_written.unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Remove both, when the run is over or begins anew."""

@@ -26,6 +26,7 @@ class Display:
         self._last = (0, 0.0)
         self._warned = False
         self._shown = 0.0
+        self._first: tuple[float, float] | None = None
 
     def __call__(self, event: Event) -> None:
         """Show one event; those that are not known are left to others."""
@@ -77,7 +78,8 @@ class Display:
 
     def _line(self, event: Event) -> Table:
         done = event["progress"]
-        left = event["seconds"] * (1 - done) / done if done else 0.0
+        started, begun = self._first = self._first or (event["progress"], event["seconds"])
+        left = (event["seconds"] - begun) * (1 - done) / (done - started) if done > started else 0.0
         score = "" if self._score is None else f"  held-out {self._score:.3f} bits a byte"
         facts = f"loss {self._loss:.3f}{score}  {self._rate:,.0f} tokens/s  {duration(left)} left"
         line = Table.grid(padding=(0, 1))
@@ -103,8 +105,10 @@ class Display:
     def _show_sample(self, event: Event) -> None:
         self.console.print(Text("  " + event["text"].strip().replace("\n", "\n  "), style="dim italic"))
 
-    def _show_saved(self, event: Event) -> None:
+    def _show_ended(self, event: Event) -> None:
         self.close()
+
+    def _show_saved(self, event: Event) -> None:
         how = {"finished": "Finished", "stopped early": "Stopped early, it got no better", "interrupted": "Interrupted"}
         self.console.print(
             f"{how[event['how']]} after {event['step']:,} updates and {duration(event['seconds'])}: "
@@ -113,7 +117,7 @@ class Display:
             highlight=False,
         )
         if event["how"] == "interrupted":
-            self.console.print("The same command goes on from here.")
+            self.console.print("The same command (without --overwrite) goes on from here.")
 
 
 def plan_table(event: Mapping[str, Any]) -> Table:

@@ -1,43 +1,55 @@
 """The log of a run: one JSON object a line, each an event of the loop as it happened."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
+from openbook.errors import OpenbookError
+from openbook.model_file.atomic import replacing
 from openbook.training.loop import Event
 
 
 class Logbook:
-    """Appends events to a file; when a run goes on from a checkpoint, what came after the checkpoint is cut off."""
+    """Appends events to a file, each at once; what came after the checkpoint that a run goes on from is cut off.
+
+    Raises:
+        OpenbookError: the disk is full or cannot be written.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("ab", buffering=0)
 
     def __call__(self, event: Event) -> None:
         """Log one event (see `loop.Listener`)."""
         if event["event"] == "resume":
             self._cut(event["step"])
-        self._file.write(json.dumps(event) + "\n")
-        if event["event"] != "step" or event["step"] % 50 == 0:
-            self._file.flush()
+        try:
+            self._file.write(_line(event))
+        except OSError as error:
+            raise OpenbookError(f"{self.path}: cannot be written ({error.strerror}); make room and go on") from error
 
     def close(self) -> None:
-        """Write out what is left."""
+        """Let go of the file."""
         self._file.close()
 
     def _cut(self, step: int) -> None:
+        """Keep what a run that never stopped would have logged up to this step."""
         self._file.close()
-        kept = [event for event in read_log(self.path) if event["step"] <= step]
-        self._file = self.path.open("w", encoding="utf-8")
-        self._file.writelines(json.dumps(event) + "\n" for event in kept)
+        kept = [event for event in read_log(self.path) if event["step"] <= step and not event.get("last")]
+        with replacing(self.path) as file:
+            file.writelines(_line(event) for event in kept)
+        self._file = self.path.open("ab", buffering=0)
+
+
+def _line(event: Event) -> bytes:
+    return json.dumps(event, allow_nan=False).encode() + b"\n"
 
 
 def read_log(path: Path) -> list[Event]:
     """All events of a log; a last line that was cut short by a kill is left out."""
     events = []
     for line in path.read_text("utf-8").splitlines():
-        try:
+        with suppress(json.JSONDecodeError):
             events.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
     return events

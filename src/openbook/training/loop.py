@@ -109,11 +109,12 @@ class Loop:
             OpenbookError: the loss is not a number any more or explodes, memory or disk is full. The newest
                 checkpoint and the best weights stay on disk.
         """
-        at = self.position
         if self.keeper.checkpoint.exists():
             self._resume()
         else:
-            at.begun = self._now()
+            self.keeper.forget()
+            self.position.begun = self._now()
+        at = self.position
         saved = self._now()
         how = "finished"
         self.model.train()
@@ -204,11 +205,11 @@ class Loop:
         """Score the weights (or their average) and keep them on disk if they are the best so far."""
         at = self.position
         with self._averaged():
-            score = self.task.validate(self.model)
+            score = self._score()
             at.validations = max(at.validations + 1, int(self.progress() * self.recipe.validations))
             if score < at.best:
                 at.best, at.best_step, at.stale = score, at.step, 0
-                write_checkpoint(self.keeper.best, trained_weights(self.model), {"step": at.step})
+                write_checkpoint(self.keeper.best, trained_weights(self.model), {"step": at.step, "score": score})
             else:
                 at.stale += 1
         self._tell_score(score)
@@ -216,19 +217,31 @@ class Loop:
     def _settle(self, how: str) -> None:
         """Leave the best weights in the model. The files stay as the loop left them, so that it can go on."""
         at = self.position
+        last = math.inf
         if how != "stopped early":
             if self.average is not None:
                 self.average.swap(self.model)
-            score = self.task.validate(self.model)
-            if score < at.best:
-                at.best, at.best_step = score, at.step
-                self._tell_score(score)
-                self.model.eval()
-                return
-            self._tell_score(score)
-        tensors, _ = read_checkpoint(self.keeper.best)
-        restore_weights(self.model, tensors)
+            last = self._score()
+        if self.keeper.best.exists():
+            tensors, facts = read_checkpoint(self.keeper.best)
+            # A run that was killed and goes on by time may find a better one there than it came by itself.
+            at.best, at.best_step = facts["score"], facts["step"]
+            if at.best <= last:
+                restore_weights(self.model, tensors)
+        if last < at.best:
+            at.best, at.best_step = last, at.step
+        if last < math.inf:
+            self._tell_score(last, last=True)
         self.model.eval()
+
+    def _score(self) -> float:
+        score = self.task.validate(self.model)
+        if not math.isfinite(score):
+            raise OpenbookError(
+                f"step {self.position.step}: the score on held-out text is not a number any more; train with lower "
+                f"rates (--matrix-rate, now {self.recipe.matrix_rate}){self._kept()}"
+            )
+        return score
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -242,10 +255,10 @@ class Loop:
         finally:
             self.average.swap(self.model)
 
-    def _tell_score(self, score: float) -> None:
+    def _tell_score(self, score: float, **facts: Any) -> None:
         at = self.position
         at.seconds = self._now()
-        self._tell("validation", score=score, best=at.best, best_step=at.best_step, stale=at.stale)
+        self._tell("validation", score=score, best=at.best, best_step=at.best_step, stale=at.stale, **facts)
 
     def _save(self) -> None:
         at = self.position
@@ -265,7 +278,8 @@ class Loop:
         restore_weights(self.model, tensors)
         self.optimizers.load_state({name: value for name, value in tensors.items() if name.startswith("optimizer.")})
         if self.average is not None:
-            self.average.weights = {name: tensors[f"average.{name}"] for name in self.average.weights}
+            for name, weight in self.average.weights.items():
+                weight.copy_(tensors[f"average.{name}"])
         self._tell("resume")
 
     def _kept(self) -> str:

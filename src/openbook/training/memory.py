@@ -8,9 +8,12 @@ from openbook.training.recipe import Recipe
 from openbook.transformer.architecture import Architecture
 
 
-def bytes_to_train(architecture: Architecture, recipe: Recipe) -> int:
-    """Roughly the bytes that training takes: weights, gradients and optimizer state, and what one pass keeps."""
-    copies = 4 + bool(recipe.average)  # weight, gradient, up to two of optimizer state
+def bytes_to_train(architecture: Architecture, recipe: Recipe, frozen: bool = False) -> int:
+    """Roughly the bytes that training takes: weights, gradients and optimizer state, and what one pass keeps.
+
+    The weights of a `frozen` model stay as they are, and what it learns besides is small.
+    """
+    copies = 1 if frozen else 4 + bool(recipe.average)  # weight, gradient, up to two of optimizer state
     tokens = recipe.rows_at_once * recipe.context
     kept = sum(
         10 * architecture.width + 4 * block.attention.heads * block.attention.head_width + 4 * block.feed_forward.width
@@ -19,7 +22,7 @@ def bytes_to_train(architecture: Architecture, recipe: Recipe) -> int:
     return 4 * (copies * count_parameters(architecture) + tokens * (kept + 3 * architecture.vocabulary))
 
 
-def check_memory(architecture: Architecture, recipe: Recipe) -> None:
+def check_memory(architecture: Architecture, recipe: Recipe, frozen: bool = False) -> None:
     """Refuse a run that cannot fit into this machine's memory.
 
     Raises:
@@ -29,7 +32,7 @@ def check_memory(architecture: Architecture, recipe: Recipe) -> None:
         available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):  # not known on this system
         return
-    needed = bytes_to_train(architecture, recipe)
+    needed = bytes_to_train(architecture, recipe, frozen)
     if needed > available:
         raise OpenbookError(
             f"training this model takes about {needed / 1e9:.1f} GB, and the machine has {available / 1e9:.1f} GB; "

@@ -115,13 +115,13 @@ _adapter = TypeAdapter(Recipe)
 
 
 def make_recipe(choices: Mapping[str, Any], source: str = "options") -> Recipe:
-    """A recipe with these choices.
+    """A recipe with these choices; what must fit a choice and is not given itself, fits it.
 
     Raises:
         OpenbookError: naming the source, the field and what it may be.
     """
     try:
-        return _adapter.validate_python(dict(choices))
+        return _adapter.validate_python(_fitting(choices) | dict(choices))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -130,6 +130,31 @@ def make_recipe(choices: Mapping[str, Any], source: str = "options") -> Recipe:
             message = f"there is no such choice; there are {', '.join(FIELDS)}"
         given = f" (given: {first['input']!r})" if name in choices else ""
         raise OpenbookError(f"{source}: {name + ': ' if name else ''}{message}{given}") from None
+
+
+def _fitting(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of fields that hang together with those that are given."""
+    fitting: dict[str, Any] = {}
+    match choices:
+        case {"context": int(context)}:
+            fitting["batch_tokens"] = max(Recipe.batch_tokens, context)
+        case {"batch_tokens": int(batch)}:
+            fitting["context"] = max(1, min(Recipe.context, batch))
+    match choices:
+        case {"heads": int(heads)}:
+            fitting["key_value_heads"] = heads
+        case {"key_value_heads": int(shared)}:
+            fitting["heads"] = shared
+    if choices.get("norm") == "none":
+        fitting["query_key_norm"] = False
+    return fitting
+
+
+def with_options(choices: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Choices from a file, overridden by options; a budget given by option overrides any in the file."""
+    budgets = {"minutes", "steps"}
+    kept = {name: value for name, value in choices.items() if not (name in budgets and budgets & options.keys())}
+    return kept | dict(options)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -150,7 +175,20 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def build_architecture(recipe: Recipe) -> architecture.Architecture:
-    """The architecture that a recipe describes; the default is a shape that Hugging Face has a name for."""
+    """The architecture that a recipe describes; the default is a shape that Hugging Face has a name for.
+
+    Raises:
+        OpenbookError: two choices do not go together.
+    """
+    try:
+        return _architecture(recipe)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        place = f"{first['loc'][-1]}: " if first["loc"] else ""
+        raise OpenbookError(f"options: {place}{first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _architecture(recipe: Recipe) -> architecture.Architecture:
     norm = architecture.Norm(kind=recipe.norm, bias=recipe.norm == "layer" and recipe.biases)
     none = architecture.NO_NORM
     attention = architecture.Attention(

@@ -11,10 +11,14 @@ import numpy as np
 import torch
 
 import openbook
+from openbook.text.books import shown
 from openbook.text.corpus import Corpus
 from openbook.training.evaluation import Score
 from openbook.training.loop import Event, Outcome
 from openbook.training.recipe import Recipe
+
+MOST_FILES = 1000
+"""Books that a record names one by one, so that it fits into a model file's header."""
 
 
 def hash_of(path: Path) -> str:
@@ -23,17 +27,33 @@ def hash_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def data_record(corpus: Corpus) -> list[dict[str, Any]]:
+    """Names and hashes of the books; those beyond `MOST_FILES` together, by a hash of their hashes."""
+    files: list[dict[str, Any]] = [
+        {"name": shown(Path(file.source).name), "bytes": file.bytes_kept, "sha256": hash_of(Path(file.source))}
+        for file in corpus.report.files
+    ]
+    listed, others = files[:MOST_FILES], files[MOST_FILES:]
+    if others:
+        together = hashlib.sha256("".join(file["sha256"] for file in others).encode()).hexdigest()
+        size = sum(file["bytes"] for file in others)
+        listed.append({"name": f"and {len(others):,} more", "bytes": size, "sha256": together})
+    return listed
+
+
 def training_record(
-    corpus: Corpus, recipe: Recipe, outcome: Outcome, score: Score, events: Sequence[Event], start: Path | None
+    data: list[dict[str, Any]],
+    recipe: Recipe,
+    outcome: Outcome,
+    score: Score,
+    events: Sequence[Event],
+    start: Path | None,
 ) -> dict[str, Any]:
     """Data names and hashes, recipe, seed, steps, losses, versions and date, as JSON."""
     at = outcome.position
     return {
-        "data": [
-            {"name": Path(file.source).name, "bytes": file.bytes_kept, "sha256": hash_of(Path(file.source))}
-            for file in corpus.report.files
-        ],
-        "from": None if start is None else start.name,
+        "data": data,
+        "from": None if start is None else shown(start.name),
         "recipe": recipe.as_dict(),
         "seed": recipe.seed,
         "steps": at.step,

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from openbook.errors import OpenbookError
 from openbook.model_file.atomic import replacing
 from openbook.model_file.contents import Contents
-from openbook.model_file.file import build, load, save
+from openbook.model_file.file import load, save
 from openbook.progress import Track, silent
 from openbook.text.corpus import Corpus
 from openbook.text.prepare import prepare
@@ -23,17 +24,17 @@ from openbook.text.tokens import Tokens, tokenize
 from openbook.training.books import Books
 from openbook.training.checkpoint import Keeper
 from openbook.training.curve import save_curve
+from openbook.training.device import choose_device
 from openbook.training.evaluation import Score
 from openbook.training.initialize import initialize
 from openbook.training.interrupts import interrupts
 from openbook.training.logbook import Logbook, read_log
 from openbook.training.loop import Event, Listener, Loop, Outcome
 from openbook.training.lora import TARGETS, add_low_rank, merge_low_rank
-from openbook.training.measure import choose_device
 from openbook.training.memory import check_memory
 from openbook.training.plan import Plan, Text, make_plan, plan_continuation
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
-from openbook.training.record import hash_of, training_record
+from openbook.training.record import data_record, hash_of, training_record
 from openbook.transformer.decoder_only import DecoderOnly
 
 
@@ -104,8 +105,8 @@ class Training:
         Raises:
             OpenbookError: there is no text, or a choice is out of range.
         """
-        corpus = self._prepare()
-        plan = self._plan(corpus)
+        self._check()
+        plan = self._plan(self._prepare())
         self._tell_plan(plan)
         return plan
 
@@ -117,13 +118,11 @@ class Training:
                 text, or training fails; the message says what is kept.
         """
         request = self.request
-        make_recipe(request.choices)
-        if request.output.exists() and not overwrite:
-            raise OpenbookError(f"{request.output}: exists; give another -o, or --overwrite to replace it")
-        if not request.output.absolute().parent.is_dir():
-            raise OpenbookError(f"{request.output}: the folder {request.output.parent} does not exist; make it first")
+        self._check()
+        self._check_output(overwrite)
         keeper = Keeper(request.folder)
         corpus = self._prepare()
+        data = data_record(corpus)
         recipe = self._recipe(corpus, keeper, overwrite)
         tokenizer, tokens, recipe = self._tokens(corpus, recipe)
         contents, model = self._model(recipe, tokenizer)
@@ -146,16 +145,18 @@ class Training:
                     interrupted=interrupted,
                 )
                 outcome = loop.run()
+                self._tell("ended")
+                merge_low_rank(model)
+                score = task.final_score(model, self.track)
+                record = training_record(data, recipe, outcome, score, read_log(logbook.path), request.start)
+                save(request.output, replace(contents, training=record), model.state_dict())
         finally:
             logbook.close()
-            events = read_log(logbook.path)
             curve = request.folder / "loss.png"
-            save_curve(events, curve)
-        merge_low_rank(model)
-        score = task.final_score(model, self.track)
-        record = training_record(corpus, recipe, outcome, score, events, request.start)
-        save(request.output, replace(contents, training=record), model.state_dict())
+            with suppress(OSError):  # on a full disk what matters is said already
+                save_curve(read_log(logbook.path), curve)
         if outcome.how != "interrupted":
+            (request.folder / "run.json").unlink(missing_ok=True)
             keeper.forget()
         result = Result(request.output, outcome, score, recipe, curve)
         self._tell(
@@ -169,6 +170,28 @@ class Training:
             curve=str(curve),
         )
         return result
+
+    def _check(self) -> None:
+        """Refuse at once what can be seen to be wrong before any work."""
+        request = self.request
+        make_recipe(request.choices)
+        choose_device(request.device)
+        if request.start is not None:
+            load(request.start)
+        elif request.lora is not None:
+            raise OpenbookError(f"--lora {request.lora}: changes a model that is there; give it with --from")
+
+    def _check_output(self, overwrite: bool) -> None:
+        request = self.request
+        output, unfinished = request.output, (request.folder / "checkpoint.safetensors").exists()
+        if output.is_dir() or output == request.folder:
+            raise OpenbookError(f"{output}: is a folder, or would be; give -o the name of a file")
+        if not output.absolute().parent.is_dir():
+            raise OpenbookError(f"{output}: the folder {output.parent} does not exist; make it first")
+        if request.start is not None and output.exists() and output.samefile(request.start):
+            raise OpenbookError(f"{output}: is the model to go on from, which is needed to the end; give another -o")
+        if output.exists() and not overwrite and not unfinished:
+            raise OpenbookError(f"{output}: exists; give another -o, or --overwrite to replace it")
 
     def _prepare(self) -> Corpus:
         request = self.request
@@ -204,20 +227,23 @@ class Training:
             "text": corpus.fingerprint,
             "choices": dict(request.choices),
             "from": None if request.start is None else hash_of(request.start),
-            "lora": [request.lora, *request.lora_targets] if request.lora else None,
+            "lora": None if request.lora is None else [request.lora, *request.lora_targets],
         }
-        place = request.folder / "run.json"
-        if keeper.checkpoint.exists() and place.exists() and not overwrite:
+        place, log = request.folder / "run.json", request.folder / "log.jsonl"
+        if place.exists() and not overwrite:
             earlier = json.loads(place.read_text("utf-8"))
             if earlier["identity"] == json.loads(json.dumps(identity)):
+                if not keeper.checkpoint.exists():
+                    log.unlink(missing_ok=True)
                 return make_recipe(earlier["recipe"], str(place))
-            raise OpenbookError(
-                f"{request.folder}: holds an unfinished run with other books or choices; give the same again to go "
-                "on with it, another -o, or --overwrite to begin anew"
-            )
+            if keeper.checkpoint.exists():
+                raise OpenbookError(
+                    f"{request.folder}: holds an unfinished run with other books or choices; give the same again to "
+                    "go on with it, another -o, or --overwrite to begin anew"
+                )
         keeper.forget()
-        for name in ("log.jsonl", "tokenizer.json"):
-            (request.folder / name).unlink(missing_ok=True)
+        for path in (place, log, request.folder / "tokenizer.json"):
+            path.unlink(missing_ok=True)
         plan = self._plan(corpus)
         self._tell_plan(plan)
         with replacing(place) as file:
@@ -267,8 +293,11 @@ class Training:
             initialize(model, recipe.seed)
             return Contents(architecture=architecture, tokenizer=tokenizer.to_json()), model
         contents, tensors = load(request.start)
-        model = build(contents.architecture, {name: tensor.float() for name, tensor in tensors.items()})
-        if request.lora:
+        check_memory(contents.architecture, recipe, frozen=request.lora is not None)
+        with torch.device("meta"):
+            model = DecoderOnly(contents.architecture, recipe.dropout)
+        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+        if request.lora is not None:
             add_low_rank(model, request.lora, request.lora_targets, recipe.seed)
         return contents, model
 
@@ -283,6 +312,7 @@ class Training:
 
 
 def _task(recipe: Recipe, tokens: Tokens, end_id: int, device: torch.device, dtype: torch.dtype) -> Books:
-    held_out = np.concatenate(([end_id], tokens.validation.ids)).astype(tokens.validation.ids.dtype)
+    ids = tokens.validation.ids
+    held_out = np.concatenate((np.array([end_id], ids.dtype), ids))
     starts = tokens.train.documents[:-1]
     return Books(recipe, tokens.train.ids, held_out, tokens.validation.text_bytes, starts, device, dtype)

@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from openbook.trace import note
 from openbook.transformer import architecture
 from openbook.transformer.attention import KeyValueStore
 from openbook.transformer.block import Stack
@@ -60,7 +61,7 @@ class DecoderOnly(nn.Module):
             logits (B, T, V).
         """
         x = self.hidden(tokens, positions, documents, cache)
-        return self.logits(x[:, -1:] if last_only else x)
+        return self.logits(note("last", x[:, -1:]) if last_only else x)
 
     def hidden(
         self,
@@ -74,11 +75,16 @@ class DecoderOnly(nn.Module):
         if positions is None:
             start = 0 if cache is None else cache.length
             positions = torch.arange(start, start + tokens.shape[1], device=tokens.device)[None]
-        query = Places(positions, documents)
-        key, padded = (query, given) if cache is None else cache.place(query, given)
+        if documents is not None:
+            documents = note("documents", documents)
+        query = key = Places(note("positions", positions), documents)
+        padded = given
+        if cache is not None:
+            key, padded = cache.place(query, given)
+            key = Places(note("key_positions", key.position))
         if padded and not given:
             raise ValueError("the cache holds padding, so its length is not the next position: give the positions")
-        x = self.token_embedding(tokens)
+        x = self.token_embedding(note("tokens", tokens))
         return self.decoder(x, query, key, padded, None if cache is None else cache.layers)
 
     def logits(self, x: Tensor) -> Tensor:

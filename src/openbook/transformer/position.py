@@ -43,7 +43,7 @@ class Rotary(NoPosition):
         self.head_width, self.base = head_width, spec.base
 
     def forward(self, positions: Tensor) -> Angles:
-        angles = rotary_angles(positions, self.head_width, self.base)[..., None, :]
+        angles = note("angle", rotary_angles(positions, self.head_width, self.base)[..., None, :])
         return note("cosine", angles.cos()), note("sine", angles.sin())
 
     def rotate(self, x: Tensor, angles: Angles | None) -> Tensor:
@@ -61,7 +61,7 @@ class Sinusoidal(NoPosition):
         self.base = spec.base
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
-        angles = rotary_angles(positions.clamp(min=0), x.shape[-1], self.base)
+        angles = note("angle", rotary_angles(positions.clamp(min=0), x.shape[-1], self.base))
         waves = torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)
         return x + note("position_embedding", waves.to(x.dtype))
 

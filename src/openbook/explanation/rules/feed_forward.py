@@ -2,7 +2,7 @@
 
 import math
 
-from openbook.explanation.expression import Expression, at_least, erf, exp, square, tanh
+from openbook.explanation.expression import Expression, at_least, constant, erf, exp, square, tanh
 from openbook.explanation.reader import Reader
 from openbook.explanation.rules.sums import linear
 from openbook.explanation.rules.table import rule
@@ -21,12 +21,12 @@ def relu_squared(x: Expression) -> Expression:
 
 def gelu(x: Expression) -> Expression:
     """x times the share of a normal distribution below x   (Hendrycks & Gimpel 2016, section 2)."""
-    return x / 2 * (1 + erf(x / math.sqrt(2)))
+    return x / 2 * (1 + erf(x / constant(math.sqrt(2), "√2")))
 
 
 def gelu_tanh(x: Expression) -> Expression:
     """The same with tanh for the normal distribution   (Hendrycks & Gimpel 2016, section 2)."""
-    return x / 2 * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return x / 2 * (1 + tanh(constant(math.sqrt(2 / math.pi), "√(2/π)") * (x + 0.044715 * x**3)))
 
 
 def silu(x: Expression) -> Expression:

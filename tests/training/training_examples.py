@@ -1,0 +1,166 @@
+"""Tiny runs, and processes of their own that are killed, interrupted or run out of disk."""
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from functools import partial
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from openbook import cli, model
+from openbook.training import run
+from openbook.training.books import Books
+from openbook.training.checkpoint import Keeper
+from openbook.training.initialize import initialize
+from openbook.training.logbook import Logbook
+from openbook.training.loop import Loop
+from openbook.training.recipe import build_architecture, make_recipe
+from openbook.transformer.decoder_only import DecoderOnly
+
+TINY = {
+    "layers": 1,
+    "width": 16,
+    "heads": 2,
+    "key_value_heads": 1,
+    "head_width": 8,
+    "feed_forward_width": 16,
+    "context": 16,
+    "batch_tokens": 64,
+    "rows_at_once": 2,  # so that a step's gradient is accumulated
+    "validation_tokens": 256,
+    "precision": "float32",
+    "warmup_steps": 2,
+    "validations": 4,
+    "steps": 12,
+}
+KINDS = 40
+
+
+def recipe(**changes):
+    return make_recipe(TINY | {"vocabulary": KINDS} | changes)
+
+
+def tokens(count, seed=0):
+    """Tokens that can be learnt: mostly each follows from the one before."""
+    generator = np.random.default_rng(seed)
+    ids = np.zeros(count, np.uint16)
+    for place in range(1, count):
+        ids[place] = generator.integers(KINDS) if generator.random() < 0.2 else (3 * ids[place - 1] + 1) % KINDS
+    return ids
+
+
+def books(recipe, train=2000, held_out=300):
+    starts = np.array([0, train // 3], np.int64)
+    device = torch.device("cpu")
+    return Books(recipe, tokens(train), tokens(held_out, seed=1), 2 * held_out, starts, device, torch.float32)
+
+
+def make_loop(folder, recipe, task=None, **options):
+    """A run of a new tiny model whose files lie in `folder`."""
+    model = DecoderOnly(build_architecture(recipe), recipe.dropout)
+    initialize(model, recipe.seed)
+    return Loop(model, task or books(recipe), recipe, Keeper(folder), **options)
+
+
+def weights(model):
+    return {name: weight.detach().clone() for name, weight in model.state_dict().items()}
+
+
+def same(one, other):
+    """Whether two sets of weights are the same bit by bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def write_book(path, characters=20_000):
+    """Prose that every Python brings along."""
+    path.write_text("\n\n".join(topics[name] for name in sorted(topics))[:characters], "utf-8")
+    return path
+
+
+# Processes. They are forked from a server that has imported all this, so each starts at once and is a real one.
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["training_examples"])
+
+
+def in_process(function, *arguments):
+    """Call a function in a process of its own; its exit code, negative for a signal."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    process = _context.Process(target=function, args=arguments)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def die_after(calls):
+    """Kill this process in the middle of it all: at the so-many-th call in or from code of openbook."""
+    left = calls
+
+    def count(frame, event, argument):
+        nonlocal left
+        path = frame.f_code.co_filename
+        if "openbook" in path and not path.endswith(("measure.py", "plan.py")):  # they measure, each time differently
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    if calls:
+        sys.setprofile(count)
+    return lambda: calls - left
+
+
+def run_loop(folder, result, changes, calls):
+    """Train in `folder`, a checkpoint after every step; the final weights go to `result`. Dies after so many calls."""
+    torch.set_num_threads(1)
+    used = die_after(calls)
+    logbook = Logbook(folder / "log.jsonl")
+    loop = make_loop(folder, recipe(**changes), listeners=[logbook], checkpoint_every=0.0)
+    outcome = loop.run()
+    sys.setprofile(None)
+    facts = {"how": outcome.how, "best_step": str(outcome.position.best_step), "calls": str(used())}
+    save_file(weights(loop.model), result, facts)
+
+
+def run_training(folder, choices, calls):
+    """`openbook.train` on folder/book.txt, a checkpoint after every step. Dies after so many calls."""
+    torch.set_num_threads(1)
+    run.Loop = partial(Loop, checkpoint_every=0.0)
+    used = die_after(calls)
+    model.train(folder / "book.txt", folder / "it.openbook", validation_share=0.2, device="cpu", **choices)
+    sys.setprofile(None)
+    (folder / "calls").write_text(str(used()))
+
+
+def run_command(folder, arguments, limit=None):
+    """The command, its output going to folder/out and folder/err; files may grow to `limit` bytes."""
+    import resource
+
+    torch.set_num_threads(1)
+    run.Loop = partial(Loop, checkpoint_every=0.0)
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    if limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    os.chdir(folder)
+    sys.argv = ["openbook", *arguments]
+    cli.main()
+
+
+def result_of(path):
+    """The weights and facts that `run_loop` wrote."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return load_file(path), file.metadata()
+
+
+def learned(path: Path):
+    """The log without what depends on the clock and on being interrupted."""
+    events = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return [{**event, "seconds": None} for event in events if event["event"] != "resume"]
