@@ -16,6 +16,8 @@ Rate = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Size = Annotated[int, Field(ge=1, le=2**20)]
+Count = Annotated[int, Field(ge=1, le=2**30)]
+Cap = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -43,7 +45,7 @@ class Recipe:
     position: Annotated[
         Literal["rotary", "learned", "sinusoidal", "none"], Field(description="how the model knows the order")
     ] = "rotary"
-    window: Annotated[int | None, Field(ge=1, description="tokens that attention looks back over; all if absent")] = (
+    window: Annotated[Count | None, Field(description="tokens that attention looks back over; all if absent")] = (
         None
     )
     attention: Annotated[Literal["softmax", "none"], Field(description="none: scores themselves are the weights")] = (
@@ -58,13 +60,13 @@ class Recipe:
     gated: Annotated[bool, Field(description="gate the feed-forward part (SwiGLU, GeGLU)")] = True
     biases: Annotated[bool, Field(description="biases in every linear part")] = False
     tied: Annotated[bool, Field(description="one matrix for embedding and logits")] = False
-    logit_cap: Annotated[float | None, Field(gt=0, description="soft cap on the logits")] = None
-    score_cap: Annotated[float | None, Field(gt=0, description="soft cap on the attention scores")] = None
+    logit_cap: Annotated[Cap | None, Field(description="soft cap on the logits")] = None
+    score_cap: Annotated[Cap | None, Field(description="soft cap on the attention scores")] = None
 
     # Learning.
     optimizer: Annotated[Literal["muon", "adamw"], Field(description="for the blocks' matrices")] = "muon"
-    batch_tokens: Annotated[int, Field(ge=1, le=2**30, description="tokens an update")] = 4096
-    rows_at_once: Annotated[int, Field(ge=1, description="windows in memory at once; the rest accumulates")] = 16
+    batch_tokens: Annotated[Count, Field(description="tokens an update")] = 4096
+    rows_at_once: Annotated[Count, Field(description="windows in memory at once; the rest accumulates")] = 16
     matrix_rate: Annotated[Rate, Field(description="Muon's rate")] = 0.03
     adamw_rate: Annotated[Rate, Field(description="AdamW's rate for matrices that Muon does not take")] = 0.003
     embedding_rate: Annotated[Rate, Field(description="AdamW's rate for embeddings")] = 0.03
@@ -74,17 +76,17 @@ class Recipe:
     betas: Annotated[tuple[Decay, Decay], Field(description="AdamW's two decays")] = (0.8, 0.95)
     weight_decay: Annotated[Rate, Field(description="pull of matrices towards zero")] = 0.0
     dropout: Annotated[Decay, Field(description="share of numbers dropped while learning")] = 0.0
-    warmup_steps: Annotated[int, Field(ge=0, description="updates over which the rates rise")] = 10
+    warmup_steps: Annotated[int, Field(ge=0, le=10**9, description="updates over which the rates rise")] = 10
     warmdown: Annotated[Share, Field(description="last part of the run, over which the rates fall")] = 0.65
     final_rate: Annotated[Share, Field(description="what is left of the rates at the end")] = 0.05
-    clip: Annotated[float, Field(gt=0, description="greatest norm of a gradient")] = 1.0
+    clip: Annotated[Cap, Field(description="greatest norm of a gradient")] = 1.0
     average: Annotated[Decay, Field(description="decay of the average of weights that is kept; 0: no average")] = 0.0
     document_mask: Annotated[bool, Field(description="documents do not see each other")] = False
     validations: Annotated[int, Field(ge=1, le=10_000, description="how often the model is validated")] = 20
-    validation_tokens: Annotated[int, Field(ge=1, description="held-out tokens to score each time; all at the end")] = (
+    validation_tokens: Annotated[Count, Field(description="held-out tokens to score each time; all at the end")] = (
         1 << 16
     )
-    patience: Annotated[int, Field(ge=1, description="stop after this many validations without a better one")] = 6
+    patience: Annotated[Count, Field(description="stop after this many validations without a better one")] = 6
     precision: Annotated[Literal["auto", "float32", "bfloat16"], Field(description="of matrix products")] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**31, description="same seed, same run")] = 1
 
@@ -123,7 +125,8 @@ def make_recipe(choices: Mapping[str, Any], source: str = "options") -> Recipe:
     try:
         return _adapter.validate_python(_fitting(choices) | dict(choices))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
+        errors = error.errors(include_url=False, include_context=False)
+        first = next((each for each in errors if each["loc"] and each["loc"][0] in choices), errors[0])
         name = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "unexpected_keyword_argument":

@@ -1,0 +1,97 @@
+"""Every token is scored once, from as much context as the stride promises, and the score is that of a plain loop."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openbook.training.evaluation import Score, score, strided
+from strategies import CONTEXT, DEFAULT, VOCABULARY, build
+
+COUNTS, CONTEXTS = st.integers(2, 400), st.integers(1, 50)
+
+
+def reached(count, context, stride):
+    """For each token how often it is scored, and how many tokens it looks back on."""
+    times, seen = np.zeros(count, int), np.zeros(count, int)
+    for start, first in strided(count, context, stride):
+        last = start + context
+        assert 0 <= start < first <= last < count
+        times[first : last + 1] += 1
+        seen[first : last + 1] = np.arange(first, last + 1) - start
+    return times, seen
+
+
+@given(COUNTS, CONTEXTS, CONTEXTS)
+def test_each_token_but_the_first_is_scored_once(count, context, stride):
+    times, _ = reached(count, min(context, count - 1), stride)
+    assert times[0] == 0 and (times[1:] == 1).all()
+
+
+@given(COUNTS, CONTEXTS, CONTEXTS, CONTEXTS)
+def test_a_smaller_stride_never_gives_less_to_look_back_on(count, context, one, other):
+    context = min(context, count - 1)
+    small, large = (reached(count, context, stride)[1] for stride in sorted((one, other)))
+    assert small.min(initial=0, where=np.arange(count) > 0) >= large.min(initial=0, where=np.arange(count) > 0)
+    least = np.minimum(np.arange(1, count), max(1, context - min(one, other) + 1))
+    assert (small[1:] >= least).all()
+
+
+@given(COUNTS, CONTEXTS)
+def test_a_stride_of_one_uses_all_context(count, context):
+    context = min(context, count - 1)
+    _, seen = reached(count, context, 1)
+    assert (seen[1:] == np.minimum(np.arange(1, count), context)).all()
+
+
+def naive(model, tokens, context, stride):
+    """One window and one token at a time."""
+    length, nats, counted = min(context, len(tokens) - 1), 0.0, 0
+    for start, first in strided(len(tokens), length, stride):
+        for place in range(first, start + length + 1):
+            ids = torch.from_numpy(tokens[start:place].astype(np.int64))[None]
+            nats -= float(model(ids)[0, -1].double().log_softmax(-1)[tokens[place]])
+            counted += 1
+    return nats, counted
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("count", "context", "stride"), [(40, 8, 8), (40, 8, 3), (41, 24, 12), (7, 24, 24), (2, 9, 1)])
+@pytest.mark.parametrize("rows", [1, 3, 16])
+def test_the_score_is_that_of_a_plain_loop(count, context, stride, rows):
+    model = build(DEFAULT)
+    tokens = np.random.default_rng(0).integers(VOCABULARY, size=count).astype(np.uint16)
+    told = []
+    found = score(model, tokens, 77, context=context, stride=stride, rows=rows, advance=told.append)
+    nats, counted = naive(model, tokens, context, stride)
+    assert found.nats == pytest.approx(nats, rel=1e-5)
+    assert found.tokens == counted == count - 1 == sum(told)
+    assert found.bits_a_byte == pytest.approx(nats / math.log(2) / 77, rel=1e-5)
+    assert found.perplexity == pytest.approx(math.exp(nats / counted), rel=1e-5)
+
+
+def test_only_the_windows_that_are_given_are_scored():
+    model = build(DEFAULT)
+    tokens = np.random.default_rng(0).integers(VOCABULARY, size=100).astype(np.uint16)
+    found = score(model, tokens, 1, context=CONTEXT, windows=iter([(30, 31)]))
+    alone = score(model, tokens[30 : 31 + CONTEXT], 1, context=CONTEXT)
+    assert found.tokens == CONTEXT
+    assert found.nats == pytest.approx(alone.nats)
+
+
+def test_scoring_leaves_the_mode_and_drops_nothing():
+    model = build(DEFAULT)
+    tokens = np.arange(60, dtype=np.uint16) % VOCABULARY
+    expected = score(model, tokens, 1, context=8)
+    model.decoder.dropout.dropped = 128
+    model.train()
+    assert score(model, tokens, 1, context=8) == expected
+    assert model.training
+
+
+def test_no_tokens_are_no_surprise():
+    assert score(build(DEFAULT), np.zeros(1, np.uint16), 0, context=8) == Score(0.0, 0, 0)
+    assert Score(0.0, 0, 0).bits_a_byte == 0.0 and Score(1e9, 1, 1).perplexity < math.inf

@@ -1,0 +1,342 @@
+"""The loop: the best weights win, early stop, budgets, interruption, and what goes wrong is said and keeps the last."""
+
+import math
+from contextlib import suppress
+
+import pytest
+import torch
+
+from openbook.errors import OpenbookError
+from openbook.training.checkpoint import Keeper, read_checkpoint, write_checkpoint
+from openbook.training.interrupts import interrupts
+from openbook.training.logbook import Logbook, read_log
+from openbook.training.loop import Loop
+from training_examples import books, make_loop, recipe, result_of, run_loop, same, weights
+
+
+class Scripted:
+    """The task of books, but with the scores that the script gives."""
+
+    def __init__(self, recipe, scores):
+        self.books, self.scores, self.seen = books(recipe), list(scores), []
+
+    def batches(self, step):
+        return self.books.batches(step)
+
+    def loss(self, model, batch):
+        return self.books.loss(model, batch)
+
+    def validate(self, model):
+        self.seen.append(weights(model))
+        return self.scores.pop(0)
+
+
+class Clock:
+    """Seconds that only pass when they are asked for."""
+
+    def __init__(self, start=0.0, tick=1.0):
+        self.time, self.tick = start, tick
+
+    def __call__(self):
+        self.time += self.tick
+        return self.time
+
+
+def events_of(loop, kind):
+    told = []
+    loop.listeners = [*loop.listeners, lambda event: told.append(event) if event["event"] == kind else None]
+    return told
+
+
+def test_it_learns(tmp_path):
+    loop = make_loop(tmp_path, recipe(steps=60, context=16))
+    steps = events_of(loop, "step")
+    outcome = loop.run()
+    assert outcome.how == "finished" and outcome.position.step == 60 == len(steps)
+    assert steps[0]["loss"] == pytest.approx(math.log(40), abs=1e-4)  # all tokens are equally likely at first
+    assert steps[-1]["loss"] < 0.6 * steps[0]["loss"]
+    assert not loop.model.training
+
+
+@pytest.mark.parametrize("changes", [{"attention": "none", "norm": "none"}, {"attention": "none"}, {"norm": "none"}])
+def test_the_essential_transformer_learns(tmp_path, changes):
+    loop = make_loop(tmp_path, recipe(steps=80, layers=2, **changes))
+    steps = events_of(loop, "step")
+    loop.run()
+    assert steps[-1]["loss"] < 0.7 * steps[0]["loss"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"position": "learned", "norm": "layer", "norm_place": "post", "biases": True, "matrix_rate": 0.01},
+        {"position": "sinusoidal", "norm_place": "sandwich", "activation": "relu_squared", "gated": False},
+        {"position": "none", "tied": True, "optimizer": "adamw", "window": 4, "document_mask": True},
+        {"precision": "bfloat16", "logit_cap": 15.0, "score_cap": 20.0},
+    ],
+)
+def test_every_kind_of_model_learns(tmp_path, changes):
+    dtype = torch.bfloat16 if changes.get("precision") == "bfloat16" else torch.float32
+    loop = make_loop(tmp_path, recipe(steps=60, **changes), dtype=dtype)
+    steps = events_of(loop, "step")
+    loop.run()
+    assert steps[-1]["loss"] < 0.8 * steps[0]["loss"]
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path):
+    one, other = (make_loop(tmp_path / str(rows), recipe(rows_at_once=rows)) for rows in (1, 4))
+    losses = [loop._step() for loop in (one, other)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    for mine, its in zip(one.model.parameters(), other.model.parameters(), strict=True):
+        assert torch.allclose(mine, its, atol=1e-5)
+
+
+def test_dropout_depends_on_the_step_alone(tmp_path):
+    one, other = (make_loop(tmp_path / name, recipe(dropout=0.5)) for name in "ab")
+    for loop in (one, other):
+        with torch.no_grad():
+            for weight in loop.model.parameters():
+                weight.add_(0.1)
+        loop.model.train()
+    first = one._step()
+    torch.rand(100)
+    assert other._step() == first
+    other.position.step = one.position.step = 1
+    other.position.step = 2
+    assert one._step() != other._step()
+
+
+def test_the_best_weights_are_kept_not_the_last(tmp_path):
+    some = recipe(steps=10, validations=5)
+    task = Scripted(some, [3.0, 1.0, 2.0, 2.5, 4.0])
+    loop = make_loop(tmp_path, some, task)
+    outcome = loop.run()
+    assert outcome.position.best == 1.0 and outcome.position.best_step == 4
+    assert same(weights(loop.model), task.seen[1])
+    assert not same(weights(loop.model), task.seen[-1])
+
+
+def test_the_last_weights_are_kept_where_they_are_best(tmp_path):
+    some = recipe(steps=10, validations=5)
+    task = Scripted(some, [3.0, 1.0, 2.0, 2.5, 0.5])
+    loop = make_loop(tmp_path, some, task)
+    assert loop.run().position.best_step == 10
+    assert same(weights(loop.model), task.seen[-1])
+
+
+def test_the_average_is_validated_and_kept_where_there_is_one(tmp_path):
+    some = recipe(steps=10, validations=5, average=0.5)
+    task = Scripted(some, [3.0, 1.0, 2.0, 2.5, 4.0])
+    loop, plain = make_loop(tmp_path, some, task), make_loop(tmp_path / "plain", recipe(steps=10, validations=5))
+    plain.task = Scripted(plain.recipe, [3.0, 1.0, 2.0, 2.5, 4.0])
+    loop.run(), plain.run()
+    assert same(weights(loop.model), task.seen[1])
+    assert not same(task.seen[1], plain.task.seen[1])  # the average is another
+    assert loop.position.smooth_loss == plain.position.smooth_loss  # and learning does not see it
+
+
+def test_it_stops_early_when_it_gets_no_better(tmp_path):
+    some = recipe(steps=100, validations=50, patience=3)
+    task = Scripted(some, [2.0, 1.0, 1.5, 1.0, 1.2, 0.1])
+    loop = make_loop(tmp_path, some, task)
+    told = events_of(loop, "validation")
+    outcome = loop.run()
+    assert outcome.how == "stopped early"
+    assert (outcome.position.step, outcome.position.best_step) == (10, 4)
+    assert same(weights(loop.model), task.seen[1])
+    assert [event["stale"] for event in told] == [0, 0, 1, 2, 3]
+
+
+def test_validations_are_spread_over_the_run(tmp_path):
+    loop = make_loop(tmp_path, recipe(steps=12, validations=4))
+    told = events_of(loop, "validation")
+    loop.run()
+    assert [event["step"] for event in told] == [3, 6, 9, 12]
+    assert ["last" in event for event in told] == [False, False, False, True]
+
+
+def test_minutes_end_it_in_time(tmp_path):
+    """Whatever went before the loop counts, and what is reserved for the end is left."""
+    clock = Clock(start=20.0, tick=0.25)
+    loop = make_loop(tmp_path, recipe(steps=None, minutes=1.0), clock=clock, reserve=5.0)
+    steps = events_of(loop, "step")
+    outcome = loop.run()
+    assert outcome.how == "finished"
+    assert 54 < steps[-1]["seconds"] <= 56
+    assert steps[-1]["progress"] == 1.0 and steps[0]["progress"] < 0.1
+
+
+def test_minutes_go_on_after_an_interruption(tmp_path):
+    """A second sitting has the minutes that the first left, whatever its own preparation takes."""
+    some = recipe(steps=None, minutes=1.0)
+    first = make_loop(tmp_path, some, clock=Clock(start=20.0, tick=0.25))
+    first.interrupted = lambda: first.position.seconds > 40
+    assert first.run().how == "interrupted"
+    before = first.position
+    second = make_loop(tmp_path, some, clock=Clock(start=300.0, tick=0.25))
+    steps = events_of(second, "step")
+    outcome = second.run()
+    assert outcome.how == "finished"
+    assert steps[0]["step"] == before.step + 1
+    assert 40 < steps[0]["seconds"] < 44
+    assert 59 <= steps[-1]["seconds"] <= 61
+    assert steps[0]["progress"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_no_time_left_trains_nothing_and_says_so(tmp_path):
+    loop = make_loop(tmp_path, recipe(steps=None, minutes=0.1), clock=Clock(start=100.0))
+    outcome = loop.run()
+    assert outcome.position.step == 0 and outcome.how == "finished"
+
+
+def test_interrupted_and_resumed_it_ends_the_same(tmp_path):
+    changes = {"dropout": 0.2, "average": 0.9, "steps": 12}
+    whole = make_loop(tmp_path / "whole", recipe(**changes))
+    whole.run()
+    for stop in range(1, 12, 2):
+        loop = make_loop(tmp_path / "parts", recipe(**changes))
+        logbook = Logbook(tmp_path / "log.jsonl")
+        loop.listeners, loop.interrupted = [logbook], lambda loop=loop, stop=stop: loop.position.step >= stop
+        assert loop.run().how == "interrupted"
+        logbook.close()
+        assert math.isfinite(loop.position.best)  # the model is one to use
+    last = make_loop(tmp_path / "parts", recipe(**changes))
+    assert last.run().how == "finished"
+    assert same(weights(last.model), weights(whole.model))
+    steps = [event["step"] for event in read_log(tmp_path / "log.jsonl") if event["event"] == "step"]
+    assert steps == list(range(1, 12))
+    scores = [event["step"] for event in read_log(tmp_path / "log.jsonl") if event["event"] == "validation"]
+    assert scores == [3, 6, 9, 11]  # not those that were made because of an interruption, but for the last
+
+
+def test_old_best_weights_of_another_run_are_forgotten(tmp_path):
+    some = recipe(steps=4, validations=2)
+    loop = make_loop(tmp_path, some)
+    write_checkpoint(loop.keeper.best, {"decoder": torch.zeros(1)}, {"step": 99, "score": -1.0})
+    assert loop.run().position.best_step in (2, 4)
+
+
+class Poisoned(Scripted):
+    """Goes wrong at a step: its loss is multiplied."""
+
+    def __init__(self, recipe, at, factor):
+        super().__init__(recipe, [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0] * 20)
+        self.at, self.factor, self.step = at, factor, 0
+
+    def batches(self, step):
+        self.step = step
+        return super().batches(step)
+
+    def loss(self, model, batch):
+        return super().loss(model, batch) * (self.factor if self.step >= self.at else 1.0)
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [(math.nan, "gradient is not a number"), (math.inf, "gradient is not a number"), (100.0, "loss explodes")],
+)
+def test_numbers_gone_wrong_end_it_and_keep_the_last_good_state(tmp_path, factor, words):
+    some = recipe(steps=40)
+    loop = make_loop(tmp_path, some, Poisoned(some, 6, factor), checkpoint_every=0.0)
+    with pytest.raises(OpenbookError, match=words) as caught:
+        loop.run()
+    assert "--matrix-rate" in str(caught.value) and str(tmp_path) in str(caught.value)
+    tensors, facts = read_checkpoint(loop.keeper.checkpoint)
+    assert facts["step"] == 6
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+    resumed = make_loop(tmp_path, some)
+    assert resumed.run().position.step == 40  # with a task that is not poisoned
+
+
+def test_nothing_is_claimed_to_be_kept_where_nothing_is(tmp_path):
+    some = recipe()
+    loop = make_loop(tmp_path, some, Poisoned(some, 0, math.nan))
+    with pytest.raises(OpenbookError) as caught:
+        loop.run()
+    assert "kept" not in str(caught.value)
+    assert not loop.keeper.checkpoint.exists()
+
+
+def test_absurd_rates_are_told(tmp_path):
+    rates = dict.fromkeys(("matrix_rate", "embedding_rate", "logits_rate", "vector_rate"), 10.0)
+    loop = make_loop(tmp_path, recipe(steps=60, warmup_steps=0, query_key_norm=False, norm="none", **rates))
+    with pytest.raises(OpenbookError, match=r"explodes|not a number"):
+        loop.run()
+
+
+def test_a_score_that_is_no_number_is_told(tmp_path):
+    some = recipe()
+    with pytest.raises(OpenbookError, match="held-out text is not a number"):
+        make_loop(tmp_path, some, Scripted(some, [math.nan])).run()
+
+
+def test_full_memory_is_told(tmp_path, monkeypatch):
+    some = recipe()
+    task = Scripted(some, [])
+
+    def full(model, batch):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+
+    task.loss = full
+    with pytest.raises(OpenbookError, match=r"do not fit in memory.*--rows-at-once \(now 2\)"):
+        make_loop(tmp_path, some, task).run()
+
+
+def test_other_errors_keep_their_traceback(tmp_path):
+    some = recipe()
+    task = Scripted(some, [])
+
+    def wrong(model, batch):
+        raise RuntimeError("size mismatch")
+
+    task.loss = wrong
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        make_loop(tmp_path, some, task).run()
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"\x08" + bytes(7) + b"{}      "])
+def test_a_damaged_checkpoint_is_told(tmp_path, content):
+    loop = make_loop(tmp_path, recipe())
+    loop.keeper.checkpoint.write_bytes(content)
+    with pytest.raises(OpenbookError, match=r"checkpoint\.safetensors: is no checkpoint .*delete it"):
+        loop.run()
+
+
+def test_halves_of_killed_writes_are_cleared(tmp_path):
+    half = tmp_path / ".checkpoint.safetensors.0123abcd.partial"
+    half.write_bytes(b"half")
+    Keeper(tmp_path)
+    assert not half.exists()
+
+
+def test_a_second_interrupt_ends_at_once_and_handlers_come_back():
+    import signal
+
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with suppress(KeyboardInterrupt), interrupts() as interrupted:
+        assert not interrupted()
+        signal.raise_signal(signal.SIGTERM)
+        assert interrupted()
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the second is not only noted")
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_off_the_main_thread_nothing_is_caught():
+    from concurrent.futures import ThreadPoolExecutor
+
+    def inside():
+        with interrupts() as interrupted:
+            return interrupted()
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(inside).result() is False
+
+
+def test_the_driver_of_the_killed_runs_works(tmp_path):
+    changes = {"dropout": 0.2, "average": 0.9}
+    run_loop(tmp_path, tmp_path / "result", changes, 0)
+    loop = make_loop(tmp_path / "other", recipe(**changes))
+    assert isinstance(loop, Loop)
+    loop.run()
+    assert same(result_of(tmp_path / "result")[0], weights(loop.model))

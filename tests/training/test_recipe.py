@@ -1,0 +1,227 @@
+"""Every choice: in TOML, checked with its range, and in the architecture that comes of it."""
+
+import pytest
+import torch
+import transformers
+
+from openbook.errors import OpenbookError
+from openbook.training.recipe import FIELDS, Recipe, build_architecture, make_recipe, read_toml, with_options
+from openbook.transformer.decoder_only import DecoderOnly
+from parity import mappings
+from strategies import difference, randomise
+from training_examples import TINY, recipe
+
+NUMBER, COUNT = (float("nan"), float("inf"), -1, "many"), (0, -1, 1.5, 2**80, "many")
+SHARE, WORD, TRUTH = (*NUMBER, 1.01), ("", "other", 3), ("perhaps", 7)
+
+# For each field a value that is not its default, as TOML writes it, and values that make no sense.
+VALUES = {
+    "minutes": ("0.5", (*NUMBER, 0)),
+    "steps": ("7", COUNT),
+    "tokenizer": ('"words"', WORD),
+    "vocabulary": ("300", (*COUNT, 1)),
+    "layers": ("3", (*COUNT, 1025)),
+    "width": ("48", COUNT),
+    "heads": ("6", (*COUNT, 4097)),
+    "key_value_heads": ("1", (*COUNT, 4097)),
+    "head_width": ("8", COUNT),
+    "feed_forward_width": ("24", COUNT),
+    "context": ("32", COUNT),
+    "position": ('"learned"', WORD),
+    "window": ("9", COUNT),
+    "attention": ('"none"', WORD),
+    "norm": ('"layer"', WORD),
+    "norm_place": ('"post"', WORD),
+    "query_key_norm": ("false", TRUTH),
+    "activation": ('"gelu"', WORD),
+    "gated": ("false", TRUTH),
+    "biases": ("true", TRUTH),
+    "tied": ("true", TRUTH),
+    "logit_cap": ("30.0", (*NUMBER, 0)),
+    "score_cap": ("50.0", (*NUMBER, 0)),
+    "optimizer": ('"adamw"', WORD),
+    "batch_tokens": ("512", COUNT),
+    "rows_at_once": ("3", COUNT),
+    "matrix_rate": ("0.01", (*NUMBER, 11)),
+    "adamw_rate": ("0.01", (*NUMBER, 11)),
+    "embedding_rate": ("0.01", (*NUMBER, 11)),
+    "logits_rate": ("0.01", (*NUMBER, 11)),
+    "vector_rate": ("0.02", (*NUMBER, 11)),
+    "momentum": ("0.9", (*SHARE, 1)),
+    "betas": ("[0.9, 0.99]", ((0.9, 1.0), (0.9,), 0.9, (0.9, float("nan")))),
+    "weight_decay": ("0.1", (*NUMBER, 11)),
+    "dropout": ("0.3", (*SHARE, 1)),
+    "warmup_steps": ("5", (-1, 1.5, 2**80, "many")),
+    "warmdown": ("0.2", SHARE),
+    "final_rate": ("0.2", SHARE),
+    "clip": ("2.0", (*NUMBER, 0)),
+    "average": ("0.9", (*SHARE, 1)),
+    "document_mask": ("true", TRUTH),
+    "validations": ("3", (*COUNT, 10_001)),
+    "validation_tokens": ("99", COUNT),
+    "patience": ("2", COUNT),
+    "precision": ('"bfloat16"', WORD),
+    "seed": ("9", (-1, 1.5, 2**31, "many")),
+}
+
+
+def test_the_tables_of_this_test_are_whole():
+    assert list(VALUES) == list(FIELDS)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_field_can_stand_in_toml(tmp_path, name):
+    path = tmp_path / "choices.toml"
+    path.write_text(f"{name} = {VALUES[name][0]}\n")
+    choices = read_toml(path)
+    value = getattr(make_recipe(choices), name)
+    assert list(choices) == [name]
+    assert (list(value) if isinstance(value, tuple) else value) == choices[name]
+    assert value != getattr(Recipe(), name)
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, bad) for name, (_, some) in VALUES.items() for bad in some])
+def test_nonsense_is_refused_with_what_may_be(name, value):
+    with pytest.raises(OpenbookError) as caught:
+        make_recipe({name: value})
+    message = str(caught.value)
+    assert message.startswith(f"options: {name}"), message
+    assert "\n" not in message
+    assert any(word in message for word in ("greater", "less", "valid", "finite", "'", "required", "fraction")), message
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("layer = 3", ("layer", "no such choice", "layers", "dropout")),
+        ("layers = 3\nlayers = 4", ("TOML", "overwrite")),
+        ("layers: 3", ("TOML", "layers = 6")),
+        ("layers = 0", ("layers", "greater than or equal to 1", "given: 0")),
+        ("[model]\nlayers = 3", ("model", "no such choice")),
+        ("minutes = 1\nsteps = 5", ("not both",)),
+        ("heads = 3\nkey_value_heads = 2", ("heads (3)", "key_value_heads (2)")),
+        ("context = 64\nbatch_tokens = 32", ("batch_tokens (32)", "context (64)")),
+        (b"layers = \xff", ("TOML",)),
+    ],
+)
+def test_a_wrong_file_is_named_with_its_fault(tmp_path, content, words):
+    path = tmp_path / "choices.toml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(OpenbookError) as caught:
+        read_toml(path)
+    assert all(word in str(caught.value) for word in (str(path), *words)), str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(OpenbookError, match=r"none\.toml: cannot be read \(No such file"):
+        read_toml(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [{"context": 8192}, {"batch_tokens": 32}, {"heads": 3}, {"key_value_heads": 5}, {"batch_tokens": 1}],
+)
+def test_a_choice_alone_is_not_refused_for_what_is_not_given(choices):
+    assert make_recipe(choices).as_dict() | choices == make_recipe(choices).as_dict()
+
+
+def test_an_option_overrides_the_file():
+    assert with_options({"layers": 3, "width": 8}, {"layers": 4}) == {"layers": 4, "width": 8}
+    assert with_options({"minutes": 3, "width": 8}, {"steps": 4}) == {"steps": 4, "width": 8}
+    assert with_options({"minutes": 3}, {}) == {"minutes": 3}
+
+
+SHAPES = {
+    "layers": (3, lambda spec: len(spec.decoder.blocks)),
+    "width": (24, lambda spec: spec.width),
+    "heads": (4, lambda spec: spec.decoder.blocks[0].attention.heads),
+    "key_value_heads": (2, lambda spec: spec.decoder.blocks[0].attention.key_value_heads),
+    "head_width": (4, lambda spec: spec.decoder.blocks[0].attention.head_width),
+    "feed_forward_width": (20, lambda spec: spec.decoder.blocks[0].feed_forward.width),
+    "context": (8, lambda spec: spec.context),
+    "vocabulary": (50, lambda spec: spec.vocabulary),
+    "window": (5, lambda spec: spec.decoder.blocks[0].attention.window),
+    "query_key_norm": (False, lambda spec: spec.decoder.blocks[0].attention.query_key_norm.kind == "rms"),
+    "gated": (False, lambda spec: spec.decoder.blocks[0].feed_forward.gated),
+    "biases": (True, lambda spec: spec.decoder.blocks[0].attention.bias and spec.decoder.blocks[0].feed_forward.bias),
+    "tied": (True, lambda spec: spec.tied),
+    "logit_cap": (30.0, lambda spec: spec.logit_cap),
+    "score_cap": (50.0, lambda spec: spec.decoder.blocks[0].attention.score_cap),
+}
+WORDS = [
+    *(("position", kind, lambda spec: spec.decoder.position.kind) for kind in ("learned", "sinusoidal", "none")),
+    *(("norm", kind, lambda spec: spec.decoder.blocks[0].before.kind) for kind in ("layer", "none")),
+    ("attention", "none", lambda spec: spec.decoder.blocks[0].attention.weighting),
+    *(
+        ("activation", kind, lambda spec: spec.decoder.blocks[0].feed_forward.activation)
+        for kind in ("relu", "gelu", "gelu_tanh", "relu_squared")
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "find"), [*WORDS, *((name, value, find) for name, (value, find) in SHAPES.items())]
+)
+def test_every_choice_is_in_the_architecture(name, value, find):
+    assert find(build_architecture(recipe())) != value
+    spec = build_architecture(recipe(**{name: value}))
+    assert find(spec) == value
+    model = DecoderOnly(spec)
+    randomise(model)
+    assert model(torch.zeros(2, 8, dtype=torch.long)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("place", "kinds"),
+    [("pre", "rms none none rms"), ("post", "none none rms none"), ("sandwich", "rms rms none rms")],
+)
+def test_norms_stand_where_they_are_wanted(place, kinds):
+    spec = build_architecture(recipe(norm_place=place))
+    block = spec.decoder.blocks[0]
+    assert " ".join(n.kind for n in (block.before, block.after, block.outer, spec.decoder.final_norm)) == kinds
+
+
+def test_no_norm_means_none_at_all():
+    spec = build_architecture(make_recipe({"norm": "none"}))
+    assert "rms" not in spec.to_json() and '"layer"' not in spec.to_json()
+    assert "rms" in build_architecture(make_recipe({"norm": "none", "query_key_norm": True})).to_json()
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        ({"head_width": 7}, ("head_width", "even")),
+        ({"width": 15, "position": "sinusoidal"}, ("width", "even")),
+        
+        
+    ],
+)
+def test_choices_that_do_not_go_together_are_one_line(choices, words):
+    with pytest.raises(OpenbookError) as caught:
+        build_architecture(recipe(**choices))
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_default_shape_is_one_that_transformers_knows():
+    some = make_recipe({name: value for name, value in TINY.items() if name != "steps"} | {"vocabulary": 61})
+    config = transformers.Qwen3Config(
+        vocab_size=some.vocabulary,
+        hidden_size=some.width,
+        intermediate_size=some.feed_forward_width,
+        num_hidden_layers=some.layers,
+        num_attention_heads=some.heads,
+        num_key_value_heads=some.key_value_heads,
+        head_dim=some.head_width,
+        max_position_embeddings=some.context,
+        rms_norm_eps=1e-6,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+        tie_word_embeddings=False,
+    )
+    theirs = transformers.Qwen3ForCausalLM(config).eval()
+    randomise(theirs)
+    ours = mappings.qwen3(theirs)  # every weight has its place in ours, and none is left over
+    assert ours.architecture == build_architecture(some)
+    ids = torch.randint(61, (3, 16))
+    with torch.no_grad():
+        assert difference(ours(ids), theirs(ids).logits) < 1e-5
