@@ -14,7 +14,7 @@ from strategies import DEFAULT, architectures, build, difference, models, other_
 
 LENGTH = 10
 SAME = 1e-6
-CLOSE = 1e-5
+CLOSE = 5e-6
 
 lengths = st.lists(st.integers(1, LENGTH), min_size=1, max_size=4)
 splits = st.sets(st.integers(1, LENGTH - 1)).map(lambda cuts: [0, *sorted(cuts), LENGTH])

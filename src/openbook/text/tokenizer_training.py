@@ -20,7 +20,7 @@ SAMPLE = 64 << 20
 CHUNK = 1 << 16
 """Characters; the library counts chunks in parallel."""
 
-# How Qwen 2 and 3 split text before byte pairs are merged. llama.cpp knows it by name, so models can go there.
+# A split that other tools know by name, so that models can go there (docs/decisions.md).
 BPE_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-import openbook
+from openbook import __version__
 from openbook.text.books import shown
 from openbook.text.corpus import Corpus
 from openbook.training.evaluation import Score
@@ -68,7 +68,7 @@ def training_record(
             if event["event"] == "validation"
         ],
         "versions": {
-            "openbook": openbook.__version__,
+            "openbook": __version__,
             "torch": torch.__version__,
             "numpy": np.__version__,
             "python": platform.python_version(),
