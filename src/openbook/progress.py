@@ -21,11 +21,15 @@ def silent(description: str, total: int | None) -> Iterator[Advance]:
 
 @contextmanager
 def bars(description: str, total: int | None) -> Iterator[Advance]:
-    """Show a bar with the time left on standard error; it leaves no line behind."""
+    """Show a bar with the time left on standard error, if that is a terminal; it leaves no line behind."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda amount: None
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(description, total=total)
         yield lambda amount: progress.advance(task, amount)

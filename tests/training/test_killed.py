@@ -92,14 +92,6 @@ def test_a_full_disk_is_one_line_and_keeps_what_was(tmp_path):
     assert load(tmp_path / "it.openbook", "cpu").contents.training["steps"] == 6
 
 
-def test_a_disk_full_for_the_log_is_one_line(tmp_path):
-    book = write_book(tmp_path / "book.txt", 8000)
-    arguments = ["train", book.name, "-o", "it.openbook", "--device", "cpu", *ARGUMENTS, "--steps=2000"]
-    assert in_process(run_command, tmp_path, arguments, 150_000) == 1
-    error = (tmp_path / "err").read_text()
-    assert error.count("\n") == 1 and "log.jsonl: cannot be written (File too large)" in error, error
-
-
 def test_the_command_itself_interrupted_once_leaves_a_model_and_goes_on(tmp_path):
     """Ctrl-C to a real `python -m openbook.cli`; the same command then ends as if nothing had been."""
     whole = tmp_path / "whole"

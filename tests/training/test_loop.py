@@ -2,6 +2,7 @@
 
 import math
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -300,6 +301,14 @@ def test_a_damaged_checkpoint_is_told(tmp_path, content):
     loop.keeper.checkpoint.write_bytes(content)
     with pytest.raises(OpenbookError, match=r"checkpoint\.safetensors: is no checkpoint .*delete it"):
         loop.run()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+def test_a_disk_that_is_full_for_the_log_is_told():
+    logbook = Logbook(Path("/dev/full"))
+    with pytest.raises(OpenbookError, match=r"/dev/full: cannot be written \(No space left"):
+        logbook({"event": "step", "step": 1})
+    logbook.close()
 
 
 def test_halves_of_killed_writes_are_cleared(tmp_path):

@@ -6,15 +6,18 @@ import os
 import signal
 import sys
 from functools import partial
+from multiprocessing import forkserver
 from pathlib import Path
 from pydoc_data.topics import topics
+from unittest.mock import patch
 
 import numpy as np
 import torch
+import torch._dynamo  # optimizers import it when they are made; the server of processes shall have it
 from safetensors.torch import load_file, save_file
 
 from openbook import cli, model
-from openbook.training import run
+from openbook.training import measure, run
 from openbook.training.books import Books
 from openbook.training.checkpoint import Keeper
 from openbook.training.initialize import initialize
@@ -86,12 +89,13 @@ def write_book(path, characters=20_000):
 # Processes. They are forked from a server that has imported all this, so each starts at once and is a real one.
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["training_examples"])
+_context.set_forkserver_preload(["pytest", "training_examples"])
 
 
 def in_process(function, *arguments):
     """Call a function in a process of its own; its exit code, negative for a signal."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    with patch.dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=os.pathsep.join(sys.path)):
+        forkserver.ensure_running()  # where this is imported, so that it need not be again
     process = _context.Process(target=function, args=arguments)
     process.start()
     process.join()
@@ -119,7 +123,10 @@ def run_loop(folder, result, changes, calls):
     """Train in `folder`, a checkpoint after every step; the final weights go to `result`. Dies after so many calls."""
     torch.set_num_threads(1)
     used = die_after(calls)
-    logbook = Logbook(folder / "log.jsonl")
+    log = folder / "log.jsonl"
+    if not Keeper(folder).checkpoint.exists():
+        log.unlink(missing_ok=True)
+    logbook = Logbook(log)
     loop = make_loop(folder, recipe(**changes), listeners=[logbook], checkpoint_every=0.0)
     outcome = loop.run()
     sys.setprofile(None)
@@ -131,6 +138,7 @@ def run_training(folder, choices, calls):
     """`openbook.train` on folder/book.txt, a checkpoint after every step. Dies after so many calls."""
     torch.set_num_threads(1)
     run.Loop = partial(Loop, checkpoint_every=0.0)
+    measure.seconds_of_step = lambda *arguments: 0.01
     used = die_after(calls)
     model.train(folder / "book.txt", folder / "it.openbook", validation_share=0.2, device="cpu", **choices)
     sys.setprofile(None)
@@ -143,6 +151,7 @@ def run_command(folder, arguments, limit=None):
 
     torch.set_num_threads(1)
     run.Loop = partial(Loop, checkpoint_every=0.0)
+    measure.seconds_of_step = lambda *arguments: 0.01
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     if limit:

@@ -57,17 +57,23 @@ class Books:
         logits = model(ids[:, :-1], documents=documents)
         return F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="sum")
 
+    @property
+    def validated_share(self) -> float:
+        """The part of the held-out tokens that `validate` scores."""
+        return min(1.0, self._windows * self.recipe.context / max(1, len(self.validation) - 1))
+
+    @property
+    def _windows(self) -> int:
+        return max(1, self.recipe.validation_tokens // self.recipe.context)
+
     def validate(self, model: nn.Module) -> float:
         """Bits a byte on windows spread evenly over the held-out text, always the same."""
         assert isinstance(model, DecoderOnly)
-        count = len(self.validation)
-        wanted = max(1, self.recipe.validation_tokens // self.recipe.context)
-        if wanted * self.recipe.context >= count - 1:
+        if self.validated_share == 1:
             return self.final_score(model).bits_a_byte
-        starts = np.linspace(0, count - 1 - self.recipe.context, wanted, dtype=np.int64)
-        share = wanted * self.recipe.context / (count - 1)
+        starts = np.linspace(0, len(self.validation) - 1 - self.recipe.context, self._windows, dtype=np.int64)
         windows = ((int(start), int(start) + 1) for start in starts)
-        return self._score(model, round(self.validation_bytes * share), windows).bits_a_byte
+        return self._score(model, round(self.validation_bytes * self.validated_share), windows).bits_a_byte
 
     def final_score(self, model: DecoderOnly, track: Track = silent) -> Score:
         """The score on all of the held-out text."""

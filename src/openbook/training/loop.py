@@ -37,6 +37,11 @@ class Task(Protocol):
         """The summed loss of one part, in nats."""
         ...
 
+    @property
+    def validated_share(self) -> float:
+        """The part of the held-out data that `validate` looks at; all of it is scored after the loop."""
+        ...
+
     def validate(self, model: nn.Module) -> float:
         """Bits a byte (or any score that falls as the model gets better) on held-out data."""
         ...
@@ -78,10 +83,10 @@ class Loop:
         keeper: where checkpoints go.
         dtype: of matrix products.
         clock: seconds since the process began.
-        reserve: seconds of the budget to keep for what follows the loop.
+        closing: seconds of the budget to keep for what follows the loop, the last score not counted.
         listeners: are told of every event.
         interrupted: asked after each step whether to end.
-        checkpoint_every: seconds between checkpoints.
+        checkpoint_every: seconds between checkpoints; 0 makes one after every step.
     """
 
     model: nn.Module
@@ -90,7 +95,7 @@ class Loop:
     keeper: Keeper
     dtype: torch.dtype = torch.float32
     clock: Callable[[], float] = time.perf_counter
-    reserve: float = 0.0
+    closing: float = 0.0
     listeners: Sequence[Listener] = ()
     interrupted: Callable[[], bool] = lambda: False
     checkpoint_every: float = 60.0
@@ -101,6 +106,7 @@ class Loop:
         self.optimizers = Optimizers(self.model, self.recipe, self.dtype)
         self.average = Average(self.model, self.recipe.average) if self.recipe.average else None
         self._earlier = 0.0
+        self._reserve = self.closing
 
     def run(self) -> Outcome:
         """Train to the end of the budget, from the newest checkpoint if there is one.
@@ -135,8 +141,9 @@ class Loop:
                 spent = self._now()
                 self._save()
                 saved = self._now()
-                # A large model takes long to write; writing shall not take more than 2 % of the time.
-                self.checkpoint_every = max(self.checkpoint_every, 50 * (saved - spent))
+                if self.checkpoint_every:
+                    # A large model takes long to write; writing shall not take more than 2 % of the time.
+                    self.checkpoint_every = max(self.checkpoint_every, 50 * (saved - spent))
         if how == "interrupted":
             self._save()
         self._settle(how)
@@ -148,7 +155,7 @@ class Loop:
         if recipe.steps is not None:
             return at.step / recipe.steps
         assert recipe.minutes is not None
-        budget = recipe.minutes * 60 - self.reserve - at.begun
+        budget = recipe.minutes * 60 - self._reserve - at.begun
         return min(1.0, (self._now() - at.begun) / budget) if budget > 0 else 1.0
 
     def _now(self) -> float:
@@ -203,9 +210,10 @@ class Loop:
 
     def _validate(self) -> None:
         """Score the weights (or their average) and keep them on disk if they are the best so far."""
-        at = self.position
+        at, before = self.position, self._now()
         with self._averaged():
             score = self._score()
+            self._reserve = self.closing + (self._now() - before) / self.task.validated_share
             at.validations = max(at.validations + 1, int(self.progress() * self.recipe.validations))
             if score < at.best:
                 at.best, at.best_step, at.stale = score, at.step, 0
@@ -276,7 +284,7 @@ class Loop:
         self.position = at = Position(**facts)
         self._earlier = at.seconds - self.clock()
         restore_weights(self.model, tensors)
-        self.optimizers.load_state({name: value for name, value in tensors.items() if name.startswith("optimizer.")})
+        self.optimizers.load_state(tensors, at.step)
         if self.average is not None:
             for name, weight in self.average.weights.items():
                 weight.copy_(tensors[f"average.{name}"])

@@ -190,14 +190,14 @@ def plan_learning(
     if given.get("steps"):
         tokens = given["steps"] * batch
     epochs = tokens / unique
-    # Few validations in a short run, and all together at most 4 % of its time.
+    # Few validations in a short run, and all together about 3 % of its time.
     validations = int(min(20, max(4, math.sqrt(tokens / 10_000))))
     picked: dict[str, Any] = {
         "batch_tokens": batch,
         "rows_at_once": max(1, min(batch, 4096) // sizes["context"]),
         "dropout": pick_dropout(epochs),
         "validations": validations,
-        "validation_tokens": max(4096, int(0.12 * tokens / validations)),
+        "validation_tokens": max(4096, int(0.08 * tokens / validations)),
     }
     choices = dict(sizes) | picked | dict(given)
     if not given.get("steps"):

@@ -45,9 +45,7 @@ class Recipe:
     position: Annotated[
         Literal["rotary", "learned", "sinusoidal", "none"], Field(description="how the model knows the order")
     ] = "rotary"
-    window: Annotated[Count | None, Field(description="tokens that attention looks back over; all if absent")] = (
-        None
-    )
+    window: Annotated[Count | None, Field(description="tokens that attention looks back over; all if absent")] = None
     attention: Annotated[Literal["softmax", "none"], Field(description="none: scores themselves are the weights")] = (
         "softmax"
     )

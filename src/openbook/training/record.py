@@ -3,7 +3,7 @@
 import datetime
 import hashlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,11 @@ def hash_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def data_record(corpus: Corpus) -> list[dict[str, Any]]:
-    """Names and hashes of the books; those beyond `MOST_FILES` together, by a hash of their hashes."""
+def data_record(corpus: Corpus, books: Iterable[Path]) -> list[dict[str, Any]]:
+    """Names and hashes of the `books` of a corpus; those beyond `MOST_FILES` together, by a hash of their hashes."""
+    places = {shown(book): book for book in books}
     files: list[dict[str, Any]] = [
-        {"name": shown(Path(file.source).name), "bytes": file.bytes_kept, "sha256": hash_of(Path(file.source))}
+        {"name": shown(places[file.source].name), "bytes": file.bytes_kept, "sha256": hash_of(places[file.source])}
         for file in corpus.report.files
     ]
     listed, others = files[:MOST_FILES], files[MOST_FILES:]

@@ -16,6 +16,7 @@ from openbook.model_file.atomic import replacing
 from openbook.model_file.contents import Contents
 from openbook.model_file.file import load, save
 from openbook.progress import Track, silent
+from openbook.text.books import find_books
 from openbook.text.corpus import Corpus
 from openbook.text.prepare import prepare
 from openbook.text.tokenizer import Tokenizer
@@ -36,6 +37,10 @@ from openbook.training.plan import Plan, Text, make_plan, plan_continuation
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
 from openbook.training.record import data_record, hash_of, training_record
 from openbook.transformer.decoder_only import DecoderOnly
+
+
+CLOSING = 1.0
+"""Seconds to write the model and draw the curve."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,7 @@ class Training:
         self._check_output(overwrite)
         keeper = Keeper(request.folder)
         corpus = self._prepare()
-        data = data_record(corpus)
+        data = data_record(corpus, find_books([*request.inputs, *(request.validation or [])]))
         recipe = self._recipe(corpus, keeper, overwrite)
         tokenizer, tokens, recipe = self._tokens(corpus, recipe)
         contents, model = self._model(recipe, tokenizer)
@@ -140,7 +145,7 @@ class Training:
                     keeper,
                     dtype,
                     self.clock,
-                    reserve=0.02 * (recipe.minutes or 0) * 60,
+                    closing=CLOSING,
                     listeners=[*self.listeners, logbook],
                     interrupted=interrupted,
                 )

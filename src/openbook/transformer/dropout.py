@@ -7,8 +7,9 @@ from torch import Tensor, nn
 class Dropout(nn.Module):
     """Sets each number to zero with probability `share` and divides the rest by 1 − share; only while training.
 
-    One random byte decides on one number, so the share is rounded to 1/256, and at most 255/256. Eight of them come from each draw of the
-    generator, which on a CPU draws one number at a time: `torch.nn.Dropout` takes a quarter of a small model's step.
+    One random byte decides on one number, so the share is rounded to 1/256, and at most 255/256. Eight of them come
+    from each draw of the generator, which on a CPU draws one number at a time: `torch.nn.Dropout` takes a quarter of a
+    small model's step.
     """
 
     def __init__(self, share: float) -> None:
