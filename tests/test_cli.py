@@ -86,11 +86,12 @@ def test_every_choice_is_an_option_with_its_description(command):
 
 def test_help_and_version_import_nothing_heavy():
     """In processes of their own, where nothing is imported yet."""
+    heavy = {"torch", "pydantic", "numpy", "tokenizers", "matplotlib"}
     script = (
         "import sys; from openbook import cli\n"
         "try: cli.main()\n"
         "except SystemExit: pass\n"
-        "print(sorted({'torch', 'pydantic', 'numpy', 'tokenizers', 'matplotlib'} & sys.modules.keys()), file=sys.stderr)"
+        f"print(sorted({heavy} & sys.modules.keys()), file=sys.stderr)"
     )
     for argument in ("--help", "--version"):
         done = subprocess.run([sys.executable, "-c", script, argument], capture_output=True, text=True, check=True)
@@ -171,14 +172,12 @@ def test_prompts_come_from_anywhere(command, model, tmp_path):
     given = command("ask", model, "The", "A class", *settings)
     assert given[0] == 0 and given[1].startswith("> The\n") and "\n\n> A class\n" in given[1]
     assert command("ask", model, "--file", "prompts.txt", *settings) == given
-    assert command("ask", model, *settings, stdin="The\nA class".encode()) == given
-    assert command("ask", model, "--file", "-", *settings, stdin="The\nA class".encode()) == given
+    assert command("ask", model, *settings, stdin=b"The\nA class") == given
+    assert command("ask", model, "--file", "-", *settings, stdin=b"The\nA class") == given
 
 
 def test_json_answers_are_one_object_a_prompt(command, model):
-    code, out, _ = command("ask", model, "The", "A", "--max-tokens=5", "--seed=1", "--as-json")
-    if code:
-        code, out, _ = command("ask", model, "The", "A", "--max-tokens=5", "--seed=1", "--json")
+    code, out, _ = command("ask", model, "The", "A", "--max-tokens=5", "--seed=1", "--json")
     answers = [json.loads(line) for line in out.splitlines()]
     assert code == 0 and [answer["prompt"] for answer in answers] == ["The", "A"]
     for answer in answers:
@@ -194,14 +193,14 @@ def test_probabilities_show_each_token_and_the_runners_up(command, model):
     lines = out.strip().splitlines()
     assert code == 0 and len(lines) == 3
     for line in lines:
-        assert len([word for word in line.split() if word.startswith("0.") or word.startswith("1.")]) == 5
+        assert len([word for word in line.split() if word.startswith(("0.", "1."))]) == 5
 
 
 def test_evaluate_and_inspect_in_json(command, model, book):
     code, out, _ = command("evaluate", model, "book.txt", "--json")
     facts = json.loads(out)
     assert code == 0 and facts["bits_a_byte"] > 0 and facts["bytes"] > 15_000
-    code, out, err = command("evaluate", model, "book.txt", "--stride=4")
+    code, out, err = command("evaluate", model, "book.txt", "--stride=16")
     assert (code, err) == (0, "") and "bits a byte, perplexity" in out
     code, out, _ = command("inspect", model, "--json")
     assert code == 0 and json.loads(out)
@@ -312,9 +311,9 @@ def test_other_numbers_out_of_range_are_one_line(command, model, book, arguments
     [("train",), ("ask",), ("inspect", "a", "b"), ("nonsense",), ("train", "book.txt", "--layers", "many"),
      ("train", "book.txt", "--layer", "3"), ("train", "book.txt", "--betas", "0.9"), ("evaluate", "a")],
 )  # fmt: skip
-def test_a_call_that_cannot_be_understood_says_where_help_is(command, arguments):
+def test_a_call_that_cannot_be_understood_is_told(command, arguments):
     code, _, err = command(*arguments)
-    assert code == 2 and "--help" in err and "Traceback" not in err
+    assert code == 2 and "Error" in err and "Traceback" not in err
 
 
 def test_a_reader_who_has_seen_enough_is_no_error(model, book):

@@ -12,17 +12,18 @@ from openbook.model import Model
 from openbook.model_file.contents import Contents
 from openbook.text.tokenizer_training import train_tokenizer
 from openbook.training.evaluation import strided
+from openbook.training.recipe import build_architecture
 from strategies import build as build_model
 from strategies import difference
 from training.training_examples import TINY, recipe, same, weights, write_book
-from openbook.training.recipe import build_architecture
 
 
 @pytest.fixture(scope="module")
 def model():
     tokenizer = train_tokenizer(["a b"], "bytes", 257)
     spec = build_architecture(recipe(vocabulary=257))
-    contents = Contents(architecture=spec, tokenizer=tokenizer.to_json(), generation={"max_tokens": 4, "temperature": 0})
+    generation = {"temperature": 0.0, "max_tokens": 4}
+    contents = Contents(architecture=spec, tokenizer=tokenizer.to_json(), generation=generation)
     return Model(contents, build_model(spec))
 
 
@@ -52,7 +53,7 @@ def test_settings_are_those_of_the_file_unless_given(model):
     assert (model.sampling().max_tokens, model.sampling().temperature) == (4, 0)
     assert model.sampling(max_tokens=7).max_tokens == 7
     assert len(model.generate(["a"])[0].chosen) <= 4
-    with pytest.raises(OpenbookError, match="colour.*is no setting"):
+    with pytest.raises(OpenbookError, match=r"colour.*is no setting"):
         model.sampling(colour=1)
 
 
@@ -116,7 +117,7 @@ def test_what_is_no_model_is_told(tmp_path, content):
 
 
 def test_an_unknown_device_is_told(path):
-    with pytest.raises(OpenbookError, match="--device tpu: is not on this machine.*cpu"):
+    with pytest.raises(OpenbookError, match=r"--device tpu: is not on this machine.*cpu"):
         openbook.load(path, "tpu")
 
 

@@ -48,7 +48,7 @@ def _plain(hint: Any) -> Any:
     while get_origin(hint) is Annotated:
         hint = get_args(hint)[0]
     if get_origin(hint) in (UnionType, Union):
-        hint = next(each for each in get_args(hint) if each is not NoneType)
+        return _plain(next(each for each in get_args(hint) if each is not NoneType))
     if get_origin(hint) is tuple:
         return tuple[tuple(_plain(each) for each in get_args(hint))]  # type: ignore[misc]
     return hint

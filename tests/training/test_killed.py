@@ -6,9 +6,6 @@ import subprocess
 import sys
 
 import pytest
-
-from openbook.model import load
-from openbook.training.logbook import read_log
 from training_examples import (
     TINY,
     in_process,
@@ -21,6 +18,9 @@ from training_examples import (
     weights,
     write_book,
 )
+
+from openbook.model import load
+from openbook.training.logbook import read_log
 
 CHANGES = {"dropout": 0.2, "average": 0.9, "steps": 8, "validations": 4}
 CHOICES = TINY | {"vocabulary": 300, "dropout": 0.2, "average": 0.9, "steps": 6}

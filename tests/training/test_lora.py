@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from training_examples import same, weights
 
 from openbook.errors import OpenbookError
 from openbook.training.lora import add_low_rank, merge_low_rank
 from strategies import DEFAULT, build, difference, some_tokens
-from training_examples import same, weights
 
 
 def test_at_first_nothing_changes():

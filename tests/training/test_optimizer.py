@@ -3,81 +3,92 @@
 import pytest
 import torch
 from torch import nn
-
-from openbook.training.lora import add_low_rank
-from openbook.training.optimizer import Average, Muon, Optimizers, orthogonalize, schedule
-from openbook.training.recipe import build_architecture
-from openbook.transformer.decoder_only import DecoderOnly
 from training_examples import make_loop, recipe, same, weights
 
+from openbook.training.lora import add_low_rank
+from openbook.training.optimizer import AdamW, Average, Muon, Optimizers, orthogonalize, schedule
+from openbook.training.recipe import build_architecture
+from openbook.transformer.decoder_only import DecoderOnly
+
 SHAPES = [(8, 8), (24, 8), (8, 24), (8, 8), (1, 8), (33, 7)]
-OPTIONS = {"lr": 0.03, "momentum": 0.9, "weight_decay": 0.1}
+RATE, MOMENTUM, DECAY = 0.03, 0.9, 0.1
+GREATEST = RATE * (33 / 7) ** 0.5
+"""About the most that Muon moves a number of these matrices in one step."""
 
 
 def matrices():
     generator = torch.Generator().manual_seed(0)
-    return [nn.Parameter(torch.randn(shape, generator=generator)) for shape in SHAPES]
+    return {f"{number}": nn.Parameter(torch.randn(shape, generator=generator)) for number, shape in enumerate(SHAPES)}
 
 
-def updated(optimizer, parameters, steps=5):
-    """The parameters after some steps with the same gradients for everyone."""
+def updated(step, parameters, steps=5):
+    """The parameters in a row after some steps, with the same gradients for everyone."""
     generator = torch.Generator().manual_seed(1)
     for _ in range(steps):
-        for parameter in parameters:
+        for parameter in parameters.values():
             parameter.grad = torch.randn(parameter.shape, generator=generator)
-        optimizer.step()
-    return torch.cat([parameter.detach().flatten() for parameter in parameters])
+        step()
+    return torch.cat([parameter.detach().flatten() for parameter in parameters.values()])
 
 
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"),
-    [
-        (torch.bfloat16, 0.1),  # of an update; products of 3 digits in another order
-        (torch.float32, 0.1),  # the same: it is torch that rounds to bfloat16
-    ],
-)
-@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.0}, {"momentum": 0.0}])
-def test_muon_is_that_of_torch(dtype, tolerance, options):
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(("momentum", "decay"), [(MOMENTUM, DECAY), (MOMENTUM, 0.0), (0.0, DECAY)])
+def test_muon_is_that_of_torch(dtype, momentum, decay):
+    """Theirs always rounds to bfloat16: three digits, in products of another order. So they part by a few per cent
+    of what was moved; in float32 ours is held to the formula below."""
     ours, theirs = matrices(), matrices()
-    one = updated(Muon(ours, dtype=dtype, **OPTIONS | options), ours)
-    other = updated(torch.optim.Muon(theirs, **OPTIONS | options), theirs)
-    start = torch.cat([parameter.detach().flatten() for parameter in matrices()])
-    moved = (other - start).norm()
+    muon = Muon(ours, RATE, momentum, decay, dtype)
+    one = updated(lambda: muon.step(1.0), ours)
+    other = updated(torch.optim.Muon(theirs.values(), lr=RATE, momentum=momentum, weight_decay=decay).step, theirs)
+    moved = (other - torch.cat([weight.detach().flatten() for weight in matrices().values()])).norm()
     assert moved > 0.1
-    assert (one - other).norm() < tolerance * moved
+    assert (one - other).norm() < 0.03 * moved
 
 
 def test_muon_follows_the_formula():
-    """Jordan et al. 2024, in float64, one matrix at a time."""
-    ours, rate, momentum, decay = matrices(), OPTIONS["lr"], OPTIONS["momentum"], OPTIONS["weight_decay"]
-    one = updated(Muon(ours, dtype=torch.float32, **OPTIONS), ours)
+    """Jordan et al. 2024, in float64, one matrix at a time; at half the rate."""
+    ours = matrices()
+    muon = Muon(ours, 2 * RATE, MOMENTUM, DECAY, torch.float32)
+    one = updated(lambda: muon.step(0.5), ours)
     generator = torch.Generator().manual_seed(1)
-    expected = [parameter.detach().double() for parameter in matrices()]
+    expected = [parameter.detach().double() for parameter in matrices().values()]
     buffers = [torch.zeros_like(weight) for weight in expected]
     for _ in range(5):
         for weight, buffer in zip(expected, buffers, strict=True):
             gradient = torch.randn(weight.shape, generator=generator).double()
-            buffer.copy_(momentum * buffer + (1 - momentum) * gradient)
-            x = momentum * buffer + (1 - momentum) * gradient
+            buffer.copy_(MOMENTUM * buffer + (1 - MOMENTUM) * gradient)
+            x = MOMENTUM * buffer + (1 - MOMENTUM) * gradient
             x = x / x.norm()
             for _ in range(5):
                 square = x @ x.T
                 x = 3.4445 * x - 4.7750 * square @ x + 2.0315 * square @ square @ x
-            weight *= 1 - rate * decay
-            weight -= rate * max(1, weight.shape[0] / weight.shape[1]) ** 0.5 * x
-    assert torch.allclose(one.double(), torch.cat([weight.flatten() for weight in expected]), atol=1e-4)
+            weight *= 1 - RATE * DECAY
+            weight -= RATE * max(1, weight.shape[0] / weight.shape[1]) ** 0.5 * x
+    expected = torch.cat([weight.flatten() for weight in expected])
+    assert (one - expected).abs().max() < 1e-4 * GREATEST * 5
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_adamw_is_that_of_torch(decay):
+    ours, theirs = matrices(), matrices()
+    adamw = AdamW(ours, 0.02, (0.8, 0.95), decay)
+    one = updated(lambda: adamw.step(0.5), ours)
+    options = {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": decay, "eps": 1e-10}
+    other = updated(torch.optim.AdamW(theirs.values(), **options).step, theirs)
+    assert (one - other).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 24, 8), (2, 8, 24)])
 def test_orthogonalised_matrices_have_singular_values_near_one(shape):
     singular = torch.linalg.svdvals(orthogonalize(torch.randn(shape), torch.float32))
-    assert 0.3 < singular.min() and singular.max() < 1.3
+    assert singular.min() > 0.3 and singular.max() < 1.3
 
 
 def test_a_gradient_of_zero_changes_nothing():
     parameter = nn.Parameter(torch.ones(4, 4))
     parameter.grad = torch.zeros(4, 4)
-    Muon([parameter], dtype=torch.float32, lr=0.1, weight_decay=0.0).step()
+    Muon({"it": parameter}, 0.1, 0.9, 0.0, torch.float32).step(1.0)
+    AdamW({"it": parameter}, 0.1, (0.8, 0.9), 0.0).step(1.0)
     assert torch.equal(parameter, torch.ones(4, 4))
 
 
@@ -86,9 +97,9 @@ def test_each_weight_is_in_one_group_with_its_rate(changes):
     rates = {"matrix_rate": 0.1, "adamw_rate": 0.2, "embedding_rate": 0.3, "logits_rate": 0.4, "vector_rate": 0.5}
     some = recipe(**changes, **rates, weight_decay=0.7)
     model = DecoderOnly(build_architecture(some))
-    groups = [group for part in Optimizers(model, some, torch.float32).parts for group in part.param_groups]
-    found = {id(weight): (group["lr"], group["weight_decay"]) for group in groups for weight in group["params"]}
-    assert sum(len(group["params"]) for group in groups) == len(found) == len(list(model.parameters()))
+    parts = Optimizers(model, some, torch.float32).parts
+    found = {name: (part.rate, part.decay) for part in parts for name in part.parameters}
+    assert sum(len(part.parameters) for part in parts) == len(found) == len(list(model.parameters()))
     for name, weight in model.named_parameters():
         if weight.ndim == 1:
             expected = (0.5, 0.0)
@@ -96,7 +107,7 @@ def test_each_weight_is_in_one_group_with_its_rate(changes):
             expected = (0.2 if some.optimizer == "adamw" else 0.1, 0.7)
         else:
             expected = (0.4, 0.7) if name.startswith("to_logits") else (0.3, 0.0)
-        assert found[id(weight)] == expected, name
+        assert found[name] == expected, name
 
 
 def test_only_low_rank_changes_learn():
@@ -104,8 +115,8 @@ def test_only_low_rank_changes_learn():
     model = DecoderOnly(build_architecture(some))
     add_low_rank(model, 2, ["query"], seed=1)
     parts = Optimizers(model, some, torch.float32).parts
-    learning = {id(weight) for part in parts for group in part.param_groups for weight in group["params"]}
-    names = {name for name, weight in model.named_parameters() if id(weight) in learning}
+    names = {name for part in parts for name in part.parameters}
+    assert all(isinstance(part, AdamW) for part in parts)
     start = "decoder.blocks.0.self_attention.query.parametrizations.weight.0."
     assert names == {start + "a", start + "b"}
 
@@ -120,7 +131,7 @@ def test_the_state_comes_back_whole(tmp_path, optimizer):
         for mine, its in zip(other.model.parameters(), one.model.parameters(), strict=True):
             mine.copy_(its)
     state = {name: value.clone() for name, value in one.optimizers.state().items()}
-    other.optimizers.load_state(state)
+    other.optimizers.load_state(state, 3)
     other.position.step = 3
     one._step(), other._step()
     assert same(weights(one.model), weights(other.model))
@@ -141,14 +152,20 @@ def test_rates_without_warm_up_or_warm_down_are_full():
     assert {schedule(step / 9, step, recipe(warmup_steps=0, warmdown=0.0)) for step in range(10)} == {1.0}
 
 
-def test_a_step_takes_the_share_of_each_full_rate():
-    some = recipe(embedding_rate=0.3)
-    model = DecoderOnly(build_architecture(some))
-    optimizers = Optimizers(model, some, torch.float32)
-    for share in (0.5, 0.5):
-        optimizers.step(share)
-    rates = {group["lr"] for part in optimizers.parts for group in part.param_groups}
-    assert 0.15 in rates and 0.3 not in rates
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_a_step_takes_the_share_of_each_full_rate(tmp_path, optimizer):
+    moved = []
+    for share in (0.5, 1.0):
+        loop = make_loop(tmp_path, recipe(optimizer=optimizer))
+        before = weights(loop.model)
+        for weight in loop.model.parameters():
+            weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+        loop.optimizers.step(share)
+        moved.append({name: weight - before[name] for name, weight in weights(loop.model).items()})
+        assert all(weight.grad is None for weight in loop.model.parameters())
+    for name, half in moved[0].items():
+        assert torch.allclose(2 * half, moved[1][name], rtol=1e-4, atol=1e-6), name
+        assert moved[1][name].abs().max() > 1e-3
 
 
 def test_the_average_is_that_of_a_plain_loop():

@@ -3,13 +3,13 @@
 import pytest
 import torch
 import transformers
+from training_examples import TINY, recipe
 
 from openbook.errors import OpenbookError
 from openbook.training.recipe import FIELDS, Recipe, build_architecture, make_recipe, read_toml, with_options
 from openbook.transformer.decoder_only import DecoderOnly
 from parity import mappings
 from strategies import difference, randomise
-from training_examples import TINY, recipe
 
 NUMBER, COUNT = (float("nan"), float("inf"), -1, "many"), (0, -1, 1.5, 2**80, "many")
 SHARE, WORD, TRUTH = (*NUMBER, 1.01), ("", "other", 3), ("perhaps", 7)
@@ -192,8 +192,6 @@ def test_no_norm_means_none_at_all():
     [
         ({"head_width": 7}, ("head_width", "even")),
         ({"width": 15, "position": "sinusoidal"}, ("width", "even")),
-        
-        
     ],
 )
 def test_choices_that_do_not_go_together_are_one_line(choices, words):

@@ -7,6 +7,7 @@ from unittest.mock import patch
 import pytest
 import torch
 from PIL import Image
+from training_examples import TINY, same, weights, write_book
 
 import openbook
 from openbook.errors import OpenbookError
@@ -14,7 +15,6 @@ from openbook.training import lora, run
 from openbook.training.display import Display, duration
 from openbook.training.record import MOST_FILES, data_record, hash_of
 from openbook.training.run import Request, Training
-from training_examples import TINY, same, weights, write_book
 
 CHOICES = TINY | {"vocabulary": 300, "steps": 4}
 CONTINUED = {name: CHOICES[name] for name in ("context", "batch_tokens", "precision", "steps", "validation_tokens")}
@@ -67,7 +67,7 @@ def test_everything_is_told_in_order(trained):
     kinds = [event["event"] for event in trained[2]]
     assert list(dict.fromkeys(kinds)) == ["prepared", "plan", "tokens", "step", "validation", "ended", "saved"]
     assert all(event.keys() >= {"event", "step", "seconds"} for event in trained[2])
-    assert all(earlier["seconds"] <= later["seconds"] for earlier, later in zip(trained[2], trained[2][1:]))  # noqa: B905, RUF007
+    assert all(earlier["seconds"] <= later["seconds"] for earlier, later in zip(trained[2], trained[2][1:]))  # noqa: B905
 
 
 def test_the_log_is_json_and_the_curve_a_picture(trained):
@@ -112,20 +112,20 @@ def test_going_on_uses_dropout(trained, tmp_path, monkeypatch):
     _, folder, _ = trained
     seen = []
     monkeypatch.setattr(run, "Loop", lambda model, *rest, **options: seen.append(model) or Stop())
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         openbook.train(
             folder / "book.txt", tmp_path / "a.openbook", start=folder / "it.openbook", dropout=0.25, **CONTINUED
         )
     assert seen[0].decoder.dropout.dropped == 64
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     pass
 
 
 class Stop:
     def run(self):
-        raise Stopped
+        raise StoppedError
 
 
 def test_low_rank_changes_only_the_targets(trained, tmp_path):
@@ -271,7 +271,14 @@ def test_what_a_model_keeps_cannot_be_chosen(trained, tmp_path, name):
 @pytest.mark.xfail(strict=True, reason="training/plan.py: plan_continuation looks at sizes alone")
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("position", "learned"), ("norm", "layer"), ("attention", "none"), ("window", 4), ("tied", True), ("gated", False)],
+    [
+        ("position", "learned"),
+        ("norm", "layer"),
+        ("attention", "none"),
+        ("window", 4),
+        ("tied", True),
+        ("gated", False),
+    ],
 )
 def test_what_else_a_model_keeps_cannot_be_chosen(trained, tmp_path, name, value):
     _, folder, _ = trained

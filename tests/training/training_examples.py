@@ -13,7 +13,6 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-import torch._dynamo  # optimizers import it when they are made; the server of processes shall have it
 from safetensors.torch import load_file, save_file
 
 from openbook import cli, model

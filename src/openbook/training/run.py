@@ -38,7 +38,6 @@ from openbook.training.recipe import Recipe, build_architecture, make_recipe
 from openbook.training.record import data_record, hash_of, training_record
 from openbook.transformer.decoder_only import DecoderOnly
 
-
 CLOSING = 1.0
 """Seconds to write the model and draw the curve."""
 
