@@ -104,9 +104,12 @@ def test_dropout_depends_on_the_step_alone(tmp_path):
     first = one._step()
     torch.rand(100)
     assert other._step() == first
-    other.position.step = one.position.step = 1
-    other.position.step = 2
-    assert one._step() != other._step()
+    seeds = set()
+    for step in range(1, 5):
+        one.position.step = step
+        one._step()
+        seeds.add(torch.initial_seed())
+    assert len(seeds) == 4
 
 
 def test_the_best_weights_are_kept_not_the_last(tmp_path):
@@ -213,10 +216,10 @@ def test_interrupted_and_resumed_it_ends_the_same(tmp_path):
 
 
 def test_old_best_weights_of_another_run_are_forgotten(tmp_path):
-    some = recipe(steps=4, validations=2)
+    some = recipe(steps=4, validations=1)  # only at the end
     loop = make_loop(tmp_path, some)
     write_checkpoint(loop.keeper.best, {"decoder": torch.zeros(1)}, {"step": 99, "score": -1.0})
-    assert loop.run().position.best_step in (2, 4)
+    assert loop.run().position.best_step == 4
 
 
 class Poisoned(Scripted):

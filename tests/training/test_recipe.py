@@ -181,6 +181,12 @@ def test_norms_stand_where_they_are_wanted(place, kinds):
     assert " ".join(n.kind for n in (block.before, block.after, block.outer, spec.decoder.final_norm)) == kinds
 
 
+@pytest.mark.parametrize("biases", [True, False])
+def test_only_layer_norms_have_biases_and_only_if_wanted(biases):
+    norms = [build_architecture(recipe(norm=kind, biases=biases)).decoder.blocks[0].before for kind in ("layer", "rms")]
+    assert [norm.bias for norm in norms] == [biases, False]
+
+
 def test_no_norm_means_none_at_all():
     spec = build_architecture(make_recipe({"norm": "none"}))
     assert "rms" not in spec.to_json() and '"layer"' not in spec.to_json()

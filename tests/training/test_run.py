@@ -319,6 +319,14 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path, monkeypatch):
     refused(r"--width \(now 16\).*--layers.*--vocabulary.*--rows-at-once", book, tmp_path / "a.openbook", **CHOICES)
 
 
+@pytest.mark.parametrize("choices", [{"width": 2**17, "layers": 100}, {"vocabulary": 2**20, "width": 2**16}])
+def test_a_model_that_never_fits_is_not_even_measured(tmp_path, monkeypatch, choices):
+    book = write_book(tmp_path / "book.txt")
+    monkeypatch.setattr("openbook.training.measure.seconds_of_step", None)
+    refused(r"takes about .* GB, and the machine has .* GB; take a smaller --width", book, tmp_path / "a.openbook",
+            minutes=0.1, **choices)  # fmt: skip
+
+
 def test_memory_is_reckoned_with_all_that_grows(trained):
     from openbook.training.memory import bytes_to_train
 

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -103,7 +104,8 @@ class Display:
             )
 
     def _show_sample(self, event: Event) -> None:
-        self.console.print(Text("  " + event["text"].strip().replace("\n", "\n  "), style="dim italic"))
+        text = Text.assemble((event["prompt"], "dim"), event["text"], style="italic")
+        self.console.print(Padding(text, (0, 0, 0, 4)))
 
     def _show_ended(self, event: Event) -> None:
         self.close()

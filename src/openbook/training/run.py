@@ -33,9 +33,10 @@ from openbook.training.logbook import Logbook, read_log
 from openbook.training.loop import Event, Listener, Loop, Outcome
 from openbook.training.lora import TARGETS, add_low_rank, merge_low_rank
 from openbook.training.memory import check_memory
-from openbook.training.plan import Plan, Text, make_plan, plan_continuation
+from openbook.training.plan import SHAPES, Plan, Text, make_plan, plan_continuation, shape_choices
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
 from openbook.training.record import data_record, hash_of, training_record
+from openbook.training.samples import Samples
 from openbook.transformer.decoder_only import DecoderOnly
 
 CLOSING = 1.0
@@ -135,6 +136,8 @@ class Training:
         dtype = torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
         task = _task(recipe, tokens, tokenizer.end_id, device, dtype)
         logbook = Logbook(request.folder / "log.jsonl")
+        every = max(10.0, 6 * (recipe.minutes or 10))
+        samples = Samples(model, tokenizer, tokens.validation.ids, every, self._sampled)  # type: ignore[arg-type]
         try:
             with interrupts() as interrupted:
                 loop = Loop(
@@ -145,7 +148,7 @@ class Training:
                     dtype,
                     self.clock,
                     closing=CLOSING,
-                    listeners=[*self.listeners, logbook],
+                    listeners=[*self.listeners, logbook, samples],
                     interrupted=interrupted,
                 )
                 outcome = loop.run()
@@ -220,9 +223,17 @@ class Training:
         text = Text(corpus.train.bytes, corpus.validation.bytes)
         device = choose_device(self.request.device)
         if self.request.start is None:
+            self._check_least()
             return make_plan(text, self.request.choices, device, self.clock())
         contents, _ = load(self.request.start)
         return plan_continuation(text, self.request.choices, contents.architecture, device, self.clock())
+
+    def _check_least(self) -> None:
+        """Refuse choices that do not fit into memory whatever the rest is, before the plan measures them."""
+        choices, (layers, width) = self.request.choices, SHAPES[0]
+        sizes = shape_choices(choices.get("layers", layers), choices.get("width", width), choices)
+        least = make_recipe({"rows_at_once": 1, **sizes, **choices})
+        check_memory(build_architecture(least), least)
 
     def _recipe(self, corpus: Corpus, keeper: Keeper, overwrite: bool) -> Recipe:
         """The recipe of the unfinished run that lies there, or a new one."""
@@ -304,6 +315,9 @@ class Training:
         if request.lora is not None:
             add_low_rank(model, request.lora, request.lora_targets, recipe.seed)
         return contents, model
+
+    def _sampled(self, prompt: str, text: str) -> None:
+        self._tell("sample", prompt=prompt, text=text)
 
     def _tell_plan(self, plan: Plan) -> None:
         facts = {"recipe": plan.recipe.as_dict(), "reasons": dict(plan.reasons)}
