@@ -24,8 +24,8 @@ class Scripted:
     def batches(self, step):
         return self.books.batches(step)
 
-    def loss(self, model, batch):
-        return self.books.loss(model, batch)
+    def learn(self, model, batch, share):
+        return self.books.learn(model, batch, share)
 
     validated_share = 1.0
 
@@ -233,8 +233,8 @@ class Poisoned(Scripted):
         self.step = step
         return super().batches(step)
 
-    def loss(self, model, batch):
-        return super().loss(model, batch) * (self.factor if self.step >= self.at else 1.0)
+    def learn(self, model, batch, share):
+        return super().learn(model, batch, share * (self.factor if self.step >= self.at else 1.0))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,33 @@ from openbook.training.evaluation import Score, score
 from openbook.training.recipe import Recipe
 from openbook.transformer.decoder_only import DecoderOnly
 
+LOGITS_AT_ONCE = 1 << 21
+
+
+def learn_next_tokens(model: DecoderOnly, ids: Tensor, documents: Tensor | None, share: float) -> Tensor:
+    """Add the gradients of `share` times the summed cross-entropy of each next token; gives that product, in nats.
+
+    The logits, by far the largest of all values, are worked out and learned from a few tokens at a time: so they stay
+    within the processor's cache, and memory does not grow with the vocabulary.
+
+    Args:
+        model: the model that learns.
+        ids: windows of tokens (B, T + 1).
+        documents: the document of each token but the last (B, T), or None.
+        share: what to multiply the loss with.
+    """
+    hidden = model.hidden(ids[:, :-1], documents=documents)
+    some = max(64, LOGITS_AT_ONCE // model.architecture.vocabulary)
+    parts = [part.detach().requires_grad_() for part in torch.split(hidden.flatten(0, 1), some)]
+    total = torch.zeros((), device=ids.device)
+    for part, next_ids in zip(parts, torch.split(ids[:, 1:].flatten(), some), strict=True):
+        loss = F.cross_entropy(model.logits(part).float(), next_ids, reduction="sum") * share
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    gradient = torch.cat([part.grad for part in parts if part.grad is not None])
+    hidden.backward(gradient.view_as(hidden))  # type: ignore[no-untyped-call]
+    return total
+
 
 @dataclass(frozen=True)
 class Books:
@@ -51,11 +78,11 @@ class Books:
                 documents = windows.documents(some, self.document_starts).to(self.device)
             yield (ids, documents), ids[:, 1:].numel()
 
-    def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        """The summed cross-entropy of each next token, in nats."""
+    def learn(self, model: nn.Module, batch: Any, share: float) -> Tensor:
+        """See `learn_next_tokens`."""
+        assert isinstance(model, DecoderOnly)
         ids, documents = batch
-        logits = model(ids[:, :-1], documents=documents)
-        return F.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten(), reduction="sum")
+        return learn_next_tokens(model, ids, documents, share)
 
     @property
     def validated_share(self) -> float:

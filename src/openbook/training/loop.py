@@ -33,8 +33,8 @@ class Task(Protocol):
         """The parts of a step's batch that fit into memory, each with the number of tokens to predict in it."""
         ...
 
-    def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        """The summed loss of one part, in nats."""
+    def learn(self, model: nn.Module, batch: Any, share: float) -> Tensor:
+        """Add the gradients of `share` times the summed loss of one part; gives that product, in nats."""
         ...
 
     @property
@@ -171,9 +171,7 @@ class Loop:
         try:
             for batch, _ in batches:
                 with self._precision():
-                    loss = self.task.loss(self.model, batch) / total
-                loss.backward()  # type: ignore[no-untyped-call]
-                summed += loss.detach()
+                    summed += self.task.learn(self.model, batch, 1 / total)
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
             if not isinstance(error, RuntimeError) or "memory" in str(error):
                 raise OpenbookError(

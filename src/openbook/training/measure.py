@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from openbook.training.books import learn_next_tokens
 from openbook.training.initialize import initialize
 from openbook.transformer.architecture import Architecture
 from openbook.transformer.decoder_only import DecoderOnly
@@ -44,9 +45,7 @@ def seconds_of_step(
     while True:
         started = time.perf_counter()
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            logits = model(ids[:, :-1])
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), ids[:, 1:].flatten())
-        loss.backward()  # type: ignore[no-untyped-call]
+            learn_next_tokens(model, ids, None, 1.0)
         model.zero_grad(set_to_none=True)
         _wait(device)
         best = min(best, time.perf_counter() - started)
@@ -105,12 +104,3 @@ def choose_precision(
         for dtype in (torch.float32, torch.bfloat16)
     )
     return torch.bfloat16 if short < 0.8 * plain else torch.float32
-
-
-def choose_device(wanted: str) -> torch.device:
-    """`auto` is CUDA, else MPS, else the CPU."""
-    if wanted != "auto":
-        return torch.device(wanted)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -60,7 +60,7 @@ class Attention(nn.Module):
         """query (B, H, T, K), key and value (B, G, S, K) → (B, H, T, K)."""
         grouped = self.spec.heads != self.spec.key_value_heads
         fusable = self.spec.weighting == "softmax" and self.spec.score_cap is None
-        if fusable and not tracing():
+        if fusable and not tracing() and not _plain_is_faster(query, key):
             allowed = None if mask.allowed is None or mask.is_causal else mask.allowed[:, None]
             return F.scaled_dot_product_attention(
                 query, key, value, allowed, is_causal=mask.is_causal, scale=self.scale, enable_gqa=grouped
@@ -82,3 +82,8 @@ class Attention(nn.Module):
             allowed = note("mask", allowed[:, None])
             scores = note("masked_scores", scores.masked_fill(~allowed, 0.0 if plain else -torch.inf))
         return note("weights", scores if plain else scores.softmax(-1))
+
+
+def _plain_is_faster(query: Tensor, key: Tensor) -> bool:
+    """Whether learning goes faster by the readable steps: on a CPU the fused kernel takes twice as long in bfloat16."""
+    return query.requires_grad and query.is_cpu and query.dtype == torch.bfloat16 and key.shape[2] <= 512
