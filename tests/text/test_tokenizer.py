@@ -205,7 +205,7 @@ def test_impossible_wishes_are_refused() -> None:
 def test_vocabulary_grows_with_the_text() -> None:
     sizes = [choose_vocabulary(10**power) for power in range(4, 12)]
     assert sizes == sorted(sizes)
-    assert (choose_vocabulary(1_000_000), choose_vocabulary(4_000_000), sizes[0], sizes[-1]) == (1024, 2048, 512, 32768)
+    assert (choose_vocabulary(1_000_000), choose_vocabulary(4_000_000), sizes[0], sizes[-1]) == (4096, 8192, 512, 32768)
     assert choose_vocabulary(10**6, "bytes") == 257
     for kind in KINDS:
         train_tokenizer([TEXT], kind, choose_vocabulary(10, kind))

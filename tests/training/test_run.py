@@ -268,7 +268,6 @@ def test_what_a_model_keeps_cannot_be_chosen(trained, tmp_path, name):
             start=folder / "it.openbook", **CONTINUED | {name: value})  # fmt: skip
 
 
-@pytest.mark.xfail(strict=True, reason="training/plan.py: plan_continuation looks at sizes alone")
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -1,5 +1,6 @@
 """Vocabularies learned from text: byte-level BPE, bytes, characters, words."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, get_args
@@ -30,14 +31,16 @@ WORD_SPLIT = r" ?[\p{L}\p{M}\p{N}_]+(?:['’][\p{L}\p{M}]+)*| ?[^\s\p{L}\p{M}\p{
 
 
 def choose_vocabulary(text_bytes: int, kind: Kind = "bpe") -> int:
-    """A vocabulary size for an amount of text: for BPE 1,024 at 1 MB, doubling with four times the text, to 32,768."""
+    """A vocabulary size for an amount of text: for BPE 4,096 at 1 MB, doubling with four times the text, 512 to 32,768.
+
+    A larger vocabulary lets a step cover more text; a token must still occur often enough to be learned.
+    """
     if kind == "bytes":
         return 257
     if kind == "characters":
         return 8192  # at most; most books have about a hundred
-    doublings = max(0, text_bytes // 1_000_000).bit_length() // 2
-    size = min(1 << (10 + doublings), 32768) if text_bytes >= 500_000 else 512
-    return size if kind == "bpe" else min(8 * size, 65536)
+    size = 2 ** math.floor(math.log2(4096 * math.sqrt(max(1, text_bytes) / 1e6) + 1))
+    return min(max(size, 512), 32768) if kind == "bpe" else min(max(2 * size, 512), 65536)
 
 
 def train_tokenizer(

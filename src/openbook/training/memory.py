@@ -1,5 +1,6 @@
 """Whether a run fits into memory, said before it starts."""
 
+import math
 import os
 
 from openbook.errors import OpenbookError
@@ -22,20 +23,29 @@ def bytes_to_train(architecture: Architecture, recipe: Recipe, frozen: bool = Fa
     return 4 * (copies * count_parameters(architecture) + tokens * (kept + 3 * architecture.vocabulary))
 
 
+def memory_here() -> float:
+    """Bytes of memory of this machine; infinite where the system does not say."""
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (ValueError, OSError, AttributeError):
+        return math.inf
+
+
+def fits_in_memory(architecture: Architecture, recipe: Recipe, frozen: bool = False) -> bool:
+    """Whether training takes no more memory than this machine has."""
+    return bytes_to_train(architecture, recipe, frozen) <= memory_here()
+
+
 def check_memory(architecture: Architecture, recipe: Recipe, frozen: bool = False) -> None:
     """Refuse a run that cannot fit into this machine's memory.
 
     Raises:
         OpenbookError: naming the choices that would help.
     """
-    try:
-        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):  # not known on this system
-        return
-    needed = bytes_to_train(architecture, recipe, frozen)
-    if needed > available:
+    if not fits_in_memory(architecture, recipe, frozen):
+        needed = bytes_to_train(architecture, recipe, frozen)
         raise OpenbookError(
-            f"training this model takes about {needed / 1e9:.1f} GB, and the machine has {available / 1e9:.1f} GB; "
+            f"training this model takes about {needed / 1e9:.1f} GB, and the machine has {memory_here() / 1e9:.1f} GB; "
             f"take a smaller --width (now {recipe.width}), --layers ({recipe.layers}), --vocabulary "
             f"({recipe.vocabulary}) or --rows-at-once ({recipe.rows_at_once})"
         )

@@ -1,9 +1,8 @@
 """One knob: from the text, the measured speed and the minutes to every choice of a run, each with its reason.
 
-The size is the one with the least predicted loss, by a law of the form of Hoffmann et al. 2022 (eq. 10),
-loss = E + A / parameters^α + B / tokens^β, where tokens beyond the first epochs count for less (Muennighoff et al.
-2023, eq. 5). Its constants, and the rules for the rest, were fitted to runs of 15 seconds to 20 minutes; the runs are
-in benchmarks/README.md.
+A larger model learns more from each token and fewer tokens in the time. `SIZES` says from how many tokens on a size
+pays; the largest one that gets as many in the time, at the speed measured here, is taken. The table and the rules for
+the rest come from runs of 15 seconds to 20 minutes, which stand in benchmarks/README.md.
 """
 
 import math
@@ -15,19 +14,28 @@ import torch
 
 from openbook.errors import OpenbookError
 from openbook.text.tokenizer_training import choose_vocabulary
-from openbook.training.measure import Speed, choose_precision, count_parameters
-from openbook.training.recipe import Recipe, build_architecture, make_recipe
+from openbook.training.measure import Speed, choose_precision
+from openbook.training.memory import fits_in_memory
+from openbook.training.recipe import FIELDS, Recipe, build_architecture, make_recipe
 from openbook.transformer.architecture import Architecture
 
-SHAPES = (
-    (2, 64), (3, 128), (4, 128), (4, 192), (5, 256), (6, 256), (6, 320), (6, 384), (8, 512), (10, 640), (12, 768),
-    (16, 1024), (24, 1024), (24, 1536), (32, 2048),
+SIZES = (
+    (2, 128, 0), (3, 192, 3e5), (4, 256, 6e5), (6, 256, 2e6), (6, 320, 4e6), (6, 384, 8e6), (8, 512, 4e7),
+    (10, 640, 1e8), (12, 768, 3e8), (16, 1024, 1e9), (24, 1536, 5e9),
 )  # fmt: skip
-"""(layers, width) from small to large."""
+"""(layers, width, tokens to learn from that make it worth its time), from small to large."""
 
+PROBE = 1
+"""The size whose steps are timed first."""
 
 RATES = ("matrix_rate", "adamw_rate", "embedding_rate", "logits_rate", "vector_rate")
-SIZES = ("layers", "width", "heads", "key_value_heads", "head_width", "feed_forward_width")
+
+LEARNING = (
+    "minutes", "steps", "context", "optimizer", "batch_tokens", "rows_at_once", *RATES, "momentum", "betas",
+    "weight_decay", "dropout", "warmup_steps", "warmdown", "final_rate", "clip", "average", "document_mask",
+    "validations", "validation_tokens", "patience", "precision", "seed",
+)  # fmt: skip
+"""Choices that a model which is gone on from leaves open."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +67,8 @@ def default_minutes(text: Text) -> float:
 def bytes_a_token(vocabulary: int, kind: str) -> float:
     """Bytes of text that one token covers, roughly, before there is a tokenizer to ask."""
     if kind == "bpe":
-        return 0.46 * math.log2(vocabulary) - 1.8
+        return max(1.0, 0.46 * math.log2(vocabulary) - 1.8)
     return {"bytes": 1.0, "characters": 1.02}.get(kind, 4.5)
-
-
-def predicted_loss(size: float, tokens: float, unique: float) -> float:
-    """Bits a byte to expect from `size` parameters after `tokens` tokens, `unique` of which differ."""
-    epochs = max(0.0, tokens / unique - 1)
-    useful = min(tokens, unique) + unique * 8 * (1 - math.exp(-epochs / 8)) * (epochs > 0)
-    return 1.05 + 18.0 / size**0.27 + 90.0 / useful**0.39
 
 
 def shape_choices(layers: int, width: int, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def shape_choices(layers: int, width: int, given: Mapping[str, Any]) -> dict[str
     }
 
 
-def make_plan(text: Text, given: Mapping[str, Any], device: torch.device, used: float, reserve: float = 0.0) -> Plan:
+def make_plan(text: Text, given: Mapping[str, Any], device: torch.device, used: float) -> Plan:
     """Pick every choice that is not given, for a new model.
 
     Args:
@@ -93,44 +94,43 @@ def make_plan(text: Text, given: Mapping[str, Any], device: torch.device, used: 
         given: choices by name (see `Recipe`); they are kept.
         device: where to train; its speed is measured here.
         used: seconds of the budget that are gone already.
-        reserve: seconds to keep for the end.
 
     Raises:
         OpenbookError: a given choice is out of range.
     """
     make_recipe(given)
     minutes = given.get("minutes") or default_minutes(text)
+    seconds = max(1.0, minutes * 60 - used)
     kind = given.get("tokenizer", "bpe")
-    base = {"vocabulary": pick_vocabulary(text, kind), **given}
-    seconds = max(1.0, minutes * 60 - used - reserve)
-    unique = max(1.0, text.train_bytes / bytes_a_token(base["vocabulary"], kind))
-    context = base["context"] = given.get("context", pick_context(unique))
+    vocabulary = given.get("vocabulary", choose_vocabulary(text.train_bytes, kind))
+    unique = max(1.0, text.train_bytes / bytes_a_token(vocabulary, kind))
+    base = {"vocabulary": vocabulary, "context": pick_context(unique, seconds), **given}
 
     sizes = [
-        base | shape_choices(given.get("layers", layers), given.get("width", width), given) for layers, width in SHAPES
+        base | shape_choices(given.get("layers", layers), given.get("width", width), given)
+        for layers, width, _ in SIZES
     ]
-    shapes = [build_architecture(make_recipe(size | {"batch_tokens": context})) for size in sizes]
-    rows = max(1, 2048 // context)
-    patience = min(4.0, 0.01 * seconds)
-    dtype = choose_precision(given.get("precision", "auto"), shapes[2], context, rows, device, patience)
-    speed = Speed(context, rows, device, dtype)
-    speed.add(shapes[2], patience / 2)
-    best, least = 0, math.inf
-    for number, shape in enumerate(shapes):
-        # A size that takes too long even to try is judged by the one before it.
-        if number > 2 and 2 * rows * context * speed.seconds_a_token(shape) < patience:
-            speed.add(shape, patience / 2)
-        loss = predicted_loss(count_parameters(shape), seconds / speed.seconds_a_token(shape), unique)
-        if loss > least:
+    recipes = [make_recipe(size | {"batch_tokens": base["context"], "rows_at_once": 1}) for size in sizes]
+    shapes = [build_architecture(recipe) for recipe in recipes]
+    speed = measured(shapes[PROBE], base["context"], device, seconds, given.get("precision", "auto"))
+    best = 0
+    for number, shape in enumerate(shapes[1:], start=1):
+        patience = 0.004 * seconds
+        step = speed.rows * speed.context * speed.seconds_a_token(shape)
+        if number > PROBE and shape != shapes[number - 1] and 2 * step < patience:
+            speed.add(shape, patience)
+        if seconds / speed.seconds_a_token(shape) < SIZES[number][2] or not fits_in_memory(shape, recipes[number]):
             break
-        best, least = number, loss
+        best = number
     tokens = seconds / speed.seconds_a_token(shapes[best])
-    why_size = f"least predicted loss at {speed.rate(shapes[best]) / 1e9:.0f} GFLOP/s, measured"
-    plan = plan_learning(base | sizes[best], tokens, unique, minutes, given)
-    reasons = {"layers": why_size, "vocabulary": f"for {text.train_bytes / 1e6:.2g} MB of text", **plan.reasons}
-    expected = used + plan.tokens * speed.seconds_a_token(shapes[best]) + reserve
-    recipe = replace(plan.recipe, precision="bfloat16" if dtype == torch.bfloat16 else "float32")
-    return replace(plan, recipe=recipe, reasons=reasons, seconds=expected)
+    plan = plan_learning(sizes[best], tokens, unique, minutes, given)
+    reasons = {
+        "layers": f"the largest that pays at {speed.rate(shapes[best]) / 1e9:.0f} GFLOP/s, measured",
+        "vocabulary": f"for {text.train_bytes / 1e6:.2g} MB of text",
+        **plan.reasons,
+    }
+    expected = used + plan.tokens * speed.seconds_a_token(shapes[best])
+    return replace(plan, recipe=in_precision(plan.recipe, speed.dtype), reasons=reasons, seconds=expected)
 
 
 def plan_continuation(
@@ -140,24 +140,39 @@ def plan_continuation(
 
     Arguments and errors as for `make_plan`.
     """
-    for name in ("tokenizer", "vocabulary", *SIZES):
-        if name in given:
+    for name in FIELDS:
+        if name in given and name not in LEARNING:
             raise OpenbookError(f"--{name.replace('_', '-')}: a model that is gone on from keeps its own")
     make_recipe(given)
     minutes = given.get("minutes") or default_minutes(text)
     seconds = max(1.0, minutes * 60 - used)
     unique = max(1.0, text.train_bytes / bytes_a_token(architecture.vocabulary, "bpe"))
-    context = given.get("context", min(architecture.context, pick_context(unique)))
-    rows, patience = max(1, 1024 // context), min(4.0, 0.01 * seconds)
-    dtype = choose_precision(given.get("precision", "auto"), architecture, context, rows, device, patience)
-    speed = Speed(context, rows, device, dtype)
-    speed.add(architecture, patience)
+    context = given.get("context", min(architecture.context, pick_context(unique, seconds)))
+    if context > architecture.context:
+        raise OpenbookError(f"--context {context}: the model sees at most {architecture.context} tokens")
+    speed = measured(architecture, context, device, seconds, given.get("precision", "auto"))
     each = speed.seconds_a_token(architecture)
-    sizes = sizes_of(architecture) | {"context": context}
     gentle = {name: getattr(Recipe, name) / 5 for name in RATES}
-    plan = plan_learning(sizes | gentle, seconds / each, unique, minutes, given)
-    recipe = replace(plan.recipe, precision="bfloat16" if dtype == torch.bfloat16 else "float32")
-    return replace(plan, recipe=recipe, seconds=used + plan.tokens * each)
+    sizes = sizes_of(architecture) | {"context": context} | gentle
+    plan = plan_learning(sizes, seconds / each, unique, minutes, given)
+    reasons = {"layers": f"the model's own; {speed.rate(architecture) / 1e9:.0f} GFLOP/s, measured", **plan.reasons}
+    recipe = in_precision(plan.recipe, speed.dtype)
+    return replace(plan, recipe=recipe, reasons=reasons, seconds=used + plan.tokens * each)
+
+
+def measured(architecture: Architecture, context: int, device: torch.device, seconds: float, precision: str) -> Speed:
+    """The speed of one size, measured in about a hundredth of the time there is, and the precision to take."""
+    patience = min(4.0, 0.01 * seconds)
+    rows = max(1, 1024 // context)
+    dtype = choose_precision(precision, architecture, context, rows, device, patience)
+    speed = Speed(context, rows, device, dtype)
+    speed.add(architecture, patience / 2)
+    return speed
+
+
+def in_precision(recipe: Recipe, dtype: torch.dtype) -> Recipe:
+    """The recipe with its precision settled."""
+    return replace(recipe, precision="bfloat16" if dtype == torch.bfloat16 else "float32")
 
 
 def sizes_of(architecture: Architecture) -> dict[str, Any]:
@@ -177,7 +192,7 @@ def sizes_of(architecture: Architecture) -> dict[str, Any]:
 def plan_learning(
     sizes: Mapping[str, Any], tokens: float, unique: float, minutes: float, given: Mapping[str, Any]
 ) -> Plan:
-    """Pick what does not depend on the machine: batch, regularisation, rates.
+    """Pick what does not depend on the machine: batch, regularisation, validation.
 
     Args:
         sizes: the model's choices.
@@ -206,19 +221,15 @@ def plan_learning(
     return Plan(make_recipe(choices), reasons, tokens, epochs, minutes * 60)
 
 
-def pick_vocabulary(text: Text, kind: str) -> int:
-    """Vocabulary from the amount of text."""
-    return choose_vocabulary(text.train_bytes, kind)  # type: ignore[arg-type]
-
-
-def pick_context(unique: float) -> int:
-    """256 tokens, fewer where the text has hardly any."""
-    return int(min(256, 2 ** max(3, math.floor(math.log2(max(8.0, unique / 8))))))
+def pick_context(unique: float, seconds: float) -> int:
+    """128 tokens, half in less than half a minute, twice from ten minutes on; fewer where the text has hardly any."""
+    wanted = 64 if seconds < 30 else 128 if seconds < 600 else 256
+    return int(min(wanted, 2 ** max(3, math.floor(math.log2(max(8.0, unique / 8))))))
 
 
 def pick_batch(tokens: float) -> int:
-    """Tokens an update: the power of two next to 4·√tokens, from 1,024 to 524,288."""
-    return int(2 ** min(19, max(10, round(math.log2(4 * math.sqrt(tokens))))))
+    """Tokens an update: the power of two next to 2.4·√tokens, from 1,024 to 524,288."""
+    return int(2 ** min(19, max(10, round(math.log2(2.4 * math.sqrt(tokens))))))
 
 
 def pick_dropout(epochs: float) -> float:

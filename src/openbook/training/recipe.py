@@ -67,15 +67,15 @@ class Recipe:
     rows_at_once: Annotated[Count, Field(description="windows in memory at once; the rest accumulates")] = 16
     matrix_rate: Annotated[Rate, Field(description="Muon's rate")] = 0.03
     adamw_rate: Annotated[Rate, Field(description="AdamW's rate for matrices that Muon does not take")] = 0.003
-    embedding_rate: Annotated[Rate, Field(description="AdamW's rate for embeddings")] = 0.03
-    logits_rate: Annotated[Rate, Field(description="AdamW's rate for the logits' matrix")] = 0.006
-    vector_rate: Annotated[Rate, Field(description="AdamW's rate for norms and biases")] = 0.01
-    momentum: Annotated[Decay, Field(description="Muon's momentum")] = 0.95
+    embedding_rate: Annotated[Rate, Field(description="AdamW's rate for embeddings")] = 0.1
+    logits_rate: Annotated[Rate, Field(description="AdamW's rate for the logits' matrix")] = 0.01
+    vector_rate: Annotated[Rate, Field(description="AdamW's rate for norms and biases")] = 0.03
+    momentum: Annotated[Decay, Field(description="Muon's momentum")] = 0.9
     betas: Annotated[tuple[Decay, Decay], Field(description="AdamW's two decays")] = (0.8, 0.95)
     weight_decay: Annotated[Rate, Field(description="pull of matrices towards zero")] = 0.0
     dropout: Annotated[Decay, Field(description="share of numbers dropped while learning")] = 0.0
     warmup_steps: Annotated[int, Field(ge=0, le=10**9, description="updates over which the rates rise")] = 10
-    warmdown: Annotated[Share, Field(description="last part of the run, over which the rates fall")] = 0.65
+    warmdown: Annotated[Share, Field(description="last part of the run, over which the rates fall")] = 0.5
     final_rate: Annotated[Share, Field(description="what is left of the rates at the end")] = 0.05
     clip: Annotated[Cap, Field(description="greatest norm of a gradient")] = 1.0
     average: Annotated[Decay, Field(description="decay of the average of weights that is kept; 0: no average")] = 0.0

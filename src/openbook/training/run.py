@@ -33,7 +33,7 @@ from openbook.training.logbook import Logbook, read_log
 from openbook.training.loop import Event, Listener, Loop, Outcome
 from openbook.training.lora import TARGETS, add_low_rank, merge_low_rank
 from openbook.training.memory import check_memory
-from openbook.training.plan import SHAPES, Plan, Text, make_plan, plan_continuation, shape_choices
+from openbook.training.plan import SIZES, Plan, Text, make_plan, plan_continuation, shape_choices
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
 from openbook.training.record import data_record, hash_of, training_record
 from openbook.training.samples import Samples
@@ -230,7 +230,7 @@ class Training:
 
     def _check_least(self) -> None:
         """Refuse choices that do not fit into memory whatever the rest is, before the plan measures them."""
-        choices, (layers, width) = self.request.choices, SHAPES[0]
+        choices, (layers, width, _) = self.request.choices, SIZES[0]
         sizes = shape_choices(choices.get("layers", layers), choices.get("width", width), choices)
         least = make_recipe({"rows_at_once": 1, **sizes, **choices})
         check_memory(build_architecture(least), least)
