@@ -72,11 +72,13 @@ def train(
         list[str] | None, typer.Option(help="hold out these files, not the tails of the books")
     ] = None,
     validation_share: Annotated[float | None, typer.Option(help="part of each book's tail to hold out")] = None,
-    keep_duplicates: Annotated[bool, typer.Option(help="keep passages that occur twice")] = False,
+    keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="keep passages that occur twice")] = False,
     config: Annotated[Path | None, typer.Option(help="a TOML file with any of the choices below")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="print what would be picked, and do not train")] = False,
-    overwrite: Annotated[bool, typer.Option(help="replace the model file, and begin an unfinished run anew")] = False,
-    tensorboard: Annotated[bool, typer.Option(help="log for TensorBoard too")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="replace the model file, and begin an unfinished run anew")
+    ] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="log for TensorBoard too")] = False,
     device: DEVICE = "auto",
     **choices: Any,
 ) -> None:
@@ -84,11 +86,11 @@ def train(
 
     [bold]Examples[/bold]
 
-      openbook train emma.txt -o emma.openbook                     all by itself
-      openbook train books/ -o mine.openbook --minutes 20           learn for 20 minutes
-      openbook train notes/ --from austen.openbook -o mine.openbook   go on from a model
-      openbook train books/ --plan                                  only say what it would do
-      openbook train books/ -o tiny.openbook --attention none --norm none   the essential transformer
+      openbook train emma.txt                                all by itself
+      openbook train books/ -o mine.openbook --minutes 20    for 20 minutes
+      openbook train notes/ -o my.openbook --from mine.openbook    go on from it
+      openbook train books/ --plan                           only say what it would do
+      openbook train emma.txt --attention none --norm none   the essential transformer
 
     Ctrl-C saves and leaves a usable model; the same command goes on from there.
     """

@@ -9,7 +9,7 @@ from torch import nn
 from openbook.trace import trace
 from openbook.transformer import architecture
 from openbook.transformer.attention import Attention
-from openbook.transformer.mask import Mask
+from openbook.transformer.mask import Mask, Places, decoder_mask
 from openbook.transformer.position import NoPosition
 
 EVERYTHING = Mask(None)
@@ -140,3 +140,15 @@ def test_against_torch(heads, causal):
     expected, _ = reference(x, x, x, attn_mask=~allowed, need_weights=False)
     y = run(part, x, Mask(allowed[None], is_causal=causal))
     torch.testing.assert_close(y, expected, atol=1e-6, rtol=0)
+
+
+def test_learning_in_bfloat16_by_plain_steps_gives_what_the_fused_kernel_gives(monkeypatch):
+    spec = architecture.Attention(heads=4, key_value_heads=2, head_width=16)
+    part = Attention(32, spec).bfloat16()
+    x = torch.randn(2, 24, 32, dtype=torch.bfloat16)
+    mask = decoder_mask(Places(torch.arange(24)[None]), Places(torch.arange(24)[None]), padded=False)
+    results = []
+    for plain in (True, False):
+        monkeypatch.setattr("openbook.transformer.attention._plain_is_faster", lambda query, key, plain=plain: plain)
+        results.append(part(x, mask, NoPosition(), None, None).float())
+    torch.testing.assert_close(*results, rtol=0.05, atol=0.02)

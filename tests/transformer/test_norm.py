@@ -67,3 +67,15 @@ def test_against_torch(spec, reference, traced):
     else:
         y = norm(x)
     torch.testing.assert_close(y, reference(x), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0])
+def test_the_gradient_of_rms_norm_is_that_of_its_formula(offset):
+    part = make_norm(5, Norm(kind="rms", offset=offset)).double()
+    torch.nn.init.normal_(part.weight)
+
+    def normed(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(part, {"weight": weight}, x)
+
+    x = torch.randn(3, 2, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(normed, (x, part.weight))

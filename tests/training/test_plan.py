@@ -1,0 +1,105 @@
+"""The one knob: more time or a faster machine buys a larger model; what is given stays; reasons are told."""
+
+import pytest
+import torch
+
+from openbook.errors import OpenbookError
+from openbook.training import plan as planning
+from openbook.training.measure import Speed, floating_operations
+from openbook.training.plan import SIZES, Text, default_minutes, make_plan, plan_continuation
+from openbook.training.recipe import build_architecture, make_recipe
+
+CPU = torch.device("cpu")
+MEGABYTE = Text(1_000_000, 100_000)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine of a stated rate, so that plans do not depend on the one at hand."""
+
+    def of(rate: float) -> None:
+        def measured(architecture, context, device, seconds, precision):
+            dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+            return Speed(context, 1, device, dtype, {floating_operations(architecture, context): rate})
+
+        monkeypatch.setattr(planning, "measured", measured)
+        monkeypatch.setattr(Speed, "add", lambda *_: None)
+
+    return of
+
+
+def size_of(made) -> tuple[int, int]:
+    return made.recipe.layers, made.recipe.width
+
+
+def test_more_time_never_buys_a_smaller_model(machine):
+    machine(2e11)
+    plans = [make_plan(MEGABYTE, {"minutes": minutes}, CPU, used=2) for minutes in (0.25, 1, 5, 20, 120)]
+    places = [[size[:2] for size in SIZES].index(size_of(made)) for made in plans]
+    assert places == sorted(places) and places[0] == 0 and places[-1] > places[1]
+    batches = [made.recipe.batch_tokens for made in plans]
+    assert batches == sorted(batches)
+    assert plans[0].recipe.dropout == 0 and plans[-1].recipe.dropout > 0
+
+
+def test_a_faster_machine_gets_a_larger_model(machine):
+    machine(2e10)
+    slow = make_plan(MEGABYTE, {"minutes": 2}, CPU, used=2)
+    machine(2e13)
+    fast = make_plan(MEGABYTE, {"minutes": 2}, CPU, used=2)
+    assert size_of(slow) < size_of(fast)
+    assert slow.tokens >= SIZES[[size[:2] for size in SIZES].index(size_of(slow))][2]
+
+
+def test_a_model_that_does_not_fit_is_not_picked(machine, monkeypatch):
+    machine(1e18)
+    monkeypatch.setattr("openbook.training.memory.memory_here", lambda: 1e9)
+    made = make_plan(MEGABYTE, {"minutes": 60}, CPU, used=2)
+    assert size_of(made) < SIZES[-1][:2]
+
+
+def test_what_is_given_stays(machine):
+    machine(2e11)
+    given = {"minutes": 3.0, "layers": 1, "width": 96, "vocabulary": 700, "batch_tokens": 512, "dropout": 0.5}
+    made = make_plan(MEGABYTE, given, CPU, used=2)
+    assert {name: getattr(made.recipe, name) for name in given} == given
+    assert build_architecture(made.recipe).width == 96
+
+
+def test_steps_end_a_run_and_no_minutes(machine):
+    machine(2e11)
+    made = make_plan(MEGABYTE, {"steps": 40, "batch_tokens": 1024}, CPU, used=2)
+    assert (made.recipe.steps, made.recipe.minutes) == (40, None)
+    assert made.tokens == 40 * 1024
+
+
+@pytest.mark.parametrize("size", [100, 5_000, 1_000_000, 10**10])
+def test_any_amount_of_text_can_be_planned(machine, size):
+    machine(2e11)
+    text = Text(size, size // 10)
+    made = make_plan(text, {}, CPU, used=2)
+    assert made.recipe.minutes == default_minutes(text)
+    assert {"layers", "vocabulary", "batch_tokens", "dropout"} <= made.reasons.keys()
+
+
+def test_precision_is_settled(machine):
+    machine(2e11)
+    assert make_plan(MEGABYTE, {"precision": "bfloat16"}, CPU, used=0).recipe.precision == "bfloat16"
+    assert make_plan(MEGABYTE, {}, CPU, used=0).recipe.precision == "float32"
+
+
+def test_going_on_keeps_the_architecture_and_learns_gently(machine):
+    machine(2e11)
+    architecture = build_architecture(make_recipe({}))
+    made = plan_continuation(MEGABYTE, {}, architecture, CPU, used=0)
+    assert made.recipe.matrix_rate == pytest.approx(make_recipe({}).matrix_rate / 5)
+    assert made.recipe.context <= architecture.context
+    with pytest.raises(OpenbookError, match="at most 256"):
+        plan_continuation(MEGABYTE, {"context": 512}, architecture, CPU, used=0)
+
+
+def test_speed_is_really_measured():
+    architecture = build_architecture(make_recipe({"layers": 1, "width": 32, "head_width": 16, "context": 16}))
+    speed = planning.measured(architecture, 16, CPU, seconds=1, precision="float32")
+    assert 1e6 < speed.rate(architecture) < 1e15
+    assert speed.seconds_a_token(architecture) == floating_operations(architecture, 16) / speed.rate(architecture)
