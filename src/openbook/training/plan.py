@@ -209,7 +209,7 @@ def plan_learning(
     validations = int(min(20, max(4, math.sqrt(tokens / 10_000))))
     picked: dict[str, Any] = {
         "batch_tokens": batch,
-        "rows_at_once": max(1, min(batch, 4096) // sizes["context"]),
+        "rows_at_once": max(1, min(batch, 2048) // sizes["context"]),  # more do not stay in the cache
         "dropout": pick_dropout(epochs),
         "validations": validations,
         "validation_tokens": max(4096, int(0.08 * tokens / validations)),
