@@ -337,7 +337,7 @@ def main() -> None:
 
         add_recipe_options(train)
     try:
-        app(standalone_mode=True)
+        app(prog_name="openbook")
     except OpenbookError as error:
         print(f"openbook: {error}", file=sys.stderr)
         sys.exit(1)

@@ -280,10 +280,10 @@ def test_full_memory_is_told(tmp_path, monkeypatch):
     some = recipe()
     task = Scripted(some, [])
 
-    def full(model, batch):
+    def full(model, batch, share):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
 
-    task.loss = full
+    task.learn = full
     with pytest.raises(OpenbookError, match=r"do not fit in memory.*--rows-at-once \(now 2\)"):
         make_loop(tmp_path, some, task).run()
 
@@ -292,10 +292,10 @@ def test_other_errors_keep_their_traceback(tmp_path):
     some = recipe()
     task = Scripted(some, [])
 
-    def wrong(model, batch):
+    def wrong(model, batch, share):
         raise RuntimeError("size mismatch")
 
-    task.loss = wrong
+    task.learn = wrong
     with pytest.raises(RuntimeError, match="size mismatch"):
         make_loop(tmp_path, some, task).run()
 

@@ -212,7 +212,7 @@ def plan_learning(
         "rows_at_once": max(1, min(batch, 2048) // sizes["context"]),  # more do not stay in the cache
         "dropout": pick_dropout(epochs),
         "validations": validations,
-        "validation_tokens": max(4096, int(0.08 * tokens / validations)),
+        "validation_tokens": max(4096, int(min(2**26, 0.08 * tokens / validations))),
     }
     choices = dict(sizes) | picked | dict(given)
     if not given.get("steps"):
