@@ -45,16 +45,25 @@ def test_more_time_never_buys_a_smaller_model(machine):
 def test_a_faster_machine_gets_a_larger_model(machine):
     machine(2e10)
     slow = make_plan(MEGABYTE, {"minutes": 2}, CPU, used=2)
-    machine(2e13)
+    machine(2e12)
     fast = make_plan(MEGABYTE, {"minutes": 2}, CPU, used=2)
     assert size_of(slow) < size_of(fast)
     assert slow.tokens >= SIZES[[size[:2] for size in SIZES].index(size_of(slow))][2]
 
 
+def test_little_text_gets_a_small_model_and_much_dropout(machine):
+    machine(2e12)
+    little = make_plan(Text(100_000, 10_000), {"minutes": 10}, CPU, used=2)
+    much = make_plan(Text(100_000_000, 10_000), {"minutes": 10}, CPU, used=2)
+    assert size_of(little) < size_of(much)
+    assert little.recipe.dropout > much.recipe.dropout == 0
+
+
 def test_a_model_that_does_not_fit_is_not_picked(machine, monkeypatch):
     machine(1e18)
+    text = Text(10**12, 10**9)
     monkeypatch.setattr("openbook.training.memory.memory_here", lambda: 1e9)
-    made = make_plan(MEGABYTE, {"minutes": 60}, CPU, used=2)
+    made = make_plan(text, {"minutes": 60}, CPU, used=2)
     assert size_of(made) < SIZES[-1][:2]
 
 

@@ -14,7 +14,7 @@ import torch
 
 from openbook.errors import OpenbookError
 from openbook.text.tokenizer_training import choose_vocabulary
-from openbook.training.measure import Speed, choose_precision
+from openbook.training.measure import Speed, choose_precision, count_parameters
 from openbook.training.memory import fits_in_memory
 from openbook.training.recipe import FIELDS, Recipe, build_architecture, make_recipe
 from openbook.transformer.architecture import Architecture
@@ -119,7 +119,8 @@ def make_plan(text: Text, given: Mapping[str, Any], device: torch.device, used: 
         step = speed.rows * speed.context * speed.seconds_a_token(shape)
         if number > PROBE and shape != shapes[number - 1] and 2 * step < patience:
             speed.add(shape, patience)
-        if seconds / speed.seconds_a_token(shape) < SIZES[number][2] or not fits_in_memory(shape, recipes[number]):
+        pays = seconds / speed.seconds_a_token(shape) >= SIZES[number][2]
+        if not pays or too_large_for(unique, shape) or not fits_in_memory(shape, recipes[number]):
             break
         best = number
     tokens = seconds / speed.seconds_a_token(shapes[best])
@@ -221,6 +222,12 @@ def plan_learning(
     return Plan(make_recipe(choices), reasons, tokens, epochs, minutes * 60)
 
 
+def too_large_for(unique: float, architecture: Architecture) -> bool:
+    """Whether the blocks have over 20 numbers for each token of the text: such a model soon knows it by heart."""
+    tables = (2 - architecture.tied) * architecture.vocabulary * architecture.width
+    return count_parameters(architecture) - tables > 20 * unique
+
+
 def pick_context(unique: float, seconds: float) -> int:
     """128 tokens, half in less than half a minute, twice from ten minutes on; fewer where the text has hardly any."""
     wanted = 64 if seconds < 30 else 128 if seconds < 600 else 256
@@ -234,4 +241,4 @@ def pick_batch(tokens: float) -> int:
 
 def pick_dropout(epochs: float) -> float:
     """None while the text is new; more the oftener it is read."""
-    return 0.0 if epochs < 3 else 0.1 if epochs < 8 else 0.2
+    return 0.0 if epochs < 2 else 0.1 if epochs < 4 else 0.2 if epochs < 8 else 0.3
