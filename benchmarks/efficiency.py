@@ -19,7 +19,7 @@ from openbook.training.books import Books
 from openbook.training.checkpoint import Keeper
 from openbook.training.initialize import initialize
 from openbook.training.loop import Loop
-from openbook.training.measure import count_parameters, floating_operations
+from openbook.training.measure import count_parameters, floating_operations, multiplies_fast
 from openbook.training.recipe import build_architecture, make_recipe
 from openbook.transformer.decoder_only import DecoderOnly
 
@@ -43,7 +43,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6)
     wanted = parser.parse_args()
     rates = [product_rate()]
-    achieved: dict[str, list[float]] = {"float32": [], "bfloat16": []}
+    achieved: dict[str, list[float]] = {"float32": []}
+    if multiplies_fast(torch.bfloat16, torch.device("cpu")):
+        achieved["bfloat16"] = []
     with tempfile.TemporaryDirectory() as folder:
         loops = {name: make_loop(wanted.layers, wanted.width, name, Path(folder)) for name in achieved}
         architecture = loops["float32"].model.architecture

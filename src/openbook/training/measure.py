@@ -11,6 +11,10 @@ from openbook.transformer.architecture import Architecture
 from openbook.transformer.decoder_only import DecoderOnly
 
 
+PROBE = 256
+"""Rows of the matrices that tell whether products of a type are fast at all."""
+
+
 def floating_operations(architecture: Architecture, context: int) -> int:
     """Floating-point operations of learning from one token: 6 for each weight of a matrix, and the attention's.
 
@@ -91,13 +95,30 @@ class Speed:
         return floating_operations(architecture, self.context) / self.rate(architecture)
 
 
+def multiplies_fast(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether products of this type are faster than float32's: a processor without bfloat16 takes 100 times as long."""
+
+    def seconds(dtype: torch.dtype) -> float:
+        matrix = torch.ones(PROBE, PROBE, device=device, dtype=dtype)
+        times = []
+        for _ in range(3):
+            _wait(device)
+            started = time.perf_counter()
+            matrix @ matrix
+            _wait(device)
+            times.append(time.perf_counter() - started)
+        return min(times)
+
+    return seconds(dtype) < seconds(torch.float32)
+
+
 def choose_precision(
     wanted: str, architecture: Architecture, context: int, rows: int, device: torch.device, patience: float
 ) -> torch.dtype:
     """The type of matrix products: bfloat16 where it makes a step of this size clearly faster, else float32."""
     if wanted != "auto":
         return torch.float32 if wanted == "float32" else torch.bfloat16
-    if device.type == "mps":
+    if device.type == "mps" or not multiplies_fast(torch.bfloat16, device):
         return torch.float32
     plain, short = (
         seconds_of_step(architecture, context, rows, device, dtype, patience / 2)
