@@ -2,8 +2,9 @@
 
     python benchmarks/efficiency.py
 
-Steps of real training (forward, backward, clipping, optimizers) alternate with large float32 products in one process;
-the best round of each counts, since other work on the machine can only add to it.
+Steps of real training (forward, backward, clipping, optimizers) alternate with float32 products of 2,048 × 2,048 that
+go on for as long as a step; the best round of each counts, since other work on the machine can only add to it.
+Two counts of the FLOPs are given: those that the model needs, and with them the products of Muon's Newton-Schulz steps.
 """
 
 import argparse
@@ -20,19 +21,26 @@ from openbook.training.checkpoint import Keeper
 from openbook.training.initialize import initialize
 from openbook.training.loop import Loop
 from openbook.training.measure import count_parameters, floating_operations, multiplies_fast
+from openbook.training.optimizer import NEWTON_SCHULZ_STEPS
+from openbook.training.plan import shape_choices
 from openbook.training.recipe import build_architecture, make_recipe
 from openbook.transformer.decoder_only import DecoderOnly
 
 
-def product_rate(size: int = 2048, rounds: int = 3) -> float:
-    """Floating-point operations a second of a float32 product of two square matrices."""
+def product_rate(seconds: float, size: int = 2048) -> float:
+    """Floating-point operations a second of a float32 product of two square matrices, kept up for so many seconds."""
     a, b = torch.randn(size, size), torch.randn(size, size)
-    best = 0.0
-    for _ in range(rounds):
-        begun = time.perf_counter()
+    begun, count = time.perf_counter(), 0
+    while count == 0 or time.perf_counter() - begun < seconds:
         a @ b
-        best = max(best, 2 * size**3 / (time.perf_counter() - begun))
-    return best
+        count += 1
+    return count * 2 * size**3 / (time.perf_counter() - begun)
+
+
+def orthogonalizing_operations(model: DecoderOnly) -> int:
+    """Floating-point operations of the Newton-Schulz products of one update (see `optimizer.orthogonalize`)."""
+    shapes = [sorted(p.shape) for name, p in model.named_parameters() if ".blocks." in name and p.ndim == 2]
+    return NEWTON_SCHULZ_STEPS * sum(2 * small * small * (2 * large + small) for small, large in shapes)
 
 
 def main() -> None:
@@ -41,35 +49,42 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--width", type=int, default=384)
     parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--batch-tokens", type=int, default=8192, help="tokens an update; the plan's for this size")
     wanted = parser.parse_args()
-    rates = [product_rate()]
+    rates: list[float] = []
     achieved: dict[str, list[float]] = {"float32": []}
     if multiplies_fast(torch.bfloat16, torch.device("cpu")):
         achieved["bfloat16"] = []
     with tempfile.TemporaryDirectory() as folder:
-        loops = {name: make_loop(wanted.layers, wanted.width, name, Path(folder)) for name in achieved}
-        architecture = loops["float32"].model.architecture
-        work = floating_operations(architecture, 256) * 4096
+        loops = {name: make_loop(wanted, name, Path(folder)) for name in achieved}
+        model = loops["float32"].model
+        assert isinstance(model, DecoderOnly)
+        architecture = model.architecture
+        work = floating_operations(architecture, 256) * wanted.batch_tokens
         for _ in range(wanted.rounds):
-            rates.append(product_rate())
             for name, loop in loops.items():
                 begun = time.perf_counter()
                 loop._step()
-                achieved[name].append(work / (time.perf_counter() - begun))
+                seconds = time.perf_counter() - begun
+                achieved[name].append(work / seconds)
                 loop.position.step += 1
-    rate = max(rates)
+                rates.append(product_rate(seconds))
+    rate, more = max(rates), 1 + orthogonalizing_operations(model) / work
     print(f"{count_parameters(architecture) / 1e6:.1f} M parameters, {torch.get_num_threads()} threads")
-    print("| products | GFLOP/s in training | float32 product of 2,048 × 2,048 | ratio |\n| --- | --- | --- | --- |")
+    print(
+        "| products | GFLOP/s of the model | float32 product of 2,048² | ratio | with the optimizer's products |"
+    )
+    print("| --- | --- | --- | --- | --- |")
     for name, values in achieved.items():
-        print(f"| {name} | {max(values) / 1e9:.0f} | {rate / 1e9:.0f} | {max(values) / rate:.2f} |")
+        ratio = max(values) / rate
+        print(f"| {name} | {max(values) / 1e9:.0f} | {rate / 1e9:.0f} | {ratio:.2f} | {more * ratio:.2f} |")
     print(f"\npeak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB (both together)")
 
 
-def make_loop(layers: int, width: int, precision: str, folder: Path) -> Loop:
+def make_loop(wanted: argparse.Namespace, precision: str, folder: Path) -> Loop:
     """A training run over random tokens."""
-    sizes = {"layers": layers, "width": width, "heads": width // 64, "key_value_heads": width // 64}
-    hidden = 32 * round(width * 8 / 3 / 32)
-    recipe = make_recipe({**sizes, "feed_forward_width": hidden, "steps": 1000, "batch_tokens": 4096})
+    sizes = shape_choices(wanted.layers, wanted.width, {})
+    recipe = make_recipe({**sizes, "steps": 1000, "batch_tokens": wanted.batch_tokens, "rows_at_once": 8})
     model = DecoderOnly(build_architecture(recipe))
     initialize(model, 1)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
