@@ -71,9 +71,7 @@ def main() -> None:
                 rates.append(product_rate(seconds))
     rate, more = max(rates), 1 + orthogonalizing_operations(model) / work
     print(f"{count_parameters(architecture) / 1e6:.1f} M parameters, {torch.get_num_threads()} threads")
-    print(
-        "| products | GFLOP/s of the model | float32 product of 2,048² | ratio | with the optimizer's products |"
-    )
+    print("| products | GFLOP/s of the model | float32 product of 2,048² | ratio | with the optimizer's products |")
     print("| --- | --- | --- | --- | --- |")
     for name, values in achieved.items():
         ratio = max(values) / rate

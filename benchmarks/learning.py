@@ -4,12 +4,14 @@
     python benchmarks/learning.py --books DIR --hand                     and the best choices found by hand
     python benchmarks/learning.py --books DIR --minutes 2.28 --nanogpt DIR   and nanoGPT's CPU recipe, in turns
 
-Every run is a process of its own, timed from its start: imports, reading, tokenizer and all.
+Every run is a process of its own, timed from its start: imports, reading, tokenizer and all. The model of each run is
+then asked for one token, by a process of its own too. Peak memory is that of the process.
 """
 
 import argparse
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -17,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from austen import make_austen
 
@@ -38,30 +41,51 @@ NANOGPT = (
 """The CPU recipe of nanoGPT's README."""
 
 
-def run_openbook(train: Path, held_out: Path, options: list[str], folder: Path) -> tuple[float, dict[str, object]]:
-    """Seconds of a training process, and what the model file says of it."""
+class Cost(NamedTuple):
+    """What a process took: seconds, and gigabytes of memory at most."""
+
+    seconds: float
+    memory: float
+
+    def __str__(self) -> str:
+        return f"{self.seconds:.1f} s, {self.memory:.2f} GB"
+
+
+def cost_of(command: list[str], folder: Path | None = None) -> tuple[Cost, str]:
+    """Run a command to its end; what it took, and what it printed.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    begun = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder) as process:
+        assert process.stdout is not None
+        printed = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)}: failed with {process.returncode}")
+    return Cost(time.perf_counter() - begun, usage.ru_maxrss * 1024 / 1e9), printed
+
+
+def run_openbook(name: str, train: Path, held_out: Path, options: list[str], folder: Path) -> str:
+    """Train, ask for a token, and describe both in a line of the table."""
     model = folder / "run.openbook"
     shutil.rmtree(folder / "run.training", ignore_errors=True)
     command = ["openbook", "train", str(train), "--validation", str(held_out), "-o", str(model), "--overwrite"]
-    begun = time.perf_counter()
-    subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL)
-    seconds = time.perf_counter() - begun
-    described = subprocess.run(["openbook", "inspect", str(model), "--json"], check=True, capture_output=True)
-    return seconds, json.loads(described.stdout)
-
-
-def row_of(name: str, seconds: float, described: dict[str, object]) -> str:
-    """One line of the table."""
-    training = described["training"]
-    assert isinstance(training, dict)
+    learning, _ = cost_of([*command, *options])
+    asking, _ = cost_of(["openbook", "ask", str(model), "It is a truth", "--max-tokens", "1"])
+    training = json.loads(cost_of(["openbook", "inspect", str(model), "--json"])[1])["training"]
     recipe = training["recipe"]
     shape = f"{recipe['layers']} × {recipe['width']}, {recipe['vocabulary']:,} kinds, {recipe['batch_tokens']:,} a step"
     rest = f"context {recipe['context']}, dropout {recipe['dropout']:g}, {recipe['precision']}"
-    return f"| {name} | {seconds:.1f} s | {training['bits_a_byte']:.3f} | {training['steps']:,} | {shape}, {rest} |"
+    return (
+        f"| {name} | {learning} | {training['bits_a_byte']:.3f} | {training['steps']:,} | {shape}, {rest} | {asking} |"
+    )
 
 
-def run_nanogpt(repository: Path, train: Path, held_out: Path) -> tuple[float, float]:
-    """Seconds of nanoGPT's CPU recipe on the same text, and its bits a byte on all of the held-out characters."""
+def run_nanogpt(repository: Path, train: Path, held_out: Path) -> tuple[Cost, float]:
+    """What nanoGPT's CPU recipe takes on the same text, and its bits a byte on the held-out characters."""
     import numpy as np
 
     data = repository / "data" / "austen_char"
@@ -77,12 +101,10 @@ def run_nanogpt(repository: Path, train: Path, held_out: Path) -> tuple[float, f
         "--dataset=austen_char",
         *NANOGPT.split(),
     ]
-    begun = time.perf_counter()
-    output = subprocess.run(command, cwd=repository, check=True, capture_output=True, text=True).stdout
-    seconds = time.perf_counter() - begun
+    cost, output = cost_of(command, repository)
     nats = float(re.findall(r"val loss ([0-9.]+)", output)[-1])
     share = len(texts[1]) / len(texts[1].encode())
-    return seconds, nats / math.log(2) * share
+    return cost, nats / math.log(2) * share
 
 
 def main() -> None:
@@ -96,16 +118,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         train, held_out = make_austen(wanted.books, folder)
-        print("| run | from process start | bits a byte | steps | shape |\n| --- | --- | --- | --- | --- |")
+        print("| run | learning | bits a byte | steps | shape | asking for a token |\n|" + " --- |" * 6)
         for minutes in wanted.minutes:
             budget = ["--minutes", str(minutes)]
-            print(row_of(f"{minutes:g} min, picked", *run_openbook(train, held_out, budget, folder)), flush=True)
+            print(run_openbook(f"{minutes:g} min, picked", train, held_out, budget, folder), flush=True)
             if wanted.hand and HAND.get(minutes):
                 options = [*budget, *HAND[minutes].split()]
-                print(row_of(f"{minutes:g} min, by hand", *run_openbook(train, held_out, options, folder)), flush=True)
+                print(run_openbook(f"{minutes:g} min, by hand", train, held_out, options, folder), flush=True)
         if wanted.nanogpt:
-            seconds, bits = run_nanogpt(wanted.nanogpt.resolve(), train, held_out)
-            print(f"| nanoGPT, CPU recipe | {seconds:.1f} s | {bits:.3f} | 2,000 | 4 × 128, characters |")
+            cost, bits = run_nanogpt(wanted.nanogpt.resolve(), train, held_out)
+            print(f"| nanoGPT, CPU recipe | {cost} | {bits:.3f} | 2,000 | 4 × 128, characters | |")
 
 
 if __name__ == "__main__":
