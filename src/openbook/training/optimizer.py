@@ -107,7 +107,7 @@ class Muon:
 
 
 def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
-    """Quintic Newton–Schulz steps from each matrix U·S·Vᵀ towards U·Vᵀ (Jordan et al. 2024). (n, rows, columns) → same."""
+    """Quintic Newton–Schulz steps from each matrix U·S·Vᵀ towards U·Vᵀ. (n, rows, columns) → the same."""
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrices.to(dtype)
     tall = x.shape[-2] > x.shape[-1]
