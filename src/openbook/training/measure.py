@@ -10,7 +10,6 @@ from openbook.training.initialize import initialize
 from openbook.transformer.architecture import Architecture
 from openbook.transformer.decoder_only import DecoderOnly
 
-
 PROBE = 256
 """Rows of the matrices that tell whether products of a type are fast at all."""
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from openbook.training.recipe import Recipe
 
-
 NEWTON_SCHULZ_STEPS = 3
 """Jordan et al. take five, which cost half a small model's update; three learn the same to 0.002 bits a byte."""
 
