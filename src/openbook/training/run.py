@@ -308,6 +308,8 @@ class Training:
             initialize(model, recipe.seed)
             return Contents(architecture=architecture, tokenizer=tokenizer.to_json()), model
         contents, tensors = load(request.start)
+        if contents.architecture.encoder is not None:
+            raise OpenbookError(f"{request.start}: it is an encoder-decoder, which learns from pairs, not from books")
         check_memory(contents.architecture, recipe, frozen=request.lora is not None)
         with torch.device("meta"):
             model = DecoderOnly(contents.architecture, recipe.dropout)
