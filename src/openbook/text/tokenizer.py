@@ -2,37 +2,45 @@
 
 import codecs
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 
 import tokenizers
 
 from openbook.errors import OpenbookError
-
-END = "<|end|>"
-"""End of text: closes every document, and tells generation to stop."""
-UNKNOWN = "<|unknown|>"
-"""Stands for whatever a vocabulary of characters or words does not have."""
-
-LARGEST_ID = 1 << 24
+from openbook.text.special_tokens import LARGEST_ID, SpecialTokens
 
 
 class Tokenizer:
     """Encodes text to token ids and back. Safe to share between threads."""
 
-    def __init__(self, tokenizer: tokenizers.Tokenizer, end_token: str = END) -> None:
-        """`end_token` is the token that ends a text; raises OpenbookError where the vocabulary has none such."""
-        end_id = tokenizer.token_to_id(end_token)
-        if end_id is None:
-            raise OpenbookError(f"tokenizer: no end token {end_token!r} in its vocabulary; name the one it has")
+    def __init__(self, tokenizer: tokenizers.Tokenizer, special: SpecialTokens | None = None) -> None:
+        """`special` says what the special tokens are for; None: those of our own vocabularies, found by name.
+
+        Raises OpenbookError where the vocabulary has no such tokens.
+        """
+        self.special = SpecialTokens.named(tokenizer.token_to_id) if special is None else special
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        self.end_token: str = end_token
-        self.end_id: int = end_id
-        self.unknown_id: int | None = tokenizer.token_to_id(UNKNOWN)
         self._tokenizer = tokenizer
         # Text from people and books must not be able to smuggle in special tokens, so this is the instance in use.
         tokenizer.encode_special_tokens = True
+
+    @property
+    def end_id(self) -> int:
+        """The token that closes a document."""
+        return self.special.end[0]
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """The tokens that end an answer."""
+        return frozenset(self.special.end)
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The token for what the vocabulary lacks."""
+        return self.special.unknown
 
     @cached_property
     def _parsing(self) -> tokenizers.Tokenizer:
@@ -61,7 +69,7 @@ class Tokenizer:
     @cached_property
     def fingerprint(self) -> str:
         """A hash that is equal for equal tokenizers."""
-        return hashlib.sha256(f"{self.end_token}\n{self.to_json()}".encode()).hexdigest()
+        return hashlib.sha256(f"{json.dumps(self.special.to_dict())}\n{self.to_json()}".encode()).hexdigest()
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Token ids of a text. The names of special tokens are ordinary text unless `allow_special`."""
@@ -74,6 +82,24 @@ class Tokenizer:
             return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
         except TypeError:
             raise OpenbookError("text: holds half a surrogate pair, which is no character; give it as UTF-8") from None
+
+    def encode_prompt(self, text: str, *, allow_special: bool = False) -> list[int]:
+        """Token ids of what a decoder-only model is to go on from, with the tokens that begin every prompt, once."""
+        return self._after_prefix(self.encode(text, allow_special=allow_special)) or [self.end_id]
+
+    def encode_source(self, text: str, language: str | None = None) -> list[int]:
+        """Token ids of what an encoder is to read, with the tokens around it.
+
+        Raises OpenbookError for a language that the vocabulary has no token for.
+        """
+        ids, special = self.encode(text), self.special
+        code = () if language is None else (special.language(language),)
+        before, after = (code, ()) if special.language_place == "before" else ((), code)
+        return [*special.prefix, *before, *ids, *special.suffix, *after]
+
+    def _after_prefix(self, ids: list[int]) -> list[int]:
+        prefix = list(self.special.prefix)
+        return ids if ids[: len(prefix)] == prefix else prefix + ids
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = False) -> str:
         """Text of token ids; bytes that are not UTF-8 (half a character at an end) become U+FFFD."""
@@ -103,8 +129,11 @@ class Tokenizer:
         return str(self._tokenizer.to_str())
 
     @classmethod
-    def from_json(cls, content: str, end_token: str = END) -> "Tokenizer":
-        """The tokenizer of a `tokenizer.json`. Raises OpenbookError for whatever is wrong with it."""
+    def from_json(cls, content: str, special: SpecialTokens | None = None) -> "Tokenizer":
+        """The tokenizer of a `tokenizer.json`. Raises OpenbookError for whatever is wrong with it.
+
+        `special` None: one that was learned here, whose special tokens are found by their names.
+        """
         try:
             tokenizer = tokenizers.Tokenizer.from_str(content)
             largest = max(tokenizer.get_vocab().values(), default=-1)
@@ -117,7 +146,7 @@ class Tokenizer:
             ) from error
         if not 0 <= largest < LARGEST_ID:
             raise OpenbookError(f"tokenizer: largest token id {largest:,}; must be from 0 to {LARGEST_ID - 1:,}")
-        return cls(tokenizer, end_token)
+        return cls(tokenizer, special)
 
 
 class StreamDecoder:

@@ -270,7 +270,7 @@ class Training:
         folder = self.request.folder
         place = folder / "tokenizer.json"
         if self.request.start is not None:
-            tokenizer = Tokenizer.from_json(load(self.request.start)[0].tokenizer)
+            tokenizer = load(self.request.start)[0].make_tokenizer()
         elif place.exists():
             tokenizer = Tokenizer.from_json(place.read_text("utf-8"))
         else:
