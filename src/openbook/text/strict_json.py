@@ -9,25 +9,33 @@ from openbook.text.printable import excerpt
 
 AGAIN = "the file is damaged: copy or download it again"
 MAXIMUM_DEPTH = 32
-_LONGEST_INTEGER = 20  # characters; what fits 64 bits, sign included
+LONGEST_INTEGER = 20
+"""Characters; what fits 64 bits, sign included."""
 
 
-def read_json(what: str, text: str, limit: int) -> Any:
+def read_json(what: str, text: str, limit: int, longest_integer: int = LONGEST_INTEGER) -> Any:
     """The value that `text` writes.
 
     Args:
         what: how errors call it, such as "field training".
         text: one JSON value.
         limit: the greatest length accepted, in characters; it bounds time and memory.
+        longest_integer: the most characters of a whole number.
 
     Raises:
         OpenbookError: saying what is wrong, and the cure.
     """
+
+    def whole(digits: str) -> int:
+        if len(digits) > longest_integer:
+            raise _RefusedError(f"has a number too long to be one: {excerpt(digits)}")
+        return int(digits)
+
     try:
         if len(text) > limit:
             raise _RefusedError(f"is {len(text):,} characters long, more than the {limit:,} allowed")
         value = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_not_finite, parse_float=_finite, parse_int=_whole
+            text, object_pairs_hook=_unique, parse_constant=_not_finite, parse_float=_finite, parse_int=whole
         )
         if _deeper_than(value, MAXIMUM_DEPTH):
             raise RecursionError
@@ -51,12 +59,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise _RefusedError(f'has the key "{excerpt(key)}" twice')
         value[key] = item
     return value
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > _LONGEST_INTEGER:
-        raise _RefusedError(f"has a number too long to be one: {excerpt(digits)}")
-    return int(digits)
 
 
 def _finite(digits: str) -> float:

@@ -12,7 +12,8 @@ from openbook.errors import OpenbookError
 from openbook.progress import Advance, Track, silent
 from openbook.text.pieces import token_safe
 from openbook.text.special_tokens import END, UNKNOWN, SpecialTokens
-from openbook.text.tokenizer import BYTE_OF_CHARACTER, Tokenizer
+from openbook.text.spelling import BYTE_OF_CHARACTER
+from openbook.text.tokenizer import Tokenizer
 
 Kind = Literal["bpe", "bytes", "characters", "words"]
 
