@@ -74,7 +74,7 @@ def stream(
     Raises:
         OpenbookError: as `generate`.
     """
-    ids = [tokenizer.encode_prompt(prompt) for prompt in prompts]
+    ids = [tokenizer.encode_prompt(prompt) or [tokenizer.end_id] for prompt in prompts]
     decoders = [StreamDecoder(tokenizer) for _ in prompts]
     stops = [StopText(sampling.stop) for _ in prompts]
     tokens = generate(

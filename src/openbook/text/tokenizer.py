@@ -104,7 +104,7 @@ class Tokenizer:
 
     def encode_prompt(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Token ids of what a decoder-only model is to go on from, with the tokens that begin every prompt, once."""
-        return self._after_prefix(self.encode(text, allow_special=allow_special)) or [self.end_id]
+        return self._after_prefix(self.encode(text, allow_special=allow_special))
 
     def encode_source(self, text: str, language: str | None = None) -> list[int]:
         """Token ids of what an encoder is to read, with the tokens around it.

@@ -12,7 +12,7 @@ from openbook.text.foreign import byte_level, pieces, sentencepiece
 from openbook.text.foreign.files import read_object, read_text
 from openbook.text.foreign.layout import Layout
 from openbook.text.foreign.patterns import BY_NAME, FIRST, check_patterns
-from openbook.text.foreign.special import LANGUAGE, Configuration, read_special, set_template
+from openbook.text.foreign.special import LANGUAGE, Configuration, read_special, set_template, template_of
 from openbook.text.foreign.templates import read_template
 from openbook.text.special_tokens import SpecialTokens
 from openbook.text.tokenizer import Tokenizer
@@ -67,34 +67,36 @@ def read_tokenizer(folder: Path, layout: Layout = PLAIN) -> ForeignTokenizer:
     try:
         configuration = Configuration(folder)
         if (folder / "tokenizer.json").exists():
-            backend, source, layout_used = _read_json(folder / "tokenizer.json"), None, None
+            text, backend, source = *_read_json(folder / "tokenizer.json"), None
+            around = template_of(backend)
+            special = read_special(configuration, backend, None)
+            if around != template_of(backend):
+                text = str(backend.to_str())
         else:
-            backend, source, layout_used = *_read_older(folder, configuration, layout), layout
-        special = read_special(configuration, backend, layout_used)
-        if source is not None:
-            set_template(source, special.prefix, special.suffix)
-        texts = [str(each.to_str()) for each in (backend, source) if each is not None]
-        for text in texts:
-            Tokenizer.from_json(text, special).token_bytes(special.end[0])  # its decoder is one that is understood
+            backend, source = _read_older(folder, configuration, layout)
+            special = read_special(configuration, backend, layout)
+            if source is not None:
+                set_template(source, special.prefix, special.suffix)
+            text = str(backend.to_str())
+        source_text = None if source is None else str(source.to_str())
+        for each in filter(None, (text, source_text)):
+            Tokenizer.from_json(each, special).token_bytes(special.end[0])  # its decoder is one that is understood
         template = read_template(folder, configuration.tokenizer)
     except OpenbookError as error:
         message = str(error)
         raise OpenbookError(message if message.startswith(str(folder)) else f"{folder}: {message}") from None
-    return ForeignTokenizer(texts[0], special, texts[1] if source is not None else None, template)
+    return ForeignTokenizer(text, special, source_text, template)
 
 
-def _read_json(path: Path) -> Backend:
-    content = read_object(path)
+def _read_json(path: Path) -> tuple[str, Backend]:
+    """The text as it is (writing floating-point numbers anew would change some), and the tokenizer."""
+    content, text = read_object(path), read_text(path)
     try:
         check_patterns(content)
-        return _from_json(read_text(path))
+        Tokenizer.from_json(text, SpecialTokens(end=(0,)))
+        return text, Backend.from_str(text)
     except OpenbookError as error:
         raise OpenbookError(f"{path}: {error}; do not use this file") from None
-
-
-def _from_json(text: str) -> Backend:
-    Tokenizer.from_json(text, SpecialTokens(end=(0,)))
-    return Backend.from_str(text)
 
 
 def _read_older(folder: Path, configuration: Configuration, layout: Layout) -> tuple[Backend, Backend | None]:

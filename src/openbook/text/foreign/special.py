@@ -111,6 +111,15 @@ def read_special(configuration: Configuration, backend: Backend, layout: Layout 
     )
 
 
+def template_of(backend: Backend) -> tuple[list[int], list[int]]:
+    """The tokens that the backend puts before and after a text when it is asked to add special tokens."""
+    encoding = backend.encode("a")
+    ours = [number for number, added in enumerate(encoding.special_tokens_mask) if not added]
+    if not ours:  # a vocabulary without this letter: all there is stands before it
+        return encoding.ids, []
+    return encoding.ids[: ours[0]], encoding.ids[ours[-1] + 1 :]
+
+
 def set_template(backend: Backend, prefix: Sequence[int], suffix: Sequence[int]) -> None:
     """Let the backend put these tokens around text when it is asked to add special tokens."""
     names = {number: backend.id_to_token(number) for number in [*prefix, *suffix]}
@@ -128,12 +137,7 @@ def _around(
     """The tokens before and after a text."""
     flags = c.flags
     if layout is None and not flags:
-        encoding = backend.encode("a")
-        mask = [*encoding.special_tokens_mask, 0]
-        first = mask.index(0)
-        behind = mask[:-1][::-1]
-        last = len(encoding.ids) - (behind.index(0) if 0 in behind else 0)
-        return encoding.ids[:first], encoding.ids[last:]
+        return template_of(backend)
     layout = layout or Layout()
     prefix = _ids_of(backend, layout.prefix or ())
     suffix = _ids_of(backend, layout.suffix or ())
@@ -141,7 +145,8 @@ def _around(
         prefix = [beginning]
     if layout.suffix is None and flags.get("add_eos_token", c.encoder_decoder):
         suffix = [end]
-    set_template(backend, prefix, suffix)
+    if (prefix, suffix) != template_of(backend):
+        set_template(backend, prefix, suffix)
     return prefix, suffix
 
 

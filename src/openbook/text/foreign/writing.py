@@ -7,7 +7,7 @@ from typing import Any
 
 from tokenizers import Tokenizer as Backend
 
-from openbook.text.foreign.special import set_template
+from openbook.text.foreign.special import set_template, template_of
 from openbook.text.special_tokens import SpecialTokens
 
 
@@ -31,9 +31,11 @@ def write_tokenizer(
         settings: more for tokenizer_config.json, such as another `tokenizer_class`.
     """
     backend = Backend.from_str(tokenizer)
-    backend.no_padding()
-    backend.no_truncation()
-    set_template(backend, special.prefix, special.suffix)
+    codes = set(special.languages.values())
+    around = [tuple(number for number in side if number not in codes) for side in template_of(backend)]
+    if around != [special.prefix, special.suffix]:
+        set_template(backend, special.prefix, special.suffix)
+        tokenizer = str(backend.to_str())
     roles = {
         "bos_token": special.beginning,
         "eos_token": special.end[-1] if chat_template is not None else special.end[0],
@@ -56,7 +58,7 @@ def write_tokenizer(
         **({} if context is None else {"model_max_length": context}),
         **(settings or {}),
     }
-    (folder / "tokenizer.json").write_text(str(backend.to_str()), encoding="utf-8")
+    (folder / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
     for name, value in (("tokenizer_config.json", configuration), ("special_tokens_map.json", names)):
         (folder / name).write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     if chat_template is not None:
