@@ -11,7 +11,9 @@ from tokenizers import Tokenizer as Backend
 from openbook.errors import OpenbookError
 from openbook.progress import Advance, Track, silent
 from openbook.text.pieces import token_safe
-from openbook.text.tokenizer import BYTE_OF_CHARACTER, END, UNKNOWN, Tokenizer
+from openbook.text.special_tokens import END, UNKNOWN, SpecialTokens
+from openbook.text.spelling import BYTE_OF_CHARACTER
+from openbook.text.tokenizer import Tokenizer
 
 Kind = Literal["bpe", "unigram", "bytes", "characters", "words"]
 
@@ -69,7 +71,7 @@ def train_tokenizer(
         texts = pieces if sentences else token_safe(pieces, CHUNK)
         backend = LEARN[kind](_counted(texts, advance), vocabulary - len(special_tokens))
     backend.add_special_tokens(list(special_tokens))
-    return Tokenizer(backend, special_tokens[0])
+    return Tokenizer(backend, SpecialTokens.named(backend.token_to_id, special_tokens[0]))
 
 
 def _counted(pieces: Iterable[str], advance: Advance) -> Iterator[str]:

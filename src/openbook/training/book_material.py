@@ -110,7 +110,7 @@ class BookMaterial:
 
     def _tokenizer(self, recipe: Recipe, place: Path) -> Tokenizer:
         if self.start is not None:
-            return Tokenizer.from_json(self.start.tokenizer)
+            return self.start.make_tokenizer()
         if place.exists():
             return Tokenizer.from_json(place.read_text("utf-8"))
         pieces = self.corpus.train.sample(SAMPLE)

@@ -25,7 +25,7 @@ from openbook.training.initialize import initialize
 from openbook.training.interrupts import interrupts
 from openbook.training.logbook import Logbook, read_log
 from openbook.training.loop import Event, Listener, Loop
-from openbook.training.lora import add_low_rank, merge_low_rank
+from openbook.training.lora import add_low_rank, check_low_rank, merge_low_rank
 from openbook.training.material import Material
 from openbook.training.memory import check_memory
 from openbook.training.plan import Plan
@@ -132,6 +132,8 @@ class Training:
         request = self.request
         make_recipe(request.choices)
         choose_device(request.device)
+        if request.lora is not None:
+            check_low_rank(request.lora, request.lora_targets)
         if request.start is not None:
             return load(request.start)[0]
         if request.lora is not None:
