@@ -27,7 +27,8 @@ from openbook.training.device import choose_device
 from openbook.training.evaluation import Score, score
 from openbook.training.loop import Listener
 from openbook.training.lora import TARGETS
-from openbook.training.run import Request, Training
+from openbook.training.request import Request
+from openbook.training.run import Training
 from openbook.transformer.decoder_only import DecoderOnly
 
 CHUNK = 1 << 16
@@ -193,13 +194,13 @@ def train(
         _listed(inputs),
         Path(output),
         choices,
-        None if validation is None else _listed(validation),
-        validation_share,
-        keep_duplicates,
-        device,
-        None if start is None else Path(start),
-        lora,
-        lora_targets,
+        validation=None if validation is None else _listed(validation),
+        validation_share=validation_share,
+        keep_duplicates=keep_duplicates,
+        device=device,
+        start=None if start is None else Path(start),
+        lora=lora,
+        lora_targets=lora_targets,
     )
     begun = time.perf_counter()
     result = Training(request, listeners, track, lambda: time.perf_counter() - begun).run(overwrite)
