@@ -174,8 +174,8 @@ def t5(theirs: nn.Module) -> Transformer:
             position=position,
             final_norm=norm,
         ),
-        tied=config.tie_word_embeddings,
-        logit_scale=config.d_model**-0.5 if config.tie_word_embeddings else 1.0,
+        tied=theirs.lm_head.weight is theirs.shared.weight,
+        logit_scale=config.d_model**-0.5 if config.scale_decoder_outputs else 1.0,
     )
     weights = {name: w for name, w in theirs.state_dict().items() if not re.search("coder.embed_tokens", name)}
     return build(spec, weights, T5)

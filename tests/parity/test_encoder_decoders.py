@@ -1,5 +1,7 @@
 """The same weights, the same source, the same target and answer as transformers: tiny random encoder-decoders."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 import transformers
@@ -63,6 +65,8 @@ def pair(name):
         for side, stack in (("encoder", theirs.get_encoder()), ("decoder", theirs.get_decoder()))
         if family == "Marian"
     }
+    if name == "t5 v1.1":  # this release of transformers ties every new one
+        theirs.lm_head.weight = torch.nn.Parameter(torch.empty(VOCABULARY, 24))
     randomise(theirs)
     with torch.no_grad():
         for side, weight in positions.items():  # fixed waves that are stored as parameters
@@ -112,25 +116,30 @@ def test_logits_are_theirs(name, record_property):
 @torch.no_grad()
 @pytest.mark.parametrize("name", MODELS)
 def test_the_greedy_answer_is_theirs(name):
-    """60 tokens for a batch of sources of unequal lengths, over the engine's cache."""
+    """60 tokens for a batch of sources of unequal lengths, over the engine's cache.
+
+    No pair of tokens may come twice, for random models say one token for ever, which would agree with anything.
+    """
     theirs, ours = pair(name)
     padding, start = theirs.config.pad_token_id, theirs.config.decoder_start_token_id
     source, real = padded(SOURCE_LENGTHS, VOCABULARY, padding)
-    settings = transformers.GenerationConfig(
-        max_new_tokens=GREEDY, min_new_tokens=GREEDY, do_sample=False, num_beams=1, pad_token_id=padding,
-        eos_token_id=None, decoder_start_token_id=start,
+    theirs.generation_config = transformers.GenerationConfig(
+        max_new_tokens=GREEDY, min_new_tokens=GREEDY, do_sample=False, num_beams=1, no_repeat_ngram_size=2,
+        pad_token_id=padding, eos_token_id=None, decoder_start_token_id=start,
     )  # fmt: skip
-    expected = theirs.generate(source, attention_mask=real.long(), generation_config=settings)[:, 1:]
+    expected = theirs.generate(source, attention_mask=real.long())
 
     sources = [row[its_real].tolist() for row, its_real in zip(source, real, strict=True)]
     session, logits = TorchEngine(ours).prefill([[start]] * len(sources), sources)
-    chosen = []
+    chosen = [[start] for _ in sources]
     for _ in range(GREEDY):
-        chosen.append(logits.argmax(-1))
-        logits = session.step(chosen[-1])
-    assert expected.shape == (3, GREEDY)
-    assert len(set(expected.flatten().tolist())) > 3  # one token for ever would agree with anything
-    assert torch.equal(torch.stack(chosen, dim=1), expected)
+        logits = logits.clone()
+        for row, said in enumerate(chosen):
+            logits[row, [after for token, after in pairwise(said) if token == said[-1]]] = -torch.inf
+            said.append(int(logits[row].argmax()))
+        logits = session.step(torch.tensor([said[-1] for said in chosen]))
+    assert len(set(expected.flatten().tolist())) > 10
+    assert chosen == expected.tolist()
 
 
 @pytest.mark.parametrize(("buckets", "distance"), [(32, 128), (8, 20), (16, 64), (6, 10), (64, 1000)])
