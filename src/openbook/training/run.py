@@ -28,6 +28,7 @@ from openbook.training.loop import Event, Listener, Loop
 from openbook.training.lora import add_low_rank, check_low_rank, merge_low_rank
 from openbook.training.material import Material
 from openbook.training.memory import check_memory
+from openbook.training.pair_material import PairMaterial
 from openbook.training.plan import Plan
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
 from openbook.training.record import hash_of, training_record
@@ -103,8 +104,9 @@ class Training:
                 outcome = loop.run()
                 self._tell("ended")
                 merge_low_rank(model)
-                score = task.final_score(model, self.track)
-                record = training_record(data, recipe, outcome, score, read_log(logbook.path), request.start)
+                score, measures = task.final_score(model, self.track), task.describe(model)
+                events = read_log(logbook.path)
+                record = training_record(data, recipe, outcome, score, measures, events, request.start)
                 save(request.output, replace(contents, training=record), model.state_dict())
         finally:
             logbook.close()
@@ -114,7 +116,7 @@ class Training:
         if outcome.how != "interrupted":
             (request.folder / "run.json").unlink(missing_ok=True)
             keeper.forget()
-        result = Result(request.output, outcome, score, recipe, curve)
+        result = Result(request.output, outcome, score, measures, recipe, curve)
         self._tell(
             "saved",
             step=outcome.position.step,
@@ -122,6 +124,7 @@ class Training:
             path=str(request.output),
             bits_a_byte=score.bits_a_byte,
             perplexity=score.perplexity,
+            **measures,
             best_step=outcome.position.best_step,
             curve=str(curve),
         )
@@ -153,7 +156,8 @@ class Training:
             raise OpenbookError(f"{output}: exists; give another -o, or --overwrite to replace it")
 
     def _prepare(self, start: Contents | None) -> Material:
-        material = BookMaterial(self.request, start, self.track)
+        make = PairMaterial if self.request.pairs else BookMaterial
+        material: Material = make(self.request, start, self.track)
         self._tell("prepared", **material.facts())
         return material
 
@@ -179,7 +183,7 @@ class Training:
                     "go on with it, another -o, or --overwrite to begin anew"
                 )
         keeper.forget()
-        for path in (place, log, request.folder / "tokenizer.json"):
+        for path in (place, log, *request.folder.glob("tokenizer*.json")):
             path.unlink(missing_ok=True)
         plan = material.plan(choose_device(request.device), self.clock)
         self._tell_plan(plan)
