@@ -230,11 +230,11 @@ class Loop:
     def _settle(self, how: str) -> None:
         """Leave the best weights in the model. The files stay as the loop left them, so that it can go on."""
         at = self.position
-        last, facts = math.inf, {}
+        last, measures = math.inf, dict[str, float]()
         if how != "stopped early":
             if self.average is not None:
                 self.average.swap(self.model)
-            last, facts = self._score(), self.task.describe(self.model)
+            last, measures = self._score(), self.task.describe(self.model)
         if self.keeper.best.exists():
             tensors, facts = read_checkpoint(self.keeper.best)
             # A run that was killed and goes on by time may find a better one there than it came by itself.
@@ -244,7 +244,7 @@ class Loop:
         if last < at.best:
             at.best, at.best_step = last, at.step
         if last < math.inf:
-            self._tell_score(last, last=True, **facts)
+            self._tell_score(last, last=True, **measures)
         self.model.eval()
 
     def _score(self) -> float:
