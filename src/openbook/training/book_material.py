@@ -51,7 +51,7 @@ class BookMaterial:
         """
         request = self.request
         if self.start is not None and self.start.architecture.encoder is not None:
-            raise OpenbookError(f"{request.start}: is an encoder-decoder, which learns from pairs, not from books")
+            raise OpenbookError(f"{request.start}: is an encoder-decoder; it learns from pairs: give --pairs")
         self.corpus = prepare(
             request.inputs,
             request.folder / "text",

@@ -116,8 +116,9 @@ class Display:
         how = {"finished": "Finished", "stopped early": "Stopped early, it got no better", "interrupted": "Interrupted"}
         self.console.print(
             f"{how[event['how']]} after {event['step']:,} updates and {duration(event['seconds'])}: "
-            f"[bold]{event['bits_a_byte']:.3f} bits a byte{quality(event)}[/bold] on held-out text, with the weights "
-            f"of update {event['best_step']:,}.\nSaved {escape(event['path'])}; loss curve in {escape(event['curve'])}.",
+            f"[bold]{event['bits_a_byte']:.3f} bits a byte{quality(event)}[/bold] on held-out text, with the "
+            f"weights of update {event['best_step']:,}.\n"
+            f"Saved {escape(event['path'])}; loss curve in {escape(event['curve'])}.",
             highlight=False,
         )
         if event["how"] == "interrupted":

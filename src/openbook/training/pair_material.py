@@ -88,11 +88,11 @@ class PairMaterial:
             self.corpus, source, target, self.request.folder / "tokens", track=self.track
         )
         self.train, self.validation = (self._rows(tokens, recipe) for tokens in (train, validation))
-        for rows, name in ((self.train, "learn from"), (self.validation, "validate with")):
-            if not len(rows.fitting):
-                raise OpenbookError(
-                    f"--context {recipe.context}: there are no pairs to {name} with so few tokens; take a longer one"
-                )
+        if not len(self.train.fitting) or not len(self.validation.fitting):
+            raise OpenbookError(
+                f"--context {recipe.context}: no pairs to learn from, or none to validate with, have so few tokens; "
+                "take a longer one"
+            )
         if self.start is None:
             recipe = replace(recipe, vocabulary=target.vocabulary_size)
         too_long = len(train) - len(self.train.fitting)
