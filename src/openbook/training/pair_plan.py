@@ -16,7 +16,7 @@ from openbook.errors import OpenbookError
 from openbook.text.pairs import PairSplit
 from openbook.text.tokenizer_training import choose_vocabulary
 from openbook.training.measure import Speed, choose_precision
-from openbook.training.memory import check_memory
+from openbook.training.memory import check_memory, spare_memory
 from openbook.training.plan import (
     LEARNING,
     PROBE,
@@ -99,7 +99,8 @@ def make_pair_plan(amount: Amount, given: Mapping[str, Any], device: torch.devic
         for encoding, layers, width, _ in SIZES
     ]
     recipes = [make_recipe(size | {"batch_tokens": context, "rows_at_once": 1}) for size in sizes]
-    check_memory(build_architecture(recipes[0]), recipes[0])
+    least = build_architecture(recipes[0])
+    check_memory(least, spare_memory(least, recipes[0], given))
     shapes = [build_architecture(recipe) for recipe in recipes]
     speed = measured(shapes[PROBE], amount, each, device, seconds, given.get("precision", "auto"))
     unique = amount.target_bytes / each

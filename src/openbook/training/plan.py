@@ -32,8 +32,9 @@ RATES = ("matrix_rate", "adamw_rate", "embedding_rate", "logits_rate", "vector_r
 
 LEARNING = (
     "minutes", "steps", "context", "optimizer", "batch_tokens", "rows_at_once", *RATES, "momentum", "betas",
-    "weight_decay", "dropout", "warmup_steps", "warmdown", "final_rate", "clip", "average", "document_mask",
-    "validations", "validation_tokens", "patience", "precision", "seed", "smoothing", "schedule", "translations",
+    "weight_decay", "dropout", "warmup_steps", "warmdown", "final_rate", "clip", "average", "recompute",
+    "document_mask", "validations", "validation_tokens", "patience", "precision", "seed", "smoothing", "schedule",
+    "translations",
 )  # fmt: skip
 """Choices that a model which is gone on from leaves open."""
 

@@ -90,6 +90,9 @@ class Recipe:
     final_rate: Annotated[Share, Field(description="what is left of the rates at the end")] = 0.05
     clip: Annotated[Cap, Field(description="greatest norm of a gradient")] = 1.0
     average: Annotated[Decay, Field(description="decay of the average of weights that is kept; 0: no average")] = 0.0
+    recompute: Annotated[
+        bool, Field(description="work out blocks again for the gradient: less memory, a third more time")
+    ] = False
     document_mask: Annotated[bool, Field(description="documents do not see each other")] = False
     validations: Annotated[int, Field(ge=1, le=10_000, description="how often the model is validated")] = 20
     validation_tokens: Annotated[Count, Field(description="held-out tokens to score each time; all at the end")] = (
