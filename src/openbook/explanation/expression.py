@@ -36,6 +36,9 @@ class Expression:
     def __sub__(self, other: "Expression | float") -> "Expression":
         return _join(self, " − ", other, torch.sub, SUM, right=SIGMA)
 
+    def __rsub__(self, other: float) -> "Expression":
+        return _lift(other) - self
+
     def __mul__(self, other: "Expression | float") -> "Expression":
         return _join(self, " · ", other, torch.mul, PRODUCT, right=SIGMA)
 
@@ -156,6 +159,15 @@ def square(inner: Expression) -> Expression:
 def at_least(least: float, inner: Expression) -> Expression:
     """max(least, x)."""
     return _written(inner, lambda text: f"max({plain(least)}, {text})", lambda value: value.clamp(min=least))
+
+
+def at_most(most: Expression, inner: Expression) -> Expression:
+    """min(most, x)."""
+    return Expression(
+        torch.minimum(most.value, inner.value),
+        f"min({most.symbols}, {inner.symbols})",
+        f"min({most.numbers}, {inner.numbers})",
+    )
 
 
 def _lift(other: "Expression | float") -> Expression:

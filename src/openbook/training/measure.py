@@ -24,7 +24,8 @@ def floating_operations(architecture: Architecture, context: int) -> int:
     for block in architecture.decoder.blocks:
         attention, hidden = block.attention, block.feed_forward
         rows = attention.head_width * (2 * attention.heads + 2 * attention.key_value_heads)
-        weights += architecture.width * (rows + (2 + hidden.gated) * hidden.width)
+        parts = 1 if hidden.experts is None else hidden.experts.chosen
+        weights += architecture.width * (rows + parts * (2 + hidden.gated) * hidden.width)
         seen += attention.heads * attention.head_width * min(context, attention.window or context)
     return 6 * (weights + seen)
 

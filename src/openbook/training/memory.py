@@ -6,7 +6,7 @@ import os
 from openbook.errors import OpenbookError
 from openbook.training.measure import count_parameters
 from openbook.training.recipe import Recipe
-from openbook.transformer.architecture import Architecture
+from openbook.transformer.architecture import Architecture, FeedForward
 
 
 def bytes_to_train(architecture: Architecture, recipe: Recipe, frozen: bool = False) -> int:
@@ -17,10 +17,17 @@ def bytes_to_train(architecture: Architecture, recipe: Recipe, frozen: bool = Fa
     copies = 1 if frozen else 4 + bool(recipe.average)  # weight, gradient, up to two of optimizer state
     tokens = recipe.rows_at_once * recipe.context
     kept = sum(
-        10 * architecture.width + 4 * block.attention.heads * block.attention.head_width + 4 * block.feed_forward.width
+        10 * architecture.width
+        + 4 * block.attention.heads * block.attention.head_width
+        + 4 * _neurons(block.feed_forward)
         for block in architecture.decoder.blocks
     )
     return 4 * (copies * count_parameters(architecture) + tokens * (kept + 3 * architecture.vocabulary))
+
+
+def _neurons(feed_forward: FeedForward) -> int:
+    """How many a token passes through."""
+    return feed_forward.width * (1 if feed_forward.experts is None else feed_forward.experts.chosen)
 
 
 def memory_here() -> float:

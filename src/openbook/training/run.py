@@ -27,7 +27,7 @@ from openbook.training.checkpoint import Keeper
 from openbook.training.curve import save_curve
 from openbook.training.device import choose_device
 from openbook.training.evaluation import Score
-from openbook.training.initialize import initialize
+from openbook.training.initialize import balance_experts, initialize
 from openbook.training.interrupts import interrupts
 from openbook.training.logbook import Logbook, read_log
 from openbook.training.loop import Event, Listener, Loop, Outcome
@@ -131,6 +131,7 @@ class Training:
         recipe = self._recipe(corpus, keeper, overwrite)
         tokenizer, tokens, recipe = self._tokens(corpus, recipe)
         contents, model = self._model(recipe, tokenizer)
+        balance_experts(model, recipe.expert_balance / recipe.batch_tokens)
         device = choose_device(request.device)
         model.to(device)
         dtype = torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
