@@ -23,12 +23,12 @@ from openbook.progress import Track, silent
 from openbook.text.books import find_books
 from openbook.text.pieces import token_safe
 from openbook.text.readers import read_book
-from openbook.text.tokenizer import Tokenizer
 from openbook.training.device import choose_device
 from openbook.training.evaluation import Score, score
 from openbook.training.loop import Listener
 from openbook.training.lora import TARGETS
-from openbook.training.run import Request, Training
+from openbook.training.request import Request
+from openbook.training.run import Training
 from openbook.transformer.decoder_only import DecoderOnly
 
 CHUNK = 1 << 16
@@ -46,7 +46,7 @@ class Model:
     def __init__(self, contents: Contents, transformer: DecoderOnly) -> None:
         self.contents = contents
         self.transformer = transformer
-        self.tokenizer = Tokenizer.from_json(contents.tokenizer)
+        self.tokenizer = contents.make_tokenizer()
 
     @cached_property
     def engine(self) -> Engine:
@@ -75,7 +75,7 @@ class Model:
 
     def trace(self, prompt: str) -> Explanation:
         """Every number between a prompt and the next token."""
-        return explain(self.transformer, self.tokenizer.encode(prompt))
+        return explain(self.transformer, self.tokenizer.encode_prompt(prompt))
 
     def evaluate(
         self,
@@ -194,13 +194,13 @@ def train(
         _listed(inputs),
         Path(output),
         choices,
-        None if validation is None else _listed(validation),
-        validation_share,
-        keep_duplicates,
-        device,
-        None if start is None else Path(start),
-        lora,
-        lora_targets,
+        validation=None if validation is None else _listed(validation),
+        validation_share=validation_share,
+        keep_duplicates=keep_duplicates,
+        device=device,
+        start=None if start is None else Path(start),
+        lora=lora,
+        lora_targets=lora_targets,
     )
     begun = time.perf_counter()
     result = Training(request, listeners, track, lambda: time.perf_counter() - begun).run(overwrite)

@@ -6,9 +6,11 @@ import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from openbook.generation.beam import beam_search
 from openbook.generation.engine import TorchEngine
 from openbook.generation.generate import generate
-from openbook.generation.settings import Sampling
+from openbook.generation.settings import Beams, Sampling
+from openbook.generation.token_rules import TokenRules
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Position, Stack
 from openbook.transformer.decoder_only import DecoderOnly
 
@@ -84,3 +86,42 @@ def test_greedy_answers_of_a_padded_batch(theirs, ours, penalty) -> None:
     assert [answer + [0] * (20 - len(answer)) for answer in answers] == [
         row + [0] * (20 - len(row)) for row in expected
     ]
+
+
+def up_to_end(tokens):
+    """Without what fills their shorter rows."""
+    return tokens[: next((place + 1 for place, token in enumerate(tokens) if token in (7, 8)), None)]
+
+
+THEIR_WORDS = {"sure": "never", "likely": False, "full": True}
+
+
+@pytest.mark.parametrize("until", THEIR_WORDS)
+@pytest.mark.parametrize("penalty", [0.0, 1.0, 1.8, -0.7])
+def test_beams_of_a_padded_batch(theirs, ours, until, penalty) -> None:
+    generator = torch.Generator().manual_seed(2)
+    prompts = [torch.randint(9, 60, (n,), generator=generator).tolist() for n in (3, 9, 1, 14, 6, 2)]
+    beams = Beams(beams=4, n_best=4, length_penalty=penalty, max_tokens=20, until=until)
+    rules = TokenRules(min_tokens=4, never=(0, 13))
+    longest = max(map(len, prompts))
+    tokens = torch.tensor([[0] * (longest - len(p)) + p for p in prompts])
+    theirs_found = theirs.generate(
+        tokens,
+        attention_mask=(tokens > 0).long(),
+        num_beams=4,
+        num_return_sequences=4,
+        length_penalty=penalty,
+        early_stopping=THEIR_WORDS[until],
+        min_new_tokens=4,
+        suppress_tokens=[0, 13],
+        max_new_tokens=20,
+        do_sample=False,
+        return_dict_in_generate=True,
+        output_scores=True,
+    )
+    expected = [row[longest:].tolist() for row in theirs_found.sequences]
+    found = sorted(beam_search(TorchEngine(ours), prompts, beams, rules, end_ids={7, 8}), key=lambda each: each.row)
+    hypotheses = [each for row in found for each in row.hypotheses]
+    assert [list(each.tokens) for each in hypotheses] == [up_to_end(row) for row in expected]
+    assert [each.score for each in hypotheses] == pytest.approx(theirs_found.sequences_scores.tolist(), abs=1e-4)
+    assert {each.finish for each in hypotheses} == {"end", "length"} or until != "sure"

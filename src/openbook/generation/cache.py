@@ -56,6 +56,7 @@ class Cache:
     def __init__(self, layers: int, capacity: int = 64) -> None:
         self.layers: Sequence[LayerCache] = [LayerCache(capacity) for _ in range(layers)]
         self._positions: Tensor | None = None
+        self._ancestors: Tensor | None = None
         self.padded = False
 
     @property
@@ -80,10 +81,29 @@ class Cache:
             positions = torch.cat((old.expand(rows, -1), positions.expand(rows, -1)), dim=1)
         self._positions = positions
         self.padded = self.padded or padded
-        return Places(positions), self.padded
+        if self._ancestors is not None:
+            rows, beams, _ = self._ancestors.shape
+            itself = torch.eye(beams, dtype=torch.bool, device=positions.device).expand(rows, -1, -1)
+            self._ancestors = torch.cat((self._ancestors, itself), dim=2)
+        return Places(positions, ancestors=self._ancestors), self.padded
+
+    def branch(self, parents: Tensor) -> None:
+        """From now on each step adds a token to each of W beams a row: beam i goes on from beam parents (B, W)[i].
+
+        Beams are never copied. The tokens of all of them are columns of their row, and each beam sees those that it
+        goes on from.
+        """
+        assert self._positions is not None, "an empty cache has nothing to go on from"
+        rows, beams = parents.shape
+        if self._ancestors is None:
+            self._ancestors = parents.new_ones(rows, beams, self.length, dtype=torch.bool)
+        else:
+            self._ancestors = self._ancestors.gather(1, parents[..., None].expand(-1, -1, self.length))
 
     def reorder(self, rows: Tensor) -> None:
-        """Row i becomes what row rows[i] was, as beams need it."""
+        """Row i becomes what row rows[i] was."""
+        if self._ancestors is not None:
+            self._ancestors = self._ancestors[rows]
         if self._positions is not None and self._positions.shape[0] > 1:
             self._positions = self._positions[rows]
         for layer in self.layers:
@@ -93,5 +113,7 @@ class Cache:
         """Forget all but the first `length` tokens."""
         if self._positions is not None:
             self._positions = self._positions[:, :length]
+        if self._ancestors is not None:
+            self._ancestors = self._ancestors[:, :, :length]
         for layer in self.layers:
             layer.truncate(length)

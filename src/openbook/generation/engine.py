@@ -26,11 +26,21 @@ class Session(Protocol):
         ...
 
     def step(self, tokens: Tensor) -> Tensor:
-        """Append a token to each row, ids (B,), and give the logits (B, V) of the token after it."""
+        """Append a token to each row, ids (B,), and give the logits (B, V) of the token after it.
+
+        Of a session that has branched: a token to each beam, ids (B, W), and logits (B, W, V).
+        """
+        ...
+
+    def branch(self, parents: Tensor) -> None:
+        """Beam i of each row goes on from what was its beam parents (B, W)[i]; a row starts as one beam.
+
+        Nothing is copied or computed anew.
+        """
         ...
 
     def reorder(self, rows: Tensor) -> None:
-        """Row i becomes what row rows[i] was: rows may repeat (beams), be fewer (finished) or more."""
+        """Row i becomes what row rows[i] was, with its beams: rows may repeat, be fewer (finished) or more."""
         ...
 
     def truncate(self, length: int) -> None:
@@ -100,7 +110,15 @@ class TorchSession:
     @torch.inference_mode()
     def step(self, tokens: Tensor) -> Tensor:
         """As `Session.step`."""
+        if tokens.dim() == 2:
+            positions = self._cache.next_position.expand(tokens.shape)
+            return self._model(tokens, positions, cache=self._cache).float()
         return self.extend(tokens[:, None], self._cache.next_position if self._cache.padded else None)
+
+    @torch.inference_mode()
+    def branch(self, parents: Tensor) -> None:
+        """As `Session.branch`."""
+        self._cache.branch(parents)
 
     @torch.inference_mode()
     def reorder(self, rows: Tensor) -> None:

@@ -95,7 +95,9 @@ def generate(
     Raises:
         OpenbookError: a prompt is empty or has a token that is not in the vocabulary; the logits are not finite.
     """
-    _check(prompts, engine.vocabulary, runners_up)
+    check_prompts(prompts, engine.vocabulary)
+    if not 0 <= runners_up < engine.vocabulary:
+        raise OpenbookError(f"runners_up is {runners_up}; give a whole number from 0 to {engine.vocabulary - 1}")
     rows = [_Row(number, prompt, sampling.seed) for number, prompt in enumerate(prompts)]
     for row in rows:
         row.slide(engine.context)
@@ -120,7 +122,8 @@ def generate(
             logits = session.step(tokens)
 
 
-def _check(prompts: Sequence[Sequence[int]], vocabulary: int, runners_up: int) -> None:
+def check_prompts(prompts: Sequence[Sequence[int]], vocabulary: int) -> None:
+    """Raise OpenbookError if there is no prompt, or one is empty or has a token that is not in the vocabulary."""
     if not prompts:
         raise OpenbookError("no prompt to answer; give at least one")
     for number, prompt in enumerate(prompts, start=1):
@@ -128,8 +131,6 @@ def _check(prompts: Sequence[Sequence[int]], vocabulary: int, runners_up: int) -
             raise OpenbookError(f"prompt {number} is empty; it must have at least one token")
         if min(prompt) < 0 or max(prompt) >= vocabulary:
             raise OpenbookError(f"prompt {number} has a token that is not from 0 to {vocabulary - 1}")
-    if not 0 <= runners_up < vocabulary:
-        raise OpenbookError(f"runners_up is {runners_up}; give a whole number from 0 to {vocabulary - 1}")
 
 
 def _choose(

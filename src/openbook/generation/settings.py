@@ -1,8 +1,8 @@
-"""What a person can set about an answer, checked once."""
+"""What a person can set about an answer or a translation, checked once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
 from openbook.errors import OpenbookError
 
@@ -16,11 +16,14 @@ _NUMBERS: dict[str, tuple[float, float]] = {
     "min_p": (0.0, 1.0),
     "repetition_penalty": (0.01, 100.0),
     "presence_penalty": (-100.0, 100.0),
+    "length_penalty": (-10.0, 10.0),
 }
 _WHOLE_NUMBERS: dict[str, tuple[int, int]] = {
     "top_k": (1, 2**24),
     "seed": (0, 2**63 - 1),
     "max_tokens": (1, 2**31),
+    "beams": (1, 1000),
+    "n_best": (1, 1000),
 }
 _OPTIONAL = ("top_k", "seed")
 
@@ -46,17 +49,7 @@ class Sampling:
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, (lowest, highest) in _NUMBERS.items():
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not lowest <= value <= highest:  # true of NaN, which is in no range
-                raise OpenbookError(f"{name} is {_shown(value)}; give a number from {lowest:g} to {highest:g}")
-        for name, (least, most) in _WHOLE_NUMBERS.items():
-            value = getattr(self, name)
-            if value is None and name in _OPTIONAL:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-                raise OpenbookError(f"{name} is {_shown(value)}; give a whole number from {least} to {most}")
+        _check_ranges(self)
         object.__setattr__(self, "stop", _checked_stops(self.stop))
 
     @classmethod
@@ -67,6 +60,55 @@ class Sampling:
             if name not in known:
                 raise OpenbookError(f"{_shown(name)} is no setting of an answer; there are {', '.join(known)}")
         return cls(**values)
+
+
+Until = Literal["sure", "likely", "full"]
+"""When a beam search ends, see `Beams`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beams:
+    """How to search for the likeliest sequences. Values out of range raise OpenbookError with the range.
+
+    `beams` beginnings are followed at once, and the `n_best` best finished sequences come out. A sequence scores
+    Σ log p(token) / length^`length_penalty`: 0 likes short ones, 1 is the mean, above 1 likes long ones.
+    The search for a prompt ends `until`
+    "sure": no open beam can still come among the n-best, whatever follows;
+    "likely": as many are finished as there are beams, and no open one would come among them if it ended now;
+    "full": as many are finished as there are beams.
+    """
+
+    beams: int = 5
+    n_best: int = 1
+    length_penalty: float = 1.0
+    max_tokens: int = 256
+    until: Until = "likely"
+
+    def __post_init__(self) -> None:
+        _check_ranges(self)
+        if self.n_best > self.beams:
+            raise OpenbookError(f"n_best is {self.n_best}, more than the {self.beams} beams; give more beams")
+        if self.until not in get_args(Until):
+            raise OpenbookError(f"until is {_shown(self.until)}; give {', '.join(get_args(Until))}")
+
+    def score(self, log_probability: float, length: int) -> float:
+        """Σ log p / length^penalty."""
+        return log_probability / float(length) ** self.length_penalty
+
+
+def _check_ranges(settings: Any) -> None:
+    """Check every number of a dataclass against the tables above."""
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if field.name in _NUMBERS:
+            lowest, highest = _NUMBERS[field.name]
+            if not (whole or isinstance(value, float)) or not lowest <= value <= highest:  # true of NaN too
+                raise OpenbookError(f"{field.name} is {_shown(value)}; give a number from {lowest:g} to {highest:g}")
+        if field.name in _WHOLE_NUMBERS and not (value is None and field.name in _OPTIONAL):
+            least, most = _WHOLE_NUMBERS[field.name]
+            if not whole or not least <= value <= most:
+                raise OpenbookError(f"{field.name} is {_shown(value)}; give a whole number from {least} to {most}")
 
 
 def _checked_stops(stops: Any) -> tuple[str, ...]:

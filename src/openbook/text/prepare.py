@@ -4,7 +4,6 @@ The stages leave their results in a working folder, files for each batch of book
 that is there is not made again, and when all is written the working folder goes.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -15,20 +14,19 @@ from pathlib import Path
 
 from openbook.errors import OpenbookError
 from openbook.progress import Track, silent
-from openbook.text.books import find_books, shown
+from openbook.text.books import find_books
 from openbook.text.corpus import Corpus
 from openbook.text.finish import finish
 from openbook.text.passages import Section, fingerprint_section
 from openbook.text.reading import Batch, Facts, read_batch
 from openbook.text.workers import run
+from openbook.text.working import mendable, size_and_time, working_folder
 
 VERSION = 1
 """Raise it whenever the same books would give another corpus."""
 
 UNIT = 8 << 20
 """Bytes of books, or of text, that are worked on and kept together."""
-
-MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
 def prepare(
@@ -53,8 +51,8 @@ def prepare(
     fingerprint = _fingerprint(books, held_out, [validation is None, validation_share, keep_duplicates])
     if (corpus := _finished(folder)) and corpus.fingerprint == fingerprint:
         return corpus
-    try:
-        work = _working_folder(folder, fingerprint)
+    with mendable(folder):
+        work = working_folder(folder, fingerprint)
         batches = [*_batches(held_out, work, "validation"), *_batches(books, work, "training")]
         with track("Reading books", sum(batch.size for batch in batches)) as advance:
             run(read_batch, batches, processes, advance)
@@ -66,30 +64,14 @@ def prepare(
         share = 0.0 if validation is not None else validation_share
         finish(folder, fingerprint, batches, facts, sections, share, track)
         shutil.rmtree(work, ignore_errors=True)
-    except OSError as error:
-        if error.errno in MENDABLE:
-            raise OpenbookError(
-                f"{shown(folder)}: {error.strerror}; make room there (about three times the size of the books)"
-                " or choose another folder, and run the same again: it goes on where it stopped"
-            ) from error
-        raise
     return Corpus.load(folder)
 
 
 def _fingerprint(books: list[Path], held_out: list[Path], options: list[object]) -> str:
     """A hash of what a corpus is made from."""
-    states = [[(os.path.realpath(path), *_size_and_time(path)) for path in paths] for paths in (books, held_out)]
+    states = [[(os.path.realpath(path), *size_and_time(path)) for path in paths] for paths in (books, held_out)]
     content = [VERSION, UNIT, states, options]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _size_and_time(path: Path) -> tuple[int, int]:
-    """Bytes and nanoseconds of last change; zeros for what cannot be looked at, of which reading will complain."""
-    try:
-        status = path.stat()
-    except OSError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
 
 
 def _finished(folder: Path) -> Corpus | None:
@@ -99,23 +81,13 @@ def _finished(folder: Path) -> Corpus | None:
         return None  # none yet, or half of one
 
 
-def _working_folder(folder: Path, fingerprint: str) -> Path:
-    """The folder with the results of an earlier, interrupted run of the same; those of others are removed."""
-    work = folder / f"work-{fingerprint[:16]}"
-    for other in folder.glob("work-*"):
-        if other != work:
-            shutil.rmtree(other, ignore_errors=True)
-    work.mkdir(parents=True, exist_ok=True)
-    return work
-
-
 def _batches(books: list[Path], work: Path, name: str) -> Iterator[Batch]:
     """Batches of consecutive books with about `UNIT` bytes together; a larger book is one by itself."""
     group: list[Path] = []
     size = number = 0
     for position, book in enumerate(books):
         group.append(book)
-        size += _size_and_time(book)[0]
+        size += size_and_time(book)[0]
         if size >= UNIT or position == len(books) - 1:
             yield Batch(tuple(group), work / f"{name}-{number:06}", size, held_out=name == "validation")
             group, size, number = [], 0, number + 1

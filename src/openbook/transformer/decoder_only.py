@@ -81,7 +81,7 @@ class DecoderOnly(nn.Module):
         padded = given
         if cache is not None:
             key, padded = cache.place(query, given)
-            key = Places(note("key_positions", key.position))
+            key = key._replace(position=note("key_positions", key.position))
         if padded and not given:
             raise ValueError("the cache holds padding, so its length is not the next position: give the positions")
         x = self.token_embedding(note("tokens", tokens))

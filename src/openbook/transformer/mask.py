@@ -12,16 +12,22 @@ from torch import Tensor
 
 
 class Places(NamedTuple):
-    """Where tokens stand: positions (B or 1, T), negative for padding; documents alike, or None when all are one."""
+    """Where tokens stand: positions (B or 1, T), negative for padding; documents alike, or None when all are one.
+
+    Where the tokens of a row are a tree and no line (beams that share their beginnings), `ancestors` of the keys
+    (B, T, S) are True at what each query goes on from, itself too.
+    """
 
     position: Tensor
     document: Tensor | None = None
+    ancestors: Tensor | None = None
 
     def as_queries(self) -> "Places":
         return Places(self.position[..., :, None], None if self.document is None else self.document[..., :, None])
 
     def as_keys(self) -> "Places":
-        return Places(self.position[..., None, :], None if self.document is None else self.document[..., None, :])
+        document = None if self.document is None else self.document[..., None, :]
+        return Places(self.position[..., None, :], document, self.ancestors)
 
 
 Predicate = Callable[[Places, Places], Tensor]
@@ -46,6 +52,12 @@ def same_document(query: Places, key: Places) -> Tensor:
     """A token sees only its own document."""
     assert query.document is not None and key.document is not None
     return query.document == key.document
+
+
+def among_ancestors(query: Places, key: Places) -> Tensor:
+    """A token sees only what it goes on from."""
+    assert key.ancestors is not None
+    return key.ancestors
 
 
 def both(first: Predicate, second: Predicate) -> Predicate:
@@ -77,7 +89,7 @@ def decoder_mask(query: Places, key: Places, *, padded: bool, window_size: int |
     # Positions that were given may leave gaps, so only plain ones tell from their number that all fit the window.
     if window_size is not None and source <= window_size and not padded:
         window_size = None
-    plain = not padded and key.document is None and window_size is None
+    plain = not padded and key.document is None and key.ancestors is None and window_size is None
     if plain and length == 1:
         return Mask(None)
     predicate: Predicate = causal
@@ -87,6 +99,8 @@ def decoder_mask(query: Places, key: Places, *, padded: bool, window_size: int |
         predicate = both(predicate, not_padding)
     if key.document is not None:
         predicate = both(predicate, same_document)
+    if key.ancestors is not None:
+        predicate = both(predicate, among_ancestors)
     return Mask(predicate(query.as_queries(), key.as_keys()), is_causal=plain and length == source)
 
 

@@ -1,0 +1,208 @@
+"""Beam search: the likeliest sequences, found by following the `beams` best beginnings of each at once.
+
+A beginning is worth Σ log p(token); a finished sequence Σ log p(token) / lengthᵖ, where p is the length penalty
+(Wu et al. 2016, section 7, without their constant). What stays open at a step are the best continuations of all
+beams that do not end; one that ends is finished if it is among the `beams` best of all.
+"""
+
+import bisect
+from collections.abc import Collection, Generator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from openbook.errors import OpenbookError
+from openbook.generation.engine import Engine
+from openbook.generation.generate import Finish, check_prompts
+from openbook.generation.settings import Beams
+from openbook.generation.token_rules import TokenRules
+from openbook.generation.trail import Trail
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One finished sequence: the tokens produced (the end token too), its Σ log p, its score, and why it ended."""
+
+    tokens: tuple[int, ...]
+    log_probability: float
+    score: float
+    finish: Finish
+
+
+@dataclass(frozen=True)
+class Found:
+    """The n-best hypotheses of prompt number `row`, best first."""
+
+    row: int
+    hypotheses: tuple[Hypothesis, ...]
+
+
+class _Row:
+    """One prompt: how many tokens it may produce, and the best of what has finished so far."""
+
+    def __init__(self, number: int, limit: int, beams: Beams) -> None:
+        self.number, self.limit, self._beams = number, limit, beams
+        self.finished: list[Hypothesis] = []
+
+    def add(self, hypothesis: Hypothesis) -> None:
+        bisect.insort(self.finished, hypothesis, key=lambda each: -each.score)
+        del self.finished[self._beams.beams :]
+
+    def is_over(self, best_open: float, produced: int) -> bool:
+        """Whether to end, when the best open beam has this Σ log p after so many tokens."""
+        if best_open == -torch.inf or produced >= self.limit:
+            return True
+        wanted = self._beams.n_best if self._beams.until == "sure" else self._beams.beams
+        if len(self.finished) < wanted:
+            return False
+        if self._beams.until == "full":
+            return True
+        return self._beams.score(best_open, self._length_to_hope_for(produced)) <= self.finished[wanted - 1].score
+
+    def _length_to_hope_for(self, produced: int) -> int:
+        """Sums only fall, so a longer sequence gains by its length alone: most at the limit, or for p < 0 at once."""
+        if self._beams.until == "sure":
+            return self.limit if self._beams.length_penalty > 0 else produced + 1
+        return produced
+
+
+def beam_search(
+    engine: Engine,
+    prompts: Sequence[Sequence[int]],
+    beams: Beams,
+    rules: TokenRules = TokenRules(),  # noqa: B008  (frozen)
+    *,
+    end_ids: Collection[int] = (),
+    trail: Trail | None = None,
+) -> Generator[Found, None, None]:
+    """The n-best continuations of each prompt, in the order in which they are found; finished rows leave the batch.
+
+    Args:
+        prompts: token ids, at least one each and at most the engine's context.
+        beams: how wide to search, what a sequence scores, when to end.
+        rules: tokens that are never produced, or forced. Their probabilities are the model's own, and 1 if forced.
+        end_ids: tokens that end a sequence.
+        trail: is told of every beam at every step.
+
+    Raises:
+        OpenbookError: a prompt is empty, too long, or has a token that is not in the vocabulary; the rules do not fit
+            the vocabulary; the logits are not finite.
+    """
+    check_prompts(prompts, engine.vocabulary)
+    rules.check(engine.vocabulary)
+    for number, prompt in enumerate(prompts, start=1):
+        if len(prompt) > engine.context:
+            raise OpenbookError(f"prompt {number} has {len(prompt)} tokens; the model holds {engine.context}")
+    # The last token produced is never read, so it needs no place in the context.
+    room = [min(beams.max_tokens, engine.context + 1 - len(prompt)) for prompt in prompts]
+    rows = [_Row(number, limit, beams) for number, limit in enumerate(room)]
+    session, logits = engine.prefill(prompts)
+    state = _State(rows, beams, rules, end_ids, logits.device)
+    logits = logits[:, None]
+    while True:
+        parents, over = state.advance(logits, trail)
+        for row in over:
+            yield Found(row.number, tuple(row.finished[: beams.n_best]))
+        if not state.rows:
+            return
+        if over:
+            session.reorder(state.left)
+        session.branch(parents)
+        logits = session.step(state.newest)
+
+
+class _State:
+    """The open beams of all rows that are not over: their tokens (B, W, T) and Σ log p (B, W), best first."""
+
+    def __init__(
+        self, rows: list[_Row], beams: Beams, rules: TokenRules, end_ids: Collection[int], device: torch.device
+    ) -> None:
+        self.rows, self._beams, self._rules = rows, beams, rules
+        self._end_ids = sorted(end_ids)
+        self._ends = torch.tensor(self._end_ids, dtype=torch.long, device=device)
+        self._limits = torch.tensor([row.limit for row in rows], device=device)
+        self._sums = torch.zeros(len(rows), 1, device=device)
+        self._tokens = torch.zeros(len(rows), 1, 0, dtype=torch.long, device=device)
+        self.left = torch.arange(len(rows), device=device)
+
+    @property
+    def newest(self) -> Tensor:
+        """The last token of each open beam, (B, W)."""
+        return self._tokens[..., -1]
+
+    def advance(self, logits: Tensor, trail: Trail | None) -> tuple[Tensor, list[_Row]]:
+        """One step from logits (B, W, V): which beam each of those now open goes on from, and the rows that are over.
+
+        Rows that are over are gone afterwards; `left` says which of the earlier rows are still there.
+        """
+        sums, parents, tokens, ends = self._candidates(logits)
+        produced = self._tokens.shape[-1] + 1
+        at_limit = (self._limits == produced)[:, None]
+        over = ends | at_limit
+        finished = over[:, : self._beams.beams] & (sums[:, : self._beams.beams] > -torch.inf)
+        for row, place in finished.nonzero().tolist():
+            before = self._tokens[row, parents[row, place]].tolist()
+            self.rows[row].add(
+                Hypothesis(
+                    (*before, int(tokens[row, place])),
+                    total := float(sums[row, place]),
+                    self._beams.score(total, produced),
+                    "end" if ends[row, place] else "length",
+                )
+            )
+        # A stable sort: those that go on first, best first.
+        going = over.to(torch.uint8).argsort(dim=1, stable=True)[:, : self._beams.beams]
+        self._sums = sums.masked_fill(over, -torch.inf).gather(1, going)
+        if trail is not None:
+            self._tell(trail, finished, going, sums, parents, tokens)
+        parents, tokens = parents.gather(1, going), tokens.gather(1, going)
+        self._tokens = torch.cat((_of_beams(self._tokens, parents), tokens[..., None]), dim=-1)
+        is_over = [row.is_over(best, produced) for row, best in zip(self.rows, self._sums[:, 0].tolist(), strict=True)]
+        gone = [row for row, done in zip(self.rows, is_over, strict=True) if done]
+        if gone:
+            parents = self._leave(is_over, parents)
+        return parents, gone
+
+    def _candidates(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The best continuations of each row, best first: Σ log p, beam, token and whether that ends it; each (B, C).
+
+        There are enough of them for `beams` to go on even if each beam's best continuations are all its ends.
+        """
+        produced, vocabulary = self._tokens.shape[-1], logits.shape[-1]
+        log_probability = logits.log_softmax(-1)
+        log_probability = self._rules.apply(log_probability, produced, self._limits == produced + 1, self._end_ids)
+        sums = (self._sums[:, :, None] + log_probability).flatten(1)
+        count = min(max(2, 1 + len(self._end_ids)) * self._beams.beams, sums.shape[1])
+        best, places = sums.topk(count)
+        if best.isnan().any():
+            raise OpenbookError("the model's logits are not finite: its weights are damaged, or training went astray")
+        tokens = places % vocabulary
+        return best, places // vocabulary, tokens, torch.isin(tokens, self._ends)
+
+    def _tell(
+        self, trail: Trail, finished: Tensor, going: Tensor, sums: Tensor, parents: Tensor, tokens: Tensor
+    ) -> None:
+        """Tell the trail what ended and what goes on."""
+        for place, row in enumerate(self.rows):
+            steps = list(zip(parents[place].tolist(), tokens[place].tolist(), sums[place].tolist(), strict=True))
+            live = (self._sums[place] > -torch.inf).tolist()
+            trail.note(
+                row.number,
+                [steps[each] for each in finished[place].nonzero().flatten().tolist()],
+                [steps[each] for each, alive in zip(going[place].tolist(), live, strict=True) if alive],
+            )
+
+    def _leave(self, is_over: list[bool], parents: Tensor) -> Tensor:
+        """Keep the rows that are not over; of `parents` too."""
+        left = [place for place, done in enumerate(is_over) if not done]
+        self.rows = [self.rows[place] for place in left]
+        self.left = torch.tensor(left, dtype=torch.long, device=parents.device)
+        self._sums, self._tokens = self._sums[self.left], self._tokens[self.left]
+        self._limits = self._limits[self.left]
+        return parents[self.left]
+
+
+def _of_beams(values: Tensor, parents: Tensor) -> Tensor:
+    """values (B, W, T) of the beams parents (B, W′) → (B, W′, T)."""
+    return values.gather(1, parents[..., None].expand(-1, -1, values.shape[-1]))

@@ -1,0 +1,58 @@
+"""Rules about which tokens may come: some never, some only after a few others, some at a fixed place."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from openbook.errors import OpenbookError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenRules:
+    """What is ruled out or forced, whatever the model says. Counts are of produced tokens, the prompt apart.
+
+    `never` are tokens that are not produced, such as padding. `forced_first` are the first tokens, such as the code of
+    the language to write. `forced_last` is the token at the last place, if an answer gets that far. Fewer than
+    `min_tokens` tokens do not end an answer.
+    """
+
+    never: tuple[int, ...] = ()
+    forced_first: tuple[int, ...] = ()
+    forced_last: int | None = None
+    min_tokens: int = 0
+
+    def check(self, vocabulary: int) -> None:
+        """Raise OpenbookError for tokens that are not in a vocabulary of this size, or if nothing is left of it."""
+        named = [*self.never, *self.forced_first, *([] if self.forced_last is None else [self.forced_last])]
+        for token in named:
+            if not 0 <= token < vocabulary:
+                raise OpenbookError(f"a rule names the token {token}; there are tokens from 0 to {vocabulary - 1}")
+        if len(set(self.never)) >= vocabulary:
+            raise OpenbookError("the rules allow no token at all; name fewer in `never`")
+
+    def apply(self, scores: Tensor, produced: int, last: Tensor, end_ids: Collection[int]) -> Tensor:
+        """Logits or log-probabilities with −∞ for what may not come and 0 for what must.
+
+        Log-probabilities are not made to add up to 1 again: a sequence is worth what the model says of it.
+
+        Args:
+            scores: (B, …, V) of the token after `produced` others.
+            last: (B,) True where it is the last that the row may produce.
+        """
+        if self.never or produced < self.min_tokens:
+            out = [*self.never, *(end_ids if produced < self.min_tokens else ())]
+            scores = scores.index_fill(-1, torch.tensor(out, device=scores.device), -torch.inf)
+        if produced < len(self.forced_first):
+            scores = _only(scores, self.forced_first[produced])
+        if self.forced_last is not None and bool(last.any()):
+            at_last = last.view(-1, *[1] * (scores.dim() - 1))
+            scores = torch.where(at_last, _only(scores, self.forced_last), scores)
+        return scores
+
+
+def _only(scores: Tensor, token: int) -> Tensor:
+    forced = torch.full_like(scores, -torch.inf)
+    forced[..., token] = 0.0
+    return forced

@@ -1,0 +1,158 @@
+"""Beam search against the same by hand, and against trying every sequence."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from naive import PROMPTS, default_model
+from naive_beam import best_of_all, naive_beam
+
+from openbook.errors import OpenbookError
+from openbook.generation.beam import beam_search
+from openbook.generation.engine import TorchEngine
+from openbook.generation.settings import Beams
+from openbook.generation.token_rules import TokenRules
+from openbook.generation.trail import Trail
+from strategies import CONTEXT, DEFAULT, VOCABULARY, architectures, build
+
+ENDS = {7, 11}
+RULES = [
+    TokenRules(),
+    TokenRules(never=(0, 3)),
+    TokenRules(forced_first=(4, 7), min_tokens=3),
+    TokenRules(never=(5,), forced_last=7, min_tokens=2),
+]
+
+
+def found(model, prompts, beams, rules=TokenRules(), ends=ENDS, trail=None):  # noqa: B008
+    results = list(beam_search(TorchEngine(model), prompts, beams, rules, end_ids=ends, trail=trail))
+    assert sorted(each.row for each in results) == list(range(len(prompts)))
+    return [each.hypotheses for each in sorted(results, key=lambda each: each.row)]
+
+
+def check(model, prompts, beams, rules):
+    for prompt, hypotheses in zip(prompts, found(model, prompts, beams, rules), strict=True):
+        expected = naive_beam(model, prompt, beams, ENDS, rules)
+        assert [each.tokens for each in hypotheses] == [tokens for tokens, _ in expected]
+        assert [each.score for each in hypotheses] == pytest.approx([score for _, score in expected], abs=1e-5)
+
+
+settings = st.builds(
+    Beams,
+    beams=st.integers(2, 6),
+    n_best=st.integers(1, 2),
+    length_penalty=st.sampled_from([-1.0, 0.0, 0.6, 1.0, 2.0]),
+    max_tokens=st.integers(1, 8),
+    until=st.sampled_from(["sure", "likely", "full"]),
+)
+prompts = st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=6), min_size=1, max_size=4)
+
+
+@given(architectures(), prompts, settings, st.sampled_from(RULES))
+def test_it_is_the_search_by_hand(spec, prompts, beams, rules) -> None:
+    check(build(spec, dtype=torch.float64), prompts, beams, rules)
+
+
+@pytest.mark.parametrize("until", ["sure", "likely", "full"])
+@pytest.mark.parametrize("rules", RULES, ids=range(len(RULES)))
+def test_long_searches_of_a_batch(until, rules) -> None:
+    beams = Beams(beams=4, n_best=3, max_tokens=30, until=until, length_penalty=0.8)
+    assert len(max(PROMPTS, key=len)) + beams.max_tokens > CONTEXT + 1  # some end at the context's
+    check(default_model(), PROMPTS, beams, rules)
+
+
+@given(st.integers(0, 1000), st.integers(2, 4), st.integers(1, 4), st.sampled_from([-0.5, 0.0, 1.0, 1.7]))
+def test_as_wide_as_there_are_sequences_it_finds_the_best(seed, vocabulary, length, penalty) -> None:
+    """Vᵀ⁻¹ beams hold every beginning, so the best of all sequences cannot be missed."""
+    model = build(replace(DEFAULT, vocabulary=vocabulary), seed)
+    beams = Beams(beams=vocabulary ** (length - 1), max_tokens=length, length_penalty=penalty, until="sure")
+    [[best]] = found(model, [[1]], beams, ends={0})
+    expected, score = best_of_all(model, [1], length, 0, penalty)
+    assert best.tokens == expected
+    assert best.score == pytest.approx(score, abs=1e-5)
+
+
+@given(st.integers(0, 1000), st.sampled_from([-1.0, 0.0, 1.0, 2.0]))
+def test_a_sure_end_loses_nothing(seed, penalty) -> None:
+    """Ending when no open beam can win gives what a search to the last token gives."""
+    model, beams = build(DEFAULT, seed), Beams(beams=3, n_best=3, max_tokens=9, length_penalty=penalty, until="sure")
+    ends = set(range(0, VOCABULARY, 3))
+    sure = found(model, PROMPTS, beams, ends=ends)
+    wider = naive_to_the_end(model, PROMPTS, beams, ends)
+    assert [[each.tokens for each in row] for row in sure] == wider
+
+
+def naive_to_the_end(model, prompts, beams, ends):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("naive_beam.naive_is_over", lambda *_: False)
+        rows = [naive_beam(model, prompt, beams, ends, TokenRules()) for prompt in prompts]
+    return [[tokens for tokens, _ in row] for row in rows]
+
+
+def test_one_beam_is_greedy() -> None:
+    model = default_model()
+    engine = TorchEngine(model)
+    for prompt, [best] in zip(PROMPTS, found(model, PROMPTS, Beams(beams=1, max_tokens=9), ends=()), strict=True):
+        tokens = list(prompt)
+        for token in best.tokens:
+            assert token == int(engine.prefill([tokens])[1].argmax())
+            tokens.append(token)
+
+
+def test_the_trail_is_the_tree_of_all_beams() -> None:
+    model, trail = default_model(), Trail()
+    beams = Beams(beams=3, n_best=3, max_tokens=6)
+    results = found(model, PROMPTS, beams, trail=trail)
+    for row, hypotheses in enumerate(results):
+        nodes, children = trail.nodes[row], trail.children(row)
+        ended = {tuple(trail.path(row, place)): node for place, node in enumerate(nodes) if node.state == "ended"}
+        for each in hypotheses:
+            assert ended[each.tokens].log_probability == pytest.approx(each.log_probability)
+        assert all(
+            nodes[child].depth == nodes[node].depth + 1 for node in range(len(nodes)) for child in children[node]
+        )
+        assert all(nodes[child].log_probability <= nodes[node].log_probability for node in children if node is not None
+                   for child in children[node])  # fmt: skip
+        assert not [node for node in ended.values() if children[nodes.index(node)]]
+        for depth in range(1, max(node.depth for node in nodes)):
+            assert sum(node.depth == depth and node.state == "open" for node in nodes) == beams.beams
+
+
+def test_a_search_is_as_good_as_its_mates() -> None:
+    """No row's hypotheses depend on the rows beside it."""
+    model, beams = default_model(), Beams(beams=4, n_best=4, max_tokens=12)
+    together = found(model, PROMPTS, beams)
+    for prompt, hypotheses in zip(PROMPTS, together, strict=True):
+        [alone] = found(model, [prompt], beams)
+        assert [each.tokens for each in alone] == [each.tokens for each in hypotheses]
+        assert [each.score for each in alone] == pytest.approx([each.score for each in hypotheses], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"n_best": 6}, "n_best is 6, more than the 5 beams"),
+        ({"beams": 0}, "beams is 0"),
+        ({"length_penalty": float("nan")}, "length_penalty is nan"),
+        ({"until": "never"}, "until is 'never'; give sure, likely, full"),
+    ],
+)
+def test_settings_out_of_range(wrong, message) -> None:
+    with pytest.raises(OpenbookError, match=message):
+        Beams(**wrong)
+
+
+def test_what_cannot_be_searched() -> None:
+    model = default_model()
+    with pytest.raises(OpenbookError, match="prompt 2 has 25 tokens; the model holds 24"):
+        found(model, [[1], [1] * 25], Beams())
+    with pytest.raises(OpenbookError, match="a rule names the token 23"):
+        found(model, [[1]], Beams(), TokenRules(never=(23,)))
+    with pytest.raises(OpenbookError, match="allow no token at all"):
+        found(model, [[1]], Beams(), TokenRules(never=tuple(range(VOCABULARY))))
+    with torch.no_grad():
+        model.decoder.final_norm.weight[0] = torch.nan
+    with pytest.raises(OpenbookError, match="not finite"):
+        found(model, [[1]], Beams())
