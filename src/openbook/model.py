@@ -29,7 +29,8 @@ from openbook.training.loop import Listener
 from openbook.training.lora import TARGETS
 from openbook.training.request import Request
 from openbook.training.run import Training
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.base import Transformer
+from openbook.transformer.make import decoder_only
 
 CHUNK = 1 << 16
 
@@ -43,7 +44,7 @@ class Model:
         tokenizer: text ↔ token ids.
     """
 
-    def __init__(self, contents: Contents, transformer: DecoderOnly) -> None:
+    def __init__(self, contents: Contents, transformer: Transformer) -> None:
         self.contents = contents
         self.transformer = transformer
         self.tokenizer = contents.make_tokenizer()
@@ -75,7 +76,7 @@ class Model:
 
     def trace(self, prompt: str) -> Explanation:
         """Every number between a prompt and the next token."""
-        return explain(self.transformer, self.tokenizer.encode_prompt(prompt))
+        return explain(decoder_only(self.transformer, "tracing a prompt"), self.tokenizer.encode_prompt(prompt))
 
     def evaluate(
         self,
@@ -98,6 +99,7 @@ class Model:
         Raises:
             OpenbookError: a file cannot be read, there is none, or a number is out of range.
         """
+        model = decoder_only(self.transformer, "scoring texts")
         context = self._within("context", context, self.contents.architecture.context)
         stride = self._within("stride", max(1, context // 2) if stride is None else stride, context)
         rows = max(1, 4096 // context)
@@ -106,9 +108,7 @@ class Model:
             text_bytes = self._write_tokens(inputs, path)
             tokens = np.memmap(path, np.uint32, "r")
             with track("Scoring", len(tokens)) as advance:
-                return score(
-                    self.transformer, tokens, text_bytes, context=context, stride=stride, rows=rows, advance=advance
-                )
+                return score(model, tokens, text_bytes, context=context, stride=stride, rows=rows, advance=advance)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file, whole or not at all."""

@@ -147,6 +147,7 @@ sqrt = function("√", torch.sqrt)
 exp = function("exp", torch.exp)
 tanh = function("tanh", torch.tanh)
 erf = function("erf", torch.erf)
+log = function("ln", torch.log)
 sine = function("sin", torch.sin)
 cosine = function("cos", torch.cos)
 
@@ -156,18 +157,29 @@ def square(inner: Expression) -> Expression:
     return _written(inner, lambda text: f"{text}²", torch.square, needed=ATOM)
 
 
+def floor(inner: Expression) -> Expression:
+    """⌊x⌋, the next whole number below."""
+    return _written(inner, lambda text: f"⌊{text}⌋", torch.floor)
+
+
+def magnitude(inner: Expression) -> Expression:
+    """|x|."""
+    return _written(inner, lambda text: f"|{text}|", torch.abs)
+
+
+def at_most(most: Expression | float, inner: Expression) -> Expression:
+    """min(most, x)."""
+    limit = _lift(most)
+    return Expression(
+        torch.minimum(limit.value, inner.value),
+        f"min({limit.symbols}, {inner.symbols})",
+        f"min({limit.numbers}, {inner.numbers})",
+    )
+
+
 def at_least(least: float, inner: Expression) -> Expression:
     """max(least, x)."""
     return _written(inner, lambda text: f"max({plain(least)}, {text})", lambda value: value.clamp(min=least))
-
-
-def at_most(most: Expression, inner: Expression) -> Expression:
-    """min(most, x)."""
-    return Expression(
-        torch.minimum(most.value, inner.value),
-        f"min({most.symbols}, {inner.symbols})",
-        f"min({most.numbers}, {inner.numbers})",
-    )
 
 
 def _lift(other: "Expression | float") -> Expression:

@@ -47,9 +47,11 @@ class BookMaterial:
         """Prepare the text.
 
         Raises:
-            OpenbookError: there is none.
+            OpenbookError: there is none, or the model to go on from learns from pairs.
         """
         request = self.request
+        if self.start is not None and self.start.architecture.encoder is not None:
+            raise OpenbookError(f"{request.start}: is an encoder-decoder, which learns from pairs, not from books")
         self.corpus = prepare(
             request.inputs,
             request.folder / "text",

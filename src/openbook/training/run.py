@@ -32,7 +32,8 @@ from openbook.training.plan import Plan
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
 from openbook.training.record import hash_of, training_record
 from openbook.training.request import Request, Result
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.base import Transformer
+from openbook.transformer.make import make_transformer
 
 CLOSING = 1.0
 """Seconds to write the model and draw the curve."""
@@ -188,19 +189,19 @@ class Training:
             file.write(json.dumps({"identity": identity, "recipe": plan.recipe.as_dict()}).encode())
         return plan.recipe
 
-    def _model(self, recipe: Recipe, material: Material) -> tuple[Contents, DecoderOnly]:
+    def _model(self, recipe: Recipe, material: Material) -> tuple[Contents, Transformer]:
         """The model to train, new or to go on from, with all that its file says besides the weights."""
         request = self.request
         if request.start is None:
             architecture = build_architecture(recipe)
             check_memory(architecture, recipe)
-            model = DecoderOnly(architecture, recipe.dropout)
+            model = make_transformer(architecture, recipe.dropout)
             initialize(model, recipe.seed)
             return material.contents(architecture), model
         contents, tensors = load(request.start)
         check_memory(contents.architecture, recipe, frozen=request.lora is not None)
         with torch.device("meta"):
-            model = DecoderOnly(contents.architecture, recipe.dropout)
+            model = make_transformer(contents.architecture, recipe.dropout)
         model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
         if request.lora is not None:
             add_low_rank(model, request.lora, request.lora_targets, recipe.seed)

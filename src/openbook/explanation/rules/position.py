@@ -1,53 +1,21 @@
 """How the numbers of positions follow: angles, their cosines and sines, and what is added to embeddings."""
 
-import math
-
-from openbook.explanation.expression import Expression, at_least, at_most, by_case, constant, cosine, equal, sine
+from openbook.explanation.expression import (
+    Expression,
+    at_least,
+    at_most,
+    by_case,
+    cosine,
+    equal,
+    floor,
+    log,
+    magnitude,
+    sine,
+)
 from openbook.explanation.reader import ONLY, Reader
+from openbook.explanation.rules.places import positions
 from openbook.explanation.rules.table import rule
-from openbook.transformer.architecture import Stretch
-from openbook.transformer.position import Learned, Rotary, Sinusoidal
-from openbook.transformer.stretch import ramp
-
-
-@rule(Rotary, "frequency")
-def frequency(read: Reader, b: Expression, _: Expression, i: Expression) -> Expression:
-    """How far pair i turns from one position to the next, slowed down so that a longer context fits."""
-    part = read.part
-    assert isinstance(part, Rotary) and part.stretch is not None
-    stretch, width = part.stretch, part.head_width
-    base = read.constant("base", part.base, "position.base of the architecture")
-    factor = read.constant("s", stretch.factor, "position.stretch.factor of the architecture")
-    if stretch.kind == "dynamic":
-        original = read.constant("L", stretch.original, "position.stretch.original of the architecture")
-        path = read.into()
-        longest = read.largest("t", read.recorded(path, b, read.each("t", read.shape(path)[-1]), name="position"))
-        length = at_least(stretch.original, longest + 1)
-        grown = base * (factor * length / original - factor + 1) ** (width / (width - 2))
-        return grown ** (-2.0 * i / width)
-    own = read.define("f", base ** (-2.0 * i / width))
-    if stretch.kind == "linear":
-        return own / factor
-    kept = read.define("b", _kept_share(read, own, stretch, i))
-    return own * kept + own / factor * (1 - kept)
-
-
-def _kept_share(read: Reader, own: Expression, stretch: Stretch, i: Expression) -> Expression:
-    """How much of its own speed pair i keeps: all of it, none, or a part in between."""
-    one = constant(1, "1")
-    if stretch.kind == "banded":
-        source = "of position.stretch of the architecture"
-        low = read.constant("low", stretch.low, f"low {source}")
-        high = read.constant("high", stretch.high, f"high {source}")
-        original = read.constant("L", stretch.original, f"original {source}")
-        turns = original * own / constant(2 * math.pi, "2π")
-        return at_least(0, at_most(one, (turns - low) / (high - low)))
-    assert isinstance(read.part, Rotary)
-    begin, end = ramp(read.part.head_width, read.part.base, stretch)
-    source = "by position.stretch of the architecture: the pair that turns {} times within its original context"
-    first = read.constant("first", begin, source.format(f"{stretch.high:g}"))
-    last = read.constant("last", end, source.format(f"{stretch.low:g}"))
-    return 1 - at_least(0, at_most(one, (i - first) / (last - first)))
+from openbook.transformer.position import Learned, Relative, Rotary, Sinusoidal
 
 
 @rule(Rotary, "angle")
@@ -88,13 +56,25 @@ def sinusoidal_angle(read: Reader, b: Expression, t: Expression, i: Expression) 
     assert isinstance(read.part, Sinusoidal)
     base = read.constant("base", read.part.base, "position.base of the architecture")
     width = 2 * read.shape(read.own("angle"))[-1]
-    return _position(read, b, t) * base ** (-2.0 * i / width)
+    position = _position(read, b, t)
+    if read.part.offset:
+        position = position + read.constant("offset", read.part.offset, "position.offset of the architecture")
+    return position * base ** (-2.0 * i / width)
 
 
 @rule(Sinusoidal, "position_embedding")
 def sinusoidal_embedding(read: Reader, b: Expression, t: Expression, d: Expression) -> Expression:
-    """The position as waves: sines at even dimensions, cosines at odd ones."""
+    """The position as waves: sines at even dimensions and cosines at odd ones, or the one after the other."""
+    assert isinstance(read.part, Sinusoidal)
     angle = read.own("angle")
+    if read.part.halves:
+        half = read.shape(angle)[-1]
+        return by_case(
+            d < half,
+            lambda b, t, d: sine(read.recorded(angle, b, t, d)),
+            lambda b, t, d: cosine(read.recorded(angle, b, t, d - half)),
+            (b, t, d),
+        )
     return by_case(
         equal(d % 2, 0),
         lambda b, t, d: sine(read.recorded(angle, b, t, d // 2)),
@@ -107,6 +87,41 @@ def sinusoidal_embedding(read: Reader, b: Expression, t: Expression, d: Expressi
 def learned_embedding(read: Reader, b: Expression, t: Expression, d: Expression) -> Expression:
     """The trained vector of this position."""
     return read.weight("weight", _position(read, b, t), d)
+
+
+@rule(Relative, "bucket")
+def relative_bucket(read: Reader, b: Expression, t: Expression, s: Expression) -> Expression:
+    """The range of distances that token s is in as token t sees it: short distances have one each, long ones share."""
+    part = read.part
+    assert isinstance(part, Relative)
+    one_way, exact = part.one_way, part.exact
+    wider = one_way - exact
+    own, kept = positions(read)
+
+    def back(b: Expression, t: Expression, s: Expression) -> Expression:
+        query = read.recorded(own, b, t, name="query_position")
+        return query - read.recorded(kept, b, s, name="key_position")
+
+    def far(b: Expression, t: Expression, s: Expression) -> Expression:
+        return at_least(0, back(b, t, s)) if part.causal else magnitude(back(b, t, s))
+
+    def shared(b: Expression, t: Expression, s: Expression) -> Expression:
+        distance = read.constant("distance", part.distance, "position.distance of the architecture")
+        return at_most(one_way - 1, exact + floor(log(far(b, t, s) / exact) / log(distance / exact) * wider))
+
+    def one_side(b: Expression, t: Expression, s: Expression) -> Expression:
+        return by_case(far(b, t, s) < exact, far, shared, (b, t, s))
+
+    if part.causal:
+        return one_side(b, t, s)
+    later = back(b, t, s) < 0
+    return by_case(later, lambda *index: one_way + one_side(*index), one_side, (b, t, s))
+
+
+@rule(Relative, "bias")
+def relative_bias(read: Reader, b: Expression, h: Expression, t: Expression, s: Expression) -> Expression:
+    """What head h adds to the score of token s for its distance from token t."""
+    return read.weight("weight", read.recorded(read.own("bucket"), b, t, s), h)
 
 
 def _position(read: Reader, b: Expression, t: Expression) -> Expression:

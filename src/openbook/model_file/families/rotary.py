@@ -29,7 +29,10 @@ def read_rotary_by_layer(
 def write_rotary(position: Position, context: int) -> dict[str, Any]:
     """Both spellings, so that transformers of either version takes the file."""
     parameters = rope_parameters(position, context)
-    written: dict[str, Any] = {"rope_theta": position.base, "rope_parameters": {**parameters, "rope_theta": position.base}}
+    written: dict[str, Any] = {
+        "rope_theta": position.base,
+        "rope_parameters": {**parameters, "rope_theta": position.base},
+    }
     if position.stretch is not None:
         written["rope_scaling"] = parameters
     return written
@@ -93,7 +96,9 @@ def _word(found: Fields) -> str:
 def _stretch(kind: str, found: Fields, context: int, base: float, original: int | None) -> Stretch:
     if kind in ("linear", "dynamic"):
         found.only("original_max_position_embeddings", context)
-        return Stretch(kind="linear" if kind == "linear" else "dynamic", factor=found.number("factor"), original=context)
+        return Stretch(
+            kind="linear" if kind == "linear" else "dynamic", factor=found.number("factor"), original=context
+        )
     inside = found.whole("original_max_position_embeddings", context)
     original = inside if original is None else original
     if kind == "llama3":

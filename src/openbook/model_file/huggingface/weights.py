@@ -86,7 +86,9 @@ class Weights:
                 if not count:
                     raise OpenbookError(f"{path.name}, tensor {name}: the file ends too early; {AGAIN}")
                 reached += count
-        flat = torch.frombuffer(content, dtype=DTYPES[entry.dtype]) if size else torch.empty(0, dtype=DTYPES[entry.dtype])
+        flat = (
+            torch.frombuffer(content, dtype=DTYPES[entry.dtype]) if size else torch.empty(0, dtype=DTYPES[entry.dtype])
+        )
         return flat.view(shape)[rest]
 
 
@@ -107,7 +109,9 @@ def open_weights(folder: Path) -> Weights:
         raise OpenbookError(f"{INDEX} is missing, so it is not known which of its safetensors files belong together")
     pickled = next((file for file in sorted(folder.iterdir()) if file.suffix in PICKLED), None)
     if pickled is not None:
-        raise OpenbookError(f"{pickled.name} is pickled: {PICKLE}; {CONVERT}, as `save_pretrained` of transformers does")
+        raise OpenbookError(
+            f"{pickled.name} is pickled: {PICKLE}; {CONVERT}, as `save_pretrained` of transformers does"
+        )
     raise OpenbookError(f"it has no {SINGLE}; give a folder with config.json and the weights as safetensors")
 
 
