@@ -26,7 +26,7 @@ def silent(model, name):
     routed = re.match(r"(.*)\.router\.", name)
     if routed:
         experts = model.get_submodule(routed[1]).experts
-        return experts.renormalise and experts.chosen == 1
+        return experts.count == 1 or (experts.renormalise and experts.chosen == 1)
     part = model.get_submodule(name.rpartition(".")[0])
     attention = model.get_submodule(name.rpartition(".")[0].rpartition(".")[0])
     return name.endswith("key.bias") and isinstance(part, nn.Linear) and attention.spec.weighting == "softmax"

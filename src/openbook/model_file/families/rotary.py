@@ -1,10 +1,12 @@
-"""Rotary positions in a config.json: the spellings of transformers 4 (rope_theta, rope_scaling) and 5 (rope_parameters)."""
+"""Rotary positions in a config.json: rope_theta and rope_scaling of transformers 4, rope_parameters of 5."""
 
 import math
 from typing import Any
 
 from openbook.model_file.huggingface.fields import Fields
 from openbook.transformer.architecture import Position, Stretch
+
+KINDS = ("default", "linear", "dynamic", "llama3", "yarn")
 
 
 def read_rotary(fields: Fields, context: int, base: float = 10_000.0) -> Position:
@@ -26,9 +28,9 @@ def read_rotary_by_layer(
     return _read(scaling or full, context, base, original), _read(sliding, context, local, original)
 
 
-def write_rotary(position: Position, context: int) -> dict[str, Any]:
+def write_rotary(position: Position) -> dict[str, Any]:
     """Both spellings, so that transformers of either version takes the file."""
-    parameters = rope_parameters(position, context)
+    parameters = rope_parameters(position)
     written: dict[str, Any] = {
         "rope_theta": position.base,
         "rope_parameters": {**parameters, "rope_theta": position.base},
@@ -38,7 +40,7 @@ def write_rotary(position: Position, context: int) -> dict[str, Any]:
     return written
 
 
-def rope_parameters(position: Position, context: int) -> dict[str, Any]:
+def rope_parameters(position: Position) -> dict[str, Any]:
     """What a config.json says of positions besides their base."""
     stretch = position.stretch
     if stretch is None:
@@ -77,20 +79,13 @@ def _original(fields: Fields) -> int | None:
 def _read(found: Fields | None, context: int, base: float, original: int | None) -> Position:
     if found is None:
         return Position(base=base)
-    kind = found.choice("type", dict.fromkeys(KINDS, ""), "default")
-    kind = found.choice("rope_type", {name: name for name in KINDS}, kind or _word(found))
+    older = found.choice("type", {name: name for name in KINDS}, "default")
+    kind = found.choice("rope_type", {name: name for name in KINDS}, older)
     base = found.number("rope_theta", base)
     found.only("partial_rotary_factor", 1, 1.0)
     stretch = None if kind == "default" else _stretch(kind, found, context, base, original)
     found.finish()
     return Position(base=base, stretch=stretch)
-
-
-KINDS = ("default", "linear", "dynamic", "llama3", "yarn")
-
-
-def _word(found: Fields) -> str:
-    return found.choice("type", {name: name for name in KINDS}, "default")
 
 
 def _stretch(kind: str, found: Fields, context: int, base: float, original: int | None) -> Stretch:

@@ -6,7 +6,10 @@ from typing import Any
 
 from openbook.model_file.huggingface.fields import Fields
 from openbook.model_file.huggingface.links import Table
+from openbook.text.foreign import Layout
 from openbook.transformer.architecture import Architecture
+
+PLAIN = Layout()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,7 @@ class Family:
         tables: key tables; a folder is read by the first whose tensors are all there, an export written by the first.
         prefix: with what their names begin, except in files that leave it out.
         ignored: regular expression of tensors that hold nothing of the model.
+        tokenizer: how tokenizer files that are older than tokenizer.json are meant.
         tied_copies: tensors that only repeat the token embedding where `tied`.
     """
 
@@ -34,4 +38,5 @@ class Family:
     tables: Sequence[Table]
     prefix: str = ""
     ignored: str = r".*rotary_emb\.inv_freq"
+    tokenizer: Layout = PLAIN
     tied_copies: Sequence[str] = field(default=("lm_head.weight",))

@@ -46,18 +46,31 @@ class Fields:
 
     def __init__(self, values: Mapping[str, Any], where: str = "config.json") -> None:
         self.where = where
+        self._written = frozenset(values)
         self._values = {name: value for name, value in values.items() if value is not None}
         self._taken: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
-    def whole(self, name: str, default: int | None = None) -> int:
-        """A whole number; required where `default` is None."""
+    def written(self, name: str) -> bool:
+        """Whether the file has this field, be it null: where an absent one has a default, null can mean none."""
+        return name in self._written
+
+    def with_default(self, name: str, value: Any) -> "Fields":
+        """The same fields, and this one where it is absent."""
+        self._values.setdefault(name, value)
+        return self
+
+    def whole(self, name: str, default: int | None = None, most: int = 2**31) -> int:
+        """A whole number from 0 to `most`; required where `default` is None."""
         value = self.maybe_whole(name)
         if value is None:
             value = default
-        return self._required(name, value)
+        value = self._required(name, value)
+        if not 0 <= value <= most:
+            raise self.fault(name, f"{_shown(value)} should be from 0 to {most:,}")
+        return value
 
     def maybe_whole(self, name: str) -> int | None:
         """A whole number, or None where there is none."""
@@ -99,12 +112,19 @@ class Fields:
             raise self.fault(name, f"{_shown(word)} is not one of {', '.join(choices)}")
         return choices[word]
 
+    def maybe_word(self, name: str) -> str | None:
+        """A word, or None where there is none."""
+        value = self._take(name)
+        if value is not None and not isinstance(value, str):
+            raise self.fault(name, f"{_shown(value)} should be a word")
+        return value
+
     def only(self, name: str, *allowed: Any) -> None:
         """Refuse any value but these; it may also be absent."""
         value = self._take(name)
         if value is not None and not any(value == each and type(value) is type(each) for each in allowed):
-            known = " or ".join(_shown(each) for each in allowed)
-            raise self.fault(name, f"{_shown(value)} would change the result and is not supported, only {known}")
+            known = f", only {' or '.join(_shown(each) for each in allowed)}" if allowed else ""
+            raise self.fault(name, f"{_shown(value)} would change the result and is not supported{known}")
 
     def inside(self, name: str) -> "Fields | None":
         """An object inside this one; its own `finish` is up to the caller."""

@@ -31,6 +31,15 @@ class Link:
     transposed: bool = False
     packed: bool = False
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The tensors that theirs is made of."""
+        return (f"{self.theirs}_blocks", f"{self.theirs}_scales") if self.packed else (self.theirs,)
+
+    def renamed(self, theirs: str) -> "Link":
+        """The same link to a tensor of another name."""
+        return replace(self, theirs=theirs)
+
 
 Layout = Callable[[str, str, Shape], Iterable[Link]]
 """Our tensor's name, its last part (weight, bias) and shape → links."""
@@ -40,16 +49,15 @@ Table = Mapping[str, str | Layout]
 
 
 class NoPlaceError(OpenbookError):
-    """One of our tensors has no counterpart in a family."""
+    """Something of ours has no counterpart in a family."""
 
 
-def links(architecture: Architecture, table: Table) -> list[Link]:
-    """All links of an architecture by a table.
+def links(architecture: Architecture, table: Table) -> Iterator[Link]:
+    """All links of an architecture by a table, in the order in which the model uses its tensors.
 
     Raises:
         NoPlaceError: a tensor of the architecture is not in the table.
     """
-    found = []
     for ours, shape in expected_shapes(architecture).items():
         module, _, leaf = ours.rpartition(".")
         block = re.search(r"\.blocks\.(\d+)\.", ours)
@@ -58,8 +66,7 @@ def links(architecture: Architecture, table: Table) -> list[Link]:
             raise NoPlaceError(f"there is no place for {ours}")
         each = [Link(ours, f"{layout}.{leaf}")] if isinstance(layout, str) else layout(ours, leaf, shape)
         number = block[1] if block else "#"
-        found += [replace(link, theirs=link.theirs.replace("#", number)) for link in each]
-    return found
+        yield from (link.renamed(link.theirs.replace("#", number)) for link in each)
 
 
 def transposed(theirs: str) -> Layout:

@@ -68,6 +68,22 @@ class Weights:
             return unpack(self._read(f"{name}_blocks", first), self._read(f"{name}_scales", first))[rest]
         return self._read(name, at)
 
+    def same(self, one: str, other: str) -> bool:
+        """Whether two tensors have the same type, shape and bytes."""
+        (path, entry), (other_path, other_entry) = self.places[one], self.places[other]
+        if (entry.dtype, entry.shape) != (other_entry.dtype, other_entry.shape):
+            return False
+        with path.open("rb") as file, other_path.open("rb") as other_file:
+            file.seek(entry.begin)
+            other_file.seek(other_entry.begin)
+            left = entry.end - entry.begin
+            while left:
+                some = min(left, 1 << 20)
+                if file.read(some) != other_file.read(some):
+                    return False
+                left -= some
+        return True
+
     def _read(self, name: str, at: Index) -> Tensor:
         path, entry = self.places[name]
         if entry.dtype not in DTYPES:
