@@ -61,7 +61,15 @@ def common(
 
 @app.command()
 def train(
-    books: Annotated[list[str], typer.Argument(help="txt, md, html, epub or pdf files, folders, globs")],
+    books: Annotated[
+        list[str],
+        typer.Argument(
+            help="txt, md, html, epub or pdf files, or pairs with --pairs; folders, globs", metavar="FILES..."
+        ),
+    ],
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="the files are sentence pairs: train a translator (an encoder-decoder)")
+    ] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="the model file to make")] = None,
     start: Annotated[Path | None, typer.Option("--from", help="a model file to go on from")] = None,
     lora: Annotated[int | None, typer.Option(help="with --from: learn a change of this rank, e.g. 8")] = None,
@@ -69,10 +77,14 @@ def train(
         str, typer.Option(help="matrices that --lora changes")
     ] = "query,key,value,output,gate,up,down",
     validation: Annotated[
-        list[str] | None, typer.Option(help="hold out these files, not the tails of the books")
+        list[str] | None, typer.Option(help="hold out these files, not the tails of the books or some of the pairs")
     ] = None,
-    validation_share: Annotated[float | None, typer.Option(help="part of each book's tail to hold out")] = None,
-    keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="keep passages that occur twice")] = False,
+    validation_share: Annotated[
+        float | None, typer.Option(help="part of each book, or of the pairs, to hold out")
+    ] = None,
+    keep_duplicates: Annotated[
+        bool, typer.Option("--keep-duplicates", help="keep passages or pairs that occur twice")
+    ] = False,
     config: Annotated[Path | None, typer.Option(help="a TOML file with any of the choices below")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="print what would be picked, and do not train")] = False,
     overwrite: Annotated[
@@ -82,7 +94,8 @@ def train(
     device: DEVICE = "auto",
     **choices: Any,
 ) -> None:
-    """Train a model on books. Without options, everything is picked from the text and the speed of this machine.
+    """Train a model on books, or a translator on sentence pairs. Without options, everything is picked from the text
+    and the speed of this machine.
 
     [bold]Examples[/bold]
 
@@ -91,6 +104,8 @@ def train(
       openbook train notes/ -o my.openbook --from mine.openbook    go on from it
       openbook train books/ --plan                           only say what it would do
       openbook train emma.txt --attention none --norm none   the essential transformer
+      openbook train --pairs en-de.tsv -o en-de.openbook     a translator; lines of source, tab, target
+      openbook train --pairs train.en train.de               two files whose lines belong together
 
     Ctrl-C saves and leaves a usable model; the same command goes on from there.
     """
@@ -110,6 +125,7 @@ def train(
         books,
         output,
         given,
+        pairs=pairs,
         validation=validation,
         validation_share=validation_share,
         keep_duplicates=keep_duplicates,

@@ -46,6 +46,10 @@ class Task(Protocol):
         """Bits a byte (or any score that falls as the model gets better) on held-out data."""
         ...
 
+    def describe(self, model: nn.Module) -> dict[str, float]:
+        """More numbers for people about how the model does on held-out data; nothing follows from them."""
+        ...
+
 
 @dataclass
 class Position:
@@ -211,23 +215,26 @@ class Loop:
         at, before = self.position, self._now()
         with self._averaged():
             score = self._score()
-            self._reserve = self.closing + (self._now() - before) / self.task.validated_share
+            scored = self._now()
+            facts = self.task.describe(self.model)
+            described = self._now() - scored
+            self._reserve = self.closing + (scored - before) / self.task.validated_share + 2 * described
             at.validations = max(at.validations + 1, int(self.progress() * self.recipe.validations))
             if score < at.best:
                 at.best, at.best_step, at.stale = score, at.step, 0
                 write_checkpoint(self.keeper.best, trained_weights(self.model), {"step": at.step, "score": score})
             else:
                 at.stale += 1
-        self._tell_score(score)
+        self._tell_score(score, **facts)
 
     def _settle(self, how: str) -> None:
         """Leave the best weights in the model. The files stay as the loop left them, so that it can go on."""
         at = self.position
-        last = math.inf
+        last, measures = math.inf, dict[str, float]()
         if how != "stopped early":
             if self.average is not None:
                 self.average.swap(self.model)
-            last = self._score()
+            last, measures = self._score(), self.task.describe(self.model)
         if self.keeper.best.exists():
             tensors, facts = read_checkpoint(self.keeper.best)
             # A run that was killed and goes on by time may find a better one there than it came by itself.
@@ -237,7 +244,7 @@ class Loop:
         if last < at.best:
             at.best, at.best_step = last, at.step
         if last < math.inf:
-            self._tell_score(last, last=True)
+            self._tell_score(last, last=True, **measures)
         self.model.eval()
 
     def _score(self) -> float:
