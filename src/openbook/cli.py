@@ -360,9 +360,9 @@ def import_model(
 
     [bold]Examples[/bold]
 
-      openbook import SmolLM2-135M -o smollm2.openbook
-      openbook import SmolLM2-135M -o small.openbook --dtype bfloat16
-      openbook ask smollm2.openbook "It is a truth"
+      openbook import downloads/some-model -o some.openbook
+      openbook import downloads/some-model -o small.openbook --dtype bfloat16
+      openbook ask some.openbook "It is a truth"
     """
     from openbook.model_file.huggingface.importing import import_folder
     from openbook.progress import bars
