@@ -70,7 +70,8 @@ Until = Literal["sure", "likely", "full"]
 class Beams:
     """How to search for the likeliest sequences. Values out of range raise OpenbookError with the range.
 
-    `beams` beginnings are followed at once, and the `n_best` best finished sequences come out. A sequence scores
+    `beams` beginnings are followed at once, and the `n_best` best finished sequences come out. One beam is greedy: it
+    takes the likeliest token each time, and ends with the first that ends. A sequence scores
     Σ log p(token) / length^`length_penalty`: 0 likes short ones, 1 is the mean, above 1 likes long ones.
     The search for a prompt ends `until`
     "sure": no open beam can still come among the n-best, whatever follows;

@@ -56,3 +56,6 @@ def _only(scores: Tensor, token: int) -> Tensor:
     forced = torch.full_like(scores, -torch.inf)
     forced[..., token] = 0.0
     return forced
+
+
+NO_RULES = TokenRules()
