@@ -278,7 +278,7 @@ def explain(
     from openbook.model import load
 
     opened = load(model, "cpu")
-    tokens = opened.tokenizer.encode(prompt)
+    tokens = opened.tokenizer.encode_prompt(prompt)
     options: dict[str, Any] = {
         "layer": layer, "head": head, "token": token, "number": number, "places": tensor_places(model)
     }  # fmt: skip

@@ -23,7 +23,6 @@ from openbook.progress import Track, silent
 from openbook.text.books import find_books
 from openbook.text.pieces import token_safe
 from openbook.text.readers import read_book
-from openbook.text.tokenizer import Tokenizer
 from openbook.training.device import choose_device
 from openbook.training.evaluation import Score, score
 from openbook.training.loop import Listener
@@ -46,7 +45,7 @@ class Model:
     def __init__(self, contents: Contents, transformer: DecoderOnly) -> None:
         self.contents = contents
         self.transformer = transformer
-        self.tokenizer = Tokenizer.from_json(contents.tokenizer)
+        self.tokenizer = contents.make_tokenizer()
 
     @cached_property
     def engine(self) -> Engine:
@@ -75,7 +74,7 @@ class Model:
 
     def trace(self, prompt: str) -> Explanation:
         """Every number between a prompt and the next token."""
-        return explain(self.transformer, self.tokenizer.encode(prompt))
+        return explain(self.transformer, self.tokenizer.encode_prompt(prompt))
 
     def evaluate(
         self,

@@ -16,8 +16,8 @@ from openbook.errors import OpenbookError
 from openbook.model_file.display import render
 from openbook.model_file.file import save
 from openbook.model_file.inspection import describe
-from openbook.model_file.printable import printable
 from openbook.model_file.wording import in_words, ranges
+from openbook.text.printable import printable
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Stack
 from strategies import DEFAULT, architectures
 

@@ -16,6 +16,7 @@ from openbook.model_file.blueprint import expected_shapes
 from openbook.model_file.contents import Contents
 from openbook.model_file.file import build, load, open_model_file, save
 from openbook.model_file.header import write_header
+from openbook.text.special_tokens import SpecialTokens
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Position, Stack
 from openbook.transformer.decoder_only import DecoderOnly
 from strategies import DEFAULT, architectures, some_tokens
@@ -199,3 +200,15 @@ def test_tensors_must_be_those_of_the_architecture(path: Path) -> None:
     with pytest.raises(OpenbookError, match=f"tensor {name} of its architecture is missing"):
         save(path, contents_of(), {n: t for n, t in tensors.items() if n != name})
     assert not path.exists()
+
+
+def test_special_tokens_and_a_second_tokenizer_are_kept(tmp_path: Path) -> None:
+    special = SpecialTokens(end=(2, 3), padding=1, languages={"de": 4})
+    contents = replace(contents_of(), special_tokens=special, source_tokenizer=tokenizer_text())
+    save(tmp_path / "special.openbook", contents, tensors_of())
+    again, _ = load(tmp_path / "special.openbook")
+    assert again == contents
+    assert again.make_tokenizer().end_ids == {2, 3}
+    beyond = SpecialTokens(end=(contents.architecture.vocabulary,))
+    with pytest.raises(OpenbookError, match=r"field special_tokens: id .* is beyond the vocabulary"):
+        save(tmp_path / "beyond.openbook", replace(contents, special_tokens=beyond), tensors_of())

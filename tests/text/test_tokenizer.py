@@ -11,7 +11,8 @@ from tokenizers import decoders, models
 
 from openbook.errors import OpenbookError
 from openbook.text.pieces import token_safe
-from openbook.text.tokenizer import END, UNKNOWN, StreamDecoder, Tokenizer
+from openbook.text.special_tokens import END, UNKNOWN, SpecialTokens
+from openbook.text.tokenizer import StreamDecoder, Tokenizer
 from openbook.text.tokenizer_training import Kind, choose_vocabulary, train_tokenizer
 from openbook.text.word_encoder import WordEncoder
 
@@ -180,8 +181,10 @@ def test_damaged_json_never_crashes(data: st.DataObject) -> None:
 
 
 def test_what_a_tokenizer_lacks_is_named() -> None:
+    with pytest.raises(OpenbookError, match=r"no end token '<\|end\|>'"):
+        Tokenizer.from_json(Backend(models.BPE({"a": 0}, [])).to_str())
     with pytest.raises(OpenbookError, match="no end token '<eos>'"):
-        Tokenizer.from_json(TOKENIZERS["bpe"].to_json(), end_token="<eos>")
+        SpecialTokens.named(Backend.from_str(TOKENIZERS["bpe"].to_json()).token_to_id, "<eos>")
     backend = Backend(models.BPE({"a": 0, END: 1}, []))
     backend.decoder = decoders.WordPiece()
     with pytest.raises(OpenbookError, match="decoder WordPiece is not supported"):

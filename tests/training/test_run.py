@@ -247,6 +247,7 @@ def test_what_is_wrong_is_refused_before_any_work(trained, tmp_path):
     refused("folder.openbook", book, output, start=tmp_path / "folder.openbook")
     refused("binary.openbook", book, output, start=tmp_path / "binary.openbook")
     refused("--lora 8: .*--from", book, output, lora=8)
+    refused("--lora 0: the rank must be 1", book, output, lora=0, start=start)
     refused("it.openbook: is the model to go on from", book, start, start=start, overwrite=True)
     refused("validation share", book, output, validation_share=0.9)
     refused("none.txt: no such file", tmp_path / "none.txt", output)

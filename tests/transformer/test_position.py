@@ -97,3 +97,13 @@ def test_a_half_turn_changes_the_sign():
     angles = torch.tensor(pi).cos().view(1, 1, 1, 1), torch.tensor(pi).sin().view(1, 1, 1, 1)
     y = make("rotary", head_width=2).rotate(torch.tensor([[[[1.0, 2.0]]]]), angles)
     torch.testing.assert_close(y, torch.tensor([[[[-1.0, -2.0]]]]))
+
+
+def test_the_rotation_s_gradient_written_out_is_its_derivative():
+    rotary = make("rotary", base=50.0, head_width=6)
+    angles = tuple(part.double() for part in rotary(torch.tensor([[0, 1, 7], [2, 3, 4]])))
+    x = torch.randn(2, 3, 2, 6, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: rotary.rotate(x, angles), x)
+    with torch.no_grad():
+        plain = rotary.rotate(x, angles)
+    torch.testing.assert_close(rotary.rotate(x, angles), plain, atol=1e-12, rtol=0)

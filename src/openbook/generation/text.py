@@ -74,14 +74,14 @@ def stream(
     Raises:
         OpenbookError: as `generate`.
     """
-    ids = [tokenizer.encode(prompt) or [tokenizer.end_id] for prompt in prompts]
+    ids = [tokenizer.encode_prompt(prompt) or [tokenizer.end_id] for prompt in prompts]
     decoders = [StreamDecoder(tokenizer) for _ in prompts]
     stops = [StopText(sampling.stop) for _ in prompts]
     tokens = generate(
         engine,
         ids,
         sampling,
-        end_ids={tokenizer.end_id},
+        end_ids=tokenizer.end_ids,
         runners_up=runners_up,
         stopped=lambda row: stops[row].found,
     )

@@ -10,8 +10,10 @@ from typing_extensions import TypedDict  # pydantic asks for this one before Pyt
 
 from openbook.errors import OpenbookError
 from openbook.model_file.header import AGAIN
-from openbook.model_file.printable import excerpt
-from openbook.model_file.strict_json import read_json
+from openbook.text.printable import excerpt
+from openbook.text.special_tokens import SpecialTokens
+from openbook.text.strict_json import read_json
+from openbook.text.tokenizer import Tokenizer
 from openbook.transformer.architecture import Architecture
 
 FORMAT = 1
@@ -21,11 +23,12 @@ FORMAT = 1
 LIMITS = {
     "architecture": 4_000_000,
     "chat_template": 1_000_000,
+    "special_tokens": 1_000_000,
     "generation": 100_000,
     "training": 4_000_000,
     "license": 1_000_000,
 }
-OPTIONAL = ("chat_template", "license")
+OPTIONAL = ("special_tokens", "source_tokenizer", "chat_template", "license")
 REQUIRED = ("format", "architecture", "tokenizer", "generation", "training")
 
 Penalty = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
@@ -51,7 +54,9 @@ class Generation(TypedDict, total=False):
 class Contents:
     """A model file without its tensors.
 
-    `tokenizer` is the text of a tokenizer.json, `chat_template` a Jinja template, `license` an SPDX name or a text.
+    `tokenizer` is the text of a tokenizer.json, and `source_tokenizer` that of another one which reads sources, if any;
+    without `special_tokens` those are found by the names of `text/special_tokens.py`. `chat_template` is a Jinja
+    template, `license` an SPDX name or a text.
     `training` is the record of how the weights came about, any JSON object; `inspect` knows the keys `data` (a list of
     objects with `name` and `sha256`), `recipe`, `seed`, `steps`, `losses` (a list of objects with `step` and numbers),
     `versions` and `date`, and shows others as they are.
@@ -59,6 +64,8 @@ class Contents:
 
     architecture: Architecture
     tokenizer: str
+    special_tokens: SpecialTokens | None = None
+    source_tokenizer: str | None = None
     chat_template: str | None = None
     generation: Generation = field(default_factory=Generation)
     training: dict[str, Any] = field(default_factory=dict)
@@ -72,6 +79,7 @@ class Contents:
             OpenbookError: a number is not finite; a loss that became NaN is written as None.
         """
         values = {
+            "special_tokens": None if self.special_tokens is None else self.special_tokens.to_dict(),
             "chat_template": self.chat_template,
             "generation": self.generation,
             "training": self.training,
@@ -81,8 +89,17 @@ class Contents:
             "format": str(self.format),
             "architecture": self.architecture.to_json(),
             "tokenizer": self.tokenizer,
+            **({} if self.source_tokenizer is None else {"source_tokenizer": self.source_tokenizer}),
             **{name: _write(name, value) for name, value in values.items() if value is not None},
         }
+
+    def make_tokenizer(self) -> Tokenizer:
+        """The tokenizer. Raises OpenbookError for whatever is wrong with it."""
+        return Tokenizer.from_json(self.tokenizer, self.special_tokens)
+
+    def make_source_tokenizer(self) -> Tokenizer:
+        """The tokenizer that reads sources: the same, where there is no other."""
+        return Tokenizer.from_json(self.source_tokenizer or self.tokenizer, self.special_tokens)
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "Contents":
@@ -100,9 +117,12 @@ class Contents:
                 raise OpenbookError(
                     f"unknown field {name}: another program wrote this file; make it again with openbook"
                 )
+        architecture = _read_architecture(metadata["architecture"])
         return cls(
-            architecture=_read_architecture(metadata["architecture"]),
+            architecture=architecture,
             tokenizer=metadata["tokenizer"],
+            special_tokens=_read_special_tokens(metadata, architecture.vocabulary),
+            source_tokenizer=metadata.get("source_tokenizer"),
             chat_template=_read_text("chat_template", metadata),
             generation=_read_generation(metadata["generation"]),
             training=_read_object("training", metadata["training"]),
@@ -131,6 +151,18 @@ def _read_architecture(text: str) -> Architecture:
         return Architecture.from_json(text)
     except OpenbookError as error:
         raise OpenbookError(f"{error}; written by a newer openbook (upgrade), or {AGAIN}") from None
+
+
+def _read_special_tokens(metadata: Mapping[str, str], vocabulary: int) -> SpecialTokens | None:
+    if "special_tokens" not in metadata:
+        return None
+    try:
+        special = SpecialTokens.from_dict(_read_object("special_tokens", metadata["special_tokens"]))
+    except OpenbookError as error:
+        raise OpenbookError(f"field {error}; written by a newer openbook (upgrade), or {AGAIN}") from None
+    if special.largest >= vocabulary:
+        raise OpenbookError(f"field special_tokens: id {special.largest:,} is beyond the vocabulary; {AGAIN}")
+    return special
 
 
 def _read_generation(text: str) -> Generation:

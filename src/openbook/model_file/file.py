@@ -19,9 +19,9 @@ from openbook.errors import OpenbookError
 from openbook.model_file.blueprint import blueprint, expected_shapes
 from openbook.model_file.contents import Contents
 from openbook.model_file.header import AGAIN, Header, looks_like_safetensors, read_header
-from openbook.model_file.printable import printable
 from openbook.model_file.recognition import fault_of_bytes, fault_of_path
 from openbook.model_file.writing import DTYPES, NAMES_OF_DTYPES, write_tensors
+from openbook.text.printable import printable
 from openbook.transformer.architecture import Architecture
 from openbook.transformer.decoder_only import DecoderOnly
 

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from openbook.errors import OpenbookError
-from openbook.model_file.printable import excerpt
+from openbook.text.printable import excerpt
+from openbook.text.strict_json import AGAIN as AGAIN
 
 MAXIMUM_HEADER = 100_000_000  # bytes; the limit of the safetensors library too
 MAXIMUM_ENTRIES = 20_000  # tensors, or metadata fields; 1,024 layers of 19
-AGAIN = "the file is damaged: copy or download it again"
 
 ITEM_BYTES = {
     **dict.fromkeys(("F64", "I64", "U64"), 8),

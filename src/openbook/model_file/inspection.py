@@ -10,11 +10,12 @@ from typing import Any
 
 from openbook.errors import OpenbookError
 from openbook.model_file.blueprint import expected_shapes
+from openbook.model_file.contents import Contents
 from openbook.model_file.file import ModelFile, naming, open_model_file
 from openbook.model_file.header import MAXIMUM_HEADER
-from openbook.model_file.strict_json import read_json
 from openbook.model_file.wording import in_words
 from openbook.model_file.writing import DTYPES
+from openbook.text.strict_json import read_json
 from openbook.text.tokenizer import Tokenizer
 
 SENTENCE = "What can you do? A model file keeps everything."
@@ -37,7 +38,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     opened = open_model_file(path)
     contents = opened.contents
     with naming(path):
-        tokenizer = _tokenizer(contents.tokenizer)
+        tokenizer = _tokenizer(contents)
     tensors = opened.header.tensors.values()
     parts = list(_parts(opened))
     parameters = sum(part["parameters"] for part in parts)
@@ -88,10 +89,10 @@ def _part_of(tensor: str) -> str:
     return ".".join(pieces[:3] if pieces[1] == "blocks" else pieces[:-1])
 
 
-def _tokenizer(text: str) -> dict[str, Any]:
+def _tokenizer(contents: Contents) -> dict[str, Any]:
     """Kind, size, special tokens, tokens picked evenly from the vocabulary, and a sentence in tokens."""
-    tokenizer = Tokenizer.from_json(text)
-    model = read_json("field tokenizer", text, MAXIMUM_HEADER)["model"]
+    tokenizer = contents.make_tokenizer()
+    model = read_json("field tokenizer", contents.tokenizer, MAXIMUM_HEADER)["model"]
     special, step = set(tokenizer.special_ids.values()), max(1, tokenizer.vocabulary_size // _SAMPLES)
     samples = [number for number in range(step - 1, tokenizer.vocabulary_size, step) if number not in special]
     return {

@@ -2,42 +2,61 @@
 
 import codecs
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 import tokenizers
 
 from openbook.errors import OpenbookError
-
-END = "<|end|>"
-"""End of text: closes every document, and tells generation to stop."""
-UNKNOWN = "<|unknown|>"
-"""Stands for whatever a vocabulary of characters or words does not have."""
-
-LARGEST_ID = 1 << 24
+from openbook.text.disguise import Disguise
+from openbook.text.special_tokens import LARGEST_ID, SpecialTokens
+from openbook.text.spelling import Spelling
 
 
 class Tokenizer:
     """Encodes text to token ids and back. Safe to share between threads."""
 
-    def __init__(self, tokenizer: tokenizers.Tokenizer, end_token: str = END) -> None:
-        """`end_token` is the token that ends a text; raises OpenbookError where the vocabulary has none such."""
-        end_id = tokenizer.token_to_id(end_token)
-        if end_id is None:
-            raise OpenbookError(f"tokenizer: no end token {end_token!r} in its vocabulary; name the one it has")
+    def __init__(self, tokenizer: tokenizers.Tokenizer, special: SpecialTokens | None = None) -> None:
+        """`special` says what the special tokens are for; None: those of our own vocabularies, found by name.
+
+        Raises OpenbookError where the vocabulary has no such tokens.
+        """
+        self.special = SpecialTokens.named(tokenizer.token_to_id) if special is None else special
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        self.end_token: str = end_token
-        self.end_id: int = end_id
-        self.unknown_id: int | None = tokenizer.token_to_id(UNKNOWN)
         self._tokenizer = tokenizer
-        # Text from people and books must not be able to smuggle in special tokens, so this is the instance in use.
         tokenizer.encode_special_tokens = True
+
+    @cached_property
+    def _text(self) -> tokenizers.Tokenizer:
+        """Text from people and books must not be able to smuggle in special tokens, so this is the one in use."""
+        return self.disguise.text if _spells_itself(self._tokenizer, self.special_ids) else self._tokenizer
+
+    @property
+    def end_id(self) -> int:
+        """The token that closes a document."""
+        return self.special.end[0]
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """The tokens that end an answer."""
+        return frozenset(self.special.end)
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The token for what the vocabulary lacks."""
+        return self.special.unknown
 
     @cached_property
     def _parsing(self) -> tokenizers.Tokenizer:
         """The same, but "<|end|>" in a text becomes the special token. A second one, since the switch is its state."""
         return tokenizers.Tokenizer.from_str(self.to_json())
+
+    @cached_property
+    def disguise(self) -> Disguise:
+        """The same, with secret names for special tokens: for text in which some are meant and some are spelled."""
+        return Disguise(self.to_json(), self.special_ids)
 
     @cached_property
     def special_ids(self) -> dict[str, int]:
@@ -47,7 +66,11 @@ class Tokenizer:
 
     @cached_property
     def _table(self) -> dict[int, bytes]:
-        return _token_table(self._tokenizer)
+        return _token_table(self._tokenizer, self._spelling)
+
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling.of(self._tokenizer)
 
     @cached_property
     def _special(self) -> frozenset[int]:
@@ -61,7 +84,7 @@ class Tokenizer:
     @cached_property
     def fingerprint(self) -> str:
         """A hash that is equal for equal tokenizers."""
-        return hashlib.sha256(f"{self.end_token}\n{self.to_json()}".encode()).hexdigest()
+        return hashlib.sha256(f"{json.dumps(self.special.to_dict())}\n{self.to_json()}".encode()).hexdigest()
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Token ids of a text. The names of special tokens are ordinary text unless `allow_special`."""
@@ -69,15 +92,40 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str], *, allow_special: bool = False) -> list[list[int]]:
         """Token ids of each text, on all cores. Raises OpenbookError for lone surrogates, which are no text."""
-        tokenizer = self._parsing if allow_special else self._tokenizer
+        tokenizer = self._parsing if allow_special else self._text
         try:
             return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
         except TypeError:
             raise OpenbookError("text: holds half a surrogate pair, which is no character; give it as UTF-8") from None
+        except (KeyboardInterrupt, SystemExit, Exception):
+            raise
+        except BaseException as error:  # the library's Rust panics are no Exception
+            raise OpenbookError(f"text: the tokenizer gives up on it ({str(error)[:100]}); shorten it") from None
+
+    def encode_prompt(self, text: str, *, allow_special: bool = False) -> list[int]:
+        """Token ids of what a decoder-only model is to go on from, with the tokens that begin every prompt, once."""
+        return self._after_prefix(self.encode(text, allow_special=allow_special))
+
+    def encode_source(self, text: str, language: str | None = None) -> list[int]:
+        """Token ids of what an encoder is to read, with the tokens around it.
+
+        Raises OpenbookError for a language that the vocabulary has no token for.
+        """
+        ids, special = self.encode(text), self.special
+        code = () if language is None else (special.language(language),)
+        before, after = (code, ()) if special.language_place == "before" else ((), code)
+        return [*special.prefix, *before, *ids, *special.suffix, *after]
+
+    def _after_prefix(self, ids: list[int]) -> list[int]:
+        prefix = list(self.special.prefix)
+        return ids if ids[: len(prefix)] == prefix else prefix + ids
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = False) -> str:
-        """Text of token ids; bytes that are not UTF-8 (half a character at an end) become U+FFFD."""
-        return self._joined(ids, skip_special).decode("utf-8", "replace")
+        """Text of token ids; bytes that are not UTF-8 (half a character at an end) become U+FFFD.
+
+        Where encoding puts a space before every text, it is taken off again.
+        """
+        return self._joined(ids, skip_special).removeprefix(self._spelling.leading).decode("utf-8", "replace")
 
     def token_bytes(self, token_id: int) -> bytes:
         """Exactly the bytes that a token stands for, which may be part of a character."""
@@ -103,8 +151,11 @@ class Tokenizer:
         return str(self._tokenizer.to_str())
 
     @classmethod
-    def from_json(cls, content: str, end_token: str = END) -> "Tokenizer":
-        """The tokenizer of a `tokenizer.json`. Raises OpenbookError for whatever is wrong with it."""
+    def from_json(cls, content: str, special: SpecialTokens | None = None) -> "Tokenizer":
+        """The tokenizer of a `tokenizer.json`. Raises OpenbookError for whatever is wrong with it.
+
+        `special` None: one that was learned here, whose special tokens are found by their names.
+        """
         try:
             tokenizer = tokenizers.Tokenizer.from_str(content)
             largest = max(tokenizer.get_vocab().values(), default=-1)
@@ -117,57 +168,38 @@ class Tokenizer:
             ) from error
         if not 0 <= largest < LARGEST_ID:
             raise OpenbookError(f"tokenizer: largest token id {largest:,}; must be from 0 to {LARGEST_ID - 1:,}")
-        return cls(tokenizer, end_token)
+        return cls(tokenizer, special)
 
 
 class StreamDecoder:
     """Token ids, a few at a time → text that never ends within a character."""
 
-    def __init__(self, tokenizer: Tokenizer, *, skip_special: bool = False) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, skip_special: bool = False, beginning: bool = False) -> None:
+        """`beginning`: the ids begin a text, so a space that encoding would put before it is taken off."""
         self._tokenizer = tokenizer
+        self._leading = tokenizer._spelling.leading if beginning else b""
         self._skip_special = skip_special
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, ids: Iterable[int]) -> str:
         """The text that these ids complete; the bytes of an unfinished character are held back."""
-        return self._decoder.decode(self._tokenizer._joined(ids, self._skip_special))
+        spelled = self._tokenizer._joined(ids, self._skip_special)
+        if spelled and self._leading:
+            spelled, self._leading = spelled.removeprefix(self._leading), b""
+        return self._decoder.decode(spelled)
 
     def flush(self) -> str:
         """What was held back, at the end of the stream."""
         return self._decoder.decode(b"", final=True)
 
 
-def _token_table(tokenizer: tokenizers.Tokenizer) -> dict[int, bytes]:
-    """The bytes of every token. How tokens spell bytes depends on the decoder; each kind has its function here."""
-    kind = type(tokenizer.decoder).__name__
-    if kind not in SPELLINGS:
-        raise OpenbookError(f"tokenizer: its decoder {kind} is not supported; only {' and '.join(SPELLINGS)} are")
-    spell = SPELLINGS[kind]
-    table = {token_id: spell(token) for token, token_id in tokenizer.get_vocab(with_added_tokens=False).items()}
+def _token_table(tokenizer: tokenizers.Tokenizer, spelling: Spelling) -> dict[int, bytes]:
+    """The bytes of every token."""
+    table = {token_id: spelling(token) for token, token_id in tokenizer.get_vocab(with_added_tokens=False).items()}
     added = tokenizer.get_added_tokens_decoder()
     return table | {token_id: token.content.encode() for token_id, token in added.items()}
 
 
-def _byte_of_character() -> dict[str, int]:
-    """The byte that each character of the byte-level alphabet stands for: itself, or the next of those left over."""
-    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    itself = {character: ord(character) for character in alphabet if ord(character) < 256}
-    left_over = sorted(set(range(256)) - set(itself.values()))
-    return itself | dict(zip(alphabet[len(itself) :], left_over, strict=True))
-
-
-BYTE_OF_CHARACTER = _byte_of_character()
-
-
-def _spell_byte_level(token: str) -> bytes:
-    try:
-        return bytes(BYTE_OF_CHARACTER[character] for character in token)
-    except KeyError:
-        return token.encode()  # a token from outside the alphabet stands for its own text
-
-
-def _spell_text(token: str) -> bytes:
-    return token.encode()
-
-
-SPELLINGS: dict[str, Callable[[str], bytes]] = {"ByteLevel": _spell_byte_level, "Fuse": _spell_text}
+def _spells_itself(tokenizer: tokenizers.Tokenizer, names: dict[str, int]) -> bool:
+    """Whether the model finds a special token in a text that spells its name."""
+    return any(number in (token.id for token in tokenizer.model.tokenize(name)) for name, number in names.items())

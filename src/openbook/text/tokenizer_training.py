@@ -11,7 +11,9 @@ from tokenizers import Tokenizer as Backend
 from openbook.errors import OpenbookError
 from openbook.progress import Advance, Track, silent
 from openbook.text.pieces import token_safe
-from openbook.text.tokenizer import BYTE_OF_CHARACTER, END, UNKNOWN, Tokenizer
+from openbook.text.special_tokens import END, UNKNOWN, SpecialTokens
+from openbook.text.spelling import BYTE_OF_CHARACTER
+from openbook.text.tokenizer import Tokenizer
 
 Kind = Literal["bpe", "bytes", "characters", "words"]
 
@@ -66,7 +68,7 @@ def train_tokenizer(
     with track("Training the tokenizer", None) as advance:
         backend = learn(_counted(pieces, advance), vocabulary - len(special_tokens))
     backend.add_special_tokens(list(special_tokens))
-    return Tokenizer(backend, special_tokens[0])
+    return Tokenizer(backend, SpecialTokens.named(backend.token_to_id, special_tokens[0]))
 
 
 def _counted(pieces: Iterable[str], advance: Advance) -> Iterator[str]:

@@ -26,17 +26,22 @@ class LowRankChange(nn.Module):
         return weight + 2 * (self.b @ self.a).to(weight.dtype)
 
 
+def check_low_rank(rank: int, targets: Sequence[str]) -> None:
+    """Raises OpenbookError if the rank is not positive or a target is unknown."""
+    if rank < 1:
+        raise OpenbookError(f"--lora {rank}: the rank must be 1 or more; 8 is a good start")
+    for target in targets:
+        if target not in TARGETS:
+            raise OpenbookError(f"--lora-targets {target}: must be some of {', '.join(TARGETS)}")
+
+
 def add_low_rank(model: nn.Module, rank: int, targets: Sequence[str], seed: int) -> None:
     """Freeze `model` and give each target matrix of its blocks a change of rank `rank` to learn.
 
     Raises:
         OpenbookError: the rank is not positive, or a target is unknown or not there.
     """
-    if rank < 1:
-        raise OpenbookError(f"--lora {rank}: the rank must be 1 or more; 8 is a good start")
-    for target in targets:
-        if target not in TARGETS:
-            raise OpenbookError(f"--lora-targets {target}: must be some of {', '.join(TARGETS)}")
+    check_low_rank(rank, targets)
     model.requires_grad_(False)
     torch.manual_seed(seed)
     changed = 0

@@ -31,7 +31,7 @@ from openbook.training.initialize import initialize
 from openbook.training.interrupts import interrupts
 from openbook.training.logbook import Logbook, read_log
 from openbook.training.loop import Event, Listener, Loop, Outcome
-from openbook.training.lora import TARGETS, add_low_rank, merge_low_rank
+from openbook.training.lora import TARGETS, add_low_rank, check_low_rank, merge_low_rank
 from openbook.training.memory import check_memory
 from openbook.training.plan import SIZES, Plan, Text, make_plan, plan_continuation, shape_choices
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
@@ -183,6 +183,8 @@ class Training:
         request = self.request
         make_recipe(request.choices)
         choose_device(request.device)
+        if request.lora is not None:
+            check_low_rank(request.lora, request.lora_targets)
         if request.start is not None:
             load(request.start)
         elif request.lora is not None:
@@ -270,7 +272,7 @@ class Training:
         folder = self.request.folder
         place = folder / "tokenizer.json"
         if self.request.start is not None:
-            tokenizer = Tokenizer.from_json(load(self.request.start)[0].tokenizer)
+            tokenizer = load(self.request.start)[0].make_tokenizer()
         elif place.exists():
             tokenizer = Tokenizer.from_json(place.read_text("utf-8"))
         else:

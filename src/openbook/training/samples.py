@@ -46,6 +46,6 @@ class Samples:
         self._next = event["seconds"] + self._every
         self._place = (self._place + len(self._held_out) // 7) % max(1, len(self._held_out) - PROMPT)
         prompt = [int(token) for token in self._held_out[self._place : self._place + PROMPT]]
-        chosen = generate(TorchEngine(self._model), [prompt], SAMPLING, end_ids={self._tokenizer.end_id})
+        chosen = generate(TorchEngine(self._model), [prompt], SAMPLING, end_ids=self._tokenizer.end_ids)
         written = [each.token for each in chosen]
         self._tell(self._tokenizer.decode(prompt), self._tokenizer.decode(written, skip_special=True))

@@ -3,10 +3,12 @@
 Positions are whole numbers from 0; a negative one marks padding.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from openbook.trace import note
+from openbook.trace import note, tracing
 from openbook.transformer import architecture
 
 Angles = tuple[Tensor, Tensor]
@@ -35,6 +37,28 @@ def rotary_angles(positions: Tensor, width: int, base: float) -> Tensor:
     return positions[..., None] * (1.0 / base**exponent)
 
 
+class _LearningRotation(torch.autograd.Function):
+    """The rotation in half as many passes over memory; its gradient is turned back by the same angle."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        ctx.save_for_backward(cosine, sine)
+        return _turned(x, cosine, sine)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        cosine, sine = ctx.saved_tensors
+        return _turned(gradients[0], cosine, -sine), None, None
+
+
+def _turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    turned = torch.empty_like(x)
+    (first, second), (new_first, new_second) = x.chunk(2, dim=-1), turned.chunk(2, dim=-1)
+    torch.mul(first, cosine, out=new_first).addcmul_(second, sine, value=-1)
+    torch.mul(second, cosine, out=new_second).addcmul_(first, sine)
+    return turned
+
+
 class Rotary(NoPosition):
     """Rotates the pair (i, i + K/2) of every query and key (Su et al. 2021, section 3.2)."""
 
@@ -49,6 +73,8 @@ class Rotary(NoPosition):
     def rotate(self, x: Tensor, angles: Angles | None) -> Tensor:
         assert angles is not None
         cosine, sine = (part.to(x.dtype) for part in angles)
+        if torch.is_grad_enabled() and not tracing():
+            return _LearningRotation.apply(x, cosine, sine)  # type: ignore[no-untyped-call]
         first, second = x.chunk(2, dim=-1)
         return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
 
