@@ -14,7 +14,7 @@ from torch import Tensor
 
 from openbook.errors import OpenbookError
 from openbook.generation.engine import Engine
-from openbook.generation.generate import Finish, check_prompts, limits_of
+from openbook.generation.generate import Finish, check_prompts, limits_in_context
 from openbook.generation.settings import Beams
 from openbook.generation.token_rules import NO_RULES, TokenRules
 from openbook.generation.trail import Trail
@@ -74,6 +74,7 @@ def beam_search(
     rules: TokenRules = NO_RULES,
     *,
     sources: Sequence[Sequence[int]] | None = None,
+    limits: Sequence[int] | None = None,
     end_ids: Collection[int] = (),
     trail: Trail | None = None,
 ) -> Generator[Found, None, None]:
@@ -84,6 +85,7 @@ def beam_search(
         beams: how wide to search, what a sequence scores, when to end.
         rules: tokens that are never produced, or forced. Probabilities are the model's own, and 1 of what is forced.
         sources: for an encoder-decoder, what it reads beside each prompt.
+        limits: how many tokens each prompt may produce; `max_tokens` if None.
         end_ids: tokens that end a sequence.
         trail: is told of every beam at every step.
 
@@ -93,7 +95,7 @@ def beam_search(
     """
     check_prompts(prompts, engine.vocabulary)
     rules.check(engine.vocabulary)
-    limits = limits_of(engine, prompts, beams.max_tokens, slides=False)
+    limits = limits_in_context(engine, prompts, limits or [beams.max_tokens] * len(prompts))
     rows = [_Row(number, limit, beams) for number, limit in enumerate(limits)]
     session, logits = engine.prefill(prompts, sources)
     state = _State(rows, beams, rules, end_ids, logits.device)

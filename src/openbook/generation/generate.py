@@ -79,6 +79,7 @@ def generate(
     rules: TokenRules = NO_RULES,
     *,
     sources: Sequence[Sequence[int]] | None = None,
+    limits: Sequence[int] | None = None,
     end_ids: Collection[int] = (),
     runners_up: int = 0,
     stopped: Callable[[int], bool] = lambda row: False,
@@ -93,6 +94,7 @@ def generate(
         sampling: how to choose; `stop` is for those who know text, see `text.stream`.
         rules: tokens that are never chosen, or forced.
         sources: for an encoder-decoder, what it reads beside each prompt.
+        limits: how many tokens each prompt may produce; `max_tokens` if None.
         end_ids: tokens that end an answer. They are given too, with the finish "end".
         runners_up: how many of the most probable other tokens to give with each.
         stopped: asked before each step; rows for which it says True leave the batch.
@@ -104,7 +106,9 @@ def generate(
     if not 0 <= runners_up < engine.vocabulary:
         raise OpenbookError(f"runners_up is {runners_up}; give a whole number from 0 to {engine.vocabulary - 1}")
     rules.check(engine.vocabulary)
-    limits = limits_of(engine, prompts, sampling.max_tokens, slides=sources is None)
+    limits = limits or [sampling.max_tokens] * len(prompts)
+    if sources is not None:
+        limits = limits_in_context(engine, prompts, limits)
     rows = [_Row(number, prompt, limits[number], sampling.seed) for number, prompt in enumerate(prompts)]
     for row in rows:
         row.slide(engine.context)
@@ -140,18 +144,18 @@ def check_prompts(prompts: Sequence[Sequence[int]], vocabulary: int) -> None:
             raise OpenbookError(f"prompt {number} has a token that is not from 0 to {vocabulary - 1}")
 
 
-def limits_of(engine: Engine, prompts: Sequence[Sequence[int]], max_tokens: int, *, slides: bool) -> list[int]:
-    """How many tokens each prompt may produce: the last of them is never read, and needs no place in the context.
+def limits_in_context(engine: Engine, prompts: Sequence[Sequence[int]], limits: Sequence[int]) -> list[int]:
+    """How many tokens each prompt may produce within the context, and its limit.
+
+    The last of them is never read, and needs no place in the context.
 
     Raises:
-        OpenbookError: a prompt is longer than the context, and what it reads does not slide.
+        OpenbookError: a prompt is longer than the context.
     """
-    if slides:
-        return [max_tokens] * len(prompts)
     for number, prompt in enumerate(prompts, start=1):
         if len(prompt) > engine.context:
             raise OpenbookError(f"prompt {number} has {len(prompt)} tokens; the model holds {engine.context}")
-    return [min(max_tokens, engine.context + 1 - len(prompt)) for prompt in prompts]
+    return [min(limit, engine.context + 1 - len(prompt)) for limit, prompt in zip(limits, prompts, strict=True)]
 
 
 def _choose(
