@@ -16,7 +16,11 @@ from openbook.transformer.architecture import (
     Position,
     Stack,
 )
+from openbook.transformer.base import Transformer
 from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.encoder_decoder import EncoderDecoder
+from openbook.transformer.make import make_transformer
+from openbook.transformer.presets import original
 
 VOCABULARY = 23
 CONTEXT = 24
@@ -57,15 +61,80 @@ DEFAULT = Architecture(
 )
 """The shape that training picks: pre-norm RMSNorm, rotary, grouped heads, QK-norm, SwiGLU, tied."""
 
+SOURCE_VOCABULARY = 19
+
+_plain = Block(
+    attention=Attention(heads=4, key_value_heads=4, head_width=4),
+    feed_forward=FeedForward(width=24, activation="relu", gated=False, bias=True),
+    before=NO_NORM,
+    outer=Norm(kind="layer", bias=True),
+)
+ORIGINAL = replace(
+    original(VOCABULARY),
+    width=16,
+    context=CONTEXT,
+    encoder=replace(original(VOCABULARY).encoder, blocks=2 * (_plain,)),
+    decoder=replace(original(VOCABULARY).decoder, blocks=2 * (replace(_plain, cross_attention=_plain.attention),)),
+    embedding_scale=4.0,
+)
+"""The encoder-decoder of 2017, made small."""
+
+_unscaled = Block(
+    attention=Attention(heads=4, key_value_heads=4, head_width=6, scale=1.0),
+    feed_forward=FeedForward(width=24, activation="gelu_tanh"),
+)
+RELATIVE = Architecture(
+    vocabulary=VOCABULARY,
+    width=16,
+    context=CONTEXT,
+    encoder=Stack(blocks=2 * (_unscaled,), position=Position(kind="relative", buckets=8, distance=10)),
+    decoder=Stack(
+        blocks=2 * (replace(_unscaled, cross_attention=_unscaled.attention),),
+        position=Position(kind="relative", buckets=6, distance=9),
+    ),
+    logit_scale=0.25,
+    tied=True,
+)
+"""Pre-norm, scores unscaled, with a bias for relative positions."""
+
+_biased = replace(
+    _plain,
+    attention=replace(_plain.attention, bias=True, output_bias=True),
+    feed_forward=replace(_plain.feed_forward, activation="silu"),
+)
+HALVES = replace(
+    ORIGINAL,
+    source_vocabulary=SOURCE_VOCABULARY,
+    encoder=Stack(
+        blocks=2 * (_biased,),
+        position=Position(kind="sinusoidal", halves=True),
+        final_norm=NO_NORM,
+        embedding_norm=Norm(),
+    ),
+    decoder=Stack(
+        blocks=2 * (replace(_biased, cross_attention=_biased.attention),),
+        position=Position(kind="sinusoidal", halves=True, offset=2),
+        final_norm=NO_NORM,
+    ),
+    logit_bias=True,
+)
+"""Post-norm with biases, sines before cosines, a vocabulary of its own for sources."""
+
+ENCODER_DECODERS = {"original": ORIGINAL, "relative": RELATIVE, "halves": HALVES}
+
 _scales = st.floats(0.25, 4.0, width=16)
 _caps = st.none() | st.floats(2.0, 30.0, width=16)
 _layer_positions = st.builds(
     Position, kind=st.sampled_from(["rotary", "none"]), base=st.sampled_from([100.0, 10_000.0])
 )
-_stack_positions = st.builds(
-    Position,
-    kind=st.sampled_from(["rotary", "sinusoidal", "learned", "none"]),
-    base=st.sampled_from([100.0, 10_000.0]),
+_stack_positions = st.one_of(
+    st.builds(
+        Position,
+        kind=st.sampled_from(["rotary", "learned", "none"]),
+        base=st.sampled_from([100.0, 10_000.0]),
+    ),
+    st.builds(Position, kind=st.just("sinusoidal"), halves=st.booleans(), offset=st.sampled_from([0, 2])),
+    st.builds(Position, kind=st.just("relative"), buckets=st.integers(4, 9), distance=st.integers(5, 20)),
 )
 
 
@@ -94,7 +163,7 @@ def attentions(draw: st.DrawFn) -> Attention:
 
 
 @st.composite
-def blocks(draw: st.DrawFn) -> Block:
+def blocks(draw: st.DrawFn, crosses: bool = False) -> Block:
     feed_forward = FeedForward(
         width=draw(st.sampled_from([12, 20])),
         activation=draw(st.sampled_from(["relu", "gelu", "gelu_tanh", "silu", "relu_squared"])),
@@ -105,6 +174,7 @@ def blocks(draw: st.DrawFn) -> Block:
     position = draw(st.none() | _layer_positions)
     return Block(
         attention=draw(attentions()),
+        cross_attention=replace(draw(attentions()), window=None) if crosses else None,
         feed_forward=feed_forward,
         before=before,
         after=after,
@@ -114,18 +184,26 @@ def blocks(draw: st.DrawFn) -> Block:
 
 
 @st.composite
-def architectures(draw: st.DrawFn, max_layers: int = 3) -> Architecture:
-    """Any decoder-only architecture made of all the parts, small enough to run in a millisecond or two."""
+def stacks(draw: st.DrawFn, max_layers: int = 3, crosses: bool = False) -> Stack:
+    layers = draw(st.lists(blocks(crosses), min_size=1, max_size=max_layers))
+    position = draw(_stack_positions)
+    if position.kind == "relative":  # one table for all layers, so they have as many heads; and one at least uses it
+        layers[0] = replace(layers[0], position=None)
+        same = {"heads": layers[0].attention.heads, "key_value_heads": layers[0].attention.key_value_heads}
+        layers = [replace(layer, attention=replace(layer.attention, **same)) for layer in layers]
+    return Stack(blocks=tuple(layers), position=position, embedding_norm=draw(norms()), final_norm=draw(norms()))
+
+
+@st.composite
+def architectures(draw: st.DrawFn, max_layers: int = 3, encoder: bool = False) -> Architecture:
+    """Any architecture made of all the parts, small enough to run in a millisecond or two; decoder-only by default."""
     return Architecture(
         vocabulary=VOCABULARY,
         width=draw(st.sampled_from([8, 12])),
         context=CONTEXT,
-        decoder=Stack(
-            blocks=tuple(draw(st.lists(blocks(), min_size=1, max_size=max_layers))),
-            position=draw(_stack_positions),
-            embedding_norm=draw(norms()),
-            final_norm=draw(norms()),
-        ),
+        encoder=draw(stacks(max_layers)) if encoder else None,
+        source_vocabulary=draw(st.none() | st.just(SOURCE_VOCABULARY)) if encoder else None,
+        decoder=draw(stacks(max_layers, crosses=encoder)),
         tied=draw(st.booleans()),
         embedding_scale=draw(_scales),
         logit_scale=draw(_scales),
@@ -151,17 +229,22 @@ def randomise(model: nn.Module) -> None:
                 parameter.copy_(noise / parameter.shape[-1] ** 0.5)
 
 
-def build(spec: Architecture, seed: int = 0, dtype: torch.dtype = torch.float32) -> DecoderOnly:
+def build(spec: Architecture, seed: int = 0, dtype: torch.dtype = torch.float32) -> Transformer:
     """A model with random weights, ready to evaluate."""
     torch.manual_seed(seed)
-    model = DecoderOnly(spec)
+    model = make_transformer(spec)
     randomise(model)
     return model.to(dtype).eval()
 
 
-def some_tokens(rows: int, length: int, seed: int = 0) -> Tensor:
+def some_tokens(rows: int, length: int, seed: int = 0, vocabulary: int = VOCABULARY) -> Tensor:
     """Token ids (rows, length)."""
-    return torch.randint(VOCABULARY, (rows, length), generator=torch.Generator().manual_seed(seed))
+    return torch.randint(vocabulary, (rows, length), generator=torch.Generator().manual_seed(seed))
+
+
+def some_source(rows: int, length: int, seed: int = 1) -> Tensor:
+    """Token ids (rows, length) that every encoder here can read."""
+    return some_tokens(rows, length, seed, SOURCE_VOCABULARY)
 
 
 def other_token(tokens: Tensor) -> Tensor:
@@ -182,3 +265,9 @@ def models() -> st.SearchStrategy[DecoderOnly]:
     feign one; and the default and the essential model in float32."""
     anything = architectures().map(lambda spec: build(spec, dtype=torch.float64))
     return st.one_of(anything, anything, anything, st.sampled_from([DEFAULT, ESSENTIAL]).map(build))
+
+
+def translators() -> st.SearchStrategy[EncoderDecoder]:
+    """The same for encoder-decoders."""
+    anything = architectures(max_layers=2, encoder=True).map(lambda spec: build(spec, dtype=torch.float64))
+    return st.one_of(anything, anything, st.sampled_from(list(ENCODER_DECODERS.values())).map(build))

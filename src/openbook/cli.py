@@ -99,7 +99,8 @@ def train(
     from openbook.progress import bars
     from openbook.training.display import Display
     from openbook.training.recipe import read_toml, with_options
-    from openbook.training.run import Request, Training
+    from openbook.training.request import Request
+    from openbook.training.run import Training
     from openbook.training.tensorboard import TensorBoard
 
     given = read_toml(config) if config else {}
@@ -109,13 +110,13 @@ def train(
         books,
         output,
         given,
-        validation,
-        validation_share,
-        keep_duplicates,
-        device,
-        start,
-        lora,
-        lora_targets.split(","),
+        validation=validation,
+        validation_share=validation_share,
+        keep_duplicates=keep_duplicates,
+        device=device,
+        start=start,
+        lora=lora,
+        lora_targets=lora_targets.split(","),
     )
     display = Display(Console())
     board = TensorBoard(request.folder / "tensorboard") if tensorboard else None

@@ -27,8 +27,10 @@ from openbook.training.device import choose_device
 from openbook.training.evaluation import Score, score
 from openbook.training.loop import Listener
 from openbook.training.lora import TARGETS
-from openbook.training.run import Request, Training
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.training.request import Request
+from openbook.training.run import Training
+from openbook.transformer.base import Transformer
+from openbook.transformer.make import decoder_only
 
 CHUNK = 1 << 16
 
@@ -42,7 +44,7 @@ class Model:
         tokenizer: text ↔ token ids.
     """
 
-    def __init__(self, contents: Contents, transformer: DecoderOnly) -> None:
+    def __init__(self, contents: Contents, transformer: Transformer) -> None:
         self.contents = contents
         self.transformer = transformer
         self.tokenizer = contents.make_tokenizer()
@@ -74,7 +76,7 @@ class Model:
 
     def trace(self, prompt: str) -> Explanation:
         """Every number between a prompt and the next token."""
-        return explain(self.transformer, self.tokenizer.encode_prompt(prompt))
+        return explain(decoder_only(self.transformer, "tracing a prompt"), self.tokenizer.encode_prompt(prompt))
 
     def evaluate(
         self,
@@ -97,6 +99,7 @@ class Model:
         Raises:
             OpenbookError: a file cannot be read, there is none, or a number is out of range.
         """
+        model = decoder_only(self.transformer, "scoring texts")
         context = self._within("context", context, self.contents.architecture.context)
         stride = self._within("stride", max(1, context // 2) if stride is None else stride, context)
         rows = max(1, 4096 // context)
@@ -105,9 +108,7 @@ class Model:
             text_bytes = self._write_tokens(inputs, path)
             tokens = np.memmap(path, np.uint32, "r")
             with track("Scoring", len(tokens)) as advance:
-                return score(
-                    self.transformer, tokens, text_bytes, context=context, stride=stride, rows=rows, advance=advance
-                )
+                return score(model, tokens, text_bytes, context=context, stride=stride, rows=rows, advance=advance)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file, whole or not at all."""
@@ -193,13 +194,13 @@ def train(
         _listed(inputs),
         Path(output),
         choices,
-        None if validation is None else _listed(validation),
-        validation_share,
-        keep_duplicates,
-        device,
-        None if start is None else Path(start),
-        lora,
-        lora_targets,
+        validation=None if validation is None else _listed(validation),
+        validation_share=validation_share,
+        keep_duplicates=keep_duplicates,
+        device=device,
+        start=None if start is None else Path(start),
+        lora=lora,
+        lora_targets=lora_targets,
     )
     begun = time.perf_counter()
     result = Training(request, listeners, track, lambda: time.perf_counter() - begun).run(overwrite)

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from traced_examples import ARCHITECTURES, RUNS, documents, padded, plain
+from traced_examples import ARCHITECTURES, RUNS, TRANSLATED, documents, padded, plain
 
 import openbook.transformer
 from openbook.errors import OpenbookError
@@ -23,7 +23,7 @@ from openbook.explanation.derivations import derive, recompute, relative_errors
 from openbook.explanation.reader import TensorPlace
 from openbook.explanation.rules.table import find_rule, rule_of
 from openbook.trace import trace
-from strategies import DEFAULT, architectures, build, some_tokens, with_windows
+from strategies import DEFAULT, ENCODER_DECODERS, architectures, build, some_tokens, with_windows
 
 LIMIT = 1e-5
 IN_OTHER_RUNS = ["default", "essential", "window", "sinusoidal positions", "learned positions", "one key for all heads"]
@@ -54,6 +54,17 @@ def test_every_number_recomputes_padded_packed_and_cached(run, name):
 @given(architectures(), st.sampled_from(list(RUNS)))
 def test_every_number_of_any_architecture_recomputes(spec, run):
     check_all(*RUNS[run](spec))
+
+
+@pytest.mark.parametrize("spec", ENCODER_DECODERS.values(), ids=ENCODER_DECODERS)
+@pytest.mark.parametrize("run", TRANSLATED)
+def test_every_number_of_an_encoder_decoder_recomputes(run, spec):
+    check_all(*TRANSLATED[run](spec))
+
+
+@given(architectures(max_layers=2, encoder=True), st.sampled_from(list(TRANSLATED)))
+def test_every_number_of_any_encoder_decoder_recomputes(spec, run):
+    check_all(*TRANSLATED[run](spec))
 
 
 @pytest.mark.parametrize("spec", ARCHITECTURES.values(), ids=ARCHITECTURES)
@@ -102,8 +113,8 @@ def test_every_note_of_every_part_has_a_rule():
 
 def test_the_architectures_here_make_every_note():
     made = set()
-    for name, spec in ARCHITECTURES.items():
-        runs = RUNS.values() if name == "default" else [RUNS["plain"]]
+    for name, spec in (ARCHITECTURES | ENCODER_DECODERS).items():
+        runs = {"default": RUNS.values(), "relative": TRANSLATED.values()}.get(name, [RUNS["plain"]])
         for model, recorded in (run(spec) for run in runs):
             for record in recorded.values():
                 found = find_rule(model, record.module, record.name)

@@ -8,7 +8,7 @@ from openbook.generation.cache import Cache
 from openbook.trace import note, trace
 from openbook.transformer.architecture import NO_NORM, Architecture, Norm, Position
 from openbook.transformer.mask import positions_of
-from strategies import DEFAULT, ESSENTIAL, build, some_tokens, with_windows
+from strategies import DEFAULT, ESSENTIAL, build, some_source, some_tokens, with_windows
 
 LAYER_NORM = Norm(kind="layer", epsilon=1e-5, bias=True)
 
@@ -56,6 +56,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "sinusoidal positions": changed(stack={"position": Position(kind="sinusoidal", base=100.0)}),
     "no positions": changed(stack={"position": Position(kind="none")}),
     "positions by layer": mixed_positions(),
+    "relative positions": changed(stack={"position": Position(kind="relative", buckets=5, distance=6)}),
+    "halves": changed(stack={"position": Position(kind="sinusoidal", halves=True, offset=2)}),
     "untied": changed(model={"tied": False}),
     "logits": changed(model={"logit_scale": 0.5, "logit_bias": True, "logit_cap": 3.0, "embedding_scale": 4.0}),
     **{
@@ -67,10 +69,10 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 @torch.no_grad()
-def traced(model, tokens, **arguments):
-    """A trace of one pass, with the choice of the next token."""
+def traced(model, *tokens, **arguments):
+    """A trace of one pass over a prompt, or a source and a target, with the choice of the next token."""
     with trace(model) as recorded:
-        logits = model(tokens, **arguments)
+        logits = model(*tokens, **arguments)
         note("choice", note("probabilities", logits[:, -1].softmax(-1)).argmax(-1))
     return recorded
 
@@ -78,6 +80,8 @@ def traced(model, tokens, **arguments):
 def plain(spec):
     """Two rows without padding."""
     model = build(spec)
+    if spec.encoder is not None:
+        return model, traced(model, some_source(2, 6), some_tokens(2, 7))
     return model, traced(model, some_tokens(2, 7))
 
 
@@ -122,3 +126,24 @@ RUNS = {
     "two cached steps": lambda spec: cached(spec, length=2),
     "cached after padding": cached_padded,
 }
+
+
+def padded_pairs(spec):
+    """Sources and targets of unequal lengths."""
+    model = build(spec)
+    real_source = torch.tensor([[True] * 5, [True, True, False, False, False]])
+    real = torch.tensor([[False, False, True, True], [True, True, True, True]])
+    positions = positions_of(real_source), positions_of(real)
+    return model, traced(model, some_source(2, 5), some_tokens(2, 4), *positions)
+
+
+@torch.no_grad()
+def cached_target(spec):
+    """Two target tokens after three, the source in the cache, the logits of the last alone."""
+    model, tokens = build(spec), some_tokens(2, 5)
+    cache = Cache(len(spec.decoder.blocks))
+    model(some_source(2, 5), tokens[:, :3], cache=cache)
+    return model, traced(model, None, tokens[:, 3:], cache=cache, last_only=True)
+
+
+TRANSLATED = {"plain": plain, "padded pairs": padded_pairs, "cached target": cached_target}

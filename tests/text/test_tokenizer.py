@@ -197,7 +197,7 @@ def test_what_a_tokenizer_lacks_is_named() -> None:
 def test_impossible_wishes_are_refused() -> None:
     with pytest.raises(OpenbookError, match="vocabulary 256: a tokenizer of bpe needs at least 257"):
         train_tokenizer([TEXT], "bpe", 256)
-    with pytest.raises(OpenbookError, match="must be one of bpe, bytes, characters, words"):
+    with pytest.raises(OpenbookError, match="must be one of bpe, unigram, bytes, characters, words"):
         train_tokenizer([TEXT], "letters")  # type: ignore[arg-type]
     for kind in ("characters", "words"):
         with pytest.raises(OpenbookError, match="no text to find"):

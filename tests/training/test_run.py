@@ -11,10 +11,11 @@ from training_examples import TINY, same, weights, write_book
 
 import openbook
 from openbook.errors import OpenbookError
-from openbook.training import lora, run
+from openbook.training import book_material, lora, run
 from openbook.training.display import Display, duration
 from openbook.training.record import MOST_FILES, data_record, hash_of
-from openbook.training.run import Request, Training
+from openbook.training.request import Request
+from openbook.training.run import Training
 
 CHOICES = TINY | {"vocabulary": 300, "steps": 4}
 CONTINUED = {name: CHOICES[name] for name in ("context", "batch_tokens", "precision", "steps", "validation_tokens")}
@@ -195,8 +196,8 @@ def test_an_interrupted_run_goes_on_with_the_same_and_refuses_other_choices(trai
     book, output = folder / "book.txt", tmp_path / "it.openbook"
     first = openbook.train(book, output, device="cpu", listeners=[interrupt_at(2)], **CHOICES)
     assert first.contents.training["ended"] == "interrupted" and first.contents.training["steps"] == 2
-    refused("holds an unfinished run with other books or choices", book, output, **CHOICES | {"dropout": 0.5})
-    refused("holds an unfinished run with other books or choices", book, output, **CHOICES, keep_duplicates=True)
+    refused("holds an unfinished run with other inputs or choices", book, output, **CHOICES | {"dropout": 0.5})
+    refused("holds an unfinished run with other inputs or choices", book, output, **CHOICES, keep_duplicates=True)
     events = []
     last = openbook.train(book, output, device="cpu", listeners=[events.append], **CHOICES)
     assert [event["step"] for event in events if event["event"] == "resume"] == [2]
@@ -227,7 +228,7 @@ def test_an_unfinished_run_keeps_its_plan(trained, tmp_path, monkeypatch):
     book, output = folder / "book.txt", tmp_path / "it.openbook"
     with pytest.raises(KeyboardInterrupt):
         openbook.train(book, output, device="cpu", listeners=[interrupt_at(1, signals=2)], **CHOICES)
-    monkeypatch.setattr(run, "make_plan", None)
+    monkeypatch.setattr(book_material, "make_plan", None)
     openbook.train(book, output, device="cpu", **CHOICES)
 
 

@@ -17,7 +17,7 @@ CAUSAL = Mask(torch.ones(2, 2, dtype=torch.bool).tril()[None], is_causal=True)
 
 
 def run(part, x, mask=EVERYTHING):
-    return part(x, mask, NoPosition(), None, None)
+    return part(x, x, mask, NoPosition(), None, None)
 
 
 def simple(**options):
@@ -150,5 +150,5 @@ def test_learning_in_bfloat16_by_plain_steps_gives_what_the_fused_kernel_gives(m
     results = []
     for plain in (True, False):
         monkeypatch.setattr("openbook.transformer.attention._plain_is_faster", lambda query, key, plain=plain: plain)
-        results.append(part(x, mask, NoPosition(), None, None).float())
+        results.append(part(x, x, mask, NoPosition(), None, None).float())
     torch.testing.assert_close(*results, rtol=0.05, atol=0.02)

@@ -5,12 +5,13 @@ from math import cos, pi, sin
 import pytest
 import torch
 
-from openbook.transformer.architecture import Position
+from openbook.transformer.architecture import Attention, Position
 from openbook.transformer.position import make_position, rotary_angles
 
 
 def make(kind, *, base=10_000.0, width=4, context=8, head_width=4):
-    return make_position(Position(kind=kind, base=base), width, context, head_width)
+    attention = Attention(heads=1, key_value_heads=1, head_width=head_width)
+    return make_position(Position(kind=kind, base=base), width, context, attention)
 
 
 def rotated(rotary, x, place):

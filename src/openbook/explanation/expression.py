@@ -144,6 +144,7 @@ sqrt = function("√", torch.sqrt)
 exp = function("exp", torch.exp)
 tanh = function("tanh", torch.tanh)
 erf = function("erf", torch.erf)
+log = function("ln", torch.log)
 sine = function("sin", torch.sin)
 cosine = function("cos", torch.cos)
 
@@ -151,6 +152,21 @@ cosine = function("cos", torch.cos)
 def square(inner: Expression) -> Expression:
     """x²."""
     return _written(inner, lambda text: f"{text}²", torch.square, needed=ATOM)
+
+
+def floor(inner: Expression) -> Expression:
+    """⌊x⌋, the next whole number below."""
+    return _written(inner, lambda text: f"⌊{text}⌋", torch.floor)
+
+
+def magnitude(inner: Expression) -> Expression:
+    """|x|."""
+    return _written(inner, lambda text: f"|{text}|", torch.abs)
+
+
+def at_most(most: float, inner: Expression) -> Expression:
+    """min(most, x)."""
+    return _written(inner, lambda text: f"min({plain(most)}, {text})", lambda value: value.clamp(max=most))
 
 
 def at_least(least: float, inner: Expression) -> Expression:

@@ -12,11 +12,12 @@ from openbook.explanation.summarise import summarise
 from openbook.explanation.summary import Summary, as_json
 from openbook.explanation.terminal_number import parse_number, print_derivation
 from openbook.explanation.terminal_page import print_summary
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.base import Transformer
+from openbook.transformer.make import decoder_only
 
 
 def explain_in_terminal(
-    model: DecoderOnly,
+    model: Transformer,
     tokenizer: Tokenizer,
     tokens: Sequence[int],
     console: Console,
@@ -51,7 +52,7 @@ def explain_in_terminal(
 
 
 def explain_as_json(
-    model: DecoderOnly,
+    model: Transformer,
     tokenizer: Tokenizer,
     tokens: Sequence[int],
     *,
@@ -66,7 +67,7 @@ def explain_as_json(
 
 
 def _shown(
-    model: DecoderOnly,
+    model: Transformer,
     tokenizer: Tokenizer,
     tokens: Sequence[int],
     layer: int | None,
@@ -75,6 +76,7 @@ def _shown(
     number: str | None,
     places: Mapping[str, TensorPlace] | None,
 ) -> Summary | Derivation:
+    model = decoder_only(model, "explaining a prompt")
     if number is None:
         return summarise(explain(model, tokens), tokenizer, layer=layer, head=head, token=token, places=places)
     path, index = parse_number(number)

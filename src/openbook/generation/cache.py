@@ -1,4 +1,7 @@
-"""Keys and values of the tokens so far, so that each new token costs one step and not the whole prefix."""
+"""Keys and values of the tokens so far, so that each new token costs one step and not the whole prefix.
+
+An encoder-decoder's cache also holds those of the source, worked out once a sentence.
+"""
 
 from collections.abc import Sequence
 
@@ -6,6 +9,7 @@ import torch
 from torch import Tensor
 
 from openbook.transformer.mask import Places
+from openbook.transformer.memory import Memory
 
 
 class LayerCache:
@@ -23,7 +27,12 @@ class LayerCache:
         self._key = self._store(self._key, key, end)
         self._value = self._store(self._value, value, end)
         self.length = end
-        return self._key[:, :, :end], self._value[:, :, :end]
+        return self.kept()
+
+    def kept(self) -> tuple[Tensor, Tensor]:
+        """All keys and values so far, (B, G, S, K)."""
+        assert self._key is not None and self._value is not None, "nothing was kept yet"
+        return self._key[:, :, : self.length], self._value[:, :, : self.length]
 
     def _store(self, buffer: Tensor | None, new: Tensor, end: int) -> Tensor:
         if buffer is None or buffer.shape[2] < end:
@@ -55,7 +64,10 @@ class Cache:
 
     def __init__(self, layers: int, capacity: int = 64) -> None:
         self.layers: Sequence[LayerCache] = [LayerCache(capacity) for _ in range(layers)]
+        self.cross_layers: Sequence[LayerCache] = [LayerCache(0) for _ in range(layers)]
         self._positions: Tensor | None = None
+        self._source: Memory | None = None
+        self._sentence: Tensor | None = None
         self._ancestors: Tensor | None = None
         self.padded = False
 
@@ -100,6 +112,16 @@ class Cache:
         else:
             self._ancestors = self._ancestors.gather(1, parents[..., None].expand(-1, -1, self.length))
 
+    def look_at(self, memory: Memory | None) -> Memory:
+        """Keep the places of a source at first; give them back, without its hidden vectors, ever after."""
+        if self._source is not None:
+            return self._source
+        if memory is None or memory.hidden is None:
+            raise ValueError("the cache holds no source yet: give one")
+        self._source = memory._replace(hidden=None)
+        self._sentence = torch.arange(memory.hidden.shape[0], device=memory.hidden.device)
+        return memory
+
     def reorder(self, rows: Tensor) -> None:
         """Row i becomes what row rows[i] was."""
         if self._ancestors is not None:
@@ -107,6 +129,21 @@ class Cache:
         if self._positions is not None and self._positions.shape[0] > 1:
             self._positions = self._positions[rows]
         for layer in self.layers:
+            layer.reorder(rows)
+        self._reorder_source(rows)
+
+    def _reorder_source(self, rows: Tensor) -> None:
+        """Beams of one sentence look at the same source, so nothing moves where they only change places."""
+        if self._source is None or self._sentence is None:
+            return
+        sentence = self._sentence[rows]
+        if torch.equal(sentence, self._sentence):
+            return
+        self._sentence = sentence
+        position = self._source.places.position
+        if position.shape[0] > 1:
+            self._source = self._source._replace(places=Places(position[rows]))
+        for layer in self.cross_layers:
             layer.reorder(rows)
 
     def truncate(self, length: int) -> None:

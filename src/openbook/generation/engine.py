@@ -11,10 +11,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from openbook.errors import OpenbookError
 from openbook.generation.cache import Cache
 from openbook.generation.product import prepared
+from openbook.transformer.base import Transformer
 from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.encoder_decoder import EncoderDecoder
 from openbook.transformer.mask import positions_of
+from openbook.transformer.memory import Memory
 
 
 class Session(Protocol):
@@ -61,8 +65,21 @@ class Engine(Protocol):
         """How many tokens a row may hold."""
         ...
 
-    def prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[Session, Tensor]:
-        """Start a session with prompts of any lengths from 1 to `context`; logits (B, V) of the token after each."""
+    @property
+    def source_vocabulary(self) -> int | None:
+        """Number of tokens that a source may have; None for a model that reads no sources."""
+        ...
+
+    def prefill(
+        self, prompts: Sequence[Sequence[int]], sources: Sequence[Sequence[int]] | None = None
+    ) -> tuple[Session, Tensor]:
+        """Start a session with prompts of any lengths from 1 to `context`; logits (B, V) of the token after each.
+
+        An encoder-decoder takes a source of such a length with each prompt, and reads it once.
+
+        Raises:
+            OpenbookError: sources are missing, or given to a model that reads none.
+        """
         ...
 
 
@@ -72,29 +89,47 @@ class TorchEngine:
     It shares the model's weights and sees later changes to them; the model is left as it was.
     """
 
-    def __init__(self, model: DecoderOnly) -> None:
+    def __init__(self, model: Transformer) -> None:
         self._model = prepared(model)
         self._device = next(model.parameters()).device
-        self.vocabulary = model.architecture.vocabulary
-        self.context = model.architecture.context
+        architecture = model.architecture
+        self.vocabulary, self.context = architecture.vocabulary, architecture.context
+        self.source_vocabulary = None
+        if architecture.encoder is not None:
+            self.source_vocabulary = architecture.source_vocabulary or architecture.vocabulary
 
     @torch.inference_mode()
-    def prefill(self, prompts: Sequence[Sequence[int]]) -> tuple["TorchSession", Tensor]:
+    def prefill(
+        self, prompts: Sequence[Sequence[int]], sources: Sequence[Sequence[int]] | None = None
+    ) -> tuple["TorchSession", Tensor]:
         """As `Engine.prefill`."""
-        longest = max(map(len, prompts))
-        tokens = torch.tensor([[0] * (longest - len(ids)) + list(ids) for ids in prompts], device=self._device)
-        positions = None
-        if min(map(len, prompts)) < longest:
-            missing = torch.tensor([longest - len(ids) for ids in prompts], device=self._device)
-            positions = positions_of(torch.arange(longest, device=self._device) >= missing[:, None])
         session = TorchSession(self._model)
-        return session, session.extend(tokens, positions)
+        memory = None
+        if isinstance(self._model, EncoderDecoder):
+            if sources is None:
+                raise OpenbookError("this model is an encoder-decoder: it needs a source to each prompt")
+            if len(sources) != len(prompts) or not all(sources):
+                raise OpenbookError("each prompt needs a source of at least one token")
+            memory = self._model.encode(*_batch(sources, self._device))
+        elif sources is not None:
+            raise OpenbookError("this model is decoder-only: it reads no sources")
+        return session, session.extend(*_batch(prompts, self._device), memory)
+
+
+def _batch(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Token ids (B, T), shorter rows padded on the left, and their positions where there is padding."""
+    longest = max(map(len, rows))
+    tokens = torch.tensor([[0] * (longest - len(ids)) + list(ids) for ids in rows], device=device)
+    if min(map(len, rows)) == longest:
+        return tokens, None
+    missing = torch.tensor([longest - len(ids) for ids in rows], device=device)
+    return tokens, positions_of(torch.arange(longest, device=device) >= missing[:, None])
 
 
 class TorchSession:
     """A batch under way in a `TorchEngine`."""
 
-    def __init__(self, model: DecoderOnly) -> None:
+    def __init__(self, model: Transformer) -> None:
         self._model = model
         self._cache = Cache(len(model.architecture.decoder.blocks))
 
@@ -103,16 +138,26 @@ class TorchSession:
         """How many columns it holds."""
         return self._cache.length
 
-    def extend(self, tokens: Tensor, positions: Tensor | None) -> Tensor:
-        """Append tokens (B, T) at positions (B, T), None without padding; logits (B, V) after the last of them."""
-        return self._model(tokens, positions, cache=self._cache, last_only=True)[:, -1].float()
+    def extend(self, tokens: Tensor, positions: Tensor | None, memory: Memory | None = None) -> Tensor:
+        """Append tokens (B, T) at positions (B, T), None without padding; logits (B, V) after the last of them.
+
+        An encoder-decoder is given the source's `memory` with the first of them.
+        """
+        x = self._hidden(tokens, positions, memory)
+        return self._model.logits(x[:, -1:])[:, -1].float()
+
+    def _hidden(self, tokens: Tensor, positions: Tensor | None, memory: Memory | None = None) -> Tensor:
+        if isinstance(self._model, EncoderDecoder):
+            return self._model.hidden(tokens, memory, positions, cache=self._cache)
+        assert isinstance(self._model, DecoderOnly)
+        return self._model.hidden(tokens, positions, cache=self._cache)
 
     @torch.inference_mode()
     def step(self, tokens: Tensor) -> Tensor:
         """As `Session.step`."""
         if tokens.dim() == 2:
             positions = self._cache.next_position.expand(tokens.shape)
-            return self._model(tokens, positions, cache=self._cache).float()
+            return self._model.logits(self._hidden(tokens, positions)).float()
         return self.extend(tokens[:, None], self._cache.next_position if self._cache.padded else None)
 
     @torch.inference_mode()

@@ -2,20 +2,21 @@
 
 from collections import defaultdict
 from dataclasses import replace
+from itertools import groupby
 
 import torch
 
-from openbook.transformer.architecture import Architecture
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.architecture import Architecture, Stack
+from openbook.transformer.base import Transformer
+from openbook.transformer.make import make_transformer
 
 Shape = tuple[int, ...]
-_BLOCKS = "decoder.blocks."
 
 
-def blueprint(architecture: Architecture) -> DecoderOnly:
+def blueprint(architecture: Architecture) -> Transformer:
     """The model on the meta device: every parameter has its shape and no memory."""
     with torch.device("meta"):
-        return DecoderOnly(architecture)
+        return make_transformer(architecture)
 
 
 def expected_shapes(architecture: Architecture) -> dict[str, Shape]:
@@ -24,22 +25,41 @@ def expected_shapes(architecture: Architecture) -> dict[str, Shape]:
     Only one block of each kind is built, and the rest are repeated from it: a model of many layers, or a file that
     claims to be one, is checked in milliseconds.
     """
-    blocks = architecture.decoder.blocks
-    kinds = {block: number for number, block in enumerate(dict.fromkeys(blocks))}
-    small = blueprint(replace(architecture, decoder=replace(architecture.decoder, blocks=tuple(kinds))))
+    stacks, encoder = architecture.stacks, architecture.encoder
+    small = blueprint(
+        replace(
+            architecture,
+            encoder=None if encoder is None else _one_of_each(encoder),
+            decoder=_one_of_each(architecture.decoder),
+        )
+    )
+    needed = {name: tuple(tensor.shape) for name, tensor in small.state_dict().items()}
+    shapes: dict[str, Shape] = {}
+    for prefix, names in groupby(needed, key=_blocks_of):
+        found = {name: needed[name] for name in names}
+        shapes |= found if prefix is None else _repeated(stacks[prefix], f"{prefix}.blocks.", found)
+    return shapes
 
-    before: dict[str, Shape] = {}
-    after: dict[str, Shape] = {}
+
+def _one_of_each(stack: Stack) -> Stack:
+    return replace(stack, blocks=tuple(dict.fromkeys(stack.blocks)))
+
+
+def _blocks_of(name: str) -> str | None:
+    """The stack that this tensor belongs to a block of, if it does."""
+    stack, _, rest = name.partition(".")
+    return stack if rest.startswith("blocks.") else None
+
+
+def _repeated(stack: Stack, prefix: str, found: dict[str, Shape]) -> dict[str, Shape]:
+    """The tensors of all blocks, from those of one block of each kind."""
+    kinds = {block: number for number, block in enumerate(dict.fromkeys(stack.blocks))}
     within: dict[int, dict[str, Shape]] = defaultdict(dict)
-    for name, tensor in small.state_dict().items():
-        if name.startswith(_BLOCKS):
-            number, rest = name.removeprefix(_BLOCKS).split(".", 1)
-            within[int(number)][rest] = tuple(tensor.shape)
-        else:
-            (after if within else before)[name] = tuple(tensor.shape)
-    repeated = {
-        f"{_BLOCKS}{number}.{rest}": shape
-        for number, block in enumerate(blocks)
+    for name, shape in found.items():
+        number, rest = name.removeprefix(prefix).split(".", 1)
+        within[int(number)][rest] = shape
+    return {
+        f"{prefix}{number}.{rest}": shape
+        for number, block in enumerate(stack.blocks)
         for rest, shape in within[kinds[block]].items()
     }
-    return before | repeated | after

@@ -23,7 +23,7 @@ from openbook.model_file.recognition import fault_of_bytes, fault_of_path
 from openbook.model_file.writing import DTYPES, NAMES_OF_DTYPES, write_tensors
 from openbook.text.printable import printable
 from openbook.transformer.architecture import Architecture
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.base import Transformer
 
 _TENSORS_OF_A_BLOCK = 6  # at least: query, key, value, output, up, down
 
@@ -79,7 +79,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Contents, dict[str, Tensor]]:
     return opened.contents, tensors
 
 
-def build(architecture: Architecture, tensors: Mapping[str, Tensor]) -> DecoderOnly:
+def build(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Transformer:
     """The model, in evaluation mode, with these very tensors as its parameters: nothing is copied."""
     model = blueprint(architecture)
     model.load_state_dict(tensors, assign=True, strict=True)
@@ -114,7 +114,7 @@ def open_model_file(path: str | os.PathLike[str]) -> ModelFile:
 
 def _check_tensors(architecture: Architecture, found: Mapping[str, tuple[str, tuple[int, ...]]]) -> Iterable[str]:
     """That the tensors are those of the architecture; their names, in the order in which the model uses them."""
-    blocks = len(architecture.decoder.blocks)
+    blocks = sum(len(stack.blocks) for stack in architecture.stacks.values())
     if len(found) < blocks * _TENSORS_OF_A_BLOCK:  # before anything as large as the architecture claims is built
         raise OpenbookError(f"its architecture has {blocks:,} blocks, but there are {len(found):,} tensors; {AGAIN}")
     expected = expected_shapes(architecture)

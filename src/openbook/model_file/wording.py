@@ -1,8 +1,8 @@
 """An architecture in words, one line for each aspect."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Position
+from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Position, Stack
 
 _NORMS = {"rms": "RMSNorm", "layer": "LayerNorm"}
 _ACTIVATIONS = {"relu": "ReLU", "gelu": "GELU", "gelu_tanh": "GELU (tanh)", "silu": "SiLU", "relu_squared": "ReLU²"}
@@ -16,21 +16,44 @@ _GATED = {
 
 
 def in_words(architecture: Architecture) -> dict[str, str]:
-    """Aspect → what it is. Where blocks differ, the line says which blocks are how."""
-    a, stack = architecture, architecture.decoder
-    layers = "1 block" if len(stack.blocks) == 1 else f"{len(stack.blocks)} blocks"
-    return {
-        "model": f"decoder-only, {layers}, width {a.width:,}, vocabulary {a.vocabulary:,}",
+    """Aspect → what it is. Where blocks differ, the line says which blocks are how; where the stacks do, both."""
+    a, stacks = architecture, architecture.stacks
+    layers = {name: "1 block" if len(s.blocks) == 1 else f"{len(s.blocks)} blocks" for name, s in stacks.items()}
+    kind = f"decoder-only, {layers['decoder']}"
+    if a.encoder is not None:
+        kind = f"encoder-decoder, {layers['encoder']} that read and {layers['decoder']} that write"
+    vocabulary = f"vocabulary {a.vocabulary:,}"
+    if a.source_vocabulary is not None:
+        vocabulary += f", {a.source_vocabulary:,} in sources"
+    words = {
+        "model": f"{kind}, width {a.width:,}, {vocabulary}",
         "context": f"{a.context:,} tokens",
         "embedding": _join(
             "tied to the logits" if a.tied else "its own matrix",
+            "another for sources" if a.source_vocabulary is not None else "the same for sources" if a.encoder else None,
             f"times {a.embedding_scale:g}" if a.embedding_scale != 1 else None,
-            f"then {_NORMS[stack.embedding_norm.kind]}" if stack.embedding_norm.kind != "none" else None,
+            _by_stack(stacks, lambda stack: _placed(stack.embedding_norm, "on it")),
         ),
-        "position": _by_block(stack.blocks, lambda block: _position(block.position or stack.position)),
-        "attention": _by_block(stack.blocks, lambda block: _attention(block.attention)),
-        "feed-forward": _by_block(stack.blocks, lambda block: _feed_forward(block.feed_forward)),
-        "norms": _join(_by_block(stack.blocks, _norms), _placed(stack.final_norm, "at the end")) or "none",
+        "position": _by_stack(
+            stacks,
+            lambda stack: _by_block(stack.blocks, lambda block: _position(block.position or stack.position)),
+        ),
+        "attention": _by_stack(
+            stacks, lambda stack: _by_block(stack.blocks, lambda block: _attention(block.attention))
+        ),
+    }
+    if a.encoder is not None:
+        words["cross-attention"] = _by_block(
+            a.decoder.blocks, lambda block: _attention(block.cross_attention) if block.cross_attention else "none"
+        )
+    return words | {
+        "feed-forward": _by_stack(
+            stacks, lambda stack: _by_block(stack.blocks, lambda block: _feed_forward(block.feed_forward))
+        ),
+        "norms": _by_stack(
+            stacks, lambda stack: _join(_by_block(stack.blocks, _norms), _placed(stack.final_norm, "at the end"))
+        )
+        or "none",
         "logits": _join(
             "the embedding's matrix" if a.tied else "their own matrix",
             "bias" if a.logit_bias else None,
@@ -51,6 +74,14 @@ def ranges(numbers: Iterable[int]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
 
 
+def _by_stack(stacks: Mapping[str, Stack], phrase: Callable[[Stack], str | None]) -> str:
+    """What is said of the stacks, once where the same holds for all."""
+    said = {name: phrase(stack) or "" for name, stack in stacks.items()}
+    if len(set(said.values())) == 1:
+        return next(iter(said.values()))
+    return "; ".join(f"{name}: {words or 'none'}" for name, words in said.items())
+
+
 def _by_block(blocks: tuple[Block, ...], phrase: Callable[[Block], str]) -> str:
     numbers: dict[str, list[int]] = {}
     for number, block in enumerate(blocks):
@@ -63,9 +94,19 @@ def _by_block(blocks: tuple[Block, ...], phrase: Callable[[Block], str]) -> str:
 
 
 def _position(position: Position) -> str:
-    return (
-        f"{position.kind}, base {position.base:,.10g}" if position.kind in ("rotary", "sinusoidal") else position.kind
-    )
+    match position.kind:
+        case "rotary":
+            return f"rotary, base {position.base:,.10g}"
+        case "sinusoidal":
+            return _join(
+                f"sinusoidal, base {position.base:,.10g}",
+                "sines before cosines" if position.halves else None,
+                f"counted from {position.offset}" if position.offset else None,
+            )
+        case "relative":
+            return f"relative, {position.buckets} buckets of distances up to {position.distance:,}"
+        case _:
+            return position.kind
 
 
 def _attention(attention: Attention) -> str:

@@ -1,8 +1,8 @@
-"""Vocabularies learned from text: byte-level BPE, bytes, characters, words."""
+"""Vocabularies learned from text: byte-level BPE and unigram, bytes, characters, words."""
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, get_args
 
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
@@ -15,7 +15,7 @@ from openbook.text.special_tokens import END, UNKNOWN, SpecialTokens
 from openbook.text.spelling import BYTE_OF_CHARACTER
 from openbook.text.tokenizer import Tokenizer
 
-Kind = Literal["bpe", "bytes", "characters", "words"]
+Kind = Literal["bpe", "unigram", "bytes", "characters", "words"]
 
 SAMPLE = 64 << 20
 """Bytes of text to train a tokenizer on; more would not change it noticeably."""
@@ -42,7 +42,7 @@ def choose_vocabulary(text_bytes: int, kind: Kind = "bpe") -> int:
     if kind == "characters":
         return 8192  # at most; most books have about a hundred
     size = 2 ** math.floor(math.log2(4096 * math.sqrt(max(1, text_bytes) / 1e6) + 1))
-    return min(max(size, 512), 32768) if kind == "bpe" else min(max(2 * size, 512), 65536)
+    return min(max(size, 512), 32768) if kind in ("bpe", "unigram") else min(max(2 * size, 512), 65536)
 
 
 def train_tokenizer(
@@ -50,39 +50,58 @@ def train_tokenizer(
     kind: Kind = "bpe",
     vocabulary: int | None = None,
     special_tokens: Sequence[str] = (END,),
+    *,
+    sentences: bool = False,
     track: Track = silent,
 ) -> Tokenizer:
     """Learn a vocabulary of at most so many tokens, the special ones included, from text (see `Split.sample`).
 
-    `vocabulary` defaults to the choice for a megabyte. The first special token ends texts. Raises OpenbookError for an
-    unknown kind, a vocabulary too small for the kind, and text without any characters or words.
+    `vocabulary` defaults to the choice for a megabyte. The first special token ends texts. `sentences` says that each
+    piece is a text of its own, else they are one running text. Raises OpenbookError for an unknown kind, a vocabulary
+    too small for the kind, and text without any characters or words.
     """
     if kind not in get_args(Kind):
         raise OpenbookError(f"tokenizer {kind!r}: must be one of {', '.join(get_args(Kind))}")
     if vocabulary is None:
         vocabulary = choose_vocabulary(1_000_000, kind)
-    least = len(special_tokens) + (256 if kind in ("bpe", "bytes") else 2)
+    least = len(special_tokens) + (256 if kind in ("bpe", "unigram", "bytes") else 2)
     if vocabulary < least:
         raise OpenbookError(f"vocabulary {vocabulary:,}: a tokenizer of {kind} needs at least {least:,}")
-    learn = {"bpe": _learn_bpe, "bytes": _learn_bytes, "characters": _learn_characters, "words": _learn_words}[kind]
     with track("Training the tokenizer", None) as advance:
-        backend = learn(_counted(pieces, advance), vocabulary - len(special_tokens))
+        texts = pieces if sentences else token_safe(pieces, CHUNK)
+        backend = LEARN[kind](_counted(texts, advance), vocabulary - len(special_tokens))
     backend.add_special_tokens(list(special_tokens))
     return Tokenizer(backend, SpecialTokens.named(backend.token_to_id, special_tokens[0]))
 
 
 def _counted(pieces: Iterable[str], advance: Advance) -> Iterator[str]:
-    for chunk in token_safe(pieces, CHUNK):
-        yield chunk
-        advance(len(chunk))
+    for piece in pieces:
+        yield piece
+        advance(len(piece))
 
 
-def _learn_bpe(pieces: Iterator[str], vocabulary: int) -> Backend:
-    backend = Backend(models.BPE())
+def _byte_level(model: models.Model) -> Backend:
+    """A tokenizer that spells any text: words are split off, then become bytes, which the model joins."""
+    backend = Backend(model)
     split = pre_tokenizers.Split(Regex(BPE_SPLIT), "isolated")
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.pre_tokenizer = pre_tokenizers.Sequence([split, to_bytes])
     backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def _learn_unigram(pieces: Iterator[str], vocabulary: int) -> Backend:
+    """The pieces whose likelihoods explain the text best (Kudo 2018, section 3.2)."""
+    backend = _byte_level(models.Unigram())
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.UnigramTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False)
+    backend.train_from_iterator(pieces, trainer)
+    return backend
+
+
+def _learn_bpe(pieces: Iterator[str], vocabulary: int) -> Backend:
+    """Pairs of tokens, joined in the order of how often they stand together (Sennrich et al. 2016)."""
+    backend = _byte_level(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         min_frequency=2,
@@ -124,3 +143,12 @@ def _learn_words(pieces: Iterator[str], vocabulary: int) -> Backend:
     if backend.get_vocab_size() == 1:
         raise OpenbookError("tokenizer: no text to find words in; name some books")
     return backend
+
+
+LEARN: dict[Kind, Callable[[Iterator[str], int], Backend]] = {
+    "bpe": _learn_bpe,
+    "unigram": _learn_unigram,
+    "bytes": _learn_bytes,
+    "characters": _learn_characters,
+    "words": _learn_words,
+}

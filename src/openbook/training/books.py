@@ -102,8 +102,9 @@ class Books:
         windows = ((int(start), int(start) + 1) for start in starts)
         return self._score(model, round(self.validation_bytes * self.validated_share), windows).bits_a_byte
 
-    def final_score(self, model: DecoderOnly, track: Track = silent) -> Score:
+    def final_score(self, model: nn.Module, track: Track = silent) -> Score:
         """The score on all of the held-out text."""
+        assert isinstance(model, DecoderOnly)
         with track("Scoring the held-out text", len(self.validation)) as advance:
             return self._score(model, self.validation_bytes, None, advance)
 

@@ -3,11 +3,11 @@
 import torch
 from torch import nn
 
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.base import Transformer
 
 
 @torch.no_grad()
-def initialize(model: DecoderOnly, seed: int) -> None:
+def initialize(model: Transformer, seed: int) -> None:
     """Fill every matrix of a new model.
 
     A matrix is uniform in ±√(3 / inputs), so that its outputs have the variance of its inputs. Every block begins

@@ -9,6 +9,7 @@ from openbook.training.books import learn_next_tokens
 from openbook.training.initialize import initialize
 from openbook.transformer.architecture import Architecture
 from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.make import make_transformer
 
 PROBE = 256
 """Rows of the matrices that tell whether products of a type are fast at all."""
@@ -17,22 +18,27 @@ PROBE = 256
 def floating_operations(architecture: Architecture, context: int) -> int:
     """Floating-point operations of learning from one token: 6 for each weight of a matrix, and the attention's.
 
-    6·N + 6·Σ heads·head_width·context over the blocks, half of the scores being masked (Kaplan et al. 2020, 2.1).
+    6·N + 6·Σ heads·head_width·context over the blocks, half of the scores being masked (Kaplan et al. 2020, 2.1). For
+    an encoder-decoder it is one token of the target together with one of a source as long, where nothing is masked.
     """
     weights = architecture.vocabulary * architecture.width
     seen = 0
-    for block in architecture.decoder.blocks:
-        attention, hidden = block.attention, block.feed_forward
-        rows = attention.head_width * (2 * attention.heads + 2 * attention.key_value_heads)
-        weights += architecture.width * (rows + (2 + hidden.gated) * hidden.width)
-        seen += attention.heads * attention.head_width * min(context, attention.window or context)
+    for name, stack in architecture.stacks.items():
+        for block in stack.blocks:
+            weights += architecture.width * (2 + block.feed_forward.gated) * block.feed_forward.width
+            for attention, share in ((block.attention, 1 + (name == "encoder")), (block.cross_attention, 2)):
+                if attention is None:
+                    continue
+                weights += architecture.width * attention.head_width * 2 * (attention.heads + attention.key_value_heads)
+                reach = share * min(context, attention.window or context)
+                seen += attention.heads * attention.head_width * reach
     return 6 * (weights + seen)
 
 
 def count_parameters(architecture: Architecture) -> int:
     """Numbers in the model, without building it for real."""
     with torch.device("meta"):
-        model = DecoderOnly(architecture)
+        model = make_transformer(architecture)
     return sum(parameter.numel() for parameter in model.parameters())
 
 

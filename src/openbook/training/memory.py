@@ -17,8 +17,10 @@ def bytes_to_train(architecture: Architecture, recipe: Recipe, frozen: bool = Fa
     copies = 1 if frozen else 4 + bool(recipe.average)  # weight, gradient, up to two of optimizer state
     tokens = recipe.rows_at_once * recipe.context
     kept = sum(
-        10 * architecture.width + 4 * block.attention.heads * block.attention.head_width + 4 * block.feed_forward.width
-        for block in architecture.decoder.blocks
+        10 * architecture.width + 4 * attention.heads * attention.head_width + 4 * block.feed_forward.width
+        for stack in architecture.stacks.values()
+        for block in stack.blocks
+        for attention in filter(None, (block.attention, block.cross_attention))
     )
     return 4 * (copies * count_parameters(architecture) + tokens * (kept + 3 * architecture.vocabulary))
 

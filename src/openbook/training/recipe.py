@@ -30,7 +30,8 @@ class Recipe:
 
     # Tokens.
     tokenizer: Annotated[
-        Literal["bpe", "bytes", "characters", "words"], Field(description="what a token is; bpe learns word pieces")
+        Literal["bpe", "unigram", "bytes", "characters", "words"],
+        Field(description="what a token is; bpe and unigram learn word pieces"),
     ] = "bpe"
     vocabulary: Annotated[int, Field(ge=2, le=2**20, description="how many different tokens")] = 1024
 

@@ -5,6 +5,7 @@ Letters of shapes: B batch, T query length, S key length, D width, H heads, G ke
 F feed-forward width, V vocabulary, N layers.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError, model_validator
@@ -55,13 +56,28 @@ class Position:
     """How a token's place in the sequence reaches the model.
 
     `rotary` turns pairs (i, i + K/2) of queries and keys by position · base^(−2i/K)   (Su et al. 2021, section 3.2)
-    `sinusoidal` adds sines and cosines of the same angles to the embedding   (Vaswani et al. 2017, section 3.5)
+    `sinusoidal` adds sines and cosines of the same angles to the embedding   (Vaswani et al. 2017, section 3.5):
+    in turns, or with `halves` all sines and then all cosines; the first token stands at `offset`
     `learned` adds a row of a trained table of `Architecture.context` rows
+    `relative` adds to the scores a trained number for each head and each of `buckets` ranges of distances, the last of
+    them for all from `distance` on; one table for all layers of a stack   (Raffel et al. 2020, section 2.1)
     `none` adds nothing: order is then seen only through the causal mask
     """
 
-    kind: Literal["rotary", "sinusoidal", "learned", "none"] = "rotary"
+    kind: Literal["rotary", "sinusoidal", "learned", "relative", "none"] = "rotary"
     base: Base = 10_000.0
+    halves: bool = False
+    offset: Annotated[int, Field(ge=0, le=2**20)] = 0
+    buckets: Annotated[int, Field(ge=4, le=2**16)] = 32
+    distance: Length = 128
+
+    @model_validator(mode="after")
+    def _fields_are_used(self) -> Self:
+        if (self.halves or self.offset) and self.kind != "sinusoidal":
+            raise ValueError(f"halves and offset are for sinusoidal positions, and these are {self.kind}")
+        if self.distance <= self.buckets // 2:
+            raise ValueError(f"distance ({self.distance}) must be more than half of buckets ({self.buckets})")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=_pure_data)
@@ -70,7 +86,8 @@ class Attention:
 
     `scale` multiplies the scores; None means 1/sqrt(head_width).
     `score_cap` c squashes scores to c · tanh(scores / c).
-    `window` w lets a token see itself and the w − 1 tokens before it; None means all before it.
+    `window` w lets a token see itself and the w − 1 tokens before it (in an encoder also the w − 1 after it);
+    None means all.
     `weighting` `none` uses the masked scores themselves as weights (no softmax).
     """
 
@@ -104,10 +121,14 @@ class FeedForward:
 
 @dataclass(frozen=True, kw_only=True, config=_pure_data)
 class Block:
-    """One layer. Each sublayer stands in `x = outer(x + after(sublayer(before(x))))`."""
+    """One layer. Each sublayer stands in `x = outer(x + after(sublayer(before(x))))`.
+
+    `attention` looks at the sequence itself, `cross_attention`, in the decoder of an encoder-decoder, at the source.
+    """
 
     attention: Attention
     feed_forward: FeedForward
+    cross_attention: Attention | None = None
     before: Norm = Norm()
     after: Norm = NO_NORM
     outer: Norm = NO_NORM
@@ -127,8 +148,10 @@ class Stack:
 
 @dataclass(frozen=True, kw_only=True, config=_pure_data)
 class Architecture:
-    """A whole model: vocabulary V, width D, the longest context in tokens, and its stack.
+    """A whole model: vocabulary V, width D, the longest context in tokens, and its stacks.
 
+    Without `encoder` it is decoder-only. With one, the encoder reads a source of up to `context` tokens, by the token
+    embedding or by one of its own for a vocabulary of `source_vocabulary`, and each block of the decoder looks at it.
     `embedding_scale` multiplies the embeddings, `logit_scale` the logits; `logit_cap` c squashes logits to
     c · tanh(logits / c). `tied` uses the token embedding as the matrix of the logits too.
     """
@@ -137,22 +160,26 @@ class Architecture:
     width: Width
     context: Length
     decoder: Stack
+    encoder: Stack | None = None
+    source_vocabulary: Vocabulary | None = None
     tied: bool = False
     embedding_scale: Finite = 1.0
     logit_scale: Finite = 1.0
     logit_cap: Positive | None = None
     logit_bias: bool = False
 
+    @property
+    def stacks(self) -> dict[str, Stack]:
+        """The stacks by name, in the order in which they run."""
+        return {"decoder": self.decoder} if self.encoder is None else {"encoder": self.encoder, "decoder": self.decoder}
+
     @model_validator(mode="after")
-    def _rotary_pairs(self) -> Self:
-        for number, block in enumerate(self.decoder.blocks):
-            position = block.position or self.decoder.position
-            if position.kind == "rotary" and block.attention.head_width % 2:
-                raise ValueError(f"decoder.blocks.{number}.attention.head_width must be even for rotary positions")
-            if block.position is not None and block.position.kind not in ("rotary", "none"):
-                raise ValueError(f"decoder.blocks.{number}.position can only be rotary or none")
-        if self.decoder.position.kind == "sinusoidal" and self.width % 2:
-            raise ValueError("width must be even for sinusoidal positions")
+    def _parts_fit_together(self) -> Self:
+        for name, stack in self.stacks.items():
+            for fault in _faults(stack, self.width, crosses=name == "decoder" and self.encoder is not None):
+                raise ValueError(f"{name}.{fault}")
+        if self.source_vocabulary is not None and self.encoder is None:
+            raise ValueError("source_vocabulary is for models with an encoder, and this one has none")
         return self
 
     def to_json(self) -> str:
@@ -175,6 +202,27 @@ class Architecture:
             place = ".".join(str(part) for part in first["loc"])[:200]
             field = f", field {place if place.isprintable() else ascii(place)}" if place else ""
             raise OpenbookError(f"architecture{field}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _faults(stack: Stack, width: int, crosses: bool) -> Iterator[str]:
+    """What does not fit together in a stack; `crosses` says whether its blocks are to look at a source."""
+    relative = set()
+    for number, block in enumerate(stack.blocks):
+        position, attention, cross = block.position or stack.position, block.attention, block.cross_attention
+        if position.kind == "rotary" and attention.head_width % 2:
+            yield f"blocks.{number}.attention.head_width must be even for rotary positions"
+        if block.position is not None and block.position.kind not in ("rotary", "none"):
+            yield f"blocks.{number}.position can only be rotary or none"
+        if crosses != (cross is not None):
+            yield f"blocks.{number}.cross_attention must be {'there' if crosses else 'absent: there is nothing to see'}"
+        if cross is not None and cross.window is not None:
+            yield f"blocks.{number}.cross_attention.window must be absent: places in two texts have no distance"
+        if position.kind == "relative":
+            relative.add(attention.heads)
+    if len(relative) > 1:
+        yield "blocks must have equally many heads in all layers that share relative positions"
+    if stack.position.kind == "sinusoidal" and width % 2:
+        yield "position: width must be even for sinusoidal positions"
 
 
 _adapter: TypeAdapter[Architecture] = TypeAdapter(Architecture)

@@ -20,6 +20,10 @@ class KeyValueStore(Protocol):
         """Both (B, G, T, K) → both (B, G, S, K)."""
         ...
 
+    def kept(self) -> tuple[Tensor, Tensor]:
+        """All keys and values so far, both (B, G, S, K)."""
+        ...
+
 
 class Attention(nn.Module):
     """Multi-head attention; `heads` queries share `key_value_heads` keys and values."""
@@ -37,18 +41,30 @@ class Attention(nn.Module):
         self.key_norm = make_norm(spec.head_width, spec.query_key_norm)
 
     def forward(
-        self, x: Tensor, mask: Mask, position: NoPosition, angles: Angles | None, cache: KeyValueStore | None
+        self,
+        x: Tensor,
+        source: Tensor | None,
+        mask: Mask,
+        position: NoPosition,
+        angles: Angles | None,
+        cache: KeyValueStore | None,
     ) -> Tensor:
-        """x (B, T, D) → (B, T, D)."""
-        query = note("query", self._heads(self.query(x)))
-        key = note("key", self._heads(self.key(x)))
-        value = note("value", self._heads(self.value(x)))
-        query = note("rotated_query", position.rotate(self.query_norm(query), angles))
-        key = note("rotated_key", position.rotate(self.key_norm(key), angles))
+        """The queries of x (B, T, D) look at the keys and values of `source` → (B, T, D).
 
-        query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-        if cache is not None:
-            key, value = cache.append(key, value)
+        In self-attention `source` is x itself, whose keys and values join those in the cache. In cross-attention it is
+        another sequence (B, S, D), and None as soon as the cache holds it.
+        """
+        query = note("query", self._heads(self.query(x)))
+        query = note("rotated_query", position.rotate(self.query_norm(query), angles)).transpose(1, 2)
+        if source is None:
+            assert cache is not None, "there is nothing to look at: neither a source nor a cache of one"
+            key, value = cache.kept()
+        else:
+            key = note("key", self._heads(self.key(source)))
+            key = note("rotated_key", position.rotate(self.key_norm(key), angles)).transpose(1, 2)
+            value = note("value", self._heads(self.value(source))).transpose(1, 2)
+            if cache is not None:
+                key, value = cache.append(key, value)
         context = self._attend(query, key, value, mask).transpose(1, 2).flatten(-2)
         return note("output", self.output(note("context", context)))
 
@@ -61,15 +77,16 @@ class Attention(nn.Module):
         grouped = self.spec.heads != self.spec.key_value_heads
         fusable = self.spec.weighting == "softmax" and self.spec.score_cap is None
         if fusable and not tracing() and not _plain_is_faster(query, key):
-            allowed = None if mask.allowed is None or mask.is_causal else mask.allowed[:, None]
             return F.scaled_dot_product_attention(
-                query, key, value, allowed, is_causal=mask.is_causal, scale=self.scale, enable_gqa=grouped
+                query, key, value, mask.for_kernel, is_causal=mask.is_causal, scale=self.scale, enable_gqa=grouped
             )
         if grouped:
             each = self.spec.heads // self.spec.key_value_heads
             key, value = key.repeat_interleave(each, dim=1), value.repeat_interleave(each, dim=1)
         key, value = note("keys", key), note("values", value)
         scores = note("scores", query @ key.mT * self.scale)
+        if mask.bias is not None:
+            scores = note("biased_scores", scores + mask.bias)
         if self.spec.score_cap is not None:
             scores = note("capped_scores", self.spec.score_cap * torch.tanh(scores / self.spec.score_cap))
         weights = self._weigh(scores, mask.allowed)

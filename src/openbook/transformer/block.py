@@ -1,6 +1,7 @@
 """A block: attention, then feed-forward, each added to the residual stream; and a stack of blocks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -9,9 +10,10 @@ from openbook.transformer import architecture
 from openbook.transformer.attention import Attention, KeyValueStore
 from openbook.transformer.dropout import Dropout
 from openbook.transformer.feed_forward import make_feed_forward
-from openbook.transformer.mask import Mask, Places, decoder_mask
+from openbook.transformer.mask import Mask, Places, decoder_mask, encoder_mask
+from openbook.transformer.memory import Cache, Memory
 from openbook.transformer.norm import make_norm
-from openbook.transformer.position import Angles, NoPosition, make_position
+from openbook.transformer.position import NO_POSITION, Angles, NoPosition, make_position
 
 
 class Residual(nn.Module):
@@ -30,21 +32,43 @@ class Residual(nn.Module):
         return self.outer(note("residual", x + added))
 
 
+class Cross(NamedTuple):
+    """What cross-attention looks at: the source (B, S, D), or a cache that holds its keys and values."""
+
+    source: Tensor | None
+    mask: Mask
+    cache: KeyValueStore | None
+
+
 class Block(nn.Module):
-    """One layer: tokens look at each other, then each is worked on alone."""
+    """One layer: tokens look at each other, then perhaps at a source, then each is worked on alone."""
 
     def __init__(self, width: int, spec: architecture.Block, dropout: float) -> None:
         super().__init__()
         self.self_attention = Attention(width, spec.attention)
         self.self_attention_residual = Residual(width, spec, dropout)
+        if spec.cross_attention is not None:
+            self.cross_attention = Attention(width, spec.cross_attention)
+            self.cross_attention_residual = Residual(width, spec, dropout)
         self.feed_forward = make_feed_forward(width, spec.feed_forward)
         self.feed_forward_residual = Residual(width, spec, dropout)
 
     def forward(
-        self, x: Tensor, mask: Mask, position: NoPosition, angles: Angles | None, cache: KeyValueStore | None
+        self,
+        x: Tensor,
+        mask: Mask,
+        position: NoPosition,
+        angles: Angles | None,
+        cache: KeyValueStore | None,
+        cross: Cross | None = None,
     ) -> Tensor:
         """x (B, T, D) → (B, T, D)."""
-        x = self.self_attention_residual(x, lambda x: self.self_attention(x, mask, position, angles, cache))
+        x = self.self_attention_residual(x, lambda x: self.self_attention(x, x, mask, position, angles, cache))
+        if cross is not None:
+            source, seen, kept = cross
+            x = self.cross_attention_residual(
+                x, lambda x: self.cross_attention(x, source, seen, NO_POSITION, None, kept)
+            )
         return self.feed_forward_residual(x, self.feed_forward)
 
 
@@ -54,37 +78,55 @@ def _rotation(position: architecture.Position, head_width: int) -> tuple[archite
 
 
 class Stack(nn.Module):
-    """Positions, N blocks and a final norm."""
+    """Positions, N blocks and a final norm: a decoder, whose tokens see what came before them, or an encoder."""
 
-    def __init__(self, width: int, context: int, spec: architecture.Stack, dropout: float) -> None:
+    def __init__(
+        self, width: int, context: int, spec: architecture.Stack, dropout: float, *, causal: bool = True
+    ) -> None:
         super().__init__()
-        first = spec.blocks[0].attention.head_width
-        self.position = make_position(spec.position, width, context, first)
+        self.causal = causal
+        usual = next((block for block in spec.blocks if block.position is None), spec.blocks[0]).attention
+        self.position = make_position(spec.position, width, context, usual, causal)
         self.embedding_norm = make_norm(width, spec.embedding_norm)
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(Block(width, block, dropout) for block in spec.blocks)
         self.final_norm = make_norm(width, spec.final_norm)
         # Layers that differ from the stack share one part for each way of differing: angles are worked out once.
-        own = _rotation(spec.position, first)
+        own = _rotation(spec.position, usual.head_width)
         ways = [_rotation(block.position or spec.position, block.attention.head_width) for block in spec.blocks]
-        other = [way for way in dict.fromkeys(ways) if way != own]
-        self.other_positions = nn.ModuleList(make_position(each, width, context, k) for each, k in other)
+        other = {way: block.attention for way, block in zip(ways, spec.blocks, strict=True) if way != own}
+        self.other_positions = nn.ModuleList(
+            make_position(position, width, context, attention) for (position, _), attention in other.items()
+        )
         self._windows = [block.attention.window for block in spec.blocks]
-        self._position_of = [other.index(way) if way in other else -1 for way in ways]
+        self._position_of = [list(other).index(way) if way in other else -1 for way in ways]
 
     def forward(
-        self, x: Tensor, query: Places, key: Places, padded: bool, caches: Sequence[KeyValueStore] | None
+        self,
+        x: Tensor,
+        query: Places,
+        key: Places,
+        padded: bool,
+        cache: Cache | None = None,
+        memory: Memory | None = None,
     ) -> Tensor:
         """Embeddings x (B, T, D) at the places `query`, among keys at the places `key` → (B, T, D)."""
         x = note("embedded", self.position.embed(x, query.position))
         x = self.dropout(self.embedding_norm(x))
         parts = [*self.other_positions, self.position]
         angles = [part(query.position) for part in parts]
-        masks: dict[int | None, Mask] = {}
+        biases = [part.bias(query.position, key.position) for part in parts]
+        make_mask = decoder_mask if self.causal else encoder_mask
+        masks: dict[tuple[int | None, int], Mask] = {}
+        crossing = None if memory is None else encoder_mask(query, memory.places, padded=memory.padded)
         for number, block in enumerate(self.blocks):
-            window, which = self._windows[number], self._position_of[number]
-            if window not in masks:
-                masks[window] = decoder_mask(query, key, padded=padded, window_size=window)
-            cache = None if caches is None else caches[number]
-            x = block(x, masks[window], parts[which], angles[which], cache)
+            window, which = way = self._windows[number], self._position_of[number]
+            if way not in masks:
+                masks[way] = make_mask(query, key, padded=padded, window_size=window).biased(biases[which])
+            cross = None
+            if memory is not None and crossing is not None:
+                cross = Cross(memory.hidden, crossing, None if cache is None else cache.cross_layers[number])
+            x = block(
+                x, masks[way], parts[which], angles[which], None if cache is None else cache.layers[number], cross
+            )
         return self.final_norm(x)

@@ -22,6 +22,20 @@ class TokenEmbedding(nn.Module):
         return note("output", x if self.scale == 1.0 else x * self.scale)
 
 
+class SourceEmbedding(nn.Module):
+    """The same for the tokens of a source: with a table of its own, or by that of the token embedding."""
+
+    def __init__(self, spec: architecture.Architecture) -> None:
+        super().__init__()
+        self.scale, rows = spec.embedding_scale, spec.source_vocabulary
+        self.weight = None if rows is None else nn.Parameter(torch.empty(rows, spec.width))
+
+    def forward(self, tokens: Tensor, embedding: Tensor) -> Tensor:
+        """tokens (B, S) and the token embedding (V, D), used when this has no table → (B, S, D)."""
+        x = F.embedding(tokens, embedding if self.weight is None else self.weight)
+        return note("output", x if self.scale == 1.0 else x * self.scale)
+
+
 class ToLogits(nn.Module):
     """A score for every token of the vocabulary: x · weightᵀ, scaled, with bias and soft cap where there are any."""
 

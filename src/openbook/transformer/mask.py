@@ -5,6 +5,7 @@ True where the query may look. `both` joins two. Training, cached decoding, beam
 """
 
 from collections.abc import Callable
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -43,6 +44,11 @@ def window(size: int) -> Predicate:
     return lambda query, key: query.position - key.position < size
 
 
+def around(size: int) -> Predicate:
+    """A token sees at most itself and the `size` − 1 tokens before it and after it."""
+    return lambda query, key: (query.position - key.position).abs() < size
+
+
 def not_padding(query: Places, key: Places) -> Tensor:
     """Nobody sees padding, but padding sees itself, so that every row of the softmax has something to weigh."""
     return (key.position >= 0) | (key.position == query.position)
@@ -70,10 +76,27 @@ class Mask(NamedTuple):
 
     `allowed` (B or 1, T, S) is True where a query may look, None where it may look everywhere; `is_causal` says
     that `allowed` is the plain lower triangle, which fused kernels know without being shown it.
+    `bias` (B or 1, H, T, S) is added to the scores, and `joined` is both in one.
     """
 
     allowed: Tensor | None
     is_causal: bool = False
+    bias: Tensor | None = None
+    joined: Tensor | None = None
+
+    @property
+    def for_kernel(self) -> Tensor | None:
+        """What a fused kernel is shown."""
+        if self.joined is not None or self.allowed is None or self.is_causal:
+            return self.joined
+        return self.allowed[:, None]
+
+    def biased(self, bias: Tensor | None) -> "Mask":
+        """The same mask with something to add to the scores, joined once for all layers that use it."""
+        if bias is None:
+            return self
+        joined = bias if self.allowed is None else bias.masked_fill(~self.allowed[:, None], -torch.inf)
+        return Mask(self.allowed, bias=bias, joined=joined)
 
 
 def decoder_mask(query: Places, key: Places, *, padded: bool, window_size: int | None = None) -> Mask:
@@ -102,6 +125,23 @@ def decoder_mask(query: Places, key: Places, *, padded: bool, window_size: int |
     if key.ancestors is not None:
         predicate = both(predicate, among_ancestors)
     return Mask(predicate(query.as_queries(), key.as_keys()), is_causal=plain and length == source)
+
+
+def encoder_mask(query: Places, key: Places, *, padded: bool, window_size: int | None = None) -> Mask:
+    """The mask where tokens see both ways: of an encoder's self-attention, and of cross-attention to its output.
+
+    Args:
+        query: places of the T queries.
+        key: places of the S keys.
+        padded: whether some of the keys may be padding.
+        window_size: the layer's window, if it has one.
+    """
+    predicates: list[Predicate] = [not_padding] if padded else []
+    if window_size is not None:
+        predicates.append(around(window_size))
+    if not predicates:
+        return Mask(None)
+    return Mask(reduce(both, predicates)(query.as_queries(), key.as_keys()))
 
 
 def positions_of(real: Tensor) -> Tensor:

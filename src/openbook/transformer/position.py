@@ -1,8 +1,9 @@
-"""Positions: sinusoidal, learned, rotary or none, four parts with the same methods, which do nothing by default.
+"""Positions: sinusoidal, learned, rotary, relative or none, parts with the same methods, which do nothing by default.
 
 Positions are whole numbers from 0; a negative one marks padding.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -29,6 +30,13 @@ class NoPosition(nn.Module):
     def rotate(self, x: Tensor, angles: Angles | None) -> Tensor:
         """Turn queries or keys (B, T, H, K) by their position."""
         return x
+
+    def bias(self, query: Tensor, key: Tensor) -> Tensor | None:
+        """What is added to the scores at these positions (B or 1, T) and (B or 1, S): (B or 1, H, T, S)."""
+        return None
+
+
+NO_POSITION = NoPosition()
 
 
 def rotary_angles(positions: Tensor, width: int, base: float) -> Tensor:
@@ -80,16 +88,19 @@ class Rotary(NoPosition):
 
 
 class Sinusoidal(NoPosition):
-    """Adds sin(angle) at dimension 2i and cos(angle) at 2i + 1 (Vaswani et al. 2017, section 3.5)."""
+    """Adds sin(angle) at dimension 2i and cos(angle) at 2i + 1 (Vaswani et al. 2017, section 3.5).
+
+    With `halves` sin(angle) stands at dimension i and cos(angle) at i + D/2.
+    """
 
     def __init__(self, spec: architecture.Position) -> None:
         super().__init__()
-        self.base = spec.base
+        self.base, self.halves, self.offset = spec.base, spec.halves, spec.offset
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
-        angles = note("angle", rotary_angles(positions.clamp(min=0), x.shape[-1], self.base))
-        waves = torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)
-        return x + note("position_embedding", waves.to(x.dtype))
+        angles = note("angle", rotary_angles(positions.clamp(min=0) + self.offset, x.shape[-1], self.base))
+        pairs = torch.stack((angles.sin(), angles.cos()), dim=-2 if self.halves else -1)
+        return x + note("position_embedding", pairs.flatten(-2).to(x.dtype))
 
 
 class Learned(NoPosition):
@@ -103,14 +114,53 @@ class Learned(NoPosition):
         return x + note("position_embedding", self.weight[positions.clamp(min=0)])
 
 
-def make_position(spec: architecture.Position, width: int, context: int, head_width: int) -> NoPosition:
-    """The part named by `spec.kind`."""
+class Relative(NoPosition):
+    """Adds to the scores a trained number for the distance from query to key (Raffel et al. 2020, section 2.1).
+
+    Distances fall into buckets: one each for the short ones, then ever wider ones up to `distance`. Where tokens see
+    both ways, one half of the buckets is for keys before the query, the other for those after it.
+    """
+
+    def __init__(self, heads: int, spec: architecture.Position, causal: bool) -> None:
+        super().__init__()
+        self.causal, self.buckets, self.distance = causal, spec.buckets, spec.distance
+        self.weight = nn.Parameter(torch.zeros(spec.buckets, heads))
+
+    @property
+    def one_way(self) -> int:
+        """Buckets for keys on one side of the query."""
+        return self.buckets if self.causal else self.buckets // 2
+
+    @property
+    def exact(self) -> int:
+        """Distances below this have a bucket each."""
+        return self.one_way // 2
+
+    def bias(self, query: Tensor, key: Tensor) -> Tensor:
+        buckets = note("bucket", self.bucket(query[..., :, None] - key[..., None, :]))
+        return note("bias", self.weight[buckets].movedim(-1, -3))
+
+    def bucket(self, back: Tensor) -> Tensor:
+        """The bucket of each key that lies `back` tokens before its query (after it where negative)."""
+        first = 0 if self.causal else (back < 0) * self.one_way
+        far = back.clamp(min=0) if self.causal else back.abs()
+        steps, wider = math.log(self.distance / self.exact), self.one_way - self.exact
+        later = self.exact + ((far.clamp(min=1) / self.exact).log() / steps * wider).long()
+        return first + torch.where(far < self.exact, far, later.clamp(max=self.one_way - 1))
+
+
+def make_position(
+    spec: architecture.Position, width: int, context: int, attention: architecture.Attention, causal: bool = True
+) -> NoPosition:
+    """The part named by `spec.kind`, for layers with such `attention`."""
     match spec.kind:
         case "rotary":
-            return Rotary(head_width, spec)
+            return Rotary(attention.head_width, spec)
         case "sinusoidal":
             return Sinusoidal(spec)
         case "learned":
             return Learned(width, context)
+        case "relative":
+            return Relative(attention.heads, spec, causal)
         case _:
             return NoPosition()

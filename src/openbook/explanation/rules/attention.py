@@ -2,8 +2,9 @@
 
 import torch
 
-from openbook.explanation.expression import Expression, by_case, choose, equal, tanh
+from openbook.explanation.expression import Expression, by_case, choose, equal, magnitude, tanh
 from openbook.explanation.reader import ONLY, Reader
+from openbook.explanation.rules.places import crosses, positions, stack_around
 from openbook.explanation.rules.sums import linear, softmax
 from openbook.explanation.rules.table import rule
 from openbook.transformer import architecture
@@ -27,15 +28,15 @@ def query(read: Reader, b: Expression, t: Expression, h: Expression, k: Expressi
 
 
 @rule(Attention, "key")
-def key(read: Reader, b: Expression, t: Expression, h: Expression, k: Expression) -> Expression:
-    """What token t offers to be found by."""
-    return linear(read, "key", b, t, _head_row(read, h, k))
+def key(read: Reader, b: Expression, s: Expression, h: Expression, k: Expression) -> Expression:
+    """What token s offers to be found by."""
+    return linear(read, "key", b, s, _head_row(read, h, k))
 
 
 @rule(Attention, "value")
-def value(read: Reader, b: Expression, t: Expression, h: Expression, k: Expression) -> Expression:
-    """What token t hands on to those that look at it."""
-    return linear(read, "value", b, t, _head_row(read, h, k))
+def value(read: Reader, b: Expression, s: Expression, h: Expression, k: Expression) -> Expression:
+    """What token s hands on to those that look at it."""
+    return linear(read, "value", b, s, _head_row(read, h, k))
 
 
 @rule(Attention, "rotated_query")
@@ -45,14 +46,14 @@ def rotated_query(read: Reader, b: Expression, t: Expression, h: Expression, k: 
 
 
 @rule(Attention, "rotated_key")
-def rotated_key(read: Reader, b: Expression, t: Expression, h: Expression, k: Expression) -> Expression:
+def rotated_key(read: Reader, b: Expression, s: Expression, h: Expression, k: Expression) -> Expression:
     """The key, with each pair of numbers turned by the token's position where positions are rotary."""
-    return _rotated(read, "key", b, t, h, k)
+    return _rotated(read, "key", b, s, h, k)
 
 
 def _rotated(read: Reader, name: str, b: Expression, t: Expression, h: Expression, k: Expression) -> Expression:
     x, cosine, sine = read.out_of(f"{name}_norm"), read.argument("cosine"), read.argument("sine")
-    if cosine is None or sine is None:
+    if cosine is None or sine is None or crosses(read):
         return read.recorded(x, b, t, h, k, name=name)
     half = _spec(read).head_width // 2
 
@@ -82,7 +83,7 @@ def values(read: Reader, b: Expression, h: Expression, s: Expression, k: Express
 def _shared(read: Reader, source: str, b: Expression, h: Expression, s: Expression, k: Expression) -> Expression:
     each = _spec(read).heads // _spec(read).key_value_heads
     own = read.own(read.name)
-    kept = read.shape(own)[2] - read.shape(source)[1]
+    kept = read.shape(own)[2] - (read.shape(source)[1] if source in read.trace else 0)
 
     def new(b: Expression, h: Expression, s: Expression, k: Expression) -> Expression:
         return read.recorded(source, b, s - kept if kept else s, h // each if each > 1 else h, k)
@@ -111,24 +112,35 @@ def _scale(read: Reader) -> Expression:
     return read.constant("scale", read.part.scale, source)
 
 
+@rule(Attention, "biased_scores")
+def biased_scores(read: Reader, b: Expression, h: Expression, t: Expression, s: Expression) -> Expression:
+    """The score, and what is added for the distance between the two tokens."""
+    bias = read.argument("bias")
+    assert bias is not None
+    return read.recorded(read.own("scores"), b, h, t, s) + read.recorded(bias, b, h, t, s)
+
+
 @rule(Attention, "capped_scores")
 def capped_scores(read: Reader, b: Expression, h: Expression, t: Expression, s: Expression) -> Expression:
     """The score, squashed so that it stays between −cap and cap."""
     cap = read.constant("cap", _spec(read).score_cap or 0.0, "attention.score_cap of the architecture")
-    return cap * tanh(read.recorded(read.own("scores"), b, h, t, s) / cap)
+    return cap * tanh(read.recorded(_latest(read, "biased_scores", "scores"), b, h, t, s) / cap)
 
 
 @rule(Attention, "mask")
 def mask(read: Reader, b: Expression, _: Expression, t: Expression, s: Expression) -> Expression:
-    """1 where token t may look at token s: not later, not padding, within the window and the document."""
-    here, there = read.argument("positions"), read.argument("key_positions") or read.argument("positions")
-    assert here is not None and there is not None
-    query = read.recorded(here, b, t, name="query_position")
-    key = read.recorded(there, b, s, name="key_position")
-    allowed = (key <= query) & ((key >= 0) | equal(key, query))
+    """1 where token t may look at token s: not padding nor, in a decoder, later; in the window and the document."""
+    own, kept = positions(read)
+    query = read.recorded(own, b, t, name="query_position")
+    key = read.recorded(kept, b, s, name="key_position")
+    allowed = (key >= 0) | equal(key, query)
+    causal = stack_around(read).causal and not crosses(read)
+    if causal:
+        allowed = (key <= query) & allowed
     window = _spec(read).window
     if window is not None:
-        allowed = allowed & (query - key < read.constant("window", window, "attention.window of the architecture"))
+        away = query - key if causal else magnitude(query - key)
+        allowed = allowed & (away < read.constant("window", window, "attention.window of the architecture"))
     documents = read.argument("documents")
     if documents is not None:
         of_query, of_key = (
@@ -142,7 +154,7 @@ def mask(read: Reader, b: Expression, _: Expression, t: Expression, s: Expressio
 @rule(Attention, "masked_scores")
 def masked_scores(read: Reader, b: Expression, h: Expression, t: Expression, s: Expression) -> Expression:
     """The score where token t may look, and what weighs nothing where it may not."""
-    score = read.recorded(_latest(read, "capped_scores", "scores"), b, h, t, s)
+    score = read.recorded(_latest(read, "capped_scores", "biased_scores", "scores"), b, h, t, s)
     allowed = read.recorded(read.own("mask"), b, ONLY, t, s)
     return choose(allowed, score, 0.0 if _spec(read).weighting == "none" else -torch.inf)
 
@@ -150,7 +162,7 @@ def masked_scores(read: Reader, b: Expression, h: Expression, t: Expression, s: 
 @rule(Attention, "weights")
 def weights(read: Reader, b: Expression, h: Expression, t: Expression, s: Expression) -> Expression:
     """How much of what token t takes in comes from token s; with softmax a row sums to 1."""
-    path = _latest(read, "masked_scores", "capped_scores", "scores")
+    path = _latest(read, "masked_scores", "capped_scores", "biased_scores", "scores")
     score = read.recorded(path, b, h, t, s)
     if _spec(read).weighting == "none":
         return score

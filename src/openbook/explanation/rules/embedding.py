@@ -3,7 +3,7 @@
 from openbook.explanation.expression import Expression, tanh
 from openbook.explanation.reader import Reader
 from openbook.explanation.rules.table import rule
-from openbook.transformer.embedding import TokenEmbedding, ToLogits
+from openbook.transformer.embedding import SourceEmbedding, TokenEmbedding, ToLogits
 
 
 @rule(TokenEmbedding, "output")
@@ -11,6 +11,20 @@ def token_embedding(read: Reader, b: Expression, t: Expression, d: Expression) -
     """The trained vector of this token."""
     assert isinstance(read.part, TokenEmbedding)
     weight = read.weight("weight", read.recorded(read.into(), b, t, name="token"), d)
+    if read.part.scale == 1.0:
+        return weight
+    return weight * read.constant("scale", read.part.scale, "embedding_scale of the architecture")
+
+
+@rule(SourceEmbedding, "output")
+def source_embedding(read: Reader, b: Expression, s: Expression, d: Expression) -> Expression:
+    """The trained vector of this token of the source."""
+    assert isinstance(read.part, SourceEmbedding)
+    token = read.recorded(read.into(), b, s, name="token")
+    if read.part.weight is None:
+        weight = read.weight_of_model("token_embedding.weight", token, d, name="token_embedding.weight")
+    else:
+        weight = read.weight("weight", token, d)
     if read.part.scale == 1.0:
         return weight
     return weight * read.constant("scale", read.part.scale, "embedding_scale of the architecture")

@@ -1,0 +1,58 @@
+"""What a person asks of a training run, and what came of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from openbook.training.evaluation import Score
+from openbook.training.loop import Outcome
+from openbook.training.lora import TARGETS
+from openbook.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asks for. Two runs with equal requests on equal inputs are the same run.
+
+    Args:
+        inputs: books or files of sentence pairs: files, folders, globs.
+        output: the model file to make.
+        choices: recipe fields that are given (see `Recipe`).
+        pairs: whether the inputs are sentence pairs, not books.
+        validation: files to validate with; None holds out the tail of each document, or some of the pairs.
+        validation_share: how much to hold out; None picks it by the amount of text.
+        keep_duplicates: whether passages or pairs that occur twice stay.
+        device: auto, cpu, cuda or mps.
+        start: a model file to go on from.
+        lora: rank of a low-rank change to learn, instead of all weights.
+        lora_targets: the matrices that it changes.
+    """
+
+    inputs: Sequence[str | Path]
+    output: Path
+    choices: Mapping[str, Any]
+    pairs: bool = False
+    validation: Sequence[str | Path] | None = None
+    validation_share: float | None = None
+    keep_duplicates: bool = False
+    device: str = "auto"
+    start: Path | None = None
+    lora: int | None = None
+    lora_targets: Sequence[str] = TARGETS
+
+    @property
+    def folder(self) -> Path:
+        """Where the run keeps what it needs to go on, its log and its curve."""
+        return self.output.with_suffix(".training")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of it."""
+
+    path: Path
+    outcome: Outcome
+    score: Score
+    recipe: Recipe
+    curve: Path

@@ -1,0 +1,225 @@
+"""What holds for every encoder-decoder: who sees what, caches, padding, batches, watching."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openbook.generation.cache import Cache
+from openbook.trace import trace
+from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.encoder_decoder import EncoderDecoder
+from openbook.transformer.make import make_transformer
+from openbook.transformer.mask import positions_of
+from openbook.transformer.presets import original
+from strategies import (
+    DEFAULT,
+    ENCODER_DECODERS,
+    ORIGINAL,
+    build,
+    difference,
+    some_source,
+    some_tokens,
+    translators,
+)
+
+SOURCE, TARGET = 8, 9
+SAME = 1e-6
+CLOSE = 5e-6
+
+sides = st.sampled_from(["left", "right"])
+lengths = st.lists(st.tuples(st.integers(1, SOURCE), st.integers(1, TARGET)), min_size=1, max_size=4)
+splits = st.sets(st.integers(1, TARGET - 1)).map(lambda cuts: [0, *sorted(cuts), TARGET])
+
+
+def changed_at(tokens, place, vocabulary=19):
+    """The same tokens but for one column."""
+    tokens = tokens.clone()
+    tokens[:, place] = (tokens[:, place] + 1) % vocabulary
+    return tokens
+
+
+def pad(tokens, lengths, side):
+    """Rows cut to these lengths, the rest of each row padding → tokens, real (B, T)."""
+    column, length = torch.arange(tokens.shape[1]), torch.tensor(lengths)[:, None]
+    real = column < length if side == "right" else column >= tokens.shape[1] - length
+    return tokens.where(real, 0), real
+
+
+def in_chunks(model, source, target, borders, source_positions=None, positions=None):
+    """The logits of all target tokens, given to the model chunk by chunk with a cache; the source only at first."""
+    cache, parts = Cache(len(model.decoder.blocks), capacity=2), []
+    for start, end in pairwise(borders):
+        here = None if positions is None else positions[:, start:end]
+        given = source if start == 0 else None
+        parts.append(model(given, target[:, start:end], source_positions, here, cache=cache))
+    return torch.cat(parts, dim=1)
+
+
+@torch.no_grad()
+@given(model=translators(), place=st.integers(1, TARGET - 1))
+def test_a_later_target_token_never_changes_an_earlier_logit(model, place):
+    source, target = some_source(2, SOURCE), some_tokens(2, TARGET)
+    before, after = model(source, target), model(source, changed_at(target, place))
+    assert difference(after[:, :place], before[:, :place]) <= SAME
+    assert not torch.equal(after[:, place], before[:, place])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ENCODER_DECODERS)
+@pytest.mark.parametrize("place", [0, SOURCE - 1])
+def test_every_source_token_changes_every_logit_and_every_source_vector(name, place):
+    model = build(ENCODER_DECODERS[name])
+    source, target = some_source(2, SOURCE), some_tokens(2, TARGET)
+    other = changed_at(source, place)
+    assert (model(source, target) != model(other, target)).any(-1).all()
+    assert (model.encode(source).hidden != model.encode(other).hidden).any(-1).all()
+
+
+@torch.no_grad()
+def test_an_encoder_with_a_window_sees_so_far_both_ways():
+    (block, _) = ORIGINAL.encoder.blocks
+    near = replace(block, attention=replace(block.attention, window=3))
+    model = build(replace(ORIGINAL, encoder=replace(ORIGINAL.encoder, blocks=(near,))))
+    source = some_source(4, 9)
+    seen = (model.encode(source).hidden != model.encode(changed_at(source, 4)).hidden).any(-1).any(0)
+    assert seen.tolist() == [False, False, True, True, True, True, True, False, False]
+
+
+@torch.no_grad()
+@given(model=translators(), borders=splits)
+def test_cached_is_uncached(model, borders):
+    source, target = some_source(2, SOURCE), some_tokens(2, TARGET)
+    assert difference(in_chunks(model, source, target, borders), model(source, target)) <= CLOSE
+
+
+@torch.no_grad()
+@given(model=translators(), borders=splits, lengths=lengths, side=sides, source_side=sides)
+def test_padded_cached_and_alone_are_the_same(model, borders, lengths, side, source_side):
+    """Unequal sources and targets in one batch: uncached, chunk by chunk, and each pair alone without padding."""
+    of_source, of_target = zip(*lengths, strict=True)
+    source, real_source = pad(some_source(len(lengths), SOURCE), of_source, source_side)
+    target, real = pad(some_tokens(len(lengths), TARGET), of_target, side)
+    places = positions_of(real_source), positions_of(real)
+    together = model(source, target, *places)
+    assert together.isfinite().all()  # at padding too, or a loss would turn to NaN
+    assert difference(in_chunks(model, source, target, borders, *places)[real], together[real]) <= CLOSE
+    for row in range(len(lengths)):
+        alone = model(source[row][real_source[row]][None], target[row][real[row]][None])[0]
+        assert difference(together[row][real[row]], alone) <= CLOSE
+
+
+@torch.no_grad()
+@given(model=translators(), lengths=lengths, side=sides)
+def test_the_readable_path_is_the_fused_path(model, lengths, side):
+    of_source, of_target = zip(*lengths, strict=True)
+    source, real_source = pad(some_source(len(lengths), SOURCE), of_source, side)
+    target, real = pad(some_tokens(len(lengths), TARGET), of_target, side)
+    places = positions_of(real_source), positions_of(real)
+    with trace(model):
+        readable = model(source, target, *places)
+    assert difference(readable[real], model(source, target, *places)[real]) <= CLOSE
+
+
+@torch.no_grad()
+@given(model=translators(), kept=st.integers(1, TARGET - 1))
+def test_a_truncated_cache_goes_on_from_there(model, kept):
+    source, target = some_source(2, SOURCE), some_tokens(2, TARGET)
+    cache = Cache(len(model.decoder.blocks), capacity=2)
+    model(source, changed_at(target, kept), cache=cache)
+    cache.truncate(kept)
+    assert difference(model(None, target[:, kept:], cache=cache), model(source, target)[:, kept:]) <= CLOSE
+
+
+@torch.no_grad()
+@given(model=translators(), orders=st.lists(st.lists(st.integers(0, 2), min_size=3, max_size=5), max_size=3))
+def test_a_reordered_cache_goes_on_with_other_rows(model, orders):
+    """As beams do: rows repeat and are dropped, several times, sources of unequal lengths with them."""
+    source, real_source = pad(some_source(3, SOURCE), [3, 8, 5], "right")
+    target, cache = some_tokens(3, TARGET), Cache(len(model.decoder.blocks), capacity=2)
+    places = positions_of(real_source)
+    model(source, target[:, :-1], places, cache=cache)
+    rows = torch.arange(3)
+    for order in orders:
+        cache.reorder(torch.tensor(order))
+        rows = rows[torch.tensor(order)]
+    expected = model(source, target, places)[rows, -1:]
+    assert difference(model(None, target[rows, -1:], cache=cache), expected) <= CLOSE
+
+
+@torch.no_grad()
+def test_beams_that_change_places_leave_the_source_where_it_is():
+    model, cache = build(ORIGINAL), Cache(2)
+    model(some_source(2, SOURCE), some_tokens(2, 3), cache=cache)
+    cache.reorder(torch.tensor([0, 0, 1, 1]))
+    kept = cache.cross_layers[0].kept()[0]
+    cache.reorder(torch.tensor([1, 1, 2, 3]))
+    assert cache.cross_layers[0].kept()[0].data_ptr() == kept.data_ptr()
+    cache.reorder(torch.tensor([1, 2, 2, 3]))
+    assert cache.cross_layers[0].kept()[0].data_ptr() != kept.data_ptr()
+
+
+@torch.no_grad()
+def test_the_source_is_read_once():
+    """With a filled cache neither the encoder nor the keys and values of cross-attention are worked out again."""
+    model, cache = build(ORIGINAL), Cache(2)
+    model(some_source(1, SOURCE), some_tokens(1, 3), cache=cache)
+    with trace(model) as recorded:
+        model(None, some_tokens(1, 1), cache=cache)
+    assert not [path for path in recorded if path.startswith("encoder") or ".cross_attention.key." in path]
+    assert "decoder.blocks.1.cross_attention.key" not in recorded
+    assert recorded["decoder.blocks.1.cross_attention.keys"].value.shape == (1, 4, SOURCE, 4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ENCODER_DECODERS)
+def test_a_source_of_one_table_or_two(name):
+    spec = ENCODER_DECODERS[name]
+    names = build(spec).state_dict()
+    assert ("source_embedding.weight" in names) == (spec.source_vocabulary is not None)
+
+
+@torch.no_grad()
+def test_a_cache_without_a_source_asks_for_one():
+    model = build(ORIGINAL)
+    with pytest.raises(ValueError, match="no source yet"):
+        model(None, some_tokens(1, 1), cache=Cache(2))
+    with pytest.raises(ValueError, match="no source to look at"):
+        model(None, some_tokens(1, 1))
+
+
+def test_each_kind_refuses_the_other_architecture():
+    assert isinstance(make_transformer(DEFAULT), DecoderOnly)
+    assert isinstance(make_transformer(ORIGINAL), EncoderDecoder)
+    with pytest.raises(ValueError, match="has an encoder"):
+        DecoderOnly(ORIGINAL)
+    with pytest.raises(ValueError, match="no encoder"):
+        EncoderDecoder(DEFAULT)
+
+
+def test_the_original_has_the_numbers_of_its_paper():
+    """Table 3 of Vaswani et al. 2017: 65 million parameters with a vocabulary of about 37,000."""
+    spec = original(37_000)
+    with torch.device("meta"):
+        count = sum(parameter.numel() for parameter in make_transformer(spec).parameters())
+    assert round(count / 1e6) in (63, 64, 65)
+
+
+def test_gradients_of_a_fused_bias_are_those_of_the_readable_path():
+    model = build(ENCODER_DECODERS["relative"], dtype=torch.float64)
+    source, target = some_source(2, SOURCE), some_tokens(2, TARGET)
+    gradients = []
+    for watched in (False, True):
+        model.zero_grad()
+        if watched:
+            with trace(model):
+                model(source, target).square().sum().backward()
+        else:
+            model(source, target).square().sum().backward()
+        gradients.append({name: parameter.grad.clone() for name, parameter in model.named_parameters()})
+    for name, gradient in gradients[0].items():
+        assert gradient.abs().max() > 0, name
+        assert difference(gradient, gradients[1][name]) <= 1e-9, name
