@@ -4,13 +4,15 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from openbook.errors import OpenbookError
 from openbook.generation.batching import in_order
 from openbook.generation.beam import Hypothesis, beam_search
 from openbook.generation.engine import Engine
-from openbook.generation.generate import generate
+from openbook.generation.generate import Chosen, generate
 from openbook.generation.settings import Beams, Sampling
+from openbook.generation.text import Candidate
 from openbook.generation.token_rules import TokenRules
 from openbook.text.tokenizer import Tokenizer
 
@@ -24,14 +26,6 @@ class Sentence:
 
     text: str
     problem: str | None = None
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One translation of a sentence, as text and as the hypothesis it was found as."""
-
-    text: str
-    hypothesis: Hypothesis
 
 
 @dataclass(frozen=True)
@@ -59,12 +53,12 @@ class _Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Translator:
-    """An encoder-decoder with its tokenizers, and how to decode.
+    """A model with its tokenizers, and how to decode.
 
-    `reader` encodes sources, `writer` decodes targets. `how` is a beam search (one beam is greedy) or sampling.
-    `source_language` and `language` are codes for a model that has several. A translation has at most as many tokens
-    as `how` says, or if `bounded` twice those of its source and 20 more, if that is less: a model that repeats itself
-    ends soon.
+    `reader` encodes sources, `writer` decodes targets. A decoder-only model reads the source, then the separator. `how`
+    is a beam search (one beam is greedy) or sampling. `source_language` and `language` are codes for a model that has
+    several. A translation has at most as many tokens as `how` says, or if `bounded` twice those of its source and 20
+    more, if that is less: a model that repeats itself ends soon.
     """
 
     engine: Engine
@@ -73,51 +67,65 @@ class Translator:
     how: Beams | Sampling
     source_language: str | None = None
     language: str | None = None
-    min_tokens: int = 0
     bounded: bool = True
     batch_tokens: int = BATCH_TOKENS
 
     @cached_property
     def rules(self) -> TokenRules:
-        """What the special tokens ask for: padding never comes, a language is written by its code first."""
-        special = self.writer.special
-        never = {*special.never, *([] if special.padding is None else [special.padding])} - set(special.end)
-        first = special.forced_beginning if self.language is None else (special.language(self.language),)
-        return TokenRules(
-            never=tuple(sorted(never)),
-            forced_first=first,
-            forced_last=special.forced_end,
-            min_tokens=self.min_tokens,
-        )
+        """What the special tokens ask for."""
+        return TokenRules.of(self.writer.special, self.how.min_tokens, self.language)
 
     def __call__(self, windows: Iterable[Sequence[Sentence]]) -> Iterator[Translation]:
-        """The translation of every sentence, in order; see `batching.in_order`."""
+        """The translation of every sentence, in order; see `batching.in_order`.
+
+        Raises:
+            OpenbookError: a language is unknown, or sampling has stop texts, which translations do not heed.
+        """
+        if isinstance(self.how, Sampling) and self.how.stop:
+            raise OpenbookError("stop: a translation ends by itself; leave it out")
         beams = self.how.beams if isinstance(self.how, Beams) else 1
         return in_order(
-            (self._encoded(window) for window in windows),
+            ([self._item(sentence) for sentence in window] for window in windows),
             lambda item: len(item.ids),
             self._batch,
             self.batch_tokens // beams,
         )
 
-    def _encoded(self, window: Sequence[Sentence]) -> list[_Item]:
-        return [self._item(sentence) for sentence in window]
+    def read(self, text: str) -> list[int]:
+        """The token ids of a source, with all that stands around it."""
+        ids = self.reader.encode_source(text, self.source_language)
+        if self.engine.source_vocabulary is not None:
+            return ids
+        separator = self.writer.special.separator
+        if separator is None:
+            raise OpenbookError("this model is decoder-only and was not trained on pairs: it continues, ask it instead")
+        return [*ids, separator]
+
+    def target(self, text: str) -> list[int]:
+        """The token ids of a translation that somebody gives, from what the decoder begins with to the end token."""
+        special = self.writer.special
+        return [self._start, *self.rules.forced_first, *self.writer.encode(text), special.end[0]]
+
+    @property
+    def _start(self) -> int:
+        special = self.writer.special
+        return special.end[0] if special.decoder_start is None else special.decoder_start
 
     def _item(self, sentence: Sentence) -> _Item:
         if sentence.problem is not None:
             return _Item(sentence, [], sentence.problem)
         if not sentence.text.strip():
             return _Item(sentence, [], "it is empty")
-        ids = self.reader.encode_source(sentence.text, self.source_language)
-        if len(ids) > self.engine.context:
-            return _Item(sentence, [], f"it has {len(ids)} tokens, and the model reads at most {self.engine.context}")
+        ids, most = self.read(sentence.text), self.engine.context
+        if len(ids) > most:
+            return _Item(sentence, [], f"it has {len(ids):,} tokens, and the model reads at most {most:,}")
         return _Item(sentence, ids, None)
 
     def _batch(self, items: list[_Item]) -> Iterator[tuple[int, Translation]]:
-        good = [place for place, item in enumerate(items) if item.problem is None]
         for place, item in enumerate(items):
             if item.problem is not None:
                 yield place, Translation(item.sentence.text, (), item.problem)
+        good = [place for place, item in enumerate(items) if item.problem is None]
         if good:
             for row, hypotheses in self._decode([items[place].ids for place in good]):
                 found = tuple(Candidate(self._text(each), each) for each in hypotheses)
@@ -126,32 +134,31 @@ class Translator:
     def _text(self, hypothesis: Hypothesis) -> str:
         return self.writer.decode(hypothesis.tokens, skip_special=True).strip()
 
-    def _decode(self, sources: list[list[int]]) -> Iterator[tuple[int, tuple[Hypothesis, ...]]]:
-        special = self.writer.special
-        start = special.end[0] if special.decoder_start is None else special.decoder_start
-        prompts = [[start]] * len(sources)
-        most = self.how.max_tokens
-        limits = [min(most, 2 * len(ids) + 20) if self.bounded else most for ids in sources]
+    def _decode(self, rows: list[list[int]]) -> Iterator[tuple[int, tuple[Hypothesis, ...]]]:
+        special, most = self.writer.special, self.how.max_tokens
+        apart = self.engine.source_vocabulary is not None
+        prompts, sources = ([[self._start]] * len(rows), rows) if apart else (rows, None)
+        options: dict[str, Any] = {
+            "sources": sources,
+            "limits": [min(most, 2 * len(ids) + 20) if self.bounded else most for ids in rows],
+            "end_ids": special.end,
+        }
         if isinstance(self.how, Beams):
-            for found in beam_search(
-                self.engine, prompts, self.how, self.rules, sources=sources, limits=limits, end_ids=special.end
-            ):
+            for found in beam_search(self.engine, prompts, self.how, self.rules, **options):
                 yield found.row, found.hypotheses
         else:
-            yield from self._sampled(self.how, prompts, sources, limits)
+            yield from sampled(self.engine, prompts, self.how, self.rules, **options)
 
-    def _sampled(
-        self, how: Sampling, prompts: list[list[int]], sources: list[list[int]], limits: list[int]
-    ) -> Iterator[tuple[int, tuple[Hypothesis, ...]]]:
-        if how.stop:
-            raise OpenbookError("stop: a translation ends by itself; leave it out")
-        tokens: list[list[int]] = [[] for _ in prompts]
-        worth = [0.0] * len(prompts)
-        ends = self.writer.special.end
-        for chosen in generate(self.engine, prompts, how, self.rules, sources=sources, limits=limits, end_ids=ends):
-            row = tokens[chosen.row]
-            row.append(chosen.token)
-            worth[chosen.row] += math.log(chosen.probability) if chosen.probability > 0 else -math.inf
-            if chosen.finish is not None:
-                total = worth[chosen.row]
-                yield chosen.row, (Hypothesis(tuple(row), total, total / len(row), chosen.finish),)
+
+def sampled(
+    engine: Engine, prompts: list[list[int]], how: Sampling, rules: TokenRules, **options: Any
+) -> Iterator[tuple[int, tuple[Hypothesis, ...]]]:
+    """Each row with one hypothesis, as soon as it is drawn; arguments as for `generate`."""
+    rows: list[list[Chosen]] = [[] for _ in prompts]
+    for chosen in generate(engine, prompts, how, rules, **options):
+        row = rows[chosen.row]
+        row.append(chosen)
+        if chosen.finish is not None:
+            total = sum(math.log(each.probability) if each.probability else -math.inf for each in row)
+            tokens = tuple(each.token for each in row)
+            yield chosen.row, (Hypothesis(tokens, total, total / len(row), chosen.finish),)
