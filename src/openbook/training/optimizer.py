@@ -94,12 +94,13 @@ class Muon:
             if parameter.grad is not None:
                 same_shape.setdefault(parameter.shape, []).append(name)
         rate = share * self.rate
-        for (rows, columns), names in same_shape.items():
+        for (*experts, rows, columns), names in same_shape.items():
             weights = [self.parameters[name].detach() for name in names]
             momentum = [self.state[f"{name}.momentum"] for name in names]
             gradient = torch.stack([self.parameters[name].grad for name in names])  # type: ignore[misc]
             torch._foreach_lerp_(momentum, list(gradient), 1 - self.momentum)
-            update = orthogonalize(gradient.lerp_(torch.stack(momentum), self.momentum), self.dtype)
+            direction = gradient.lerp_(torch.stack(momentum), self.momentum).view(-1, rows, columns)
+            update = orthogonalize(direction, self.dtype).view(-1, *experts, rows, columns)
             torch._foreach_mul_(weights, 1 - rate * self.decay)
             size = rate * math.sqrt(max(1.0, rows / columns))
             torch._foreach_add_(weights, list(update.to(weights[0].dtype)), alpha=-size)
@@ -162,7 +163,7 @@ class Optimizers:
 
 
 def _kind(name: str, parameter: Tensor) -> str:
-    if parameter.ndim == 1:
+    if parameter.ndim == 1 or name.endswith(".bias"):
         return "vector"
     if "parametrizations" in name:
         return "low rank"
@@ -174,14 +175,19 @@ def _kind(name: str, parameter: Tensor) -> str:
 def schedule(progress: float, step: int, recipe: Recipe) -> float:
     """The share of the full rate: rises over `warmup_steps`, stays, falls linearly to `final_rate` over `warmdown`.
 
+    With the schedule `inverse-square-root` it does not stay, but is √(warmup_steps / step) (Vaswani et al. 2017, 5.3).
+
     Args:
         progress: the part of the run that is done, 0 to 1.
         step: number of the coming update, from 0.
-        recipe: gives `warmup_steps`, `warmdown` (a part of the run) and `final_rate` (a share).
+        recipe: gives `schedule`, `warmup_steps`, `warmdown` (a part of the run) and `final_rate` (a share).
     """
-    rise = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
+    warmup = max(1, recipe.warmup_steps)
+    share = min(1.0, (step + 1) / warmup)
+    if recipe.schedule == "inverse-square-root":
+        share *= min(1.0, math.sqrt(warmup / (step + 1)))
     left = (1 - progress) / recipe.warmdown if recipe.warmdown else 1.0
-    return rise * (recipe.final_rate + (1 - recipe.final_rate) * min(1.0, max(0.0, left)))
+    return share * (recipe.final_rate + (1 - recipe.final_rate) * min(1.0, max(0.0, left)))
 
 
 class Average:
