@@ -187,7 +187,7 @@ def compare(
     folder = output or Path(Path(files[0]).name or "pairs").with_suffix(".comparison")
     displays: list[Display] = []
 
-    def listeners(kind: str) -> "Sequence[Listener]":
+    def listeners(kind: str) -> "list[Listener]":
         console.print(f"\n[bold]{kind}[/bold]")
         displays.append(Display(console))
         return displays[-1:]
