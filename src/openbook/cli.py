@@ -7,6 +7,7 @@ STARTED = time.perf_counter()  # before anything heavy is imported: the minutes 
 import json  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Annotated, Any  # noqa: E402
 
@@ -187,7 +188,7 @@ def compare(
     folder = output or Path(Path(files[0]).name or "pairs").with_suffix(".comparison")
     displays: list[Display] = []
 
-    def listeners(kind: str) -> "list[Listener]":
+    def listeners(kind: str) -> "Sequence[Listener]":
         console.print(f"\n[bold]{kind}[/bold]")
         displays.append(Display(console))
         return displays[-1:]
