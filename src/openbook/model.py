@@ -159,6 +159,7 @@ def train(
     output: str | os.PathLike[str] = "model.openbook",
     *,
     pairs: str | Path | Sequence[str | Path] | None = None,
+    conversations: str | Path | Sequence[str | Path] | None = None,
     validation: str | Path | Sequence[str | Path] | None = None,
     validation_share: float | None = None,
     keep_duplicates: bool = False,
@@ -171,12 +172,13 @@ def train(
     track: Track = silent,
     **choices: Any,
 ) -> Model:
-    """Train on books or on sentence pairs, and save the model file at `output`.
+    """Train on books, sentence pairs or conversations, and save the model file at `output`.
 
     Args:
         inputs: books: files, folders, globs.
         output: the model file; what a run needs to go on lies beside it in a folder with the suffix .training.
         pairs: in place of books, files of sentence pairs, for a translator.
+        conversations: in place of books, JSON lines of messages or of prompt and answer, for a model to go on from.
         validation: files to validate with; the tails of the documents, or some of the pairs, if None.
         validation_share: how much of each document, or of the pairs, to hold out; picked by their amount if None.
         keep_duplicates: whether passages or pairs that occur twice stay.
@@ -192,14 +194,15 @@ def train(
     Raises:
         OpenbookError: there is nothing to train on, or training fails; the message says what is kept.
     """
-    files = inputs if pairs is None else pairs
-    if files is None or (inputs is not None and pairs is not None):
-        raise OpenbookError("give books or pairs to train on, the one or the other")
+    given = [each for each in (inputs, pairs, conversations) if each is not None]
+    if len(given) != 1:
+        raise OpenbookError("give books, pairs or conversations to train on, one of them")
     request = Request(
-        _listed(files),
+        _listed(given[0]),
         Path(output),
         choices,
         pairs=pairs is not None,
+        conversations=conversations is not None,
         validation=None if validation is None else _listed(validation),
         validation_share=validation_share,
         keep_duplicates=keep_duplicates,

@@ -20,6 +20,7 @@ class Request:
         output: the model file to make.
         choices: recipe fields that are given (see `Recipe`).
         pairs: whether the inputs are sentence pairs, not books.
+        conversations: whether the inputs are conversations, not books.
         validation: files to validate with; None holds out the tail of each document, or some of the pairs.
         validation_share: how much to hold out; None picks it by the amount of text.
         keep_duplicates: whether passages or pairs that occur twice stay.
@@ -33,6 +34,7 @@ class Request:
     output: Path
     choices: Mapping[str, Any]
     pairs: bool = False
+    conversations: bool = False
     validation: Sequence[str | Path] | None = None
     validation_share: float | None = None
     keep_duplicates: bool = False

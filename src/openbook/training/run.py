@@ -19,6 +19,7 @@ from openbook.model_file.file import load, save
 from openbook.progress import Track, silent
 from openbook.training.book_material import BookMaterial
 from openbook.training.checkpoint import Keeper
+from openbook.training.conversation_material import ConversationMaterial
 from openbook.training.curve import save_curve
 from openbook.training.device import choose_device
 from openbook.training.initialize import initialize
@@ -136,6 +137,8 @@ class Training:
         request = self.request
         make_recipe(request.choices)
         choose_device(request.device)
+        if request.pairs and request.conversations:
+            raise OpenbookError("--pairs and --conversations: the files are one or the other")
         if request.lora is not None:
             check_low_rank(request.lora, request.lora_targets)
         if request.start is not None:
@@ -157,8 +160,9 @@ class Training:
             raise OpenbookError(f"{output}: exists; give another -o, or --overwrite to replace it")
 
     def _prepare(self, start: Contents | None) -> Material:
-        make = PairMaterial if self.request.pairs else BookMaterial
-        material: Material = make(self.request, start, self.track)
+        request = self.request
+        make = PairMaterial if request.pairs else ConversationMaterial if request.conversations else BookMaterial
+        material: Material = make(request, start, self.track)
         self._tell("prepared", **material.facts())
         return material
 
