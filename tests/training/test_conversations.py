@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from openbook.text.chat import Chat
 from training_examples import TINY, recipe
 
 import openbook
 from openbook.errors import OpenbookError
 from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
-from openbook.text.chat import Chat
 from openbook.text.conversation_tokens import TokenConversations, held_out
 from openbook.training.conversations import ConversationRows, Conversations
 from openbook.training.initialize import initialize
@@ -79,8 +79,7 @@ def test_a_conversation_in_a_row_of_many_is_scored_as_it_is_alone(position):
 def test_learning_is_learning_the_answers_alone():
     found, model = conversations(12), model_of()
     task = task_of(found, batch_tokens=16 * 20)
-    rows = [each for each in task.train.packs]
-    batch = task.train.batch(rows, CPU)
+    batch = task.train.batch(task.train.packs, CPU)
     count = int((batch.next_ids != NOTHING).sum())
     total = task.learn(model, batch, 1 / count)
     gradients = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
