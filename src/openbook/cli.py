@@ -36,6 +36,8 @@ app = typer.Typer(
       openbook explain austen.openbook "It is a truth" --terminal
       openbook inspect austen.openbook
       openbook evaluate austen.openbook heldout.txt
+      openbook train --pairs en-de.tsv -o en-de.openbook
+      openbook compare --pairs en-de.tsv --minutes 5
 
     Every verb has a --help of its own. `openbook --install-completion` completes names in your shell.""",
 )
@@ -158,6 +160,70 @@ def train(
         display.close()
         if board is not None:
             board.close()
+
+
+@app.command()
+def compare(
+    files: Annotated[list[str], typer.Argument(help="files of sentence pairs; folders, globs", metavar="FILES...")],
+    pairs: Annotated[bool, typer.Option("--pairs", help="the files are sentence pairs (which they must be)")] = True,
+    minutes: Annotated[float | None, typer.Option(help="for each of the two; picked from the pairs if absent")] = None,
+    steps: Annotated[int | None, typer.Option(help="end each after this many updates, not by time")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="the folder for models, table, picture")] = None,
+    validation: Annotated[list[str] | None, typer.Option(help="hold out these files, not some of the pairs")] = None,
+    vocabulary: Annotated[int | None, typer.Option(help="how many different tokens, for both")] = None,
+    seed: Annotated[int | None, typer.Option(help="same seed, same runs")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an earlier comparison")] = False,
+    as_json: JSON = False,
+    device: DEVICE = "auto",
+) -> None:
+    """Decoder-only or encoder-decoder? Train both on the same pairs, tokens and minutes, and measure them.
+
+    The decoder-only model reads `source <separator> target` as one row and learns the target alone. Both have about as
+    many parameters. Prints a table; the folder gets both models, comparison.json and a picture.
+
+    [bold]Examples[/bold]
+
+      openbook compare --pairs en-de.tsv --minutes 10        ten minutes each
+      openbook compare --pairs train.en train.de --steps 500 --json
+    """
+    from rich.console import Console
+
+    from openbook.progress import bars
+    from openbook.training.comparison import compare as run
+    from openbook.training.comparison_display import comparison_table, save_picture
+    from openbook.training.display import Display
+
+    console = Console(stderr=as_json)
+    choices = {"minutes": minutes, "steps": steps, "vocabulary": vocabulary, "seed": seed}
+    folder = output or Path(Path(files[0]).name or "pairs").with_suffix(".comparison")
+    displays: list[Display] = []
+
+    def listeners(kind: str) -> "Sequence[Listener]":
+        console.print(f"\n[bold]{kind}[/bold]")
+        displays.append(Display(console))
+        return displays[-1:]
+
+    try:
+        results = run(
+            files,
+            folder,
+            {name: value for name, value in choices.items() if value is not None},
+            validation=validation,
+            device=device,
+            overwrite=overwrite,
+            listeners=listeners,
+            track=bars,
+        )
+    finally:
+        for display in displays:
+            display.close()
+    save_picture(results, folder / "comparison.png")
+    if as_json:
+        print((folder / "comparison.json").read_text())
+    else:
+        console.print()
+        console.print(comparison_table(results))
+        console.print(f"Saved both models, the numbers and a picture in {folder}", highlight=False)
 
 
 @app.command()
@@ -353,6 +419,58 @@ def evaluate(
     else:
         print(f"{score.bits_a_byte:.4f} bits a byte, perplexity {score.perplexity:.2f} a token")
         print(f"over {score.tokens:,} tokens, {score.bytes:,} bytes")
+
+
+DTYPE = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16; as it is, if absent")]
+
+
+@app.command("import")
+def import_model(
+    folder: Annotated[Path, typer.Argument(help="a folder with config.json and *.safetensors", show_default=False)],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="the model file to make")] = None,
+    dtype: DTYPE = None,
+) -> None:
+    """Make a model file of a folder as Hugging Face has them. Nothing in the folder is run.
+
+    [bold]Examples[/bold]
+
+      openbook import downloads/some-model -o some.openbook
+      openbook import downloads/some-model -o small.openbook --dtype bfloat16
+      openbook ask some.openbook "It is a truth"
+    """
+    from openbook.model_file.huggingface.importing import import_folder
+    from openbook.progress import bars
+
+    output = output or Path(folder.resolve().name).with_suffix(".openbook")
+    made = import_folder(folder, output, dtype=dtype, track=bars)
+    print(f"{output}: a {made.family} model, {made.dtype}; look at it with `openbook inspect {output}`")
+
+
+@app.command("export")
+def export_model(
+    model: MODEL,
+    output: Annotated[Path, typer.Option("-o", "--output", help="the folder to make", show_default=False)],
+    to: Annotated[str, typer.Option("--to", help="hf: a folder that transformers and vLLM load")] = "hf",
+    dtype: DTYPE = None,
+    shard_gigabytes: Annotated[float, typer.Option(help="begin another file of weights after so much")] = 5.0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the folder if it is there")] = False,
+) -> None:
+    """Write a model for other programs, with its tokenizer, chat template and generation defaults.
+
+    [bold]Examples[/bold]
+
+      openbook export austen.openbook --to hf -o austen
+      openbook export austen.openbook --to hf -o austen --dtype bfloat16
+    """
+    from openbook.model_file.huggingface.exporting import export_folder
+    from openbook.progress import bars
+
+    if to != "hf":
+        raise OpenbookError(f"--to {to}: must be hf")
+    if not 0 < shard_gigabytes <= 1e6:
+        raise OpenbookError(f"--shard-gigabytes {shard_gigabytes:g}: must be more than 0")
+    made = export_folder(model, output, dtype=dtype, shard=int(shard_gigabytes * 1e9), overwrite=overwrite, track=bars)
+    print(f"{output}: a {made.family} model in {len(made.files)} file{'s' * (len(made.files) > 1)} of weights")
 
 
 def main() -> None:

@@ -111,6 +111,7 @@ class Loop:
         self.average = Average(self.model, self.recipe.average) if self.recipe.average else None
         self._earlier = 0.0
         self._reserve = self.closing
+        self._learned = 0
 
     def run(self) -> Outcome:
         """Train to the end of the budget, from the newest checkpoint if there is one.
@@ -131,7 +132,7 @@ class Loop:
         while self.progress() < 1:
             loss = self._step()
             at.step, at.seconds = at.step + 1, self._now()
-            self._tell("step", loss=loss, progress=self.progress(), tokens=self.recipe.batch_tokens)
+            self._tell("step", loss=loss, progress=self.progress(), tokens=self._learned)
             self._check(loss)
             if self.progress() * self.recipe.validations >= at.validations + 1 and self.progress() < 1:
                 self._validate()
@@ -170,7 +171,7 @@ class Loop:
         at, recipe = self.position, self.recipe
         torch.manual_seed((recipe.seed * 1_000_003 + at.step) % 2**63)  # dropout is a function of the step too
         batches = list(self.task.batches(at.step))
-        total = sum(count for _, count in batches)
+        self._learned = total = sum(count for _, count in batches)
         summed = torch.zeros((), device=self.device)
         try:
             for batch, _ in batches:

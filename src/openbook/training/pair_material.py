@@ -150,14 +150,13 @@ class PairMaterial:
         )
 
     def task(self, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> Pairs:
-        numbers = self.validation.fitting
-        some = numbers[np.linspace(0, len(numbers) - 1, min(recipe.translations, len(numbers)), dtype=np.int64)]
-        return Pairs(recipe, self.train, self.validation, device, dtype, self._translations(some.tolist()))
+        return Pairs(recipe, self.train, self.validation, device, dtype, self.translations(recipe.translations))
 
-    def _translations(self, numbers: list[int]) -> Translations:
-        """These held-out pairs as sentences to translate."""
-        rows = self.validation
-        held_out = self.corpus.validation
+    def translations(self, most: int) -> Translations:
+        """Held-out pairs, spread evenly over all, as sentences to translate; after `tokenize`."""
+        rows, held_out = self.validation, self.corpus.validation
+        places = np.linspace(0, len(rows.fitting) - 1, min(most, len(rows.fitting)), dtype=np.int64)
+        numbers = rows.fitting[places].tolist()
         return Translations(
             [rows.source(number).tolist() for number in numbers],
             [next(held_out.pairs(number, number + 1)).target for number in numbers],
@@ -167,8 +166,7 @@ class PairMaterial:
 
     def samples(self, model: nn.Module, every: float, tell: Tell) -> Listener:
         """A held-out sentence and its translation after a validation, if the last is `every` seconds old."""
-        numbers = self.validation.fitting
-        translations = self._translations(numbers[:: max(1, len(numbers) // 50)].tolist())
+        translations = self.translations(50)
         count, due = 0, every
 
         def sample(event: Event) -> None:

@@ -173,9 +173,9 @@ def pick_vocabulary(amount: Amount, kind: str) -> int:
 
 
 def pick_context(amount: Amount, each: float, apart: bool) -> int:
-    """The power of two that leaves room for all but the longest pairs, and for somewhat longer sentences to come."""
-    wanted = 1.25 * amount.long / each * (1 if apart else 2) + 2
-    return int(2 ** min(12, max(4, math.ceil(math.log2(wanted)))))
+    """A power of two with ample room: how many tokens a sentence makes is a guess, and room costs no time here."""
+    wanted = 2.5 * amount.long / each * (1 if apart else 2) + 2
+    return int(2 ** min(12, max(6, math.ceil(math.log2(wanted)))))
 
 
 def pick_dropout(epochs: float) -> float:
