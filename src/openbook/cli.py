@@ -84,6 +84,9 @@ def train(
     lora_targets: Annotated[
         str, typer.Option(help="matrices that --lora changes")
     ] = "query,key,value,output,gate,up,down",
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="with --lora: save the change alone, beside the model that it changes")
+    ] = False,
     validation: Annotated[
         list[str] | None, typer.Option(help="hold out these files, not the tails of the books or some of the pairs")
     ] = None,
@@ -143,6 +146,7 @@ def train(
         start=start,
         lora=lora,
         lora_targets=lora_targets.split(","),
+        adapter=adapter,
     )
     display = Display(Console())
     board = TensorBoard(request.folder / "tensorboard") if tensorboard else None

@@ -15,9 +15,9 @@ from openbook.explanation.run import Explanation, explain
 from openbook.generation.engine import Engine, TorchEngine
 from openbook.generation.settings import Sampling
 from openbook.generation.text import Answer, Piece, answer, stream
+from openbook.model_file.adapter import load_any
 from openbook.model_file.contents import Contents
 from openbook.model_file.file import build
-from openbook.model_file.file import load as load_file
 from openbook.model_file.file import save as save_file
 from openbook.progress import Track, silent
 from openbook.text.books import find_books
@@ -144,12 +144,12 @@ def _listed(inputs: str | Path | Sequence[str | Path]) -> list[str | Path]:
 
 
 def load(path: str | os.PathLike[str], device: str = "auto") -> Model:
-    """Open a model file; its weights stay in the file until they are used.
+    """Open a model file, or an adapter beside one; weights stay in the file until they are used.
 
     Raises:
         OpenbookError: the file is missing or damaged; the message names the field and the cure.
     """
-    contents, tensors = load_file(path)
+    contents, tensors = load_any(path)
     transformer = build(contents.architecture, tensors)
     return Model(contents, transformer.to(choose_device(device)))
 
@@ -166,6 +166,7 @@ def train(
     start: str | os.PathLike[str] | None = None,
     lora: int | None = None,
     lora_targets: Sequence[str] = TARGETS,
+    adapter: bool = False,
     device: str = "auto",
     overwrite: bool = False,
     listeners: Sequence[Listener] = (),
@@ -185,6 +186,7 @@ def train(
         start: a model file to go on from.
         lora: rank of a low-rank change to learn, instead of all weights.
         lora_targets: the matrices that it changes.
+        adapter: save that change alone, in a small file beside the model that it changes.
         device: auto, cpu, cuda or mps.
         overwrite: replace an existing output.
         listeners: called with every event.
@@ -210,6 +212,7 @@ def train(
         start=None if start is None else Path(start),
         lora=lora,
         lora_targets=lora_targets,
+        adapter=adapter,
     )
     begun = time.perf_counter()
     result = Training(request, listeners, track, lambda: time.perf_counter() - begun).run(overwrite)

@@ -28,6 +28,7 @@ class Request:
         start: a model file to go on from.
         lora: rank of a low-rank change to learn, instead of all weights.
         lora_targets: the matrices that it changes.
+        adapter: whether to save that change alone, in a file beside the model, instead of a whole model.
     """
 
     inputs: Sequence[str | Path]
@@ -42,6 +43,7 @@ class Request:
     start: Path | None = None
     lora: int | None = None
     lora_targets: Sequence[str] = TARGETS
+    adapter: bool = False
 
     @property
     def folder(self) -> Path:
