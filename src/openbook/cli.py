@@ -36,6 +36,8 @@ app = typer.Typer(
       openbook explain austen.openbook "It is a truth" --terminal
       openbook inspect austen.openbook
       openbook evaluate austen.openbook heldout.txt
+      openbook train --pairs en-de.tsv -o en-de.openbook
+      openbook compare --pairs en-de.tsv --minutes 5
 
     Every verb has a --help of its own. `openbook --install-completion` completes names in your shell.""",
 )
@@ -61,7 +63,15 @@ def common(
 
 @app.command()
 def train(
-    books: Annotated[list[str], typer.Argument(help="txt, md, html, epub or pdf files, folders, globs")],
+    books: Annotated[
+        list[str],
+        typer.Argument(
+            help="txt, md, html, epub or pdf files, or pairs with --pairs; folders, globs", metavar="FILES..."
+        ),
+    ],
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="the files are sentence pairs: train a translator (an encoder-decoder)")
+    ] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="the model file to make")] = None,
     start: Annotated[Path | None, typer.Option("--from", help="a model file to go on from")] = None,
     lora: Annotated[int | None, typer.Option(help="with --from: learn a change of this rank, e.g. 8")] = None,
@@ -69,10 +79,14 @@ def train(
         str, typer.Option(help="matrices that --lora changes")
     ] = "query,key,value,output,gate,up,down",
     validation: Annotated[
-        list[str] | None, typer.Option(help="hold out these files, not the tails of the books")
+        list[str] | None, typer.Option(help="hold out these files, not the tails of the books or some of the pairs")
     ] = None,
-    validation_share: Annotated[float | None, typer.Option(help="part of each book's tail to hold out")] = None,
-    keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="keep passages that occur twice")] = False,
+    validation_share: Annotated[
+        float | None, typer.Option(help="part of each book, or of the pairs, to hold out")
+    ] = None,
+    keep_duplicates: Annotated[
+        bool, typer.Option("--keep-duplicates", help="keep passages or pairs that occur twice")
+    ] = False,
     config: Annotated[Path | None, typer.Option(help="a TOML file with any of the choices below")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="print what would be picked, and do not train")] = False,
     overwrite: Annotated[
@@ -82,7 +96,8 @@ def train(
     device: DEVICE = "auto",
     **choices: Any,
 ) -> None:
-    """Train a model on books. Without options, everything is picked from the text and the speed of this machine.
+    """Train a model on books, or a translator on sentence pairs. Without options, everything is picked from the text
+    and the speed of this machine.
 
     [bold]Examples[/bold]
 
@@ -91,6 +106,8 @@ def train(
       openbook train notes/ -o my.openbook --from mine.openbook    go on from it
       openbook train books/ --plan                           only say what it would do
       openbook train emma.txt --attention none --norm none   the essential transformer
+      openbook train --pairs en-de.tsv -o en-de.openbook     a translator; lines of source, tab, target
+      openbook train --pairs train.en train.de               two files whose lines belong together
 
     Ctrl-C saves and leaves a usable model; the same command goes on from there.
     """
@@ -110,6 +127,7 @@ def train(
         books,
         output,
         given,
+        pairs=pairs,
         validation=validation,
         validation_share=validation_share,
         keep_duplicates=keep_duplicates,
@@ -134,6 +152,70 @@ def train(
         display.close()
         if board is not None:
             board.close()
+
+
+@app.command()
+def compare(
+    files: Annotated[list[str], typer.Argument(help="files of sentence pairs; folders, globs", metavar="FILES...")],
+    pairs: Annotated[bool, typer.Option("--pairs", help="the files are sentence pairs (which they must be)")] = True,
+    minutes: Annotated[float | None, typer.Option(help="for each of the two; picked from the pairs if absent")] = None,
+    steps: Annotated[int | None, typer.Option(help="end each after this many updates, not by time")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="the folder for models, table, picture")] = None,
+    validation: Annotated[list[str] | None, typer.Option(help="hold out these files, not some of the pairs")] = None,
+    vocabulary: Annotated[int | None, typer.Option(help="how many different tokens, for both")] = None,
+    seed: Annotated[int | None, typer.Option(help="same seed, same runs")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an earlier comparison")] = False,
+    as_json: JSON = False,
+    device: DEVICE = "auto",
+) -> None:
+    """Decoder-only or encoder-decoder? Train both on the same pairs, tokens and minutes, and measure them.
+
+    The decoder-only model reads `source <separator> target` as one row and learns the target alone. Both have about as
+    many parameters. Prints a table; the folder gets both models, comparison.json and a picture.
+
+    [bold]Examples[/bold]
+
+      openbook compare --pairs en-de.tsv --minutes 10        ten minutes each
+      openbook compare --pairs train.en train.de --steps 500 --json
+    """
+    from rich.console import Console
+
+    from openbook.progress import bars
+    from openbook.training.comparison import compare as run
+    from openbook.training.comparison_display import comparison_table, save_picture
+    from openbook.training.display import Display
+
+    console = Console(stderr=as_json)
+    choices = {"minutes": minutes, "steps": steps, "vocabulary": vocabulary, "seed": seed}
+    folder = output or Path(Path(files[0]).name or "pairs").with_suffix(".comparison")
+    displays: list[Display] = []
+
+    def listeners(kind: str) -> "Sequence[Listener]":
+        console.print(f"\n[bold]{kind}[/bold]")
+        displays.append(Display(console))
+        return displays[-1:]
+
+    try:
+        results = run(
+            files,
+            folder,
+            {name: value for name, value in choices.items() if value is not None},
+            validation=validation,
+            device=device,
+            overwrite=overwrite,
+            listeners=listeners,
+            track=bars,
+        )
+    finally:
+        for display in displays:
+            display.close()
+    save_picture(results, folder / "comparison.png")
+    if as_json:
+        print((folder / "comparison.json").read_text())
+    else:
+        console.print()
+        console.print(comparison_table(results))
+        console.print(f"Saved both models, the numbers and a picture in {folder}", highlight=False)
 
 
 @app.command()

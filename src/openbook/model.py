@@ -155,9 +155,10 @@ def load(path: str | os.PathLike[str], device: str = "auto") -> Model:
 
 
 def train(
-    inputs: str | Path | Sequence[str | Path],
-    output: str | os.PathLike[str],
+    inputs: str | Path | Sequence[str | Path] | None = None,
+    output: str | os.PathLike[str] = "model.openbook",
     *,
+    pairs: str | Path | Sequence[str | Path] | None = None,
     validation: str | Path | Sequence[str | Path] | None = None,
     validation_share: float | None = None,
     keep_duplicates: bool = False,
@@ -170,14 +171,15 @@ def train(
     track: Track = silent,
     **choices: Any,
 ) -> Model:
-    """Train on books, and save the model file at `output`.
+    """Train on books or on sentence pairs, and save the model file at `output`.
 
     Args:
-        inputs: files, folders, globs.
+        inputs: books: files, folders, globs.
         output: the model file; what a run needs to go on lies beside it in a folder with the suffix .training.
-        validation: files to validate with; the tails of the documents if None.
-        validation_share: how much of each document to hold out; picked by the amount of text if None.
-        keep_duplicates: whether passages that occur twice stay.
+        pairs: in place of books, files of sentence pairs, for a translator.
+        validation: files to validate with; the tails of the documents, or some of the pairs, if None.
+        validation_share: how much of each document, or of the pairs, to hold out; picked by their amount if None.
+        keep_duplicates: whether passages or pairs that occur twice stay.
         start: a model file to go on from.
         lora: rank of a low-rank change to learn, instead of all weights.
         lora_targets: the matrices that it changes.
@@ -190,10 +192,14 @@ def train(
     Raises:
         OpenbookError: there is nothing to train on, or training fails; the message says what is kept.
     """
+    files = inputs if pairs is None else pairs
+    if files is None or (inputs is not None and pairs is not None):
+        raise OpenbookError("give books or pairs to train on, the one or the other")
     request = Request(
-        _listed(inputs),
+        _listed(files),
         Path(output),
         choices,
+        pairs=pairs is not None,
         validation=None if validation is None else _listed(validation),
         validation_share=validation_share,
         keep_duplicates=keep_duplicates,

@@ -17,6 +17,7 @@ from training_examples import (
     same,
     weights,
     write_book,
+    write_pairs,
 )
 
 from openbook.model import load
@@ -53,23 +54,29 @@ def finished(folder):
     return weights(model.transformer), losses, model.contents.tokenizer
 
 
-def test_a_whole_run_killed_anywhere_ends_bit_identical(tmp_path):
-    """From reading the book to writing the model file."""
+PAIR_CHOICES = CHOICES | {"encoder_layers": 1, "vocabulary": 400, "context": 32, "translations": 4}
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "choices"), [("book.txt", write_book, CHOICES), ("pairs.tsv", write_pairs, PAIR_CHOICES)]
+)
+def test_a_whole_run_killed_anywhere_ends_bit_identical(tmp_path, name, write, choices):
+    """From reading the book or the pairs to writing the model file."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
         folder.mkdir()
-        write_book(folder / "book.txt", 8000)
-    assert in_process(run_training, whole, CHOICES, 10**9) == 0
+        write(folder / name)
+    assert in_process(run_training, whole, choices, 10**9) == 0
     expected, losses, tokenizer = finished(whole)
     total, choose, kills = int((whole / "calls").read_text()), random.Random(7), 0
     for part in range(8):  # early ones die in preparation, later ones anywhere
         calls = choose.randint(1, total * (part + 1) // 8)
-        kills += in_process(run_training, parts, CHOICES, calls) == KILLED
+        kills += in_process(run_training, parts, choices, calls) == KILLED
         if (parts / "it.openbook").exists():
             break
     assert kills >= 3
     if not (parts / "it.openbook").exists():
-        assert in_process(run_training, parts, CHOICES, 0) == 0
+        assert in_process(run_training, parts, choices, 0) == 0
     found, found_losses, found_tokenizer = finished(parts)
     assert found_tokenizer == tokenizer
     assert same(found, expected)

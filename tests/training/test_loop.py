@@ -33,6 +33,9 @@ class Scripted:
         self.seen.append(weights(model))
         return self.scores.pop(0)
 
+    def describe(self, model):
+        return {"bleu": float(same(weights(model), self.seen[-1]))}
+
 
 class Clock:
     """Seconds that only pass when they are asked for."""
@@ -139,6 +142,14 @@ def test_the_average_is_validated_and_kept_where_there_is_one(tmp_path):
     assert same(weights(loop.model), task.seen[1])
     assert not same(task.seen[1], plain.task.seen[1])  # the average is another
     assert loop.position.smooth_loss == plain.position.smooth_loss  # and learning does not see it
+
+
+def test_what_describes_the_model_is_told_of_the_weights_that_are_scored(tmp_path):
+    some = recipe(steps=10, validations=5, average=0.5)
+    loop = make_loop(tmp_path, some, Scripted(some, [3.0, 1.0, 2.0, 2.5, 4.0]))
+    told = events_of(loop, "validation")
+    loop.run()
+    assert [event["bleu"] for event in told] == [1.0] * 5
 
 
 def test_it_stops_early_when_it_gets_no_better(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import random
 import signal
 import sys
 from functools import partial
@@ -85,6 +86,15 @@ def write_book(path, characters=20_000):
     return path
 
 
+def write_pairs(path, count=300):
+    """Sentences and their words in reverse order."""
+    words = sorted({word for word in " ".join(topics.values()).split() if word.isalpha()})
+    choose = random.Random(0)
+    lines = [choose.choices(words[:200], k=choose.randint(1, 6)) for _ in range(count)]
+    path.write_text("".join(f"{' '.join(line)}\t{' '.join(reversed(line))}\n" for line in lines), "utf-8")
+    return path
+
+
 # Processes. They are forked from a server that has imported all this, so each starts at once and is a real one.
 
 _context = multiprocessing.get_context("forkserver")
@@ -134,12 +144,15 @@ def run_loop(folder, result, changes, calls):
 
 
 def run_training(folder, choices, calls):
-    """`openbook.train` on folder/book.txt, a checkpoint after every step. Dies after so many calls."""
+    """`openbook.train` on a book or pairs in `folder`, a checkpoint after every step. Dies after so many calls."""
     torch.set_num_threads(1)
     run.Loop = partial(Loop, checkpoint_every=0.0)
     measure.seconds_of_step = lambda *arguments: 0.01
     used = die_after(calls)
-    model.train(folder / "book.txt", folder / "it.openbook", validation_share=0.2, device="cpu", **choices)
+    if (folder / "pairs.tsv").exists():
+        model.train(pairs=folder / "pairs.tsv", output=folder / "it.openbook", device="cpu", **choices)
+    else:
+        model.train(folder / "book.txt", folder / "it.openbook", validation_share=0.2, device="cpu", **choices)
     sys.setprofile(None)
     (folder / "calls").write_text(str(used()))
 

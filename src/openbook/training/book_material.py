@@ -22,7 +22,7 @@ from openbook.text.tokens import Tokens, tokenize
 from openbook.training.books import Books
 from openbook.training.loop import Listener
 from openbook.training.material import Tell
-from openbook.training.memory import check_memory
+from openbook.training.memory import check_memory, spare_memory
 from openbook.training.plan import SIZES, Plan, Text, make_plan, plan_continuation, shape_choices
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
 from openbook.training.record import data_record
@@ -51,7 +51,7 @@ class BookMaterial:
         """
         request = self.request
         if self.start is not None and self.start.architecture.encoder is not None:
-            raise OpenbookError(f"{request.start}: is an encoder-decoder, which learns from pairs, not from books")
+            raise OpenbookError(f"{request.start}: is an encoder-decoder; it learns from pairs: give --pairs")
         self.corpus = prepare(
             request.inputs,
             request.folder / "text",
@@ -88,7 +88,8 @@ class BookMaterial:
         choices, (layers, width, _) = self.request.choices, SIZES[0]
         sizes = shape_choices(choices.get("layers", layers), choices.get("width", width), choices)
         least = make_recipe({"rows_at_once": 1, **sizes, **choices})
-        check_memory(build_architecture(least), least)
+        architecture = build_architecture(least)
+        check_memory(architecture, spare_memory(architecture, least, choices))
 
     def tokenize(self, recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
         folder = self.request.folder

@@ -6,42 +6,15 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from openbook.progress import Advance, Track, silent
 from openbook.training.data import Tokens, Windows
 from openbook.training.evaluation import Score, score
+from openbook.training.learning import Batch, learn_next
 from openbook.training.recipe import Recipe
 from openbook.transformer.decoder_only import DecoderOnly
-
-LOGITS_AT_ONCE = 1 << 21
-
-
-def learn_next_tokens(model: DecoderOnly, ids: Tensor, documents: Tensor | None, share: float) -> Tensor:
-    """Add the gradients of `share` times the summed cross-entropy of each next token; gives that product, in nats.
-
-    The logits, by far the largest of all values, are worked out and learned from a few tokens at a time: so they stay
-    within the processor's cache, and memory does not grow with the vocabulary.
-
-    Args:
-        model: the model that learns.
-        ids: windows of tokens (B, T + 1).
-        documents: the document of each token but the last (B, T), or None.
-        share: what to multiply the loss with.
-    """
-    hidden = model.hidden(ids[:, :-1], documents=documents)
-    some = max(64, LOGITS_AT_ONCE // model.architecture.vocabulary)
-    parts = [part.detach().requires_grad_() for part in torch.split(hidden.flatten(0, 1), some)]
-    total = torch.zeros((), device=ids.device)
-    for part, next_ids in zip(parts, torch.split(ids[:, 1:].flatten(), some), strict=True):
-        loss = F.cross_entropy(model.logits(part).float(), next_ids, reduction="sum") * share
-        loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.detach()
-    gradient = torch.cat([part.grad for part in parts if part.grad is not None])
-    hidden.backward(gradient.view_as(hidden))  # type: ignore[no-untyped-call]
-    return total
 
 
 @dataclass(frozen=True)
@@ -66,7 +39,7 @@ class Books:
     device: torch.device
     dtype: torch.dtype
 
-    def batches(self, step: int) -> Iterator[tuple[tuple[Tensor, Tensor | None], int]]:
+    def batches(self, step: int) -> Iterator[tuple[Batch, int]]:
         """A step's windows, `rows_at_once` at a time."""
         windows = Windows(self.train, self.recipe.context, self.recipe.seed)
         starts = windows.starts(step, self.recipe.rows)
@@ -76,13 +49,11 @@ class Books:
             documents = None
             if self.recipe.document_mask:
                 documents = windows.documents(some, self.document_starts).to(self.device)
-            yield (ids, documents), ids[:, 1:].numel()
+            yield Batch(None, None, ids[:, :-1], ids[:, 1:], documents), ids[:, 1:].numel()
 
     def learn(self, model: nn.Module, batch: Any, share: float) -> Tensor:
-        """See `learn_next_tokens`."""
-        assert isinstance(model, DecoderOnly)
-        ids, documents = batch
-        return learn_next_tokens(model, ids, documents, share)
+        """See `learn_next`."""
+        return learn_next(model, batch, share)
 
     @property
     def validated_share(self) -> float:
@@ -101,6 +72,10 @@ class Books:
         starts = np.linspace(0, len(self.validation) - 1 - self.recipe.context, self._windows, dtype=np.int64)
         windows = ((int(start), int(start) + 1) for start in starts)
         return self._score(model, round(self.validation_bytes * self.validated_share), windows).bits_a_byte
+
+    def describe(self, model: nn.Module) -> dict[str, float]:
+        """Bits a byte say it all."""
+        return {}
 
     def final_score(self, model: nn.Module, track: Track = silent) -> Score:
         """The score on all of the held-out text."""

@@ -51,6 +51,8 @@ class Display:
         self.console.print(plan_table(event))
 
     def _show_tokens(self, event: Event) -> None:
+        if event.get("too_long"):
+            self.console.print(f"{event['too_long']:,} pairs have more tokens than the model sees; left out.")
         line = (
             f"{event['train']:,} tokens to learn from, {event['validation']:,} held out, {event['vocabulary']:,} kinds"
         )
@@ -92,13 +94,13 @@ class Display:
         best = "  best so far" if event["score"] <= event["best"] else f"  (best {event['best']:.3f})"
         self.console.print(
             f"update {event['step']:>7,}  {duration(event['seconds']):>7}  loss {self._loss:.3f}  "
-            f"held-out {event['score']:.3f} bits a byte{best}",
+            f"held-out {event['score']:.3f} bits a byte{quality(event)}{best}",
             highlight=False,
         )
         if event["stale"] >= 2 and not self._warned:
             self._warned = True
             self.console.print(
-                "The held-out text is no longer predicted better: the model begins to learn the books by heart. The "
+                "The held-out text is no longer predicted better: the model begins to learn the rest by heart. The "
                 "best weights are kept. More text, more --dropout or fewer --minutes would help.",
                 style="yellow",
             )
@@ -114,8 +116,9 @@ class Display:
         how = {"finished": "Finished", "stopped early": "Stopped early, it got no better", "interrupted": "Interrupted"}
         self.console.print(
             f"{how[event['how']]} after {event['step']:,} updates and {duration(event['seconds'])}: "
-            f"[bold]{event['bits_a_byte']:.3f} bits a byte[/bold] on held-out text, with the weights of update "
-            f"{event['best_step']:,}.\nSaved {escape(event['path'])}; loss curve in {escape(event['curve'])}.",
+            f"[bold]{event['bits_a_byte']:.3f} bits a byte{quality(event)}[/bold] on held-out text, with the "
+            f"weights of update {event['best_step']:,}.\n"
+            f"Saved {escape(event['path'])}; loss curve in {escape(event['curve'])}.",
             highlight=False,
         )
         if event["how"] == "interrupted":
@@ -127,10 +130,11 @@ def plan_table(event: Mapping[str, Any]) -> Table:
     recipe, reasons = event["recipe"], event["reasons"]
     budget = f"{recipe['steps']:,} updates" if recipe["steps"] else f"{recipe['minutes']:g} minutes"
     gate = "gated " if recipe["gated"] else ""
+    encoder = f"{recipe['encoder_layers']} + " if recipe["encoder_layers"] else ""
     rows = {
         "budget": (budget, reasons.get("minutes", "") or f"about {duration(event['expected'])} in all"),
         "tokens": (f"{recipe['tokenizer']}, {recipe['vocabulary']:,} kinds", reasons.get("vocabulary", "")),
-        "model": (f"{recipe['layers']} layers × width {recipe['width']}", reasons.get("layers", "")),
+        "model": (f"{encoder}{recipe['layers']} layers × width {recipe['width']}", reasons.get("layers", "")),
         "attention": (
             f"{recipe['heads']} heads × {recipe['head_width']}, {recipe['position']} positions",
             f"sees {recipe['context']:,} tokens",
@@ -144,6 +148,11 @@ def plan_table(event: Mapping[str, Any]) -> Table:
     for name, (picked, because) in rows.items():
         table.add_row(name, picked, because)
     return table
+
+
+def quality(event: Mapping[str, Any]) -> str:
+    """BLEU and chrF, where translations were scored."""
+    return f", BLEU {event['bleu']:.1f}, chrF {event['chrf']:.1f}" if "bleu" in event else ""
 
 
 def duration(seconds: float) -> str:

@@ -46,6 +46,10 @@ class Task(Protocol):
         """Bits a byte (or any score that falls as the model gets better) on held-out data."""
         ...
 
+    def describe(self, model: nn.Module) -> dict[str, float]:
+        """More numbers for people about how the model does on held-out data; nothing follows from them."""
+        ...
+
 
 @dataclass
 class Position:
@@ -107,6 +111,7 @@ class Loop:
         self.average = Average(self.model, self.recipe.average) if self.recipe.average else None
         self._earlier = 0.0
         self._reserve = self.closing
+        self._learned = 0
 
     def run(self) -> Outcome:
         """Train to the end of the budget, from the newest checkpoint if there is one.
@@ -127,7 +132,7 @@ class Loop:
         while self.progress() < 1:
             loss = self._step()
             at.step, at.seconds = at.step + 1, self._now()
-            self._tell("step", loss=loss, progress=self.progress(), tokens=self.recipe.batch_tokens)
+            self._tell("step", loss=loss, progress=self.progress(), tokens=self._learned)
             self._check(loss)
             if self.progress() * self.recipe.validations >= at.validations + 1 and self.progress() < 1:
                 self._validate()
@@ -166,7 +171,7 @@ class Loop:
         at, recipe = self.position, self.recipe
         torch.manual_seed((recipe.seed * 1_000_003 + at.step) % 2**63)  # dropout is a function of the step too
         batches = list(self.task.batches(at.step))
-        total = sum(count for _, count in batches)
+        self._learned = total = sum(count for _, count in batches)
         summed = torch.zeros((), device=self.device)
         try:
             for batch, _ in batches:
@@ -211,23 +216,26 @@ class Loop:
         at, before = self.position, self._now()
         with self._averaged():
             score = self._score()
-            self._reserve = self.closing + (self._now() - before) / self.task.validated_share
+            scored = self._now()
+            facts = self.task.describe(self.model)
+            described = self._now() - scored
+            self._reserve = self.closing + (scored - before) / self.task.validated_share + 2 * described
             at.validations = max(at.validations + 1, int(self.progress() * self.recipe.validations))
             if score < at.best:
                 at.best, at.best_step, at.stale = score, at.step, 0
                 write_checkpoint(self.keeper.best, trained_weights(self.model), {"step": at.step, "score": score})
             else:
                 at.stale += 1
-        self._tell_score(score)
+        self._tell_score(score, **facts)
 
     def _settle(self, how: str) -> None:
         """Leave the best weights in the model. The files stay as the loop left them, so that it can go on."""
         at = self.position
-        last = math.inf
+        last, measures = math.inf, dict[str, float]()
         if how != "stopped early":
             if self.average is not None:
                 self.average.swap(self.model)
-            last = self._score()
+            last, measures = self._score(), self.task.describe(self.model)
         if self.keeper.best.exists():
             tensors, facts = read_checkpoint(self.keeper.best)
             # A run that was killed and goes on by time may find a better one there than it came by itself.
@@ -237,7 +245,7 @@ class Loop:
         if last < at.best:
             at.best, at.best_step = last, at.step
         if last < math.inf:
-            self._tell_score(last, last=True)
+            self._tell_score(last, last=True, **measures)
         self.model.eval()
 
     def _score(self) -> float:

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from openbook.training.books import learn_next_tokens
 from openbook.training.initialize import initialize
+from openbook.training.learning import Batch, learn_next
 from openbook.transformer.architecture import Architecture
-from openbook.transformer.decoder_only import DecoderOnly
 from openbook.transformer.make import make_transformer
 
 PROBE = 256
@@ -45,16 +44,25 @@ def count_parameters(architecture: Architecture) -> int:
 def seconds_of_step(
     architecture: Architecture, context: int, rows: int, device: torch.device, dtype: torch.dtype, patience: float
 ) -> float:
-    """Seconds that forward and backward of `rows` windows take: the best of a few, within about `patience` seconds."""
+    """Seconds that forward and backward of `rows` windows take: the best of a few, within about `patience` seconds.
+
+    For an encoder-decoder each has a source of as many tokens.
+    """
     with torch.device(device):
-        model = DecoderOnly(architecture)
+        model = make_transformer(architecture)
     initialize(model, seed=0)
     ids = torch.randint(architecture.vocabulary, (rows, context + 1), device=device)
+    source = None
+    if architecture.encoder is not None:
+        source = torch.randint(
+            architecture.source_vocabulary or architecture.vocabulary, (rows, context), device=device
+        )
+    batch = Batch(source, None, ids[:, :-1], ids[:, 1:])
     best, begun = float("inf"), time.perf_counter()
     while True:
         started = time.perf_counter()
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            learn_next_tokens(model, ids, None, 1.0)
+            learn_next(model, batch, 1.0)
         model.zero_grad(set_to_none=True)
         _wait(device)
         best = min(best, time.perf_counter() - started)

@@ -2,6 +2,8 @@
 
 import math
 import os
+from collections.abc import Collection
+from dataclasses import replace
 
 from openbook.errors import OpenbookError
 from openbook.training.measure import count_parameters
@@ -16,12 +18,13 @@ def bytes_to_train(architecture: Architecture, recipe: Recipe, frozen: bool = Fa
     """
     copies = 1 if frozen else 4 + bool(recipe.average)  # weight, gradient, up to two of optimizer state
     tokens = recipe.rows_at_once * recipe.context
-    kept = sum(
+    blocks = [
         10 * architecture.width + 4 * attention.heads * attention.head_width + 4 * block.feed_forward.width
         for stack in architecture.stacks.values()
         for block in stack.blocks
         for attention in filter(None, (block.attention, block.cross_attention))
-    )
+    ]
+    kept = len(blocks) * architecture.width + max(blocks) if recipe.recompute else sum(blocks)
     return 4 * (copies * count_parameters(architecture) + tokens * (kept + 3 * architecture.vocabulary))
 
 
@@ -51,3 +54,15 @@ def check_memory(architecture: Architecture, recipe: Recipe, frozen: bool = Fals
             f"take a smaller --width (now {recipe.width}), --layers ({recipe.layers}), --vocabulary "
             f"({recipe.vocabulary}) or --rows-at-once ({recipe.rows_at_once})"
         )
+
+
+def spare_memory(architecture: Architecture, recipe: Recipe, given: Collection[str], frozen: bool = False) -> Recipe:
+    """The recipe with blocks worked out again, then with fewer windows at once, where it would not fit otherwise.
+
+    Choices that are `given` stay.
+    """
+    if "recompute" not in given and not fits_in_memory(architecture, recipe, frozen):
+        recipe = replace(recipe, recompute=True)
+    while "rows_at_once" not in given and recipe.rows_at_once > 1 and not fits_in_memory(architecture, recipe, frozen):
+        recipe = replace(recipe, rows_at_once=recipe.rows_at_once // 2)
+    return recipe

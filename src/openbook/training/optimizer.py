@@ -174,14 +174,19 @@ def _kind(name: str, parameter: Tensor) -> str:
 def schedule(progress: float, step: int, recipe: Recipe) -> float:
     """The share of the full rate: rises over `warmup_steps`, stays, falls linearly to `final_rate` over `warmdown`.
 
+    With the schedule `inverse-square-root` it does not stay, but is √(warmup_steps / step) (Vaswani et al. 2017, 5.3).
+
     Args:
         progress: the part of the run that is done, 0 to 1.
         step: number of the coming update, from 0.
-        recipe: gives `warmup_steps`, `warmdown` (a part of the run) and `final_rate` (a share).
+        recipe: gives `schedule`, `warmup_steps`, `warmdown` (a part of the run) and `final_rate` (a share).
     """
-    rise = min(1.0, (step + 1) / max(1, recipe.warmup_steps))
+    warmup = max(1, recipe.warmup_steps)
+    share = min(1.0, (step + 1) / warmup)
+    if recipe.schedule == "inverse-square-root":
+        share *= min(1.0, math.sqrt(warmup / (step + 1)))
     left = (1 - progress) / recipe.warmdown if recipe.warmdown else 1.0
-    return rise * (recipe.final_rate + (1 - recipe.final_rate) * min(1.0, max(0.0, left)))
+    return share * (recipe.final_rate + (1 - recipe.final_rate) * min(1.0, max(0.0, left)))
 
 
 class Average:

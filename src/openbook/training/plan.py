@@ -6,7 +6,7 @@ the rest come from runs of 15 seconds to 2 minutes, which stand in benchmarks/RE
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,8 +32,9 @@ RATES = ("matrix_rate", "adamw_rate", "embedding_rate", "logits_rate", "vector_r
 
 LEARNING = (
     "minutes", "steps", "context", "optimizer", "batch_tokens", "rows_at_once", *RATES, "momentum", "betas",
-    "weight_decay", "dropout", "warmup_steps", "warmdown", "final_rate", "clip", "average", "document_mask",
-    "validations", "validation_tokens", "patience", "precision", "seed",
+    "weight_decay", "dropout", "warmup_steps", "warmdown", "final_rate", "clip", "average", "recompute",
+    "document_mask", "validations", "validation_tokens", "patience", "precision", "seed", "smoothing", "schedule",
+    "translations",
 )  # fmt: skip
 """Choices that a model which is gone on from leaves open."""
 
@@ -66,7 +67,7 @@ def default_minutes(text: Text) -> float:
 
 def bytes_a_token(vocabulary: int, kind: str) -> float:
     """Bytes of text that one token covers, roughly, before there is a tokenizer to ask."""
-    if kind == "bpe":
+    if kind in ("bpe", "unigram"):
         return max(1.0, 0.46 * math.log2(vocabulary) - 1.8)
     return {"bytes": 1.0, "characters": 1.02}.get(kind, 4.5)
 
@@ -113,16 +114,7 @@ def make_plan(text: Text, given: Mapping[str, Any], device: torch.device, used: 
     recipes = [make_recipe(size | {"batch_tokens": base["context"], "rows_at_once": 1}) for size in sizes]
     shapes = [build_architecture(recipe) for recipe in recipes]
     speed = measured(shapes[PROBE], base["context"], device, seconds, given.get("precision", "auto"))
-    best = 0
-    for number, shape in enumerate(shapes[1:], start=1):
-        patience = 0.004 * seconds
-        step = speed.rows * speed.context * speed.seconds_a_token(shape)
-        if number > PROBE and shape != shapes[number - 1] and 2 * step < patience:
-            speed.add(shape, patience)
-        pays = seconds / speed.seconds_a_token(shape) >= SIZES[number][2]
-        if not pays or too_large_for(unique, shape) or not fits_in_memory(shape, recipes[number]):
-            break
-        best = number
+    best = largest_that_pays(shapes, recipes, [needed for *_, needed in SIZES], speed, seconds, unique)
     tokens = seconds / speed.seconds_a_token(shapes[best])
     plan = plan_learning(sizes[best], tokens, unique, minutes, given)
     reasons = {
@@ -132,6 +124,37 @@ def make_plan(text: Text, given: Mapping[str, Any], device: torch.device, used: 
     }
     expected = used + plan.tokens * speed.seconds_a_token(shapes[best])
     return replace(plan, recipe=in_precision(plan.recipe, speed.dtype), reasons=reasons, seconds=expected)
+
+
+def largest_that_pays(
+    shapes: Sequence[Architecture],
+    recipes: Sequence[Recipe],
+    needed: Sequence[float],
+    speed: Speed,
+    seconds: float,
+    unique: float,
+) -> int:
+    """The number of the largest size that gets the tokens it needs in the time; larger ones are measured on the way.
+
+    Args:
+        shapes: from small to large; `speed` knows that of number `PROBE`.
+        recipes: those of the shapes.
+        needed: tokens to learn from that make each worth its time.
+        speed: what was measured; it is added to.
+        seconds: the time.
+        unique: tokens that the text has.
+    """
+    best = 0
+    for number, shape in enumerate(shapes[1:], start=1):
+        patience = 0.004 * seconds
+        step = speed.rows * speed.context * speed.seconds_a_token(shape)
+        if number > PROBE and shape != shapes[number - 1] and 2 * step < patience:
+            speed.add(shape, patience)
+        pays = seconds / speed.seconds_a_token(shape) >= needed[number]
+        if not pays or too_large_for(unique, shape) or not fits_in_memory(shape, recipes[number]):
+            break
+        best = number
+    return best
 
 
 def plan_continuation(

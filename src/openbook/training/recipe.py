@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -35,7 +35,12 @@ class Recipe:
     ] = "bpe"
     vocabulary: Annotated[int, Field(ge=2, le=2**20, description="how many different tokens")] = 1024
 
+    joint_vocabulary: Annotated[bool, Field(description="one vocabulary for both sides of the pairs")] = True
+
     # Model.
+    encoder_layers: Annotated[
+        int, Field(ge=0, le=architecture.MAXIMUM_LAYERS, description="blocks that read the source of a pair; 0: none")
+    ] = 0
     layers: Annotated[int, Field(ge=1, le=architecture.MAXIMUM_LAYERS, description="blocks one after another")] = 4
     width: Annotated[Size, Field(description="numbers that stand for a token between the blocks")] = 128
     heads: Annotated[int, Field(ge=1, le=4096, description="attention heads a block")] = 2
@@ -44,7 +49,8 @@ class Recipe:
     feed_forward_width: Annotated[Size, Field(description="numbers inside the feed-forward part")] = 352
     context: Annotated[Size, Field(description="tokens that the model sees at once")] = 256
     position: Annotated[
-        Literal["rotary", "learned", "sinusoidal", "none"], Field(description="how the model knows the order")
+        Literal["rotary", "relative", "learned", "sinusoidal", "none"],
+        Field(description="how the model knows the order"),
     ] = "rotary"
     window: Annotated[Count | None, Field(description="tokens that attention looks back over; all if absent")] = None
     attention: Annotated[Literal["softmax", "none"], Field(description="none: scores themselves are the weights")] = (
@@ -63,6 +69,7 @@ class Recipe:
     score_cap: Annotated[Cap | None, Field(description="soft cap on the attention scores")] = None
 
     # Learning.
+    smoothing: Annotated[Decay, Field(description="part of each target that is spread over all tokens")] = 0.0
     optimizer: Annotated[Literal["muon", "adamw"], Field(description="for the blocks' matrices")] = "muon"
     batch_tokens: Annotated[Count, Field(description="tokens an update")] = 4096
     rows_at_once: Annotated[Count, Field(description="windows in memory at once; the rest accumulates")] = 16
@@ -76,15 +83,22 @@ class Recipe:
     weight_decay: Annotated[Rate, Field(description="pull of matrices towards zero")] = 0.0
     dropout: Annotated[Decay, Field(description="share of numbers dropped while learning")] = 0.0
     warmup_steps: Annotated[int, Field(ge=0, le=10**9, description="updates over which the rates rise")] = 10
+    schedule: Annotated[
+        Literal["linear", "inverse-square-root"], Field(description="rates after the rise: level, or √(warmup/step)")
+    ] = "linear"
     warmdown: Annotated[Share, Field(description="last part of the run, over which the rates fall")] = 0.5
     final_rate: Annotated[Share, Field(description="what is left of the rates at the end")] = 0.05
     clip: Annotated[Cap, Field(description="greatest norm of a gradient")] = 1.0
     average: Annotated[Decay, Field(description="decay of the average of weights that is kept; 0: no average")] = 0.0
+    recompute: Annotated[
+        bool, Field(description="work out blocks again for the gradient: less memory, a third more time")
+    ] = False
     document_mask: Annotated[bool, Field(description="documents do not see each other")] = False
     validations: Annotated[int, Field(ge=1, le=10_000, description="how often the model is validated")] = 20
     validation_tokens: Annotated[Count, Field(description="held-out tokens to score each time; all at the end")] = (
         1 << 16
     )
+    translations: Annotated[Count, Field(description="held-out sources to translate each time, for BLEU")] = 100
     patience: Annotated[Count, Field(description="stop after this many validations without a better one")] = 6
     precision: Annotated[Literal["auto", "float32", "bfloat16"], Field(description="of matrix products")] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**31, description="same seed, same run")] = 1
@@ -215,15 +229,31 @@ def _architecture(recipe: Recipe) -> architecture.Architecture:
         after=norm if recipe.norm_place == "sandwich" else none,
         outer=norm if recipe.norm_place == "post" else none,
     )
+    position, final_norm = _position(recipe), none if recipe.norm_place == "post" else norm
+    encoder = None
+    if recipe.encoder_layers:
+        encoder = architecture.Stack(blocks=(block,) * recipe.encoder_layers, position=position, final_norm=final_norm)
+        block = replace(block, cross_attention=replace(attention, window=None))
     return architecture.Architecture(
         vocabulary=recipe.vocabulary,
         width=recipe.width,
         context=recipe.context,
+        source_vocabulary=None if encoder is None or recipe.joint_vocabulary else recipe.vocabulary,
         tied=recipe.tied,
+        # Tied vectors are small for the sake of the logits (Vaswani et al. 2017, section 3.4).
+        embedding_scale=recipe.width**0.5 if encoder is not None and recipe.tied else 1.0,
         logit_cap=recipe.logit_cap,
-        decoder=architecture.Stack(
-            blocks=(block,) * recipe.layers,
-            position=architecture.Position(kind=recipe.position),
-            final_norm=none if recipe.norm_place == "post" else norm,
-        ),
+        encoder=encoder,
+        decoder=architecture.Stack(blocks=(block,) * recipe.layers, position=position, final_norm=final_norm),
     )
+
+
+def _position(recipe: Recipe) -> architecture.Position:
+    """The position; the sinusoidal one of an encoder-decoder is that of the shape which other programs know.
+
+    There the angles are position · 10000^(−i / (D/2 − 1)), all sines come before all cosines, and the first is at 2.
+    """
+    if recipe.position != "sinusoidal" or not recipe.encoder_layers:
+        return architecture.Position(kind=recipe.position)
+    half = max(2, recipe.width // 2)
+    return architecture.Position(kind="sinusoidal", base=10_000.0 ** (half / (half - 1)), halves=True, offset=2)

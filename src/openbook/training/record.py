@@ -3,7 +3,7 @@
 import datetime
 import hashlib
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,15 @@ def hash_of(path: Path) -> str:
 def data_record(corpus: Corpus, books: Iterable[Path]) -> list[dict[str, Any]]:
     """Names and hashes of the `books` of a corpus; those beyond `MOST_FILES` together, by a hash of their hashes."""
     places = {shown(book): book for book in books}
-    files: list[dict[str, Any]] = [
-        {"name": shown(places[file.source].name), "bytes": file.bytes_kept, "sha256": hash_of(places[file.source])}
-        for file in corpus.report.files
+    return files_record((places[file.source], file.bytes_kept) for file in corpus.report.files)
+
+
+def files_record(files: Iterable[tuple[Path, int]]) -> list[dict[str, Any]]:
+    """Names and hashes of files, with how many bytes of each were used."""
+    all_files: list[dict[str, Any]] = [
+        {"name": shown(path.name), "bytes": used, "sha256": hash_of(path)} for path, used in files
     ]
-    listed, others = files[:MOST_FILES], files[MOST_FILES:]
+    listed, others = all_files[:MOST_FILES], all_files[MOST_FILES:]
     if others:
         together = hashlib.sha256("".join(file["sha256"] for file in others).encode()).hexdigest()
         size = sum(file["bytes"] for file in others)
@@ -47,10 +51,11 @@ def training_record(
     recipe: Recipe,
     outcome: Outcome,
     score: Score,
+    measures: Mapping[str, float],
     events: Sequence[Event],
     start: Path | None,
 ) -> dict[str, Any]:
-    """Data names and hashes, recipe, seed, steps, losses, versions and date, as JSON."""
+    """Data names and hashes, recipe, seed, steps, losses and other measures, versions and date, as JSON."""
     at = outcome.position
     return {
         "data": data,
@@ -63,6 +68,7 @@ def training_record(
         "ended": outcome.how,
         "bits_a_byte": round(score.bits_a_byte, 5),
         "perplexity": round(score.perplexity, 4),
+        **measures,
         "losses": [
             {"step": event["step"], "bits_a_byte": round(event["score"], 5)}
             for event in events

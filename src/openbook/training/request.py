@@ -54,5 +54,6 @@ class Result:
     path: Path
     outcome: Outcome
     score: Score
+    measures: Mapping[str, float]
     recipe: Recipe
     curve: Path

@@ -27,12 +27,14 @@ from openbook.training.logbook import Logbook, read_log
 from openbook.training.loop import Event, Listener, Loop
 from openbook.training.lora import add_low_rank, check_low_rank, merge_low_rank
 from openbook.training.material import Material
-from openbook.training.memory import check_memory
+from openbook.training.memory import check_memory, spare_memory
+from openbook.training.pair_material import PairMaterial
 from openbook.training.plan import Plan
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
 from openbook.training.record import hash_of, training_record
 from openbook.training.request import Request, Result
 from openbook.transformer.base import Transformer
+from openbook.transformer.block import Stack
 from openbook.transformer.make import make_transformer
 
 CLOSING = 1.0
@@ -61,9 +63,8 @@ class Training:
         Raises:
             OpenbookError: there is no text, or a choice is out of range.
         """
-        plan = self._prepare(self._check()).plan(choose_device(self.request.device), self.clock)
-        self._tell_plan(plan)
-        return plan
+        start = self._check()
+        return self._plan(self._prepare(start), start)
 
     def run(self, overwrite: bool = False) -> Result:
         """Train and save the model file; an interrupted run of the same request goes on.
@@ -78,7 +79,7 @@ class Training:
         keeper = Keeper(request.folder)
         material = self._prepare(start)
         data = material.record()
-        recipe, facts = material.tokenize(self._recipe(material, keeper, overwrite))
+        recipe, facts = material.tokenize(self._recipe(material, start, keeper, overwrite))
         self._tell("tokens", **facts)
         contents, model = self._model(recipe, material)
         device = choose_device(request.device)
@@ -104,8 +105,9 @@ class Training:
                 outcome = loop.run()
                 self._tell("ended")
                 merge_low_rank(model)
-                score = task.final_score(model, self.track)
-                record = training_record(data, recipe, outcome, score, read_log(logbook.path), request.start)
+                score, measures = task.final_score(model, self.track), task.describe(model)
+                events = read_log(logbook.path)
+                record = training_record(data, recipe, outcome, score, measures, events, request.start)
                 save(request.output, replace(contents, training=record), model.state_dict())
         finally:
             logbook.close()
@@ -115,7 +117,7 @@ class Training:
         if outcome.how != "interrupted":
             (request.folder / "run.json").unlink(missing_ok=True)
             keeper.forget()
-        result = Result(request.output, outcome, score, recipe, curve)
+        result = Result(request.output, outcome, score, measures, recipe, curve)
         self._tell(
             "saved",
             step=outcome.position.step,
@@ -123,6 +125,7 @@ class Training:
             path=str(request.output),
             bits_a_byte=score.bits_a_byte,
             perplexity=score.perplexity,
+            **measures,
             best_step=outcome.position.best_step,
             curve=str(curve),
         )
@@ -154,11 +157,24 @@ class Training:
             raise OpenbookError(f"{output}: exists; give another -o, or --overwrite to replace it")
 
     def _prepare(self, start: Contents | None) -> Material:
-        material = BookMaterial(self.request, start, self.track)
+        make = PairMaterial if self.request.pairs else BookMaterial
+        material: Material = make(self.request, start, self.track)
         self._tell("prepared", **material.facts())
         return material
 
-    def _recipe(self, material: Material, keeper: Keeper, overwrite: bool) -> Recipe:
+    def _plan(self, material: Material, start: Contents | None) -> Plan:
+        """The material's plan, changed to spare memory where there is too little, and told."""
+        plan = material.plan(choose_device(self.request.device), self.clock)
+        architecture = build_architecture(plan.recipe) if start is None else start.architecture
+        frozen = self.request.lora is not None
+        recipe = spare_memory(architecture, plan.recipe, self.request.choices, frozen)
+        if recipe != plan.recipe:
+            plan = replace(plan, recipe=recipe, reasons={**plan.reasons, "recompute": "to fit into memory"})
+        facts = {"recipe": recipe.as_dict(), "reasons": dict(plan.reasons)}
+        self._tell("plan", **facts, tokens_expected=plan.tokens, epochs=plan.epochs, expected=plan.seconds)
+        return plan
+
+    def _recipe(self, material: Material, start: Contents | None, keeper: Keeper, overwrite: bool) -> Recipe:
         """The recipe of the unfinished run that lies there, or a new one."""
         request = self.request
         identity = {
@@ -180,16 +196,22 @@ class Training:
                     "go on with it, another -o, or --overwrite to begin anew"
                 )
         keeper.forget()
-        for path in (place, log, request.folder / "tokenizer.json"):
+        for path in (place, log, *request.folder.glob("tokenizer*.json")):
             path.unlink(missing_ok=True)
-        plan = material.plan(choose_device(request.device), self.clock)
-        self._tell_plan(plan)
+        plan = self._plan(material, start)
         with replacing(place) as file:
             file.write(json.dumps({"identity": identity, "recipe": plan.recipe.as_dict()}).encode())
         return plan.recipe
 
     def _model(self, recipe: Recipe, material: Material) -> tuple[Contents, Transformer]:
         """The model to train, new or to go on from, with all that its file says besides the weights."""
+        contents, model = self._weights(recipe, material)
+        for part in model.modules():
+            if isinstance(part, Stack):
+                part.recompute = recipe.recompute
+        return contents, model
+
+    def _weights(self, recipe: Recipe, material: Material) -> tuple[Contents, Transformer]:
         request = self.request
         if request.start is None:
             architecture = build_architecture(recipe)
@@ -208,10 +230,6 @@ class Training:
 
     def _sampled(self, prompt: str, text: str) -> None:
         self._tell("sample", prompt=prompt, text=text)
-
-    def _tell_plan(self, plan: Plan) -> None:
-        facts = {"recipe": plan.recipe.as_dict(), "reasons": dict(plan.reasons)}
-        self._tell("plan", **facts, tokens_expected=plan.tokens, epochs=plan.epochs, expected=plan.seconds)
 
     def _tell(self, event: str, **facts: Any) -> None:
         told: Event = {"event": event, "step": 0, "seconds": round(self.clock(), 3)} | facts

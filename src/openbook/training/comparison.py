@@ -1,0 +1,197 @@
+"""Decoder-only or encoder-decoder? Both are trained on the same pairs, tokens and minutes, and measured alike."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from openbook.errors import OpenbookError
+from openbook.model_file.atomic import replacing
+from openbook.model_file.file import build, load
+from openbook.progress import Track, silent
+from openbook.training.device import choose_device
+from openbook.training.logbook import read_log
+from openbook.training.loop import Listener
+from openbook.training.measure import count_parameters
+from openbook.training.pair_material import PairMaterial
+from openbook.training.recipe import build_architecture, make_recipe
+from openbook.training.request import Request
+from openbook.training.run import Training
+from openbook.training.translations import Translations
+
+KINDS = ("encoder-decoder", "decoder-only")
+
+SENTENCES = 1000
+"""Held-out sentences that are translated at most, for the quality."""
+
+ALONE = 20
+"""Sentences that are translated one after the other, for the latency."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came of one kind. Loss and quality are those of the held-out pairs."""
+
+    kind: str
+    layers: str
+    width: int
+    parameters: int
+    seconds: float
+    """Of the whole training."""
+    updates: int
+    tokens_a_second: float
+    """Target tokens learned from, each second of learning."""
+    epochs: float
+    nats_a_token: float
+    bits_a_byte: float
+    perplexity: float
+    bleu: float
+    chrf: float
+    latency: float
+    """Seconds for a sentence alone."""
+    sentences_a_second: float
+    """Many at a time."""
+    megabytes: float | None
+    """Greatest memory of the process while it trained; None where the system does not say."""
+    model: str
+    curve: tuple[tuple[float, float], ...]
+    """(seconds, held-out bits a byte) of each validation."""
+
+
+def compare(
+    pairs: Sequence[str | Path],
+    folder: Path,
+    choices: Mapping[str, Any],
+    *,
+    validation: Sequence[str | Path] | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    listeners: Callable[[str], Sequence[Listener]] = lambda kind: (),
+    track: Track = silent,
+) -> list[Measured]:
+    """Train and measure both kinds, each with all of the minutes; models, comparison.json and a picture go to `folder`.
+
+    The encoder-decoder's size is planned as always; the decoder-only model, which reads source and target as one row
+    and learns the target alone, is as wide and has as many layers as make about as many parameters.
+
+    Args:
+        pairs: files of sentence pairs.
+        folder: where everything goes.
+        choices: of both recipes: minutes or steps, vocabulary, seed …
+        validation: files to validate with; some of the pairs if None.
+        device: auto, cpu, cuda or mps.
+        overwrite: replace an earlier comparison.
+        listeners: gives, for a kind, who is told of its training.
+        track: shows progress.
+
+    Raises:
+        OpenbookError: as for training; or `folder` holds a comparison and is not to be replaced.
+    """
+    place = folder / "comparison.json"
+    if place.exists() and not overwrite:
+        raise OpenbookError(f"{folder}: holds a comparison; give another --output, or --overwrite to replace it")
+    folder.mkdir(parents=True, exist_ok=True)
+    results: list[Measured] = []
+    given = dict(choices)
+    for kind in KINDS:
+        if kind == "decoder-only":
+            given |= like(load(Path(results[0].model))[0].training["recipe"])
+        output = folder / f"{kind}.openbook"
+        request = Request(pairs, output, given, pairs=True, validation=validation, device=device)
+        begun = time.perf_counter()
+        training = Training(request, listeners(kind), track, lambda begun=begun: time.perf_counter() - begun)  # type: ignore[misc]
+        results.append(measure(kind, request, training, overwrite, track))
+    with replacing(place) as file:
+        file.write(json.dumps([asdict(result) for result in results]).encode())
+    return results
+
+
+def like(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Sizes of a decoder-only model with as many parameters as an encoder-decoder of this recipe, roughly."""
+    wanted = count_parameters(build_architecture(make_recipe(recipe)))
+    shared = ("vocabulary", "width", "heads", "key_value_heads", "head_width", "feed_forward_width")
+    sizes = {name: recipe[name] for name in shared} | {"encoder_layers": 0}
+
+    def distance(layers: int) -> int:
+        return abs(count_parameters(build_architecture(make_recipe(sizes | {"layers": layers}))) - wanted)
+
+    most = 2 * (recipe["encoder_layers"] + recipe["layers"]) + 2
+    return sizes | {"layers": min(range(1, most), key=distance)}
+
+
+def measure(kind: str, request: Request, training: Training, overwrite: bool, track: Track) -> Measured:
+    """Train one kind, or go on training it, and measure what came of it."""
+    device = choose_device(request.device)
+    with peak_memory(device) as megabytes:
+        result = training.run(overwrite)
+    if result.outcome.how == "interrupted":
+        raise KeyboardInterrupt
+    contents, tensors = load(request.output)
+    model = build(contents.architecture, tensors).to(device)
+    material = PairMaterial(request, None, silent)
+    material.tokenize(result.recipe)
+    translations = material.translations(SENTENCES)
+    with track("Translating", None):
+        latency, rate = translation_speed(translations, model)
+        quality = translations.measure(model)
+    events = read_log(request.folder / "log.jsonl")
+    recipe, score, at = result.recipe, result.score, result.outcome.position
+    learned = sum(event["tokens"] for event in events if event["event"] == "step")
+    targets = int(material.train.tokens.target.lengths[material.train.fitting].sum()) + len(material.train.fitting)
+    return Measured(
+        kind=kind,
+        layers=f"{recipe.encoder_layers} + {recipe.layers}" if recipe.encoder_layers else f"{recipe.layers}",
+        width=recipe.width,
+        parameters=count_parameters(contents.architecture),
+        seconds=at.seconds,
+        updates=at.step,
+        tokens_a_second=learned / max(1e-9, at.seconds - at.begun),
+        epochs=learned / targets,
+        nats_a_token=score.nats / max(1, score.tokens),
+        bits_a_byte=score.bits_a_byte,
+        perplexity=score.perplexity,
+        bleu=quality["bleu"],
+        chrf=quality["chrf"],
+        latency=latency,
+        sentences_a_second=rate,
+        megabytes=megabytes(),
+        model=str(request.output),
+        curve=tuple((event["seconds"], event["score"]) for event in events if event["event"] == "validation"),
+    )
+
+
+def translation_speed(translations: Translations, model: torch.nn.Module) -> tuple[float, float]:
+    """Seconds for a sentence alone, and sentences a second many at a time."""
+    sources = translations.sources
+    translations.write(model, sources[:2])  # what is set up at first use
+    alone = sources[:: max(1, len(sources) // ALONE)][:ALONE]
+    begun = time.perf_counter()
+    for source in alone:
+        translations.write(model, [source])
+    latency = (time.perf_counter() - begun) / len(alone)
+    begun = time.perf_counter()
+    translations.write(model, sources)
+    return latency, len(sources) / (time.perf_counter() - begun)
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[Callable[[], float | None]]:
+    """Gives a function that says the greatest memory since, in megabytes; None where the system does not say."""
+    peak: list[float | None] = [None]
+    reset = Path("/proc/self/clear_refs")
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif reset.exists():
+        reset.write_text("5")
+    yield lambda: peak[0]
+    if device.type == "cuda":
+        peak[0] = torch.cuda.max_memory_allocated(device) / 1e6
+    elif reset.exists():
+        status = Path("/proc/self/status").read_text()
+        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+        peak[0] = int(line.split()[1]) * 1024 / 1e6

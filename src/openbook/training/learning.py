@@ -1,0 +1,68 @@
+"""Learning from hidden vectors: the logits, by far the largest of all values, are worked out a few tokens at a time."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from openbook.transformer.base import Transformer
+from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.encoder_decoder import EncoderDecoder
+
+LOGITS_AT_ONCE = 1 << 21
+
+NOTHING = -100
+"""Stands in place of a next token where there is none to learn."""
+
+
+class Batch(NamedTuple):
+    """Sequences side by side, for a model of either kind."""
+
+    source: Tensor | None
+    """(B, S): what the encoder reads; None for a decoder-only model."""
+    source_positions: Tensor | None
+    """(B, S), negative at padding; None where there is none."""
+    target: Tensor
+    """(B, T): what the decoder reads."""
+    next_ids: Tensor
+    """(B, T): the token after each; `NOTHING` where there is none to learn."""
+    documents: Tensor | None = None
+    """(B, T): the document of each token, where they must not see each other."""
+
+
+def hidden_of(model: nn.Module, batch: Batch) -> Tensor:
+    """The vectors (B, T, D) from which the next tokens are told."""
+    if isinstance(model, EncoderDecoder):
+        assert batch.source is not None
+        return model.hidden(batch.target, model.encode(batch.source, batch.source_positions))
+    assert isinstance(model, DecoderOnly)
+    return model.hidden(batch.target, documents=batch.documents)
+
+
+def learn_next(model: nn.Module, batch: Batch, share: float, smoothing: float = 0.0) -> Tensor:
+    """Add the gradients of `share` times the summed cross-entropy of each next token; gives that product, in nats.
+
+    The logits stay within the processor's cache this way, and memory does not grow with the vocabulary.
+
+    Args:
+        model: the model that learns.
+        batch: what it reads and is to tell.
+        share: what to multiply the loss with.
+        smoothing: the part ε of the target that is spread over all tokens (Szegedy et al. 2016, section 7).
+    """
+    assert isinstance(model, Transformer)
+    hidden, next_ids = hidden_of(model, batch).flatten(0, 1), batch.next_ids.flatten()
+    real = next_ids != NOTHING
+    if not bool(real.all()):
+        hidden, next_ids = hidden[real], next_ids[real]
+    some = max(64, LOGITS_AT_ONCE // model.architecture.vocabulary)
+    parts = [part.detach().requires_grad_() for part in torch.split(hidden, some)]
+    total = torch.zeros((), device=next_ids.device)
+    for part, wanted in zip(parts, torch.split(next_ids, some), strict=True):
+        logits = model.logits(part).float()
+        loss = F.cross_entropy(logits, wanted, reduction="sum", label_smoothing=smoothing) * share
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    hidden.backward(torch.cat([part.grad for part in parts if part.grad is not None]))  # type: ignore[no-untyped-call]
+    return total

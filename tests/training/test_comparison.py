@@ -1,0 +1,86 @@
+"""Both kinds on the same pairs: alike in size and tokens, measured, printed and drawn."""
+
+import json
+from dataclasses import asdict
+from unittest.mock import patch
+
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+from training_examples import write_pairs
+
+from openbook.errors import OpenbookError
+from openbook.training.comparison import compare, like, peak_memory
+from openbook.training.comparison_display import comparison_table, save_picture
+from openbook.training.measure import count_parameters
+from openbook.training.recipe import build_architecture, make_recipe
+
+CHOICES = {"steps": 3, "vocabulary": 400}
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("compared")
+    pairs, told = write_pairs(folder / "pairs.tsv"), []
+    with patch("openbook.training.measure.seconds_of_step", lambda *arguments: 1.0):
+        results = compare([pairs], folder / "it", CHOICES, device="cpu", listeners=lambda kind: told.append(kind) or ())
+    return folder, results, told
+
+
+def test_both_kinds_are_trained_alike_and_measured(compared):
+    folder, results, told = compared
+    assert told == [result.kind for result in results] == ["encoder-decoder", "decoder-only"]
+    both, one = results
+    assert "+" in both.layers and "+" not in one.layers
+    assert both.width == one.width and one.parameters == pytest.approx(both.parameters, rel=0.15)
+    assert both.updates == one.updates == 3
+    for result in results:
+        assert result.tokens_a_second > 0 and result.epochs > 0 and result.latency > 0 and result.sentences_a_second > 0
+        assert result.bits_a_byte > 0 and 0 <= result.bleu <= 100 and 0 <= result.chrf <= 100
+        assert result.megabytes is None or result.megabytes > 50
+        assert len(result.curve) >= 1
+        assert (folder / "it" / f"{result.kind}.openbook").exists()
+    tokenizers = [(folder / "it" / f"{kind}.training" / "tokenizer.json").read_bytes() for kind in told]
+    assert tokenizers[0] == tokenizers[1]
+    saved = json.loads((folder / "it" / "comparison.json").read_text())
+    assert saved == json.loads(json.dumps([asdict(result) for result in results]))
+
+
+def test_the_table_and_the_picture_show_both(compared, tmp_path):
+    _, results, _ = compared
+    console = Console(record=True, width=120)
+    console.print(comparison_table(results))
+    text = console.export_text()
+    assert all(
+        word in text for word in ("encoder-decoder", "decoder-only", "BLEU", "chrF", f"{results[1].parameters:,}")
+    )
+    save_picture(results, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as picture:
+        picture.load()
+        assert picture.size[0] > 600 and len(picture.convert("RGB").getcolors(10**6)) > 10
+
+
+def test_an_earlier_comparison_is_not_replaced_unasked(compared):
+    folder, _, _ = compared
+    with pytest.raises(OpenbookError, match=r"holds a comparison; .*--overwrite"):
+        compare([folder / "pairs.tsv"], folder / "it", CHOICES, device="cpu")
+
+
+@pytest.mark.parametrize(("encoder_layers", "layers", "width"), [(2, 1, 128), (3, 2, 192), (6, 4, 384), (1, 6, 64)])
+def test_the_decoder_only_model_has_about_as_many_parameters(encoder_layers, layers, width):
+    recipe = make_recipe({"encoder_layers": encoder_layers, "layers": layers, "width": width, "vocabulary": 4096})
+    one = make_recipe(like(recipe.as_dict()))
+    wanted = count_parameters(build_architecture(recipe))
+    assert one.encoder_layers == 0 and one.width == width
+    assert count_parameters(build_architecture(one)) == pytest.approx(wanted, rel=0.15)
+
+
+def test_peak_memory_sees_what_was_there_and_is_gone():
+    with peak_memory(torch.device("cpu")) as small:
+        pass
+    with peak_memory(torch.device("cpu")) as large:
+        torch.ones(60_000_000).sum()
+    if small() is None:
+        pytest.skip("this system does not say how much memory was used")
+    assert large() - small() > 200

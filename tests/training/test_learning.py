@@ -1,0 +1,49 @@
+"""Learning next tokens: logits a few at a time give the loss and the gradients of all at once, for both kinds."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from openbook.training import learning
+from openbook.training.initialize import initialize
+from openbook.training.learning import NOTHING, Batch, hidden_of, learn_next
+from openbook.training.recipe import build_architecture, make_recipe
+from openbook.transformer.make import make_transformer
+from strategies import DEFAULT, build
+
+TINY = {"width": 16, "heads": 2, "key_value_heads": 2, "head_width": 8, "feed_forward_width": 16, "vocabulary": 40}
+
+
+def translator(**changes):
+    model = make_transformer(build_architecture(make_recipe(TINY | {"encoder_layers": 1, "layers": 1} | changes)))
+    initialize(model, 0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn_like(weight) * 0.1)
+    return model
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("kind", ["tied", "untied", "encoder-decoder"])
+def test_logits_a_few_at_a_time_teach_what_all_at_once_teach(monkeypatch, kind, smoothing):
+    monkeypatch.setattr(learning, "LOGITS_AT_ONCE", 1)  # 64 tokens at a time
+    model = translator() if kind == "encoder-decoder" else build(replace(DEFAULT, tied=kind == "tied"))
+    vocabulary = model.architecture.vocabulary
+    ids, source = torch.randint(vocabulary, (9, 16)), torch.randint(vocabulary, (9, 7))
+    next_ids = ids[:, 1:].clone()
+    next_ids[torch.rand(next_ids.shape) < 0.2] = NOTHING
+    if kind == "encoder-decoder":
+        batch = Batch(source, None, ids[:, :-1], next_ids)
+    else:
+        batch = Batch(None, None, ids[:, :-1], next_ids, torch.randint(2, (9, 15)).sort().values)
+    total = learn_next(model, batch, 0.25, smoothing)
+    chunked = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    logits = model.logits(hidden_of(model, batch)).flatten(0, 1)
+    loss = 0.25 * F.cross_entropy(logits, next_ids.flatten(), reduction="sum", label_smoothing=smoothing)
+    loss.backward()
+    torch.testing.assert_close(total, loss.detach(), rtol=1e-6, atol=0)
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(chunked[name], parameter.grad, rtol=1e-4, atol=1e-6, msg=name)

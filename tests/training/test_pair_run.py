@@ -1,0 +1,181 @@
+"""A whole run on pairs: from the files to a translator, going on from one, both kinds, and all that is refused."""
+
+from unittest.mock import patch
+
+import pytest
+import torch
+from test_run import interrupt_at
+from training_examples import TINY, same, weights, write_book, write_pairs
+
+import openbook
+from openbook.errors import OpenbookError
+from openbook.training import pair_material
+from openbook.training.request import Request
+from openbook.training.run import Training
+from openbook.transformer.encoder_decoder import EncoderDecoder
+
+CHOICES = TINY | {"encoder_layers": 1, "vocabulary": 400, "context": 32, "steps": 4, "translations": 5}
+CONTINUED = {name: CHOICES[name] for name in ("context", "batch_tokens", "precision", "steps", "validation_tokens")}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _measured():
+    """The speed of this machine is not measured again and again."""
+    with patch("openbook.training.measure.seconds_of_step", lambda *arguments: 0.01):
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A small translator, and the folder with all that its training left."""
+    folder, events = tmp_path_factory.mktemp("trained"), []
+    write_pairs(folder / "pairs.tsv")
+    model = openbook.train(
+        pairs=folder / "pairs.tsv", output=folder / "it.openbook", device="cpu", listeners=[events.append], **CHOICES
+    )
+    return model, folder, events
+
+
+def test_what_is_trained_is_a_translator(trained):
+    model, folder, _ = trained
+    opened = openbook.load(folder / "it.openbook", "cpu")
+    assert isinstance(opened.transformer, EncoderDecoder)
+    assert same(weights(opened.transformer), weights(model.transformer))
+    special = opened.tokenizer.special
+    assert special.suffix == special.end == (special.decoder_start,)
+    assert set(special.never) == {special.padding, special.separator}
+    assert opened.tokenizer.encode_source("def")[-1] == opened.tokenizer.end_id
+
+
+def test_the_record_and_the_events_say_how_it_came_about(trained):
+    model, _, events = trained
+    record = model.contents.training
+    assert record["data"][0]["name"] == "pairs.tsv" and record["ended"] == "finished"
+    assert record["bleu"] >= 0 and record["chrf"] >= 0
+    kinds = [event["event"] for event in events]
+    assert list(dict.fromkeys(kinds)) == ["prepared", "plan", "tokens", "step", "validation", "ended", "saved"]
+    assert all(0 <= event["bleu"] <= 100 for event in events if event["event"] == "validation")
+    assert events[-1]["chrf"] == record["chrf"]
+
+
+def test_it_learns_to_translate(tmp_path):
+    """Words of a copied language: copying is soon learned."""
+    lines = (tmp_path / "pairs.tsv").open("w")
+    with lines:
+        for number in range(1200):
+            word = "".join("abcdefgh"[number * factor % 8] for factor in (1, 3, 7, 11)[: 1 + number % 4])
+            print(f"{word}{number % 97}\t{number % 97}{word}", file=lines)
+    choices = {"tokenizer": "characters", "context": 16, "encoder_layers": 2, "layers": 1, "width": 64, "steps": 150}
+    choices |= {"batch_tokens": 512, "warmup_steps": 10, "validations": 1, "dropout": 0.0}
+    result = openbook.train(pairs=tmp_path / "pairs.tsv", output=tmp_path / "a.openbook", device="cpu", **choices)
+    assert result.contents.training["chrf"] > 90
+
+
+def test_separate_vocabularies_are_kept_apart(tmp_path):
+    write_pairs(tmp_path / "pairs.tsv")
+    choices = CHOICES | {"joint_vocabulary": False, "tokenizer": "words", "vocabulary": 1000}
+    model = openbook.train(pairs=tmp_path / "pairs.tsv", output=tmp_path / "a.openbook", device="cpu", **choices)
+    contents, source = model.contents, model.contents.make_source_tokenizer()
+    assert contents.source_tokenizer is not None
+    assert contents.architecture.source_vocabulary == source.vocabulary_size == contents.architecture.vocabulary
+    assert source.end_id == model.tokenizer.end_id
+    assert model.transformer.source_embedding.weight.shape[0] == source.vocabulary_size
+
+
+def test_a_decoder_only_model_learns_pairs_too(tmp_path):
+    write_pairs(tmp_path / "pairs.tsv")
+    choices = CHOICES | {"encoder_layers": 0}
+    model = openbook.train(pairs=tmp_path / "pairs.tsv", output=tmp_path / "a.openbook", device="cpu", **choices)
+    assert model.contents.architecture.encoder is None
+    assert model.contents.training["chrf"] >= 0 and model.tokenizer.special.separator is not None
+
+
+def test_going_on_changes_the_weights_and_keeps_the_rest(trained, tmp_path):
+    model, folder, _ = trained
+    write_pairs(tmp_path / "more.tsv", 200)
+    more = openbook.train(
+        pairs=tmp_path / "more.tsv", output=tmp_path / "b.openbook", start=folder / "it.openbook", device="cpu",
+        **CONTINUED,
+    )  # fmt: skip
+    assert more.contents.architecture == model.contents.architecture
+    assert more.contents.tokenizer == model.contents.tokenizer
+    assert more.contents.special_tokens == model.contents.special_tokens
+    assert more.contents.training["from"] == "it.openbook"
+    before, after = weights(model.transformer), weights(more.transformer)
+    assert all(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_weights(trained, tmp_path):
+    model, folder, _ = trained
+    pairs, output = folder / "pairs.tsv", tmp_path / "it.openbook"
+    first = openbook.train(pairs=pairs, output=output, device="cpu", listeners=[interrupt_at(2)], **CHOICES)
+    assert first.contents.training["ended"] == "interrupted"
+    last = openbook.train(pairs=pairs, output=output, device="cpu", **CHOICES)
+    assert same(weights(last.transformer), weights(model.transformer))
+    assert last.contents.training["losses"] == model.contents.training["losses"]
+
+
+def refused(words, **options):
+    with pytest.raises(OpenbookError, match=words) as caught:
+        openbook.train(**{"device": "cpu"} | options)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_wrong_is_refused(trained, tmp_path):
+    _, folder, _ = trained
+    pairs, output = folder / "pairs.tsv", tmp_path / "a.openbook"
+    refused("books or pairs", output=output)
+    refused("books or pairs", inputs=pairs, pairs=pairs, output=output)
+    refused("smoothing: .*less than 1", pairs=pairs, output=output, smoothing=1.0)
+    refused("no such file", pairs=tmp_path / "none.tsv", output=output)
+    refused(r"it\.openbook: is an encoder-decoder.*--pairs", inputs=write_book(tmp_path / "book.txt"), output=output,
+            start=folder / "it.openbook", **CONTINUED)  # fmt: skip
+    refused("--layers: a model that is gone on from keeps", pairs=pairs, output=output, start=folder / "it.openbook",
+            **CONTINUED | {"layers": 2})  # fmt: skip
+    refused("--context 64: the model sees at most 32", pairs=pairs, output=output, start=folder / "it.openbook",
+            **CONTINUED | {"context": 64})  # fmt: skip
+    refused("--context 1: no pairs to learn from", pairs=pairs, output=output,
+            **CHOICES | {"context": 1})  # fmt: skip
+    book = openbook.train(tmp_path / "book.txt", tmp_path / "book.openbook", device="cpu",
+                          **TINY | {"vocabulary": 300, "steps": 1})  # fmt: skip
+    assert book.tokenizer.special.separator is None
+    refused("no token to stand between", pairs=pairs, output=output, start=tmp_path / "book.openbook",
+            **CONTINUED | {"context": 16})  # fmt: skip
+
+
+def test_samples_show_a_translation(trained, tmp_path):
+    told = []
+    material = pair_material.PairMaterial(
+        Request([trained[1] / "pairs.tsv"], tmp_path / "a.openbook", CHOICES, pairs=True), None, lambda *each: Quiet()
+    )
+    (tmp_path / "a.training").mkdir(exist_ok=True)
+    material.tokenize(openbook.training.recipe.make_recipe(CHOICES))
+    sample = material.samples(trained[0].transformer, 10.0, lambda *texts: told.append(texts))
+    for seconds in (5, 12, 15, 23):
+        sample({"event": "validation", "seconds": seconds, "step": 1})
+    sample({"event": "step", "seconds": 99, "step": 1})
+    assert len(told) == 2 and told[0][0] != told[1][0] and told[0][1].startswith(" → ")
+
+
+class Quiet:
+    def __enter__(self):
+        return lambda amount: None
+
+    def __exit__(self, *error):
+        pass
+
+
+@pytest.mark.parametrize("encoder_layers", [None, 0])
+def test_a_plan_picks_everything(tmp_path, encoder_layers):
+    events = []
+    pairs = write_pairs(tmp_path / "pairs.tsv", 2000)
+    choices = {"minutes": 1} | ({} if encoder_layers is None else {"encoder_layers": encoder_layers})
+    request = Request([pairs], tmp_path / "a.openbook", choices, pairs=True, device="cpu")
+    plan = Training(request, [events.append]).plan()
+    recipe = plan.recipe
+    assert recipe.minutes == 1 and recipe.smoothing == 0.1
+    assert (recipe.encoder_layers > 0, recipe.position) == (
+        (True, "relative") if encoder_layers is None else (False, "rotary")
+    )
+    assert [event["event"] for event in events] == ["prepared", "plan"]
+    assert not (tmp_path / "a.openbook").exists()
