@@ -246,13 +246,16 @@ def ask(
     presence_penalty: Annotated[float | None, typer.Option(help="taken off the logits of tokens in the answer")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="end before this text; may be given several times")] = None,
     seed: Annotated[int | None, typer.Option(help="same seed, same text")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="hold a conversation; it remembers what was said")] = False,
+    system: Annotated[str | None, typer.Option(help="with --chat: what the model is told at first")] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="go on from the prompt, without the chat template")] = False,
     show_probabilities: Annotated[
         bool, typer.Option(help="each token with its probability and the next likeliest")
     ] = False,
     as_json: JSON = False,
     device: DEVICE = "auto",
 ) -> None:
-    """Ask a model: it goes on from your prompt. Several prompts are answered together.
+    """Ask a model: it goes on from your prompt; one that was trained to talk answers it. Several prompts together.
 
     [bold]Examples[/bold]
 
@@ -260,6 +263,8 @@ def ask(
       openbook ask austen.openbook "It is a truth" --temperature 0 --max-tokens 40
       openbook ask austen.openbook --file prompts.txt --json
       openbook ask austen.openbook "Mr." --show-probabilities --max-tokens 10
+      openbook ask assistant.openbook "what can you do"
+      openbook ask assistant.openbook --chat                 Ctrl-C stops an answer, Ctrl-D ends
     """
     from openbook.model import load
 
@@ -270,13 +275,29 @@ def ask(
     }  # fmt: skip
     settings = {name: value for name, value in settings.items() if value is not None}
     opened = load(model, device)
+    if chat:
+        from openbook.talk import talk
+
+        refuse_beside_chat(prompts=prompts, file=file, plain=plain, json=as_json, show_probabilities=show_probabilities)
+        talk(opened, system, **settings)
+        return
+    if system is not None:
+        raise OpenbookError("--system: is for a conversation; give --chat too")
     asked = read_prompts(prompts, file)
     runners_up = min(4, opened.tokenizer.vocabulary_size - 1) if show_probabilities else 0
-    pieces = opened.stream(asked, runners_up=runners_up, **settings)
+    pieces = opened.stream(asked, plain=plain, runners_up=runners_up, **settings)
     if as_json:
         print_json_answers(opened, asked, pieces)
     else:
         print_answers(opened, asked, pieces, show_probabilities)
+
+
+def refuse_beside_chat(**given: object) -> None:
+    """What has no meaning in a conversation is refused, not passed over."""
+    for name, value in given.items():
+        if value:
+            option = "prompts" if name == "prompts" else f"--{name.replace('_', '-')}"
+            raise OpenbookError(f"--chat: takes no {option}; what you write is read line by line")
 
 
 def read_prompts(prompts: Sequence[str] | None, file: Path | None) -> list[str]:
@@ -356,6 +377,7 @@ def explain(
     head: Annotated[int | None, typer.Option(help="the attention head to show, from 0")] = None,
     token: Annotated[int | None, typer.Option(help="the place of the token to follow, from 0")] = None,
     number: Annotated[str | None, typer.Option(help="derive one number: its path and index, as printed")] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="the prompt alone, without the chat template")] = False,
     as_json: JSON = False,
 ) -> None:
     """Show every step between a prompt and the next token, with the numbers of one head and one token.
@@ -373,7 +395,7 @@ def explain(
     from openbook.model import load
 
     opened = load(model, "cpu")
-    tokens = opened.tokenizer.encode_prompt(prompt)
+    tokens = opened.prompt_tokens(prompt, plain=plain)
     options: dict[str, Any] = {
         "layer": layer, "head": head, "token": token, "number": number, "places": tensor_places(model)
     }  # fmt: skip

@@ -9,6 +9,8 @@ from openbook.generation.generate import Chosen, Finish, generate
 from openbook.generation.settings import Sampling
 from openbook.text.tokenizer import StreamDecoder, Tokenizer
 
+Prompt = str | Sequence[int]
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -65,17 +67,18 @@ class StopText:
 
 
 def stream(
-    engine: Engine, tokenizer: Tokenizer, prompts: Sequence[str], sampling: Sampling, *, runners_up: int = 0
+    engine: Engine, tokenizer: Tokenizer, prompts: Sequence[Prompt], sampling: Sampling, *, runners_up: int = 0
 ) -> Generator[Piece, None, None]:
     """The answers to all prompts as they come: one piece for each token; closing the stream ends all work.
 
-    An empty prompt asks for a text from its beginning. The token that ends a text adds none to the answer.
+    A prompt is a text to go on from, or token ids behind which an answer begins, such as those of a conversation.
+    An empty text asks for one from its beginning. The token that ends a text adds none to the answer.
 
     Raises:
         OpenbookError: as `generate`.
     """
-    ids = [tokenizer.encode_prompt(prompt) or [tokenizer.end_id] for prompt in prompts]
-    decoders = [StreamDecoder(tokenizer) for _ in prompts]
+    ids = [tokenizer.encode_prompt(each) or [tokenizer.end_id] if isinstance(each, str) else each for each in prompts]
+    decoders = [StreamDecoder(tokenizer, beginning=not isinstance(each, str)) for each in prompts]
     stops = [StopText(sampling.stop) for _ in prompts]
     tokens = generate(
         engine,
@@ -100,7 +103,7 @@ def stream(
 
 
 def answer(
-    engine: Engine, tokenizer: Tokenizer, prompts: Sequence[str], sampling: Sampling, *, runners_up: int = 0
+    engine: Engine, tokenizer: Tokenizer, prompts: Sequence[Prompt], sampling: Sampling, *, runners_up: int = 0
 ) -> list[Answer]:
     """The whole answer to each prompt, in order; arguments as for `stream`."""
     pieces: list[list[Piece]] = [[] for _ in prompts]
