@@ -117,7 +117,7 @@ def train(
       openbook train emma.txt --attention none --norm none   the essential transformer
       openbook train --pairs en-de.tsv -o en-de.openbook     a translator; lines of source, tab, target
       openbook train --pairs train.en train.de               two files whose lines belong together
-      openbook train --conversations chats.jsonl --from smollm2.openbook -o mine.openbook    answers to learn
+      openbook train --conversations chats.jsonl --from small.openbook -o mine.openbook
 
     Ctrl-C saves and leaves a usable model; the same command goes on from there.
     """

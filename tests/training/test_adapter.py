@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from training_examples import TINY
 from typer.testing import CliRunner
 
@@ -15,6 +15,7 @@ import openbook
 from openbook.cli import app
 from openbook.errors import OpenbookError
 from openbook.model_file.adapter import FIELD, load_any, read_adapter
+from openbook.model_file.writing import write_tensors
 
 LEARN = {"steps": 8, "batch_tokens": 64, "rows_at_once": 4, "dropout": 0.0, "precision": "float32", "context": 16}
 
@@ -92,21 +93,9 @@ def test_what_it_says_is_checked(folder, changes, said):
     shutil.copy(folder / "small.openbook", path)
     adapter = read_adapter(path)[0]
     field = {"base": adapter.base, "fingerprint": adapter.fingerprint, "scale": adapter.scale} | changes
-    save_file(load_file(folder / "small.openbook"), path, {FIELD: json.dumps(field), "training": "{}"})
-    put_first(path)
+    write_tensors(path, {FIELD: json.dumps(field), "training": "{}"}, load_file(folder / "small.openbook"))
     with pytest.raises(OpenbookError, match=f"damaged.openbook: .*{said}"):
         load_any(path)
-
-
-def put_first(path):
-    """The safetensors library writes the two fields of the metadata in any order; ours is known by the first."""
-    data = path.read_bytes()
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    metadata = header["__metadata__"]
-    header["__metadata__"] = {FIELD: metadata[FIELD], "training": metadata["training"]}
-    text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + data[8 + length :])
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (3, 16), (2,), (2, 16, 1)])
@@ -117,8 +106,7 @@ def test_shapes_that_do_not_fit_are_refused(folder, shape):
     path = folder / "damaged.openbook"
     adapter = read_adapter(folder / "small.openbook")[0]
     field = json.dumps({"base": adapter.base, "fingerprint": adapter.fingerprint, "scale": 2.0})
-    save_file(tensors | {name: torch.zeros(shape)}, path, {FIELD: field, "training": "{}"})
-    put_first(path)
+    write_tensors(path, {FIELD: field, "training": "{}"}, tensors | {name: torch.zeros(shape)})
     with pytest.raises(OpenbookError, match=r"does not fit|changes no matrix"):
         load_any(path)
 
