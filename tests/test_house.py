@@ -26,7 +26,6 @@ ROOMS = [
     "explanation",
     "model",
     "talk",
-    "asking",
     "web",
     "options",
     "cli",
