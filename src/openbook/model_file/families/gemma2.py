@@ -82,6 +82,6 @@ FAMILY = Family(
     class_name="Gemma2ForCausalLM",
     read=read,
     write=write,
-    tables=[table(SANDWICH)],
+    tables=lambda _: [table(SANDWICH)],
     prefix="model.",
 )
