@@ -27,7 +27,7 @@ def read(fields: Fields) -> Architecture:
 
 def write(architecture: Architecture) -> dict[str, Any]:
     """The fields of `read`."""
-    return write_pair(architecture, KIND)
+    return {**write_pair(architecture, KIND), "pad_token_id": 1}
 
 
 FAMILY = Family(

@@ -81,7 +81,7 @@ def export_folder(
         word = next(name for name, short in DTYPE_NAMES.items() if short == kind)
         ids = _ids(special)
         head = {"architectures": [family.class_name], "model_type": family.model_types[0]}
-        _write_json(place / "config.json", {**head, **config, **ids, "dtype": word, "torch_dtype": word})
+        _write_json(place / "config.json", {**head, **ids, **config, "dtype": word, "torch_dtype": word})
         _write_json(place / "generation_config.json", write_generation(contents.generation, ids))
         write_tokenizer(
             place,
