@@ -4,9 +4,11 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
+from openbook.generation.beam import Hypothesis, beam_search
 from openbook.generation.engine import Engine
 from openbook.generation.generate import Chosen, Finish, generate
-from openbook.generation.settings import Sampling
+from openbook.generation.settings import Beams, Sampling
+from openbook.generation.token_rules import TokenRules
 from openbook.text.tokenizer import StreamDecoder, Tokenizer
 
 
@@ -30,6 +32,14 @@ class Answer:
     text: str
     chosen: tuple[Chosen, ...]
     finish: Finish
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One of the n-best, as text and as the hypothesis it was found as."""
+
+    text: str
+    hypothesis: Hypothesis
 
 
 class StopText:
@@ -81,6 +91,7 @@ def stream(
         engine,
         ids,
         sampling,
+        TokenRules.of(tokenizer.special, sampling.min_tokens),
         end_ids=tokenizer.end_ids,
         runners_up=runners_up,
         stopped=lambda row: stops[row].found,
@@ -108,6 +119,17 @@ def answer(
         for piece in arriving:
             pieces[piece.row].append(piece)
     return [_joined(row) for row in pieces]
+
+
+def search(engine: Engine, tokenizer: Tokenizer, prompts: Sequence[str], beams: Beams) -> list[tuple[Candidate, ...]]:
+    """The likeliest continuations of each prompt, best first."""
+    ids = [tokenizer.encode_prompt(prompt) or [tokenizer.end_id] for prompt in prompts]
+    rules = TokenRules.of(tokenizer.special, beams.min_tokens)
+    found = {each.row: each.hypotheses for each in beam_search(engine, ids, beams, rules, end_ids=tokenizer.end_ids)}
+    return [
+        tuple(Candidate(tokenizer.decode(each.tokens, skip_special=True), each) for each in found[row])
+        for row in range(len(prompts))
+    ]
 
 
 def _joined(pieces: Sequence[Piece]) -> Answer:
