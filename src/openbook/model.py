@@ -13,8 +13,9 @@ import numpy as np
 from openbook.errors import OpenbookError
 from openbook.explanation.run import Explanation, explain
 from openbook.generation.engine import Engine, TorchEngine
-from openbook.generation.settings import Sampling
-from openbook.generation.text import Answer, Piece, Prompt, answer, stream
+from openbook.generation.settings import Beams, Sampling, decoding
+from openbook.generation.text import Answer, Candidate, Piece, Prompt, answer, search, stream
+from openbook.generation.translation import Sentence, Translation, Translator
 from openbook.model_file.adapter import load_any
 from openbook.model_file.contents import Contents
 from openbook.model_file.file import build
@@ -28,6 +29,7 @@ from openbook.training.device import choose_device
 from openbook.training.evaluation import Score, score
 from openbook.training.loop import Listener
 from openbook.training.lora import TARGETS
+from openbook.training.pair_evaluation import PairScore, evaluate_pairs
 from openbook.training.request import Request
 from openbook.training.run import Training
 from openbook.transformer.base import Transformer
@@ -61,7 +63,10 @@ class Model:
         Raises:
             OpenbookError: a setting is unknown or out of range.
         """
-        return Sampling.from_dict({**self.contents.generation, **settings})
+        how = decoding(self.contents.generation, settings, search=False)
+        if not isinstance(how, Sampling):
+            raise OpenbookError("beams are for a search, which does not stream; use search() or translate()")
+        return how
 
     @cached_property
     def chat(self) -> Chat | None:
@@ -116,6 +121,60 @@ class Model:
     def _asked(self, prompts: Sequence[str], plain: bool) -> Sequence[Prompt]:
         return prompts if plain or self.chat is None else [self.prompt_tokens(prompt) for prompt in prompts]
 
+    def search(self, prompts: Sequence[str], *, plain: bool = False, **settings: Any) -> list[tuple[Candidate, ...]]:
+        """The likeliest continuations of each prompt; settings as for `Beams`: beams, n_best, length_penalty …"""
+        decoder_only(self.transformer, "going on from a prompt")
+        beams = decoding(self.contents.generation, settings, search=True)
+        if not isinstance(beams, Beams):
+            raise OpenbookError("a search draws no lots; leave out the settings of sampling")
+        return search(self.engine, self.tokenizer, self._asked(prompts, plain), beams)
+
+    @property
+    def translates(self) -> bool:
+        """Whether it was made to translate: an encoder reads the source, or it was trained on source and target."""
+        return self.contents.architecture.encoder is not None or self.tokenizer.special.separator is not None
+
+    def translator(
+        self, *, language: str | None = None, source_language: str | None = None, **settings: Any
+    ) -> Translator:
+        """What translates, with settings as for `Beams` or `Sampling`, see `translate`."""
+        how = decoding(self.contents.generation, settings, search=True)
+        return Translator(
+            engine=self.engine,
+            reader=self.contents.make_source_tokenizer(),
+            writer=self.tokenizer,
+            how=how,
+            language=language,
+            source_language=source_language,
+            bounded="max_tokens" not in settings,
+        )
+
+    def translate(
+        self,
+        sentences: str | Sequence[str],
+        *,
+        language: str | None = None,
+        source_language: str | None = None,
+        **settings: Any,
+    ) -> list[Translation]:
+        """Translate sentences, many at once; in the list that comes back each has its place.
+
+        A sentence that is empty or too long for the model has a `problem` and no candidates.
+
+        Args:
+            sentences: one or many.
+            language: code of the language to write, for a model that has several.
+            source_language: code of the language to read.
+            settings: of a beam search: beams (1 is greedy), n_best, length_penalty, until, min_tokens, max_tokens; or
+                of sampling: temperature, top_k … Without any, the model's own, else 5 beams.
+
+        Raises:
+            OpenbookError: the model does not translate, or a setting is unknown or out of range.
+        """
+        translator = self.translator(language=language, source_language=source_language, **settings)
+        listed = [sentences] if isinstance(sentences, str) else sentences
+        return list(translator([[Sentence(text) for text in listed]]))
+
     def trace(self, prompt: str, *, plain: bool = False) -> Explanation:
         """Every number between a prompt and the next token; through the chat template, if any, unless `plain`."""
         return explain(decoder_only(self.transformer, "tracing a prompt"), self.prompt_tokens(prompt, plain=plain))
@@ -151,6 +210,21 @@ class Model:
             tokens = np.memmap(path, np.uint32, "r")
             with track("Scoring", len(tokens)) as advance:
                 return score(model, tokens, text_bytes, context=context, stride=stride, rows=rows, advance=advance)
+
+    def evaluate_pairs(
+        self, files: str | Path | Sequence[str | Path], *, track: Track = silent, **settings: Any
+    ) -> PairScore:
+        """BLEU and chrF of translating the sources of held-out pairs, and how well their targets are guessed.
+
+        Args:
+            files: of sentence pairs: tab-separated, JSON lines, or two whose lines belong together.
+            track: shows progress.
+            settings: as for `translate`.
+
+        Raises:
+            OpenbookError: the model does not translate, a file cannot be read, or there is no pair.
+        """
+        return evaluate_pairs(self.transformer, self.translator(**settings), _listed(files), track)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file, whole or not at all."""

@@ -4,6 +4,7 @@ import contextlib
 import sys
 from typing import Any
 
+from openbook.errors import OpenbookError
 from openbook.model import Model
 from openbook.text.chat import Message
 
@@ -52,3 +53,11 @@ def _read() -> str | None:
     except (EOFError, KeyboardInterrupt):
         print()
         return None
+
+
+def refuse_beside_chat(**given: object) -> None:
+    """What has no meaning in a conversation is refused, not passed over."""
+    for name, value in given.items():
+        if value:
+            option = "prompts" if name == "prompts" else f"--{name.replace('_', '-')}"
+            raise OpenbookError(f"--chat: takes no {option}; what you write is read line by line")

@@ -99,7 +99,6 @@ def read_special(configuration: Configuration, backend: Backend, layout: Layout 
         padding=named("pad_token", "pad_token_id"),
         beginning=beginning,
         unknown=named("unk_token"),
-        separator=named("sep_token"),
         prefix=tuple(each for each in prefix if each not in codes),
         suffix=tuple(each for each in suffix if each not in codes),
         decoder_start=_first(_ids(c, "decoder_start_token_id")),
