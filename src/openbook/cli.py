@@ -71,10 +71,7 @@ def train(
         bool, typer.Option("--pairs", help="the files are sentence pairs: train a translator (an encoder-decoder)")
     ] = False,
     conversations: Annotated[
-        bool,
-        typer.Option(
-            "--conversations", help="with --from: the files are conversations, JSON lines of messages or prompt, answer"
-        ),
+        bool, typer.Option("--conversations", help="with --from: the files are conversations, as JSON lines")
     ] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="the model file to make")] = None,
     start: Annotated[Path | None, typer.Option("--from", help="a model file to go on from")] = None,
