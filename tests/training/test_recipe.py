@@ -25,6 +25,7 @@ VALUES = {
     "tokenizer": ('"words"', WORD),
     "vocabulary": ("300", (*COUNT, 1)),
     "joint_vocabulary": ("false", TRUTH),
+    "bpe_dropout": ("0.1", (*SHARE, 1)),
     "encoder_layers": ("3", (*(each for each in COUNT if each != 0), 1025)),
     "layers": ("3", (*COUNT, 1025)),
     "width": ("48", COUNT),
