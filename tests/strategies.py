@@ -11,10 +11,12 @@ from openbook.transformer.architecture import (
     Architecture,
     Attention,
     Block,
+    Experts,
     FeedForward,
     Norm,
     Position,
     Stack,
+    Stretch,
 )
 from openbook.transformer.base import Transformer
 from openbook.transformer.decoder_only import DecoderOnly
@@ -127,6 +129,15 @@ _caps = st.none() | st.floats(2.0, 30.0, width=16)
 _layer_positions = st.builds(
     Position, kind=st.sampled_from(["rotary", "none"]), base=st.sampled_from([100.0, 10_000.0])
 )
+_stretches = st.builds(
+    Stretch,
+    kind=st.sampled_from(["linear", "banded", "yarn"]),  # the angles of a dynamic one depend on what comes later
+    factor=st.sampled_from([1.0, 4.0]),
+    original=st.sampled_from([8, 100]),
+    whole_pairs=st.booleans(),
+    attention=st.sampled_from([1.0, 1.2]),
+)
+_layer_positions = _layer_positions | st.builds(Position, base=st.just(100.0), stretch=_stretches)
 _stack_positions = st.one_of(
     st.builds(
         Position,
@@ -148,6 +159,7 @@ def norms(draw: st.DrawFn) -> Norm:
 @st.composite
 def attentions(draw: st.DrawFn) -> Attention:
     key_value_heads = draw(st.integers(1, 2))
+    weighting = draw(st.sampled_from(["softmax", "softmax", "none"]))
     return Attention(
         heads=key_value_heads * draw(st.integers(1, 3)),
         key_value_heads=key_value_heads,
@@ -158,17 +170,33 @@ def attentions(draw: st.DrawFn) -> Attention:
         scale=draw(st.none() | _scales),
         score_cap=draw(_caps),
         window=draw(st.none() | st.integers(1, CONTEXT)),
-        weighting=draw(st.sampled_from(["softmax", "softmax", "none"])),
+        weighting=weighting,
+        sinks=weighting == "softmax" and draw(st.booleans()),
+    )
+
+
+@st.composite
+def experts(draw: st.DrawFn) -> Experts:
+    count = draw(st.integers(1, 4))
+    return Experts(
+        count=count,
+        chosen=draw(st.integers(1, count)),
+        renormalise=draw(st.booleans()),
+        router_bias=draw(st.booleans()),
     )
 
 
 @st.composite
 def blocks(draw: st.DrawFn, crosses: bool = False) -> Block:
+    gated = draw(st.booleans())
     feed_forward = FeedForward(
         width=draw(st.sampled_from([12, 20])),
-        activation=draw(st.sampled_from(["relu", "gelu", "gelu_tanh", "silu", "relu_squared"])),
-        gated=draw(st.booleans()),
+        activation=draw(st.sampled_from(["relu", "gelu", "gelu_tanh", "gelu_sigmoid", "silu", "relu_squared"])),
+        gated=gated,
         bias=draw(st.booleans()),
+        limit=draw(st.none() | st.just(0.5)) if gated else None,
+        up_offset=draw(st.sampled_from([0.0, 1.0])) if gated else 0.0,
+        experts=draw(st.none() | experts()),
     )
     before, after, outer = draw(norms()), draw(norms()), draw(norms())
     position = draw(st.none() | _layer_positions)

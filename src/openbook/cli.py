@@ -413,6 +413,58 @@ def evaluate(
         print(f"over {score.tokens:,} tokens, {score.bytes:,} bytes")
 
 
+DTYPE = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16; as it is, if absent")]
+
+
+@app.command("import")
+def import_model(
+    folder: Annotated[Path, typer.Argument(help="a folder with config.json and *.safetensors", show_default=False)],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="the model file to make")] = None,
+    dtype: DTYPE = None,
+) -> None:
+    """Make a model file of a folder as Hugging Face has them. Nothing in the folder is run.
+
+    [bold]Examples[/bold]
+
+      openbook import downloads/some-model -o some.openbook
+      openbook import downloads/some-model -o small.openbook --dtype bfloat16
+      openbook ask some.openbook "It is a truth"
+    """
+    from openbook.model_file.huggingface.importing import import_folder
+    from openbook.progress import bars
+
+    output = output or Path(folder.resolve().name).with_suffix(".openbook")
+    made = import_folder(folder, output, dtype=dtype, track=bars)
+    print(f"{output}: a {made.family} model, {made.dtype}; look at it with `openbook inspect {output}`")
+
+
+@app.command("export")
+def export_model(
+    model: MODEL,
+    output: Annotated[Path, typer.Option("-o", "--output", help="the folder to make", show_default=False)],
+    to: Annotated[str, typer.Option("--to", help="hf: a folder that transformers and vLLM load")] = "hf",
+    dtype: DTYPE = None,
+    shard_gigabytes: Annotated[float, typer.Option(help="begin another file of weights after so much")] = 5.0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the folder if it is there")] = False,
+) -> None:
+    """Write a model for other programs, with its tokenizer, chat template and generation defaults.
+
+    [bold]Examples[/bold]
+
+      openbook export austen.openbook --to hf -o austen
+      openbook export austen.openbook --to hf -o austen --dtype bfloat16
+    """
+    from openbook.model_file.huggingface.exporting import export_folder
+    from openbook.progress import bars
+
+    if to != "hf":
+        raise OpenbookError(f"--to {to}: must be hf")
+    if not 0 < shard_gigabytes <= 1e6:
+        raise OpenbookError(f"--shard-gigabytes {shard_gigabytes:g}: must be more than 0")
+    made = export_folder(model, output, dtype=dtype, shard=int(shard_gigabytes * 1e9), overwrite=overwrite, track=bars)
+    print(f"{output}: a {made.family} model in {len(made.files)} file{'s' * (len(made.files) > 1)} of weights")
+
+
 def main() -> None:
     """Run the command; what a person can mend is one line, not a traceback."""
     if "train" in sys.argv or "_OPENBOOK_COMPLETE" in os.environ:  # reading the recipe takes a while

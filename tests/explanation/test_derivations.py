@@ -132,7 +132,18 @@ def test_a_note_without_a_rule_is_a_defect_that_names_it():
 
 # A wrong number is found.
 
-CHECKED = ["default", "essential", "biases", "layer norms", "learned positions", "sinusoidal positions", "logits"]
+CHECKED = [
+    "sinks",
+    "experts",
+    "plain experts with biases",
+    "default",
+    "essential",
+    "biases",
+    "layer norms",
+    "learned positions",
+    "sinusoidal positions",
+    "logits",
+]
 
 
 @pytest.mark.parametrize("spec", [ARCHITECTURES[name] for name in CHECKED], ids=CHECKED)

@@ -6,7 +6,7 @@ import torch
 
 from openbook.generation.cache import Cache
 from openbook.trace import note, trace
-from openbook.transformer.architecture import NO_NORM, Architecture, Norm, Position
+from openbook.transformer.architecture import NO_NORM, Architecture, Experts, Norm, Position, Stretch
 from openbook.transformer.mask import positions_of
 from strategies import DEFAULT, ESSENTIAL, build, some_source, some_tokens, with_windows
 
@@ -56,13 +56,39 @@ ARCHITECTURES: dict[str, Architecture] = {
     "sinusoidal positions": changed(stack={"position": Position(kind="sinusoidal", base=100.0)}),
     "no positions": changed(stack={"position": Position(kind="none")}),
     "positions by layer": mixed_positions(),
+    **{
+        f"{kind} stretch": changed(
+            stack={"position": Position(base=100.0, stretch=Stretch(kind=kind, factor=4.0, **more))}
+        )
+        for kind, more in {
+            "linear": {"original": 8},
+            "dynamic": {"original": 3},
+            "banded": {"original": 40},
+            "yarn": {"original": 40, "low": 1.0, "high": 32.0, "attention": 1.2},
+        }.items()
+    },
+    "sinks": changed(attention={"sinks": True}),
+    "limits": changed(feed_forward={"limit": 0.4, "up_offset": 1.0, "bias": True}),
+    "experts": changed(feed_forward={"experts": Experts(count=4, chosen=2)}),
+    "plain experts with biases": changed(
+        feed_forward={"experts": Experts(count=3, chosen=3, renormalise=False, router_bias=True)}
+        | {"gated": False, "bias": True}
+    ),
+    "limited experts": changed(
+        feed_forward={
+            "experts": Experts(count=5, chosen=1, renormalise=False),
+            "limit": 0.5,
+            "up_offset": 1.0,
+            "bias": True,
+        }
+    ),
     "relative positions": changed(stack={"position": Position(kind="relative", buckets=5, distance=6)}),
     "halves": changed(stack={"position": Position(kind="sinusoidal", halves=True, offset=2)}),
     "untied": changed(model={"tied": False}),
     "logits": changed(model={"logit_scale": 0.5, "logit_bias": True, "logit_cap": 3.0, "embedding_scale": 4.0}),
     **{
         f"{activation}{' gated' if gated else ''}": changed(feed_forward={"activation": activation, "gated": gated})
-        for activation in ("relu", "gelu", "gelu_tanh", "silu", "relu_squared")
+        for activation in ("relu", "gelu", "gelu_tanh", "gelu_sigmoid", "silu", "relu_squared")
         for gated in (False, True)
     },
 }

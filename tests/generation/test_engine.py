@@ -1,12 +1,23 @@
 """The reference engine against passes without cache and padding."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from naive import PROMPTS, default_model, naive_logits
 
+from openbook.errors import OpenbookError
 from openbook.generation.engine import TorchEngine
-from strategies import VOCABULARY, architectures, build, difference
+from strategies import (
+    HALVES,
+    ORIGINAL,
+    SOURCE_VOCABULARY,
+    VOCABULARY,
+    architectures,
+    build,
+    difference,
+    translators,
+)
 
 prompts = st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=9), min_size=1, max_size=4)
 
@@ -25,6 +36,54 @@ def test_padded_is_unpadded(spec, rows, tokens) -> None:
         rows = [[*row, (token + i) % VOCABULARY] for i, row in enumerate(rows)]
         logits = session.step(torch.tensor([row[-1] for row in rows]))
         assert difference(logits, expected(model, rows)) < 1e-5
+
+
+sources_of = st.lists(st.lists(st.integers(0, SOURCE_VOCABULARY - 1), min_size=1, max_size=7), min_size=4, max_size=4)
+
+
+@torch.no_grad()
+def alone(model, rows, sources):
+    """The logits after the last token of each target, each pair by itself without a cache."""
+    pairs = [(torch.tensor([source]), torch.tensor([row])) for row, source in zip(rows, sources, strict=True)]
+    return torch.stack([model(*pair)[0, -1] for pair in pairs])
+
+
+@given(translators(), prompts, sources_of, st.lists(st.integers(0, VOCABULARY - 1), min_size=3, max_size=3))
+def test_sources_of_unequal_lengths_are_each_as_if_alone(model, rows, sources, tokens) -> None:
+    sources = sources[: len(rows)]
+    session, logits = TorchEngine(model).prefill(rows, sources)
+    assert difference(logits, alone(model, rows, sources)) < 1e-5
+    for token in tokens:
+        rows = [[*row, (token + i) % VOCABULARY] for i, row in enumerate(rows)]
+        logits = session.step(torch.tensor([row[-1] for row in rows]))
+        assert difference(logits, alone(model, rows, sources)) < 1e-5
+
+
+@given(translators())
+def test_beams_of_unequal_sources_are_each_as_if_alone(model) -> None:
+    """Branched, dropped and truncated as a search does it."""
+    prompts, sources = [[1], [2], [3]], [[1, 2, 3], [4], [5, 6, 7, 8, 9]]
+    session, _ = TorchEngine(model).prefill(prompts, sources)
+    session.branch(torch.tensor([[0, 0], [0, 0], [0, 0]]))
+    session.step(torch.tensor([[4, 5], [6, 7], [8, 9]]))
+    session.reorder(torch.tensor([2, 0]))
+    session.branch(torch.tensor([[1, 1], [1, 0]]))
+    logits = session.step(torch.tensor([[10, 11], [12, 13]]))
+    rows = [[3, 9, 10], [3, 9, 11], [1, 5, 12], [1, 4, 13]]
+    expected = alone(model, rows, [sources[2], sources[2], sources[0], sources[0]])
+    assert difference(logits.flatten(0, 1), expected) < 1e-5
+
+
+def test_each_kind_says_what_it_needs() -> None:
+    with pytest.raises(OpenbookError, match="encoder-decoder: it needs a source"):
+        TorchEngine(build(ORIGINAL)).prefill([[1]])
+    with pytest.raises(OpenbookError, match="at least one token"):
+        TorchEngine(build(ORIGINAL)).prefill([[1], [2]], [[3], []])
+    with pytest.raises(OpenbookError, match="decoder-only: it reads no sources"):
+        TorchEngine(default_model()).prefill([[1]], [[2]])
+    assert TorchEngine(default_model()).source_vocabulary is None
+    assert TorchEngine(build(ORIGINAL)).source_vocabulary == VOCABULARY
+    assert TorchEngine(build(HALVES)).source_vocabulary == SOURCE_VOCABULARY
 
 
 def test_session_reorders_and_truncates() -> None:

@@ -10,7 +10,8 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Position, Stack
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.base import Transformer
+from openbook.transformer.make import make_transformer
 
 Table = dict[str, str]
 
@@ -39,9 +40,9 @@ SANDWICHED: Table = {
 }
 
 
-def build(spec: Architecture, weights: dict[str, Tensor], table: Table) -> DecoderOnly:
+def build(spec: Architecture, weights: dict[str, Tensor], table: Table) -> Transformer:
     """Our model with these weights under our names; any name left over or missing is an error."""
-    model, ours = DecoderOnly(spec).eval(), {}
+    model, ours = make_transformer(spec).eval(), {}
     for name, weight in weights.items():
         for pattern, replacement in table.items():
             name = re.sub(pattern, replacement, name)
@@ -98,28 +99,28 @@ def rms(config, offset: float = 0.0) -> Norm:
     return Norm(kind="rms", epsilon=config.rms_norm_eps, offset=offset)
 
 
-def llama(theirs: nn.Module) -> DecoderOnly:
+def llama(theirs: nn.Module) -> Transformer:
     config = theirs.config
     biases = {"bias": config.attention_bias, "output_bias": config.attention_bias}
     spec = usual(config, rms(config), biases, {"bias": config.mlp_bias})
     return build(spec, theirs.state_dict(), USUAL)
 
 
-def mistral(theirs: nn.Module) -> DecoderOnly:
+def mistral(theirs: nn.Module) -> Transformer:
     spec = usual(theirs.config, rms(theirs.config), {"window": theirs.config.sliding_window})
     return build(spec, theirs.state_dict(), USUAL)
 
 
-def qwen2(theirs: nn.Module) -> DecoderOnly:
+def qwen2(theirs: nn.Module) -> Transformer:
     return build(usual(theirs.config, rms(theirs.config), {"bias": True}), theirs.state_dict(), USUAL)
 
 
-def qwen3(theirs: nn.Module) -> DecoderOnly:
+def qwen3(theirs: nn.Module) -> Transformer:
     norm = rms(theirs.config)
     return build(usual(theirs.config, norm, {"query_key_norm": norm}), theirs.state_dict(), USUAL)
 
 
-def smollm3(theirs: nn.Module) -> DecoderOnly:
+def smollm3(theirs: nn.Module) -> Transformer:
     """Some layers do not rotate; its table says 1 where they do."""
     rotates, none = theirs.config.no_rope_layers, Position(kind="none")
     spec = each_block(
@@ -129,13 +130,13 @@ def smollm3(theirs: nn.Module) -> DecoderOnly:
     return build(spec, theirs.state_dict(), USUAL)
 
 
-def gemma(theirs: nn.Module) -> DecoderOnly:
+def gemma(theirs: nn.Module) -> Transformer:
     config = theirs.config
     spec = usual(config, rms(config, offset=1.0), feed_forward={"activation": "gelu_tanh"})
     return build(replace(spec, embedding_scale=config.hidden_size**0.5), theirs.state_dict(), USUAL)
 
 
-def gemma2(theirs: nn.Module) -> DecoderOnly:
+def gemma2(theirs: nn.Module) -> Transformer:
     config, norm = theirs.config, rms(theirs.config, offset=1.0)
     attention = {"scale": config.query_pre_attn_scalar**-0.5, "score_cap": config.attn_logit_softcapping}
     spec = usual(config, norm, attention, {"activation": "gelu_tanh"})
@@ -144,7 +145,7 @@ def gemma2(theirs: nn.Module) -> DecoderOnly:
     return build(spec, theirs.state_dict(), SANDWICHED)
 
 
-def gemma3(theirs: nn.Module) -> DecoderOnly:
+def gemma3(theirs: nn.Module) -> Transformer:
     """Its windowed layers rotate by a base of their own."""
     config, norm = theirs.config, rms(theirs.config, offset=1.0)
     attention = {"scale": config.query_pre_attn_scalar**-0.5, "query_key_norm": norm}
@@ -157,7 +158,7 @@ def gemma3(theirs: nn.Module) -> DecoderOnly:
     return build(replace(spec, embedding_scale=config.hidden_size**0.5), theirs.state_dict(), SANDWICHED)
 
 
-def granite(theirs: nn.Module) -> DecoderOnly:
+def granite(theirs: nn.Module) -> Transformer:
     """Its factor on each sublayer goes into the sublayer's last matrix."""
     config, weights = theirs.config, theirs.state_dict()
     spec = usual(config, rms(config), {"scale": config.attention_multiplier})
@@ -168,14 +169,14 @@ def granite(theirs: nn.Module) -> DecoderOnly:
     return build(spec, weights, USUAL)
 
 
-def nemotron(theirs: nn.Module) -> DecoderOnly:
+def nemotron(theirs: nn.Module) -> Transformer:
     """LayerNorm of 1 + w, squared ReLU."""
     norm = Norm(kind="layer", epsilon=theirs.config.norm_eps, offset=1.0, bias=True)
     feed_forward = {"activation": "relu_squared", "gated": False}
     return build(usual(theirs.config, norm, feed_forward=feed_forward), theirs.state_dict(), USUAL)
 
 
-def starcoder2(theirs: nn.Module) -> DecoderOnly:
+def starcoder2(theirs: nn.Module) -> Transformer:
     config = theirs.config
     norm = Norm(kind="layer", epsilon=config.norm_epsilon, bias=True)
     attention = {"bias": True, "output_bias": True, "window": config.sliding_window}
@@ -236,7 +237,7 @@ FUSED: Table = {
 }
 
 
-def gpt2(theirs: nn.Module) -> DecoderOnly:
+def gpt2(theirs: nn.Module) -> Transformer:
     config = theirs.config
     norm = Norm(kind="layer", epsilon=config.layer_norm_epsilon, bias=True)
     block = placed(norm, width=4 * config.n_embd, activation="gelu_tanh")
@@ -246,7 +247,7 @@ def gpt2(theirs: nn.Module) -> DecoderOnly:
     return build(spec, split(theirs.state_dict()), table)
 
 
-def gpt(theirs: nn.Module) -> DecoderOnly:
+def gpt(theirs: nn.Module) -> Transformer:
     """Post-norm, and no norm at the end."""
     config = theirs.config
     norm = Norm(kind="layer", epsilon=config.layer_norm_epsilon, bias=True)
@@ -257,7 +258,7 @@ def gpt(theirs: nn.Module) -> DecoderOnly:
     return build(spec, split(theirs.state_dict()), table)
 
 
-def gpt_neo(theirs: nn.Module) -> DecoderOnly:
+def gpt_neo(theirs: nn.Module) -> Transformer:
     """Scores are not scaled, every other layer has a window, and only the output has a bias."""
     config = theirs.config
     norm = Norm(kind="layer", epsilon=config.layer_norm_epsilon, bias=True)
@@ -282,7 +283,7 @@ def gpt_neo(theirs: nn.Module) -> DecoderOnly:
     return build(spec, theirs.state_dict(), table)
 
 
-def opt(theirs: nn.Module) -> DecoderOnly:
+def opt(theirs: nn.Module) -> Transformer:
     """ReLU, and a table of positions whose first two rows are never used."""
     config, weights = theirs.config, theirs.state_dict()
     norm = Norm(kind="layer", bias=True, epsilon=1e-5)

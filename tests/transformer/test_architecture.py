@@ -19,7 +19,7 @@ from openbook.transformer.architecture import (
     Position,
     Stack,
 )
-from strategies import DEFAULT, ESSENTIAL, architectures, build, some_tokens
+from strategies import DEFAULT, ESSENTIAL, RELATIVE, architectures, build, some_tokens
 
 
 def plain(spec=DEFAULT):
@@ -50,7 +50,7 @@ def refusal(text):
     return message
 
 
-@given(architectures())
+@given(architectures() | architectures(encoder=True))
 def test_json_round_trip(spec):
     again = Architecture.from_json(spec.to_json())
     assert again == spec
@@ -65,6 +65,7 @@ def test_json_says_all_fields_and_the_defaults_fill_missing_ones():
     assert Architecture.from_json(json.dumps(data)) == DEFAULT
 
 
+RELATIVE_ATTENTION = plain(RELATIVE)["encoder"]["blocks"][0]["attention"]
 BLOCK, ATTENTION = "decoder.blocks.1", "decoder.blocks.1.attention"
 
 
@@ -117,10 +118,32 @@ def test_the_refusal_names_the_field(path, value):
         (f"{ATTENTION}.head_width", 7, f"{ATTENTION}.head_width must be even"),
         (f"{BLOCK}.position", {"kind": "learned"}, f"{BLOCK}.position can only be rotary or none"),
         (f"{BLOCK}.before", {"kind": "rms", "bias": True}, f"{BLOCK}.before: bias is for layer norms"),
+        (f"{BLOCK}.cross_attention", plain()["decoder"]["blocks"][0]["attention"], "cross_attention must be absent"),
+        ("source_vocabulary", 5, "source_vocabulary is for models with an encoder"),
+        ("decoder.position", {"halves": True}, "decoder.position: halves and offset are for sinusoidal positions"),
+        ("decoder.position", {"kind": "relative", "distance": 16}, "distance (16) must be more than half of buckets"),
     ],
 )
 def test_fields_that_do_not_fit_together(path, value, named):
     assert named in refusal(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [
+        ("decoder.blocks.1.cross_attention", None, "decoder.blocks.1.cross_attention must be there"),
+        ("decoder.blocks.0.cross_attention.window", 3, "decoder.blocks.0.cross_attention.window must be absent"),
+        ("encoder.blocks.0.cross_attention", RELATIVE_ATTENTION, "encoder.blocks.0.cross_attention must be absent"),
+        ("encoder.blocks.1.attention.heads", 8, "encoder.blocks must have equally many heads"),
+        ("encoder.position", {"kind": "rotary"}, None),
+        ("encoder.blocks.0.attention.surprise", 3, "field encoder.blocks.0.attention.surprise"),
+    ],
+)
+def test_parts_of_an_encoder_decoder_that_do_not_fit_together(path, value, named):
+    if named is None:
+        assert Architecture.from_json(changed(path, value, RELATIVE)).encoder.position.kind == "rotary"
+    else:
+        assert named in refusal(changed(path, value, RELATIVE))
 
 
 def test_sinusoidal_needs_an_even_width():

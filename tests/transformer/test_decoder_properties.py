@@ -60,7 +60,8 @@ def test_layers_see_no_further_than_their_windows_together(spec, window, place):
     model, tokens = build(with_windows(spec, window)), some_tokens(2, 16)
     reach = (window - 1) * len(spec.decoder.blocks)
     before, after = model(tokens), model(changed_at(tokens, place))
-    assert torch.equal(after[:, place + reach + 1 :], before[:, place + reach + 1 :])
+    # Experts multiply whichever tokens they get at once, which may move the last bit of any.
+    assert difference(after[:, place + reach + 1 :], before[:, place + reach + 1 :]) <= SAME
 
 
 @torch.no_grad()
@@ -68,7 +69,7 @@ def test_layers_see_no_further_than_their_windows_together(spec, window, place):
 def test_one_layer_sees_its_window_to_the_last_token(spec, window):
     model = build(with_windows(spec, window), dtype=torch.float64)
     tokens = some_tokens(8, 8)
-    seen = (model(changed_at(tokens, 1)) != model(tokens)).any(dim=-1).any(dim=0)
+    seen = ((model(changed_at(tokens, 1)) - model(tokens)).abs() > 1e-12).any(dim=-1).any(dim=0)
     assert seen[1 : 1 + window].all()
     assert not seen[1 + window :].any()
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from openbook.transformer.activation import ACTIVATIONS
 from openbook.transformer.architecture import FeedForward
-from openbook.transformer.feed_forward import ACTIVATIONS, make_feed_forward
+from openbook.transformer.feed_forward import make_feed_forward
 
 POINTS = [-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0]
 
@@ -15,6 +16,7 @@ FORMULAS = {
     "relu": lambda x: max(0.0, x),
     "gelu": lambda x: x / 2 * (1 + erf(x / sqrt(2))),
     "gelu_tanh": lambda x: x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x**3))),
+    "gelu_sigmoid": lambda x: x / (1 + exp(-1.702 * x)),
     "silu": lambda x: x / (1 + exp(-x)),
     "relu_squared": lambda x: max(0.0, x) ** 2,
 }

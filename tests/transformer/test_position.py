@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from openbook.transformer.architecture import Attention, Position
-from openbook.transformer.position import make_position, rotary_angles
+from openbook.transformer.position import Relative, make_position, rotary_angles
 
 
 def make(kind, *, base=10_000.0, width=4, context=8, head_width=4):
@@ -108,3 +108,31 @@ def test_the_rotation_s_gradient_written_out_is_its_derivative():
     with torch.no_grad():
         plain = rotary.rotate(x, angles)
     torch.testing.assert_close(rotary.rotate(x, angles), plain, atol=1e-12, rtol=0)
+
+
+def test_halves_are_sines_before_cosines_counted_from_the_offset():
+    spec = Position(kind="sinusoidal", halves=True, offset=2)
+    part = make_position(spec, 4, 8, Attention(heads=1, key_value_heads=1, head_width=4))
+    y = part.embed(torch.zeros(1, 1, 4), torch.tensor([[1]]))[0, 0]
+    torch.testing.assert_close(y, torch.tensor([sin(3), sin(0.03), cos(3), cos(0.03)]), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("causal", "expected"),
+    [
+        # 8 buckets up to 16: one each for 0–3, then 4–5, 6–7, 8–11 and the rest; what comes later is as far as itself.
+        (True, {-3: 0, 0: 0, 1: 1, 3: 3, 4: 4, 5: 4, 6: 5, 7: 5, 8: 6, 11: 6, 12: 7, 16: 7, 1000: 7}),
+        # 4 buckets each way: one each for 0 and 1, then 2–5 and the rest.
+        (False, {0: 0, 1: 1, 2: 2, 5: 2, 6: 3, 1000: 3, -1: 5, -2: 6, -5: 6, -6: 7, -1000: 7}),
+    ],
+)
+def test_relative_buckets_by_hand(causal, expected):
+    part = Relative(1, Position(kind="relative", buckets=8, distance=16), causal)
+    assert part.bucket(torch.tensor(list(expected))).tolist() == list(expected.values())
+
+
+def test_relative_adds_the_number_of_the_bucket_for_each_head():
+    part = Relative(2, Position(kind="relative", buckets=4, distance=8), causal=True)
+    part.weight.data = torch.tensor([[0.0, 10.0], [1.0, 11.0], [2.0, 12.0], [3.0, 13.0]])
+    bias = part.bias(torch.tensor([[5, 6]]), torch.tensor([[4, 5, 6]]))
+    assert bias.tolist() == [[[[1, 0, 0], [2, 1, 0]], [[11, 10, 10], [12, 11, 10]]]]

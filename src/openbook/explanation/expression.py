@@ -36,6 +36,9 @@ class Expression:
     def __sub__(self, other: "Expression | float") -> "Expression":
         return _join(self, " − ", other, torch.sub, SUM, right=SIGMA)
 
+    def __rsub__(self, other: float) -> "Expression":
+        return _lift(other) - self
+
     def __mul__(self, other: "Expression | float") -> "Expression":
         return _join(self, " · ", other, torch.mul, PRODUCT, right=SIGMA)
 
@@ -164,9 +167,14 @@ def magnitude(inner: Expression) -> Expression:
     return _written(inner, lambda text: f"|{text}|", torch.abs)
 
 
-def at_most(most: float, inner: Expression) -> Expression:
+def at_most(most: Expression | float, inner: Expression) -> Expression:
     """min(most, x)."""
-    return _written(inner, lambda text: f"min({plain(most)}, {text})", lambda value: value.clamp(max=most))
+    limit = _lift(most)
+    return Expression(
+        torch.minimum(limit.value, inner.value),
+        f"min({limit.symbols}, {inner.symbols})",
+        f"min({limit.numbers}, {inner.numbers})",
+    )
 
 
 def at_least(least: float, inner: Expression) -> Expression:

@@ -178,6 +178,12 @@ class Reader:
         place = values.value.argmax(-1, keepdim=True).to(torch.float64)
         return named(place, f"argmax_{letter} {values.symbols}")
 
+    def ranked(self, letter: str, values: Expression, rank: Expression) -> Expression:
+        """The place at which the running letter finds the largest value (rank 0), the next largest (rank 1) …"""
+        order = values.value.sort(stable=True, dim=-1, descending=True).indices
+        place = order.expand(len(rank.value), -1).gather(-1, rank.value.long())
+        return named(place.to(torch.float64), f"the {letter} whose {values.symbols} has rank {rank.symbols}")
+
     def define(self, name: str, expression: Expression) -> Expression:
         """A short name for part of a formula."""
         if self.keep:

@@ -104,8 +104,10 @@ def _neurons(block: Iterable[Record], token: int) -> Iterator[Neuron]:
     hidden = next(record for record in block if record.name == "hidden")
     for record in block:
         if record.module == hidden.module and record.value.shape == hidden.value.shape:
-            columns[record.name] = record.value[0, token].tolist()
-    for number in range(hidden.value.shape[-1]):
+            columns[record.name] = (
+                record.value[0, token].flatten().tolist()
+            )  # of all chosen experts, where there are any
+    for number in range(len(columns["hidden"])):
         yield Neuron(number, {name: values[number] for name, values in columns.items()})
 
 

@@ -25,6 +25,8 @@ LETTERS = {
     "k": "a number of a head's vector",
     "i": "a pair of numbers turned together",
     "f": "a neuron",
+    "e": "an expert",
+    "c": "a choice among experts",
     "v": "a token of the vocabulary",
     "Σ_d": "the sum over all d",
 }

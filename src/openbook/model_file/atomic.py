@@ -45,6 +45,43 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     _sync_folder(target.parent)
 
 
+@contextmanager
+def replacing_folder(path: Path, overwrite: bool) -> Iterator[Path]:
+    """A folder to fill; when the `with` ends well it takes the place of `path`, otherwise `path` stays as it is.
+
+    Raises:
+        OpenbookError: there is something already and `overwrite` is not set, or the disk cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_dir():
+        raise OpenbookError(f"{path}: is a file; give the name of a folder")
+    if target.is_dir() and any(target.iterdir()) and not overwrite:
+        raise OpenbookError(f"{path}: is there already and not empty; give another name, or --overwrite")
+    if not target.parent.is_dir():
+        raise OpenbookError(f"{path}: the folder {target.parent} does not exist; make it first")
+    token = secrets.token_hex(4)
+    temporary, old = (target.with_name(f".{target.name}.{token}.{end}") for end in ("partial", "old"))
+    try:
+        temporary.mkdir()
+        yield temporary
+        _sync_folder(temporary)
+        if target.exists():
+            target.rename(old)
+        try:
+            temporary.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
+    except BaseException as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise OpenbookError(f"{path}: {_fault(error)}") from error
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+    _sync_folder(target.parent)
+
+
 def _fault(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "the disk is full or the file over its limit; make room"

@@ -16,11 +16,13 @@ import torch
 from torch import Tensor
 
 from openbook.errors import OpenbookError
+from openbook.model_file.atomic import replacing
 from openbook.model_file.blueprint import blueprint, expected_shapes
 from openbook.model_file.contents import Contents
 from openbook.model_file.header import AGAIN, Header, looks_like_safetensors, read_header
 from openbook.model_file.recognition import fault_of_bytes, fault_of_path
-from openbook.model_file.writing import DTYPES, NAMES_OF_DTYPES, write_tensors
+from openbook.model_file.writing import DTYPES, NAMES_OF_DTYPES, write_parts, write_tensors
+from openbook.progress import Advance
 from openbook.text.printable import printable
 from openbook.transformer.architecture import Architecture
 from openbook.transformer.base import Transformer
@@ -58,6 +60,34 @@ def save(path: str | os.PathLike[str], contents: Contents, tensors: Mapping[str,
         found = {name: (str(NAMES_OF_DTYPES.get(t.dtype, t.dtype)), tuple(t.shape)) for name, t in tensors.items()}
         expected = _check_tensors(contents.architecture, found)
     write_tensors(path, metadata, {name: tensors[name] for name in expected})
+
+
+def save_parts(
+    path: str | os.PathLike[str],
+    contents: Contents,
+    dtype: str,
+    parts: Iterable[Tensor],
+    advance: Advance = lambda amount: None,
+) -> None:
+    """Write a model file whose tensors come in parts, so that none need be whole in memory.
+
+    Args:
+        path: where.
+        contents: all but the tensors.
+        dtype: of all tensors: F32, F16 or BF16.
+        parts: the numbers of the architecture's tensors, in the order in which the model uses them.
+        advance: told of the bytes that are written.
+
+    Raises:
+        OpenbookError: the disk is full or cannot be written, or the contents could not be loaded again.
+    """
+    path = Path(path)
+    with naming(path):
+        metadata = contents.to_metadata()
+        Contents.from_metadata(metadata)
+        shapes = {name: (dtype, shape) for name, shape in expected_shapes(contents.architecture).items()}
+    with replacing(path) as file:
+        write_parts(file, metadata, shapes, parts, advance)
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Contents, dict[str, Tensor]]:

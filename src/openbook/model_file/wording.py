@@ -5,11 +5,19 @@ from collections.abc import Callable, Iterable, Mapping
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Position, Stack
 
 _NORMS = {"rms": "RMSNorm", "layer": "LayerNorm"}
-_ACTIVATIONS = {"relu": "ReLU", "gelu": "GELU", "gelu_tanh": "GELU (tanh)", "silu": "SiLU", "relu_squared": "ReLU²"}
+_ACTIVATIONS = {
+    "relu": "ReLU",
+    "gelu": "GELU",
+    "gelu_tanh": "GELU (tanh)",
+    "gelu_sigmoid": "GELU (sigmoid)",
+    "silu": "SiLU",
+    "relu_squared": "ReLU²",
+}
 _GATED = {
     "relu": "ReGLU",
     "gelu": "GeGLU",
     "gelu_tanh": "GeGLU (tanh)",
+    "gelu_sigmoid": "GeGLU (sigmoid)",
     "silu": "SwiGLU",
     "relu_squared": "gated ReLU²",
 }
@@ -96,7 +104,11 @@ def _by_block(blocks: tuple[Block, ...], phrase: Callable[[Block], str]) -> str:
 def _position(position: Position) -> str:
     match position.kind:
         case "rotary":
-            return f"rotary, base {position.base:,.10g}"
+            stretch = position.stretch
+            stretched = (
+                f"{stretch.kind} stretch by {stretch.factor:g} from {stretch.original:,} tokens" if stretch else None
+            )
+            return _join(f"rotary, base {position.base:,.10g}", stretched)
         case "sinusoidal":
             return _join(
                 f"sinusoidal, base {position.base:,.10g}",
@@ -118,6 +130,7 @@ def _attention(attention: Attention) -> str:
         f"window {attention.window:,}" if attention.window is not None else None,
         f"score scale {attention.scale:g}" if attention.scale is not None else None,
         f"score cap {attention.score_cap:g}" if attention.score_cap is not None else None,
+        "sinks" if attention.sinks else None,
         "no softmax" if attention.weighting == "none" else None,
         "biases" if attention.bias else None,
         "output bias" if attention.output_bias else None,
@@ -126,8 +139,16 @@ def _attention(attention: Attention) -> str:
 
 def _feed_forward(feed_forward: FeedForward) -> str:
     names = _GATED if feed_forward.gated else _ACTIVATIONS
-    bias = "biases" if feed_forward.bias else None
-    return _join(f"{names[feed_forward.activation]} of width {feed_forward.width:,}", bias)
+    experts = feed_forward.experts
+    return _join(
+        f"{names[feed_forward.activation]} of width {feed_forward.width:,}",
+        "biases" if feed_forward.bias else None,
+        f"kept within {feed_forward.limit:g}" if feed_forward.limit is not None else None,
+        f"up + {feed_forward.up_offset:g}" if feed_forward.up_offset else None,
+        f"{experts.count} experts, {experts.chosen} of them for each token" if experts is not None else None,
+        "shares as the router gives them" if experts is not None and not experts.renormalise else None,
+        "router bias" if experts is not None and experts.router_bias else None,
+    )
 
 
 def _norms(block: Block) -> str:

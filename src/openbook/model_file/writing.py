@@ -4,14 +4,17 @@ The safetensors library puts the metadata in another order each time and the ten
 here the same content gives the same bytes, in the order in which it is given.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
 from openbook.model_file.atomic import replacing
-from openbook.model_file.header import write_header
+from openbook.model_file.header import ITEM_BYTES, write_header
+from openbook.progress import Advance
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """Those that a model may have, by their names in the header."""
@@ -26,9 +29,32 @@ def write_tensors(path: Path, metadata: Mapping[str, str], tensors: Mapping[str,
         OpenbookError: the disk is full or cannot be written.
     """
     shapes = {name: (NAMES_OF_DTYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()}
-    header = write_header(metadata, shapes)
     with replacing(path) as file:
-        file.write(header)
-        for tensor in tensors.values():
-            flat = tensor.detach().cpu().contiguous().flatten()
-            file.write(flat.view(torch.uint8).numpy().data)
+        write_parts(file, metadata, shapes, tensors.values())
+
+
+def write_parts(
+    file: BinaryIO,
+    metadata: Mapping[str, str],
+    shapes: Mapping[str, tuple[str, Sequence[int]]],
+    parts: Iterable[Tensor],
+    advance: Advance = lambda amount: None,
+) -> None:
+    """Write a safetensors file whose tensors come in parts, one after the other, so that none need be whole in memory.
+
+    Args:
+        file: open for writing.
+        metadata: strings to keep beside the tensors.
+        shapes: dtype and shape of each tensor.
+        parts: their numbers in this order, each part of any shape.
+        advance: told of the bytes that are written.
+    """
+    header = write_header(metadata, shapes)
+    file.write(header)
+    left = sum(ITEM_BYTES[dtype] * math.prod(shape) for dtype, shape in shapes.values())
+    for part in parts:
+        flat = part.detach().cpu().contiguous().flatten().view(torch.uint8)
+        file.write(flat.numpy().data)
+        left -= len(flat)
+        advance(len(flat))
+    assert left == 0, f"{left} bytes of the tensors were not given"

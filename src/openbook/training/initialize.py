@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from openbook.transformer.base import Transformer
+from openbook.transformer.experts import MixtureOfExperts
 
 
 @torch.no_grad()
@@ -17,12 +18,19 @@ def initialize(model: Transformer, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     tied = model.architecture.tied
     for name, parameter in model.named_parameters():
-        if parameter.ndim < 2:
+        if parameter.ndim < 2 or name.endswith(".bias"):
             continue
         if name.endswith((".output.weight", ".down.weight")) or name == "to_logits.weight":
             nn.init.zeros_(parameter)
         elif ".blocks." in name:
-            bound = (3 / parameter.shape[1]) ** 0.5
+            bound = (3 / parameter.shape[-1]) ** 0.5
             nn.init.uniform_(parameter, -bound, bound, generator=generator)
         else:
             nn.init.normal_(parameter, std=0.02 if tied or "position" in name else 1.0, generator=generator)
+
+
+def balance_experts(model: nn.Module, strength: float) -> None:
+    """Have learning spread the tokens over the experts, wherever there are any; a strength of 0 leaves them alone."""
+    for module in model.modules():
+        if isinstance(module, MixtureOfExperts):
+            module.balance = strength

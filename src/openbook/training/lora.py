@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from openbook.errors import OpenbookError
+from openbook.transformer.experts import ExpertLinear
 
 TARGETS = ("query", "key", "value", "output", "gate", "up", "down")
 """The linear parts of a block that may be changed."""
@@ -17,12 +18,12 @@ class LowRankChange(nn.Module):
 
     def __init__(self, weight: Tensor, rank: int) -> None:
         super().__init__()
-        outputs, inputs = weight.shape
-        self.a = nn.Parameter(torch.randn(rank, inputs, device=weight.device) * inputs**-0.5)
-        self.b = nn.Parameter(torch.zeros(outputs, rank, device=weight.device))
+        *experts, outputs, inputs = weight.shape
+        self.a = nn.Parameter(torch.randn(*experts, rank, inputs, device=weight.device) * inputs**-0.5)
+        self.b = nn.Parameter(torch.zeros(*experts, outputs, rank, device=weight.device))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """(outputs, inputs) → the same."""
+        """(outputs, inputs), or (experts, outputs, inputs) → the same."""
         return weight + 2 * (self.b @ self.a).to(weight.dtype)
 
 
@@ -46,7 +47,7 @@ def add_low_rank(model: nn.Module, rank: int, targets: Sequence[str], seed: int)
     torch.manual_seed(seed)
     changed = 0
     for path, module in list(model.named_modules()):
-        if isinstance(module, nn.Linear) and ".blocks." in path and path.rsplit(".", 1)[-1] in targets:
+        if isinstance(module, nn.Linear | ExpertLinear) and ".blocks." in path and path.rsplit(".", 1)[-1] in targets:
             parametrize.register_parametrization(module, "weight", LowRankChange(module.weight, rank))
             changed += 1
     if not changed:
@@ -56,6 +57,6 @@ def add_low_rank(model: nn.Module, rank: int, targets: Sequence[str], seed: int)
 def merge_low_rank(model: nn.Module) -> None:
     """Add every learned change to its matrix for good; a model without changes stays as it is."""
     for module in model.modules():
-        if isinstance(module, nn.Linear) and parametrize.is_parametrized(module):
+        if isinstance(module, nn.Linear | ExpertLinear) and parametrize.is_parametrized(module):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
     model.requires_grad_(True)

@@ -24,7 +24,9 @@ def floating_operations(architecture: Architecture, context: int) -> int:
     seen = 0
     for name, stack in architecture.stacks.items():
         for block in stack.blocks:
-            weights += architecture.width * (2 + block.feed_forward.gated) * block.feed_forward.width
+            hidden = block.feed_forward
+            parts = 1 if hidden.experts is None else hidden.experts.chosen
+            weights += architecture.width * parts * (2 + hidden.gated) * hidden.width
             for attention, share in ((block.attention, 1 + (name == "encoder")), (block.cross_attention, 2)):
                 if attention is None:
                     continue

@@ -8,7 +8,7 @@ from dataclasses import replace
 from openbook.errors import OpenbookError
 from openbook.training.measure import count_parameters
 from openbook.training.recipe import Recipe
-from openbook.transformer.architecture import Architecture
+from openbook.transformer.architecture import Architecture, FeedForward
 
 
 def bytes_to_train(architecture: Architecture, recipe: Recipe, frozen: bool = False) -> int:
@@ -19,13 +19,18 @@ def bytes_to_train(architecture: Architecture, recipe: Recipe, frozen: bool = Fa
     copies = 1 if frozen else 4 + bool(recipe.average)  # weight, gradient, up to two of optimizer state
     tokens = recipe.rows_at_once * recipe.context
     blocks = [
-        10 * architecture.width + 4 * attention.heads * attention.head_width + 4 * block.feed_forward.width
+        10 * architecture.width + 4 * attention.heads * attention.head_width + 4 * _neurons(block.feed_forward)
         for stack in architecture.stacks.values()
         for block in stack.blocks
         for attention in filter(None, (block.attention, block.cross_attention))
     ]
     kept = len(blocks) * architecture.width + max(blocks) if recipe.recompute else sum(blocks)
     return 4 * (copies * count_parameters(architecture) + tokens * (kept + 3 * architecture.vocabulary))
+
+
+def _neurons(feed_forward: FeedForward) -> int:
+    """How many a token passes through."""
+    return feed_forward.width * (1 if feed_forward.experts is None else feed_forward.experts.chosen)
 
 
 def memory_here() -> float:

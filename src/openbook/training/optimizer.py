@@ -94,12 +94,13 @@ class Muon:
             if parameter.grad is not None:
                 same_shape.setdefault(parameter.shape, []).append(name)
         rate = share * self.rate
-        for (rows, columns), names in same_shape.items():
+        for (*experts, rows, columns), names in same_shape.items():
             weights = [self.parameters[name].detach() for name in names]
             momentum = [self.state[f"{name}.momentum"] for name in names]
             gradient = torch.stack([self.parameters[name].grad for name in names])  # type: ignore[misc]
             torch._foreach_lerp_(momentum, list(gradient), 1 - self.momentum)
-            update = orthogonalize(gradient.lerp_(torch.stack(momentum), self.momentum), self.dtype)
+            direction = gradient.lerp_(torch.stack(momentum), self.momentum).view(-1, rows, columns)
+            update = orthogonalize(direction, self.dtype).view(-1, *experts, rows, columns)
             torch._foreach_mul_(weights, 1 - rate * self.decay)
             size = rate * math.sqrt(max(1.0, rows / columns))
             torch._foreach_add_(weights, list(update.to(weights[0].dtype)), alpha=-size)
@@ -162,7 +163,7 @@ class Optimizers:
 
 
 def _kind(name: str, parameter: Tensor) -> str:
-    if parameter.ndim == 1:
+    if parameter.ndim == 1 or name.endswith(".bias"):
         return "vector"
     if "parametrizations" in name:
         return "low rank"

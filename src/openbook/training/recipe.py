@@ -67,6 +67,10 @@ class Recipe:
         Literal["relu", "gelu", "gelu_tanh", "silu", "relu_squared"], Field(description="of the feed-forward part")
     ] = "silu"
     gated: Annotated[bool, Field(description="gate the feed-forward part (SwiGLU, GeGLU)")] = True
+    experts: Annotated[
+        int, Field(ge=1, le=4096, description="feed-forward parts a block, of which a token passes through a few")
+    ] = 1
+    experts_a_token: Annotated[int, Field(ge=1, le=4096, description="how many of the experts see a token")] = 2
     biases: Annotated[bool, Field(description="biases in every linear part")] = False
     tied: Annotated[bool, Field(description="one matrix for embedding and logits")] = False
     logit_cap: Annotated[Cap | None, Field(description="soft cap on the logits")] = None
@@ -92,6 +96,7 @@ class Recipe:
     ] = "linear"
     warmdown: Annotated[Share, Field(description="last part of the run, over which the rates fall")] = 0.5
     final_rate: Annotated[Share, Field(description="what is left of the rates at the end")] = 0.05
+    expert_balance: Annotated[Rate, Field(description="how strongly tokens are spread over the experts")] = 0.01
     clip: Annotated[Cap, Field(description="greatest norm of a gradient")] = 1.0
     average: Annotated[Decay, Field(description="decay of the average of weights that is kept; 0: no average")] = 0.0
     recompute: Annotated[
@@ -224,10 +229,17 @@ def _architecture(recipe: Recipe) -> architecture.Architecture:
         # Without softmax a row of weights does not sum to 1; dividing by the context keeps its sum small.
         scale=recipe.head_width**-0.5 / recipe.context if recipe.attention == "none" else None,
     )
+    experts = None
+    if recipe.experts > 1:
+        experts = architecture.Experts(count=recipe.experts, chosen=min(recipe.experts, recipe.experts_a_token))
     block = architecture.Block(
         attention=attention,
         feed_forward=architecture.FeedForward(
-            width=recipe.feed_forward_width, activation=recipe.activation, gated=recipe.gated, bias=recipe.biases
+            width=recipe.feed_forward_width,
+            activation=recipe.activation,
+            gated=recipe.gated,
+            bias=recipe.biases,
+            experts=experts,
         ),
         before=none if recipe.norm_place == "post" else norm,
         after=norm if recipe.norm_place == "sandwich" else none,

@@ -21,7 +21,7 @@ from openbook.training.book_material import BookMaterial
 from openbook.training.checkpoint import Keeper
 from openbook.training.curve import save_curve
 from openbook.training.device import choose_device
-from openbook.training.initialize import initialize
+from openbook.training.initialize import balance_experts, initialize
 from openbook.training.interrupts import interrupts
 from openbook.training.logbook import Logbook, read_log
 from openbook.training.loop import Event, Listener, Loop
@@ -82,6 +82,7 @@ class Training:
         recipe, facts = material.tokenize(self._recipe(material, start, keeper, overwrite))
         self._tell("tokens", **facts)
         contents, model = self._model(recipe, material)
+        balance_experts(model, recipe.expert_balance / recipe.batch_tokens)
         device = choose_device(request.device)
         model.to(device)
         dtype = torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32

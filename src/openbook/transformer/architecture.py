@@ -2,7 +2,7 @@
 
 Every class here is frozen and checked when it is made, so an `Architecture` that exists can be built.
 Letters of shapes: B batch, T query length, S key length, D width, H heads, G key/value heads, K head width,
-F feed-forward width, V vocabulary, N layers.
+F feed-forward width, E experts, V vocabulary, N layers.
 """
 
 from collections.abc import Iterator
@@ -52,6 +52,36 @@ NO_NORM = Norm(kind="none")
 
 
 @dataclass(frozen=True, kw_only=True, config=_pure_data)
+class Stretch:
+    """How rotary angles are slowed down, so that a model reads further than the `original` context L of its training.
+
+    With the frequency f = base^(−2i/K) of pair i and the factor s:
+    `linear`   f / s   (Chen et al. 2023, section 2.3)
+    `dynamic`  f of base · (s · length / L − s + 1)^(K / (K − 2)) in a sequence longer than L
+    `banded`   f · b + f / s · (1 − b), with b = (L · f / 2π − low) / (high − low) kept between 0 and 1: pairs that
+               turn often within L stay, those that turn seldom are slowed
+    `yarn`     the same, but b falls evenly from pair d(high) to pair d(low), where
+               d(turns) = K · ln(L / (2π · turns)) / (2 · ln base)   (Peng et al. 2023, section 3.2);
+               `whole_pairs` rounds d(high) down and d(low) up
+    Cosines and sines are multiplied by `attention`   (Peng et al. 2023, section 3.4).
+    """
+
+    kind: Literal["linear", "dynamic", "banded", "yarn"]
+    factor: Annotated[float, Field(ge=1, le=1e6, allow_inf_nan=False)]
+    original: Length
+    low: Positive = 1.0
+    high: Positive = 4.0
+    whole_pairs: bool = True
+    attention: Positive = 1.0
+
+    @model_validator(mode="after")
+    def _band_is_one(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) must be less than high ({self.high:g})")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=_pure_data)
 class Position:
     """How a token's place in the sequence reaches the model.
 
@@ -66,6 +96,7 @@ class Position:
 
     kind: Literal["rotary", "sinusoidal", "learned", "relative", "none"] = "rotary"
     base: Base = 10_000.0
+    stretch: Stretch | None = None
     halves: bool = False
     offset: Annotated[int, Field(ge=0, le=2**20)] = 0
     buckets: Annotated[int, Field(ge=4, le=2**16)] = 32
@@ -75,6 +106,8 @@ class Position:
     def _fields_are_used(self) -> Self:
         if (self.halves or self.offset) and self.kind != "sinusoidal":
             raise ValueError(f"halves and offset are for sinusoidal positions, and these are {self.kind}")
+        if self.stretch is not None and (self.kind != "rotary" or self.base <= 1):
+            raise ValueError(f"stretch is for rotary positions of a base above 1, and these are {self.kind}")
         if self.distance <= self.buckets // 2:
             raise ValueError(f"distance ({self.distance}) must be more than half of buckets ({self.buckets})")
         return self
@@ -89,6 +122,7 @@ class Attention:
     `window` w lets a token see itself and the w − 1 tokens before it (in an encoder also the w − 1 after it);
     None means all.
     `weighting` `none` uses the masked scores themselves as weights (no softmax).
+    `sinks` gives each head a learned score that takes part in the softmax and brings nothing (Xiao et al. 2023).
     """
 
     heads: Count
@@ -101,22 +135,57 @@ class Attention:
     score_cap: Positive | None = None
     window: Length | None = None
     weighting: Literal["softmax", "none"] = "softmax"
+    sinks: bool = False
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
+        if self.sinks and self.weighting != "softmax":
+            raise ValueError("sinks take part in a softmax, and this weighting is none")
         if self.heads % self.key_value_heads:
             raise ValueError(f"heads ({self.heads}) must be a multiple of key_value_heads ({self.key_value_heads})")
         return self
 
 
 @dataclass(frozen=True, kw_only=True, config=_pure_data)
+class Experts:
+    """A feed-forward part in `count` copies, of which a router picks `chosen` for each token   (Shazeer et al. 2017).
+
+    Each brings its output times its share: its probability, softmax(router(x)), divided by the sum over those that
+    were picked where `renormalise` is set.
+    """
+
+    count: Count
+    chosen: Count
+    renormalise: bool = True
+    router_bias: bool = False
+
+    @model_validator(mode="after")
+    def _enough(self) -> Self:
+        if self.chosen > self.count:
+            raise ValueError(f"chosen ({self.chosen}) must be at most count ({self.count})")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=_pure_data)
 class FeedForward:
-    """down(activation(up(x))), or when gated down(activation(gate(x)) · up(x))   (Shazeer 2020, eq. 5–6)."""
+    """down(activation(up(x))), or when gated down(activation(gate(x)) · (up_offset + up(x)))   (Shazeer 2020, eq. 5–6).
+
+    `limit` keeps gate(x) from rising above it, and up(x) between −limit and limit.
+    """
 
     width: Width
-    activation: Literal["relu", "gelu", "gelu_tanh", "silu", "relu_squared"] = "silu"
+    activation: Literal["relu", "gelu", "gelu_tanh", "gelu_sigmoid", "silu", "relu_squared"] = "silu"
     gated: bool = True
     bias: bool = False
+    limit: Positive | None = None
+    up_offset: Finite = 0.0
+    experts: Experts | None = None
+
+    @model_validator(mode="after")
+    def _gate_is_there(self) -> Self:
+        if not self.gated and (self.limit is not None or self.up_offset):
+            raise ValueError("limit and up_offset are for gated feed-forward parts")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=_pure_data)
@@ -211,6 +280,8 @@ def _faults(stack: Stack, width: int, crosses: bool) -> Iterator[str]:
         position, attention, cross = block.position or stack.position, block.attention, block.cross_attention
         if position.kind == "rotary" and attention.head_width % 2:
             yield f"blocks.{number}.attention.head_width must be even for rotary positions"
+        if position.stretch is not None and position.stretch.kind == "dynamic" and attention.head_width < 4:
+            yield f"blocks.{number}.attention.head_width must be 4 at least for a dynamic stretch"
         if block.position is not None and block.position.kind not in ("rotary", "none"):
             yield f"blocks.{number}.position can only be rotary or none"
         if crosses != (cross is not None):

@@ -39,6 +39,7 @@ class Attention(nn.Module):
         self.output = nn.Linear(inner, width, bias=spec.output_bias)
         self.query_norm = make_norm(spec.head_width, spec.query_key_norm)
         self.key_norm = make_norm(spec.head_width, spec.query_key_norm)
+        self.sinks = nn.Parameter(torch.zeros(spec.heads)) if spec.sinks else None
 
     def forward(
         self,
@@ -75,7 +76,7 @@ class Attention(nn.Module):
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Mask) -> Tensor:
         """query (B, H, T, K), key and value (B, G, S, K) → (B, H, T, K)."""
         grouped = self.spec.heads != self.spec.key_value_heads
-        fusable = self.spec.weighting == "softmax" and self.spec.score_cap is None
+        fusable = self.spec.weighting == "softmax" and self.spec.score_cap is None and self.sinks is None
         if fusable and not tracing() and not _plain_is_faster(query, key):
             return F.scaled_dot_product_attention(
                 query, key, value, mask.for_kernel, is_causal=mask.is_causal, scale=self.scale, enable_gqa=grouped
@@ -98,6 +99,9 @@ class Attention(nn.Module):
         if allowed is not None:
             allowed = note("mask", allowed[:, None])
             scores = note("masked_scores", scores.masked_fill(~allowed, 0.0 if plain else -torch.inf))
+        if self.sinks is not None:
+            sinks = self.sinks[:, None, None].expand(*scores.shape[:-1], 1).to(scores.dtype)
+            return note("weights", torch.cat((scores, sinks), dim=-1).softmax(-1)[..., :-1])
         return note("weights", scores if plain else scores.softmax(-1))
 
 

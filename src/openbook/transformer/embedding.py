@@ -19,7 +19,8 @@ class TokenEmbedding(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens (B, T) → (B, T, D)."""
         x = F.embedding(tokens, self.weight)
-        return note("output", x if self.scale == 1.0 else x * self.scale)
+        # The scale is rounded to the weights' type, as those who train in bfloat16 do.
+        return note("output", x if self.scale == 1.0 else x * self.weight.new_tensor(self.scale))
 
 
 class SourceEmbedding(nn.Module):

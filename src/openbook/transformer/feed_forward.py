@@ -1,31 +1,11 @@
 """The feed-forward part of a block: each token on its own."""
 
-from collections.abc import Callable
-
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from openbook.trace import note
 from openbook.transformer import architecture
-
-
-def relu_squared(x: Tensor) -> Tensor:
-    """max(0, x)²   (So et al. 2021, Primer)."""
-    return F.relu(x).square()
-
-
-def gelu_tanh(x: Tensor) -> Tensor:
-    """x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))   (Hendrycks & Gimpel 2016, section 2)."""
-    return F.gelu(x, approximate="tanh")
-
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
-    "gelu": F.gelu,
-    "gelu_tanh": gelu_tanh,
-    "silu": F.silu,
-    "relu_squared": relu_squared,
-}
+from openbook.transformer.activation import ACTIVATIONS, limited
+from openbook.transformer.experts import MixtureOfExperts
 
 
 class FeedForward(nn.Module):
@@ -48,15 +28,19 @@ class GatedFeedForward(FeedForward):
 
     def __init__(self, width: int, spec: architecture.FeedForward) -> None:
         super().__init__(width, spec)
+        self.limit, self.up_offset = spec.limit, spec.up_offset
         self.gate = nn.Linear(width, spec.width, bias=spec.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, T, D) → (B, T, D)."""
-        opened = note("activation", self.activation(note("gate", self.gate(x))))
-        hidden = note("hidden", opened * note("up", self.up(x)))
+        gate, up = limited(note("gate", self.gate(x)), note("up", self.up(x)), self.limit, self.up_offset)
+        opened = note("activation", self.activation(gate))
+        hidden = note("hidden", opened * up)
         return note("output", self.down(hidden))
 
 
 def make_feed_forward(width: int, spec: architecture.FeedForward) -> nn.Module:
     """The part that `spec` names."""
+    if spec.experts is not None:
+        return MixtureOfExperts(width, spec, spec.experts)
     return GatedFeedForward(width, spec) if spec.gated else FeedForward(width, spec)

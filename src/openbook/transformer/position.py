@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from openbook.trace import note, tracing
 from openbook.transformer import architecture
+from openbook.transformer.stretch import stretched_frequencies
 
 Angles = tuple[Tensor, Tensor]
 """Cosines and sines, each (B, T, 1, K/2), worked out once for all layers of a forward pass."""
@@ -72,11 +73,17 @@ class Rotary(NoPosition):
 
     def __init__(self, head_width: int, spec: architecture.Position) -> None:
         super().__init__()
-        self.head_width, self.base = head_width, spec.base
+        self.head_width, self.base, self.stretch = head_width, spec.base, spec.stretch
 
     def forward(self, positions: Tensor) -> Angles:
-        angles = note("angle", rotary_angles(positions, self.head_width, self.base)[..., None, :])
-        return note("cosine", angles.cos()), note("sine", angles.sin())
+        if self.stretch is None:
+            angles = note("angle", rotary_angles(positions, self.head_width, self.base)[..., None, :])
+            return note("cosine", angles.cos()), note("sine", angles.sin())
+        frequency = note("frequency", stretched_frequencies(positions, self.head_width, self.base, self.stretch))
+        angles = note("angle", (positions[..., None] * frequency)[..., None, :])
+        return note("cosine", angles.cos() * self.stretch.attention), note(
+            "sine", angles.sin() * self.stretch.attention
+        )
 
     def rotate(self, x: Tensor, angles: Angles | None) -> Tensor:
         assert angles is not None

@@ -3,6 +3,16 @@
 A new part brings a file of its own here, and is named below.
 """
 
-from openbook.explanation.rules import attention, block, embedding, feed_forward, model, norm, position
+from openbook.explanation.rules import (
+    attention,
+    block,
+    embedding,
+    experts,
+    feed_forward,
+    model,
+    norm,
+    position,
+    stretch,
+)
 
-__all__ = ["attention", "block", "embedding", "feed_forward", "model", "norm", "position"]
+__all__ = ["attention", "block", "embedding", "experts", "feed_forward", "model", "norm", "position", "stretch"]

@@ -166,7 +166,8 @@ def weights(read: Reader, b: Expression, h: Expression, t: Expression, s: Expres
     score = read.recorded(path, b, h, t, s)
     if _spec(read).weighting == "none":
         return score
-    return softmax(read, score, read.recorded(path, b, h, t, read.each("j", read.shape(path)[-1])))
+    row = read.recorded(path, b, h, t, read.each("j", read.shape(path)[-1]))
+    return softmax(read, score, row, sink=read.weight("sinks", h) if _spec(read).sinks else None)
 
 
 @rule(Attention, "head_context")

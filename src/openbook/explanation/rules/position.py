@@ -22,20 +22,32 @@ from openbook.transformer.position import Learned, Relative, Rotary, Sinusoidal
 def rotary_angle(read: Reader, b: Expression, t: Expression, _: Expression, i: Expression) -> Expression:
     """How far pair i is turned at the position of token t: early pairs turn fast, late ones slowly."""
     assert isinstance(read.part, Rotary)
-    base = read.constant("base", read.part.base, "position.base of the architecture")
-    return read.recorded(read.into(), b, t, name="position") * base ** (-2.0 * i / read.part.head_width)
+    position = read.recorded(read.into(), b, t, name="position")
+    if read.part.stretch is not None:
+        return position * read.recorded(read.own("frequency"), b, ONLY, i)
+    return position * read.constant("base", read.part.base, "position.base of the architecture") ** (
+        -2.0 * i / read.part.head_width
+    )
 
 
 @rule(Rotary, "cosine")
 def rotary_cosine(read: Reader, b: Expression, t: Expression, _: Expression, i: Expression) -> Expression:
     """The cosine of the angle by which pair i is turned."""
-    return cosine(read.recorded(read.own("angle"), b, t, ONLY, i))
+    return _stretched(read, cosine(read.recorded(read.own("angle"), b, t, ONLY, i)))
 
 
 @rule(Rotary, "sine")
 def rotary_sine(read: Reader, b: Expression, t: Expression, _: Expression, i: Expression) -> Expression:
     """The sine of the angle by which pair i is turned."""
-    return sine(read.recorded(read.own("angle"), b, t, ONLY, i))
+    return _stretched(read, sine(read.recorded(read.own("angle"), b, t, ONLY, i)))
+
+
+def _stretched(read: Reader, wave: Expression) -> Expression:
+    assert isinstance(read.part, Rotary)
+    stretch = read.part.stretch
+    if stretch is None or stretch.attention == 1:
+        return wave
+    return wave * read.constant("attention", stretch.attention, "position.stretch.attention of the architecture")
 
 
 @rule(Sinusoidal, "angle")

@@ -18,7 +18,11 @@ def linear(read: Reader, layer: str, b: Expression, t: Expression, row: Expressi
     return result if module.bias is None else result + read.weight(f"{layer}.bias", row)
 
 
-def softmax(read: Reader, one: Expression, all_of_them: Expression) -> Expression:
-    """exp(one) / Σ_j exp(all); the largest is taken off first, which changes nothing but keeps exp from overflowing."""
+def softmax(read: Reader, one: Expression, all_of_them: Expression, sink: Expression | None = None) -> Expression:
+    """exp(one) / Σ_j exp(all); the largest is taken off first, which changes nothing but keeps exp from overflowing.
+
+    A sink is one more score that takes its share and brings nothing.
+    """
     top = read.define("top", read.largest("j", all_of_them))
-    return exp(one - top) / read.total("j", exp(all_of_them - top))
+    total = read.total("j", exp(all_of_them - top))
+    return exp(one - top) / (total if sink is None else exp(sink - top) + total)

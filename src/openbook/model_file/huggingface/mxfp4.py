@@ -1,0 +1,27 @@
+"""MXFP4: blocks of 32 numbers, each of 4 bits, with one power of two for all (OCP Microscaling Formats v1.0, 5.3)."""
+
+import torch
+from torch import Tensor
+
+BLOCK = 32
+"""Numbers that share a scale."""
+
+_VALUES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
+"""What the 16 patterns of 4 bits stand for: a sign, two bits of exponent, one of mantissa."""
+_BIAS = 127
+
+
+def unpack(blocks: Tensor, scales: Tensor) -> Tensor:
+    """Bytes of two numbers each, the lower half first, and exponents of their blocks → the numbers.
+
+    Args:
+        blocks: (…, n, 16) bytes.
+        scales: (…, n) bytes.
+
+    Returns:
+        (…, n · 32) in bfloat16, which holds every one of them exactly.
+    """
+    values = torch.tensor(_VALUES, dtype=torch.bfloat16)
+    pairs = torch.stack((values[(blocks & 15).int()], values[(blocks >> 4).int()]), dim=-1).flatten(-2)
+    exponents = scales.int() - _BIAS
+    return torch.ldexp(pairs.float(), exponents[..., None]).to(torch.bfloat16).flatten(-2)

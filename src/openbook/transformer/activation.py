@@ -1,0 +1,39 @@
+"""What a neuron makes of its input."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def relu_squared(x: Tensor) -> Tensor:
+    """max(0, x)²   (So et al. 2021, Primer)."""
+    return F.relu(x).square()
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))   (Hendrycks & Gimpel 2016, section 2)."""
+    return F.gelu(x, approximate="tanh")
+
+
+def gelu_sigmoid(x: Tensor) -> Tensor:
+    """x / (1 + exp(−1.702 x))   (Hendrycks & Gimpel 2016, section 2)."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_tanh": gelu_tanh,
+    "gelu_sigmoid": gelu_sigmoid,
+    "silu": F.silu,
+    "relu_squared": relu_squared,
+}
+
+
+def limited(gate: Tensor, up: Tensor, limit: float | None, up_offset: float) -> tuple[Tensor, Tensor]:
+    """Gate and up kept within the limit, where there is one, and up moved by its offset. Shapes stay as they are."""
+    if limit is not None:
+        gate, up = gate.clamp(max=limit), up.clamp(-limit, limit)
+    return gate, up + up_offset if up_offset else up

@@ -1,0 +1,52 @@
+"""Rotary frequencies slowed down for contexts longer than those of the training: see `architecture.Stretch`."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from openbook.transformer import architecture
+
+
+def stretched_frequencies(positions: Tensor, width: int, base: float, stretch: architecture.Stretch) -> Tensor:
+    """The angle that each pair turns by from one position to the next.
+
+    Only the `dynamic` kind looks at the positions (B or 1, T): each row's own length, so that an answer does not depend
+    on what else is in the batch. What is in a cache keeps the angles that it was given.
+
+    Returns:
+        (B or 1, 1, K/2), in float32.
+    """
+    exponent = torch.arange(0, width, 2, device=positions.device, dtype=torch.float32) / width
+    if stretch.kind == "dynamic":
+        length = (positions.amax(-1, keepdim=True) + 1).clamp(min=stretch.original)
+        grown = base * (stretch.factor * length / stretch.original - stretch.factor + 1) ** (width / (width - 2))
+        return (1.0 / grown**exponent)[:, None, :]
+    frequency = 1.0 / base**exponent
+    kept = kept_share(frequency, width, base, stretch)
+    return (frequency * kept + frequency / stretch.factor * (1 - kept))[None, None, :]
+
+
+def kept_share(frequency: Tensor, width: int, base: float, stretch: architecture.Stretch) -> Tensor:
+    """How much of its own speed each pair keeps, from 1 (all) to 0 (it is slowed by the factor). (K/2) → (K/2)."""
+    if stretch.kind == "banded":
+        turns = stretch.original * frequency / (2 * math.pi)
+        return ((turns - stretch.low) / (stretch.high - stretch.low)).clamp(0, 1)
+    if stretch.kind == "yarn":
+        first, last = ramp(width, base, stretch)
+        pair = torch.arange(width // 2, device=frequency.device, dtype=torch.float32)
+        return 1 - ((pair - first) / (last - first)).clamp(0, 1)
+    return torch.zeros_like(frequency)
+
+
+def ramp(width: int, base: float, stretch: architecture.Stretch) -> tuple[float, float]:
+    """The pairs between which `yarn` goes over from the own speed to the slowed one   (Peng et al. 2023, eq. 17–18)."""
+
+    def pair_turning(turns: float) -> float:
+        return width * math.log(stretch.original / (turns * 2 * math.pi)) / (2 * math.log(base))
+
+    first, last = pair_turning(stretch.high), pair_turning(stretch.low)
+    if stretch.whole_pairs:
+        first, last = math.floor(first), math.ceil(last)
+    first, last = max(first, 0), min(last, width - 1)
+    return first, last if last != first else first + 0.001

@@ -1,0 +1,89 @@
+"""Families: what transformers computes with a folder, openbook computes with the model file made of it."""
+
+import shutil
+
+import pytest
+import torch
+from foreign_models import CASES, END, VOCABULARY, cache_for, pair
+
+from openbook.explanation.derivations import relative_errors
+from openbook.generation.engine import TorchEngine
+from openbook.generation.generate import generate
+from openbook.generation.settings import Sampling
+from openbook.trace import trace
+from openbook.transformer.mask import positions_of
+from strategies import difference
+
+LIMIT = 1e-4
+LENGTH = 12
+PADDINGS = {
+    "none": [[1] * LENGTH, [1] * LENGTH],
+    "left": [[0] * 5 + [1] * 7, [1] * LENGTH, [0] * 11 + [1]],
+    "right": [[1] * 7 + [0] * 5, [1] * LENGTH, [1] + [0] * 11],
+}
+NAMES = [", ".join(case) for case in CASES]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tidy():
+    yield
+    for case in CASES:
+        if pair.cache_info().currsize:
+            shutil.rmtree(pair(case)[1], ignore_errors=True)
+    pair.cache_clear()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("case", CASES, ids=NAMES)
+def test_logits_are_theirs(case, record_property):
+    theirs, _, ours = pair(case)
+    greatest = 0.0
+    for padding, rows in PADDINGS.items():
+        real = torch.tensor(rows, dtype=torch.bool)
+        tokens = torch.randint(3, VOCABULARY, real.shape).where(real, 0)
+        positions = positions_of(real)
+        expected = theirs(tokens, attention_mask=real.long(), position_ids=positions.clamp(min=0)).logits[real]
+        assert expected.std() > 0.2  # logits near zero would agree with anything
+        given = None if padding == "none" else positions
+        fused = ours(tokens, given)[real]
+        with trace(ours):
+            readable = ours(tokens, given)[real]
+        cache = cache_for(ours)
+        parts = [ours(tokens[:, :7], positions[:, :7], cache=cache), ours(tokens[:, 7:], positions[:, 7:], cache=cache)]
+        cached = torch.cat(parts, dim=1)[real]
+        greatest = max(greatest, *(float((each - expected).abs().max()) for each in (fused, readable, cached)))
+        assert difference(readable, fused) <= 1e-5
+    record_property("greatest difference", greatest)
+    print(f"| {case[0]} | {case[1]} | {greatest:.1e} |")
+    assert greatest <= LIMIT
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("case", CASES, ids=NAMES)
+def test_sixty_greedy_tokens_are_theirs(case):
+    """Past the original context too, where positions are stretched."""
+    theirs, _, ours = pair(case)
+    prompts = [[5, 9, 11, 7, 30, 8], [17, 40, 4, 33, 21, 6]]
+    if "length" not in case[1]:  # there theirs let the longest row of a batch decide for all
+        prompts[1] = prompts[1][:3]
+    longest = max(map(len, prompts))
+    tokens = torch.tensor([[0] * (longest - len(row)) + row for row in prompts])
+    real = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in prompts])
+    options = {"max_new_tokens": 60, "do_sample": False, "pad_token_id": 0, "eos_token_id": END}
+    expected = theirs.generate(tokens, attention_mask=real, **options)[:, longest:].tolist()
+    engine = TorchEngine(ours)
+    engine.context = 96  # a dynamic stretch goes on past the context
+    answers = [[], []]
+    for chosen in generate(engine, prompts, Sampling(temperature=0, max_tokens=60), end_ids={END}):
+        answers[chosen.row].append(chosen.token)
+    length = max(map(len, answers))
+    assert [row + [0] * (length - len(row)) for row in answers] == expected
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("case", CASES, ids=NAMES)
+def test_every_recorded_number_recomputes(case):
+    ours = pair(case)[2]
+    with trace(ours) as recorded:
+        ours(torch.tensor([[5, 9, 11, 7, 30]]))
+    assert max(relative_errors(ours, recorded).values()) <= 1e-5
