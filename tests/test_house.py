@@ -25,6 +25,7 @@ ROOMS = [
     "training",
     "explanation",
     "model",
+    "talk",
     "web",
     "options",
     "cli",

@@ -7,7 +7,7 @@ STARTED = time.perf_counter()  # before anything heavy is imported: the minutes 
 import json  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
-from collections.abc import Iterator, Sequence  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import TYPE_CHECKING, Annotated, Any  # noqa: E402
 
@@ -17,8 +17,6 @@ from openbook import __version__  # noqa: E402
 from openbook.errors import OpenbookError  # noqa: E402
 
 if TYPE_CHECKING:
-    from openbook.generation.text import Piece
-    from openbook.model import Model
     from openbook.training.loop import Listener
 
 app = typer.Typer(
@@ -233,14 +231,29 @@ def ask(
     repetition_penalty: Annotated[float | None, typer.Option(help="above 1: what was said becomes less likely")] = None,
     presence_penalty: Annotated[float | None, typer.Option(help="taken off the logits of tokens in the answer")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="end before this text; may be given several times")] = None,
+    min_tokens: Annotated[int | None, typer.Option(help="do not end before so many tokens")] = None,
+    beams: Annotated[
+        int | None, typer.Option(help="follow so many of the likeliest beginnings at once; 1 is greedy")
+    ] = None,
+    n_best: Annotated[int | None, typer.Option(help="of the beams' results, give so many, with scores")] = None,
+    length_penalty: Annotated[
+        float | None, typer.Option(help="of beams: 0 likes short results, 1 is the mean, above 1 likes long ones")
+    ] = None,
+    language: Annotated[str | None, typer.Option(help="to translate into, for a model that has several")] = None,
+    source_language: Annotated[str | None, typer.Option(help="to translate from, likewise")] = None,
     seed: Annotated[int | None, typer.Option(help="same seed, same text")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="hold a conversation; it remembers what was said")] = False,
+    system: Annotated[str | None, typer.Option(help="with --chat: what the model is told at first")] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="go on from the prompt, without the chat template")] = False,
     show_probabilities: Annotated[
         bool, typer.Option(help="each token with its probability and the next likeliest")
     ] = False,
     as_json: JSON = False,
     device: DEVICE = "auto",
 ) -> None:
-    """Ask a model: it goes on from your prompt. Several prompts are answered together.
+    """Ask a model: it goes on from your prompt, answers it if it was trained to talk, or translates your sentence.
+
+    Several prompts are worked on together.
 
     [bold]Examples[/bold]
 
@@ -248,91 +261,60 @@ def ask(
       openbook ask austen.openbook "It is a truth" --temperature 0 --max-tokens 40
       openbook ask austen.openbook --file prompts.txt --json
       openbook ask austen.openbook "Mr." --show-probabilities --max-tokens 10
+      openbook ask assistant.openbook "what can you do"
+      openbook ask assistant.openbook --chat                 Ctrl-C stops an answer, Ctrl-D ends
+      openbook ask austen.openbook "It is a" --beams 4 --n-best 4     the likeliest texts, with scores
+      openbook ask en-de.openbook "Click the icon."                   a translator translates
+      openbook ask en-de.openbook --file in.txt > out.txt             line by line, in order
     """
+    from openbook.generation.console import (
+        print_answers,
+        print_json_answers,
+        print_searched,
+        read_prompts,
+        translate_lines,
+    )
     from openbook.model import load
 
-    settings = {
+    settings: dict[str, Any] = {
         "max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "presence_penalty": presence_penalty, "stop": stop or None,
-        "seed": seed,
+        "seed": seed, "min_tokens": min_tokens, "beams": beams, "n_best": n_best, "length_penalty": length_penalty,
     }  # fmt: skip
     settings = {name: value for name, value in settings.items() if value is not None}
     opened = load(model, device)
+    if chat:
+        from openbook.talk import refuse_beside_chat, talk
+
+        refuse_beside_chat(
+            prompts=prompts, file=file, plain=plain, json=as_json, show_probabilities=show_probabilities, beams=beams
+        )
+        talk(opened, system, **settings)
+        return
+    if system is not None:
+        raise OpenbookError("--system: is for a conversation; give --chat too")
+    if opened.translates:
+        if show_probabilities:
+            raise OpenbookError("--show-probabilities is for models that go on from a prompt; see --n-best and --json")
+        languages = {"language": language, "source_language": source_language}
+        translator = opened.translator(**settings, **languages)
+        if translate_lines(translator, prompts, file, json_lines=as_json, n_best=settings.get("n_best", 1)):
+            raise typer.Exit(1)
+        return
+    if language or source_language:
+        raise OpenbookError("--language is for translators, and this model goes on from a prompt")
     asked = read_prompts(prompts, file)
+    if {"beams", "n_best", "length_penalty"} & settings.keys():
+        if show_probabilities:
+            raise OpenbookError("--show-probabilities is for sampling; beams have scores, see --n-best and --json")
+        print_searched(asked, opened.search(asked, plain=plain, **settings), json_lines=as_json)
+        return
     runners_up = min(4, opened.tokenizer.vocabulary_size - 1) if show_probabilities else 0
-    pieces = opened.stream(asked, runners_up=runners_up, **settings)
+    pieces = opened.stream(asked, plain=plain, runners_up=runners_up, **settings)
     if as_json:
-        print_json_answers(opened, asked, pieces)
+        print_json_answers(asked, pieces)
     else:
-        print_answers(opened, asked, pieces, show_probabilities)
-
-
-def read_prompts(prompts: Sequence[str] | None, file: Path | None) -> list[str]:
-    """The prompts from the command line, a file, or standard input."""
-    if prompts and file:
-        raise OpenbookError("give prompts or --file, not both")
-    if prompts:
-        return list(prompts)
-    try:
-        if file is None or str(file) == "-":
-            if sys.stdin.isatty():
-                raise OpenbookError('there is no prompt; write it behind the model: openbook ask MODEL "Once upon"')
-            text = sys.stdin.buffer.read().decode("utf-8")
-        else:
-            text = file.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 at byte {error.start:,}"
-        raise OpenbookError(f"{file or 'standard input'}: cannot be read ({reason})") from None
-    lines = [line for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise OpenbookError(f"{file or 'standard input'}: has no prompts; write one on each line")
-    return lines
-
-
-def print_answers(model: "Model", prompts: Sequence[str], pieces: "Iterator[Piece]", probabilities: bool) -> None:
-    """Print answers as they come: the first that is not finished streams, those after it wait for their turn."""
-    waiting: list[list[str]] = [[] for _ in prompts]
-    finished = [False] * len(prompts)
-    current = 0
-    if len(prompts) > 1:
-        print(f"> {prompts[0]}")
-    for piece in pieces:
-        shown = probability_line(model, piece) if probabilities else piece.text
-        waiting[piece.row].append(shown)
-        finished[piece.row] = piece.finish is not None
-        while current < len(prompts):
-            print("".join(waiting[current]), end="", flush=True)
-            waiting[current].clear()
-            if not finished[current]:
-                break
-            print(flush=True)
-            current += 1
-            if current < len(prompts):
-                print(f"\n> {prompts[current]}")
-
-
-def probability_line(model: "Model", piece: "Piece") -> str:
-    """A chosen token with its probability, then the likeliest others."""
-
-    def named(token: int) -> str:
-        return json.dumps(model.tokenizer.token_text(token), ensure_ascii=False)
-
-    chosen = piece.chosen
-    others = "  ".join(f"{named(each.token)} {each.probability:.3f}" for each in chosen.runners_up)
-    return f"{named(chosen.token):<16} {chosen.probability:.3f}   {others}\n"
-
-
-def print_json_answers(model: "Model", prompts: Sequence[str], pieces: "Iterator[Piece]") -> None:
-    """Print one JSON object a prompt, in order, when all is answered."""
-    answers: list[dict[str, Any]] = [{"prompt": prompt, "answer": "", "tokens": []} for prompt in prompts]
-    for piece in pieces:
-        answer = answers[piece.row]
-        answer["answer"] += piece.text
-        answer["tokens"].append({"id": piece.chosen.token, "probability": piece.chosen.probability})
-        if piece.finish is not None:
-            answer["finish"] = piece.finish
-    for answer in answers:
-        print(json.dumps(answer, ensure_ascii=False))
+        print_answers(opened.tokenizer, asked, pieces, show_probabilities)
 
 
 @app.command()
@@ -344,6 +326,7 @@ def explain(
     head: Annotated[int | None, typer.Option(help="the attention head to show, from 0")] = None,
     token: Annotated[int | None, typer.Option(help="the place of the token to follow, from 0")] = None,
     number: Annotated[str | None, typer.Option(help="derive one number: its path and index, as printed")] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="the prompt alone, without the chat template")] = False,
     as_json: JSON = False,
 ) -> None:
     """Show every step between a prompt and the next token, with the numbers of one head and one token.
@@ -361,7 +344,7 @@ def explain(
     from openbook.model import load
 
     opened = load(model, "cpu")
-    tokens = opened.tokenizer.encode_prompt(prompt)
+    tokens = opened.prompt_tokens(prompt, plain=plain)
     options: dict[str, Any] = {
         "layer": layer, "head": head, "token": token, "number": number, "places": tensor_places(model)
     }  # fmt: skip
@@ -389,17 +372,46 @@ def inspect(model: MODEL, as_json: JSON = False) -> None:
 @app.command()
 def evaluate(
     model: MODEL,
-    files: Annotated[list[str], typer.Argument(help="texts to predict: files, folders, globs", show_default=False)],
-    context: Annotated[int | None, typer.Option(help="tokens to look back on at most")] = None,
-    stride: Annotated[int | None, typer.Option(help="tokens to move on by; half the context if absent")] = None,
+    files: Annotated[
+        list[str],
+        typer.Argument(help="texts to predict, or pairs to translate: files, folders, globs", show_default=False),
+    ],
+    context: Annotated[int | None, typer.Option(help="of texts: tokens to look back on at most")] = None,
+    stride: Annotated[
+        int | None, typer.Option(help="of texts: tokens to move on by; half the context if absent")
+    ] = None,
+    beams: Annotated[int | None, typer.Option(help="of pairs: beams to translate with; 1 is greedy")] = None,
+    length_penalty: Annotated[float | None, typer.Option(help="of beams: above 1 likes long translations")] = None,
+    language: Annotated[str | None, typer.Option(help="of pairs: to translate into")] = None,
+    source_language: Annotated[str | None, typer.Option(help="of pairs: to translate from")] = None,
     as_json: JSON = False,
     device: DEVICE = "auto",
 ) -> None:
-    """Score how well a model predicts texts: bits a byte and perplexity, over whole files."""
+    """Score a model on held-out files: how well it predicts texts, or for a translator BLEU, chrF and perplexity.
+
+    [bold]Examples[/bold]
+
+      openbook evaluate austen.openbook heldout.txt
+      openbook evaluate en-de.openbook test.tsv
+      openbook evaluate en-de.openbook test.en test.de --beams 1
+    """
     from openbook.model import load
     from openbook.progress import bars
+    from openbook.training.pair_display import print_pair_score
 
-    score = load(model, device).evaluate(files, context=context, stride=stride, track=bars)
+    opened = load(model, device)
+    of_pairs = {
+        "beams": beams, "length_penalty": length_penalty, "language": language, "source_language": source_language
+    }  # fmt: skip
+    of_pairs = {name: value for name, value in of_pairs.items() if value is not None}
+    if opened.translates:
+        if context is not None or stride is not None:
+            raise OpenbookError("--context and --stride are for texts, and this model translates pairs")
+        print_pair_score(opened.evaluate_pairs(files, track=bars, **of_pairs), as_json)
+        return
+    if of_pairs:
+        raise OpenbookError(f"--{next(iter(of_pairs)).replace('_', '-')} is for translators; this model predicts texts")
+    score = opened.evaluate(files, context=context, stride=stride, track=bars)
     facts = {
         "bits_a_byte": score.bits_a_byte,
         "perplexity": score.perplexity,

@@ -3,7 +3,7 @@
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,20 +13,23 @@ import numpy as np
 from openbook.errors import OpenbookError
 from openbook.explanation.run import Explanation, explain
 from openbook.generation.engine import Engine, TorchEngine
-from openbook.generation.settings import Sampling
-from openbook.generation.text import Answer, Piece, answer, stream
+from openbook.generation.settings import Beams, Sampling, decoding
+from openbook.generation.text import Answer, Candidate, Piece, Prompt, answer, search, stream
+from openbook.generation.translation import Sentence, Translation, Translator
 from openbook.model_file.contents import Contents
 from openbook.model_file.file import build
 from openbook.model_file.file import load as load_file
 from openbook.model_file.file import save as save_file
 from openbook.progress import Track, silent
 from openbook.text.books import find_books
+from openbook.text.chat import Chat, Message
 from openbook.text.pieces import token_safe
 from openbook.text.readers import read_book
 from openbook.training.device import choose_device
 from openbook.training.evaluation import Score, score
 from openbook.training.loop import Listener
 from openbook.training.lora import TARGETS
+from openbook.training.pair_evaluation import PairScore, evaluate_pairs
 from openbook.training.request import Request
 from openbook.training.run import Training
 from openbook.transformer.base import Transformer
@@ -60,23 +63,121 @@ class Model:
         Raises:
             OpenbookError: a setting is unknown or out of range.
         """
-        return Sampling.from_dict({**self.contents.generation, **settings})
+        how = decoding(self.contents.generation, settings, search=False)
+        if not isinstance(how, Sampling):
+            raise OpenbookError("beams are for a search, which does not stream; use search() or translate()")
+        return how
 
-    def ask(self, prompt: str, **settings: Any) -> str:
-        """The answer to a prompt; settings as for `Sampling`: temperature, top_k, seed, max_tokens, stop …"""
-        return self.generate([prompt], **settings)[0].text
+    @cached_property
+    def chat(self) -> Chat | None:
+        """What writes conversations as the model was trained to read them; None: it was not trained on any."""
+        template = self.contents.chat_template
+        return None if template is None else Chat(self.tokenizer, template)
 
-    def generate(self, prompts: Sequence[str], *, runners_up: int = 0, **settings: Any) -> list[Answer]:
+    def ask(self, prompt: str, *, plain: bool = False, **settings: Any) -> str:
+        """The answer to a prompt; settings as for `Sampling`: temperature, top_k, seed, max_tokens, stop …
+
+        A model with a chat template is asked through it, unless `plain`.
+        """
+        return self.generate([prompt], plain=plain, **settings)[0].text
+
+    def generate(
+        self, prompts: Sequence[str], *, plain: bool = False, runners_up: int = 0, **settings: Any
+    ) -> list[Answer]:
         """The answers to several prompts, worked out together, with their tokens and probabilities."""
-        return answer(self.engine, self.tokenizer, prompts, self.sampling(**settings), runners_up=runners_up)
+        asked = self._asked(prompts, plain)
+        return answer(self.engine, self.tokenizer, asked, self.sampling(**settings), runners_up=runners_up)
 
-    def stream(self, prompts: Sequence[str], *, runners_up: int = 0, **settings: Any) -> Iterator[Piece]:
+    def stream(
+        self, prompts: Sequence[str], *, plain: bool = False, runners_up: int = 0, **settings: Any
+    ) -> Iterator[Piece]:
         """The same as it comes, a piece for each token; close the iterator to stop."""
-        return stream(self.engine, self.tokenizer, prompts, self.sampling(**settings), runners_up=runners_up)
+        asked = self._asked(prompts, plain)
+        return stream(self.engine, self.tokenizer, asked, self.sampling(**settings), runners_up=runners_up)
 
-    def trace(self, prompt: str) -> Explanation:
-        """Every number between a prompt and the next token."""
-        return explain(decoder_only(self.transformer, "tracing a prompt"), self.tokenizer.encode_prompt(prompt))
+    def reply(self, messages: Sequence[Message], **settings: Any) -> Generator[Piece, None, None]:
+        """What the model says next in a conversation, as it comes.
+
+        Of a conversation that leaves no room in the context, the oldest messages but those of the system are left out.
+
+        Raises:
+            OpenbookError: the model has no chat template, or the template refuses the conversation.
+        """
+        if self.chat is None:
+            raise OpenbookError("the model has no chat template, so it holds no conversation; ask it without --chat")
+        sampling = self.sampling(**settings)
+        room = self.contents.architecture.context - min(sampling.max_tokens, self.contents.architecture.context // 4)
+        ids = self.chat.encode(messages)
+        while len(ids) > room and len(shorter := _without_the_oldest(messages)) < len(messages):
+            messages = shorter
+            ids = self.chat.encode(messages)
+        return stream(self.engine, self.tokenizer, [ids], sampling)
+
+    def prompt_tokens(self, prompt: str, *, plain: bool = False) -> list[int]:
+        """The tokens that the model reads for a prompt, with those of the chat template unless `plain`."""
+        chat = None if plain else self.chat
+        return self.tokenizer.encode_prompt(prompt) if chat is None else chat.encode([_from_user(prompt)])
+
+    def _asked(self, prompts: Sequence[str], plain: bool) -> Sequence[Prompt]:
+        return prompts if plain or self.chat is None else [self.prompt_tokens(prompt) for prompt in prompts]
+
+    def search(self, prompts: Sequence[str], *, plain: bool = False, **settings: Any) -> list[tuple[Candidate, ...]]:
+        """The likeliest continuations of each prompt; settings as for `Beams`: beams, n_best, length_penalty …"""
+        decoder_only(self.transformer, "going on from a prompt")
+        beams = decoding(self.contents.generation, settings, search=True)
+        if not isinstance(beams, Beams):
+            raise OpenbookError("a search draws no lots; leave out the settings of sampling")
+        return search(self.engine, self.tokenizer, self._asked(prompts, plain), beams)
+
+    @property
+    def translates(self) -> bool:
+        """Whether it was made to translate: an encoder reads the source, or it was trained on source and target."""
+        return self.contents.architecture.encoder is not None or self.tokenizer.special.separator is not None
+
+    def translator(
+        self, *, language: str | None = None, source_language: str | None = None, **settings: Any
+    ) -> Translator:
+        """What translates, with settings as for `Beams` or `Sampling`, see `translate`."""
+        how = decoding(self.contents.generation, settings, search=True)
+        return Translator(
+            engine=self.engine,
+            reader=self.contents.make_source_tokenizer(),
+            writer=self.tokenizer,
+            how=how,
+            language=language,
+            source_language=source_language,
+            bounded="max_tokens" not in settings,
+        )
+
+    def translate(
+        self,
+        sentences: str | Sequence[str],
+        *,
+        language: str | None = None,
+        source_language: str | None = None,
+        **settings: Any,
+    ) -> list[Translation]:
+        """Translate sentences, many at once; in the list that comes back each has its place.
+
+        A sentence that is empty or too long for the model has a `problem` and no candidates.
+
+        Args:
+            sentences: one or many.
+            language: code of the language to write, for a model that has several.
+            source_language: code of the language to read.
+            settings: of a beam search: beams (1 is greedy), n_best, length_penalty, until, min_tokens, max_tokens; or
+                of sampling: temperature, top_k … Without any, the model's own, else 5 beams.
+
+        Raises:
+            OpenbookError: the model does not translate, or a setting is unknown or out of range.
+        """
+        translator = self.translator(language=language, source_language=source_language, **settings)
+        listed = [sentences] if isinstance(sentences, str) else sentences
+        return list(translator([[Sentence(text) for text in listed]]))
+
+    def trace(self, prompt: str, *, plain: bool = False) -> Explanation:
+        """Every number between a prompt and the next token; through the chat template, if any, unless `plain`."""
+        return explain(decoder_only(self.transformer, "tracing a prompt"), self.prompt_tokens(prompt, plain=plain))
 
     def evaluate(
         self,
@@ -110,6 +211,21 @@ class Model:
             with track("Scoring", len(tokens)) as advance:
                 return score(model, tokens, text_bytes, context=context, stride=stride, rows=rows, advance=advance)
 
+    def evaluate_pairs(
+        self, files: str | Path | Sequence[str | Path], *, track: Track = silent, **settings: Any
+    ) -> PairScore:
+        """BLEU and chrF of translating the sources of held-out pairs, and how well their targets are guessed.
+
+        Args:
+            files: of sentence pairs: tab-separated, JSON lines, or two whose lines belong together.
+            track: shows progress.
+            settings: as for `translate`.
+
+        Raises:
+            OpenbookError: the model does not translate, a file cannot be read, or there is no pair.
+        """
+        return evaluate_pairs(self.transformer, self.translator(**settings), _listed(files), track)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file, whole or not at all."""
         save_file(path, self.contents, self.transformer.state_dict())
@@ -137,6 +253,21 @@ class Model:
         if not 1 <= value <= most:
             raise OpenbookError(f"{name} {value}: must be from 1 to {most}")
         return value
+
+
+def _from_user(text: str) -> Message:
+    return {"role": "user", "content": text}
+
+
+def _without_the_oldest(messages: Sequence[Message]) -> list[Message]:
+    """Without the first message that is not the system's, and the answer to it; the last one always stays."""
+    kept = list(messages)
+    first = next((i for i, message in enumerate(kept) if message["role"] != "system"), len(kept))
+    while first < len(kept) - 1:
+        del kept[first]
+        if kept[first]["role"] == "user":
+            break
+    return kept
 
 
 def _listed(inputs: str | Path | Sequence[str | Path]) -> list[str | Path]:

@@ -40,7 +40,7 @@ class ScriptedEngine:
     def __init__(self, scripts: list[list[int]], vocabulary: int) -> None:
         self.scripts, self.vocabulary, self.context, self.steps = scripts, vocabulary, 1 << 30, 0
 
-    def prefill(self, prompts: list[list[int]]) -> tuple["ScriptedSession", Tensor]:
+    def prefill(self, prompts: list[list[int]], sources: object = None) -> tuple["ScriptedSession", Tensor]:
         session = ScriptedSession(self, len(prompts))
         return session, session.logits()
 

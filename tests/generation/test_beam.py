@@ -13,9 +13,9 @@ from openbook.errors import OpenbookError
 from openbook.generation.beam import beam_search
 from openbook.generation.engine import TorchEngine
 from openbook.generation.settings import Beams
-from openbook.generation.token_rules import TokenRules
+from openbook.generation.token_rules import NO_RULES, TokenRules
 from openbook.generation.trail import Trail
-from strategies import CONTEXT, DEFAULT, VOCABULARY, architectures, build
+from strategies import CONTEXT, DEFAULT, VOCABULARY, architectures, build, translators
 
 ENDS = {7, 11}
 RULES = [
@@ -26,8 +26,8 @@ RULES = [
 ]
 
 
-def found(model, prompts, beams, rules=TokenRules(), ends=ENDS, trail=None):  # noqa: B008
-    results = list(beam_search(TorchEngine(model), prompts, beams, rules, end_ids=ends, trail=trail))
+def found(model, prompts, beams, rules=NO_RULES, ends=ENDS, **options):
+    results = list(beam_search(TorchEngine(model), prompts, beams, rules, end_ids=ends, **options))
     assert sorted(each.row for each in results) == list(range(len(prompts)))
     return [each.hypotheses for each in sorted(results, key=lambda each: each.row)]
 
@@ -53,6 +53,23 @@ prompts = st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size
 @given(architectures(), prompts, settings, st.sampled_from(RULES))
 def test_it_is_the_search_by_hand(spec, prompts, beams, rules) -> None:
     check(build(spec, dtype=torch.float64), prompts, beams, rules)
+
+
+@given(translators(), prompts, settings, st.sampled_from(RULES))
+def test_it_is_the_search_by_hand_beside_sources(model, sources, beams, rules) -> None:
+    """Of an encoder-decoder: each row looks at its own source, whatever beams and batch do."""
+    model, starts = model.double(), [[1] if n % 2 else [2, 5] for n in range(len(sources))]
+    sources = [[token % 19 for token in source] for source in sources]
+    results = found(model, starts, beams, rules, sources=sources)
+    for prompt, source, hypotheses in zip(starts, sources, results, strict=True):
+
+        def by_hand(model, tokens, source=source):
+            return model(torch.tensor([source]), torch.tensor([tokens]))[0, -1].log_softmax(-1).tolist()
+
+        with torch.no_grad():
+            expected = naive_beam(model, prompt, beams, ENDS, rules, by_hand)
+        assert [each.tokens for each in hypotheses] == [tokens for tokens, _ in expected]
+        assert [each.score for each in hypotheses] == pytest.approx([score for _, score in expected], abs=1e-5)
 
 
 @pytest.mark.parametrize("until", ["sure", "likely", "full"])

@@ -100,7 +100,9 @@ def test_words_are_spelled_in_other_pieces_each_time(tmp_path):
 def test_separate_vocabularies_are_kept_apart(tmp_path):
     write_pairs(tmp_path / "pairs.tsv")
     choices = CHOICES | {"joint_vocabulary": False, "tokenizer": "words", "vocabulary": 1000}
-    model = openbook.train(pairs=tmp_path / "pairs.tsv", output=tmp_path / "a.openbook", device="cpu", **choices)
+    told, files = [], {"pairs": tmp_path / "pairs.tsv", "output": tmp_path / "a.openbook"}
+    model = openbook.train(**files, device="cpu", listeners=[told.append], **choices)
+    assert next(event["unknown"] for event in told if event["event"] == "tokens") > 0  # each side has the rarest once
     contents, source = model.contents, model.contents.make_source_tokenizer()
     assert contents.source_tokenizer is not None
     assert contents.architecture.source_vocabulary == source.vocabulary_size == contents.architecture.vocabulary

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from openbook.errors import OpenbookError
 from openbook.generation.engine import Engine
-from openbook.generation.generate import Finish, check_prompts
+from openbook.generation.generate import Finish, check_prompts, limits_in_context
 from openbook.generation.settings import Beams
-from openbook.generation.token_rules import TokenRules
+from openbook.generation.token_rules import NO_RULES, TokenRules
 from openbook.generation.trail import Trail
 
 
@@ -56,7 +56,7 @@ class _Row:
         wanted = self._beams.n_best if self._beams.until == "sure" else self._beams.beams
         if len(self.finished) < wanted:
             return False
-        if self._beams.until == "full":
+        if self._beams.until == "full" or self._beams.beams == 1:
             return True
         return self._beams.score(best_open, self._length_to_hope_for(produced)) <= self.finished[wanted - 1].score
 
@@ -71,8 +71,10 @@ def beam_search(
     engine: Engine,
     prompts: Sequence[Sequence[int]],
     beams: Beams,
-    rules: TokenRules = TokenRules(),  # noqa: B008  (frozen)
+    rules: TokenRules = NO_RULES,
     *,
+    sources: Sequence[Sequence[int]] | None = None,
+    limits: Sequence[int] | None = None,
     end_ids: Collection[int] = (),
     trail: Trail | None = None,
 ) -> Generator[Found, None, None]:
@@ -81,7 +83,9 @@ def beam_search(
     Args:
         prompts: token ids, at least one each and at most the engine's context.
         beams: how wide to search, what a sequence scores, when to end.
-        rules: tokens that are never produced, or forced. Their probabilities are the model's own, and 1 if forced.
+        rules: tokens that are never produced, or forced. Probabilities are the model's own, and 1 of what is forced.
+        sources: for an encoder-decoder, what it reads beside each prompt.
+        limits: how many tokens each prompt may produce; `max_tokens` if None.
         end_ids: tokens that end a sequence.
         trail: is told of every beam at every step.
 
@@ -91,13 +95,9 @@ def beam_search(
     """
     check_prompts(prompts, engine.vocabulary)
     rules.check(engine.vocabulary)
-    for number, prompt in enumerate(prompts, start=1):
-        if len(prompt) > engine.context:
-            raise OpenbookError(f"prompt {number} has {len(prompt)} tokens; the model holds {engine.context}")
-    # The last token produced is never read, so it needs no place in the context.
-    room = [min(beams.max_tokens, engine.context + 1 - len(prompt)) for prompt in prompts]
-    rows = [_Row(number, limit, beams) for number, limit in enumerate(room)]
-    session, logits = engine.prefill(prompts)
+    limits = limits_in_context(engine, prompts, limits or [beams.max_tokens] * len(prompts))
+    rows = [_Row(number, limit, beams) for number, limit in enumerate(limits)]
+    session, logits = engine.prefill(prompts, sources)
     state = _State(rows, beams, rules, end_ids, logits.device)
     logits = logits[:, None]
     while True:

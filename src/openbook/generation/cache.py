@@ -67,7 +67,6 @@ class Cache:
         self.cross_layers: Sequence[LayerCache] = [LayerCache(0) for _ in range(layers)]
         self._positions: Tensor | None = None
         self._source: Memory | None = None
-        self._sentence: Tensor | None = None
         self._ancestors: Tensor | None = None
         self.padded = False
 
@@ -119,7 +118,6 @@ class Cache:
         if memory is None or memory.hidden is None:
             raise ValueError("the cache holds no source yet: give one")
         self._source = memory._replace(hidden=None)
-        self._sentence = torch.arange(memory.hidden.shape[0], device=memory.hidden.device)
         return memory
 
     def reorder(self, rows: Tensor) -> None:
@@ -130,19 +128,8 @@ class Cache:
             self._positions = self._positions[rows]
         for layer in self.layers:
             layer.reorder(rows)
-        self._reorder_source(rows)
-
-    def _reorder_source(self, rows: Tensor) -> None:
-        """Beams of one sentence look at the same source, so nothing moves where they only change places."""
-        if self._source is None or self._sentence is None:
-            return
-        sentence = self._sentence[rows]
-        if torch.equal(sentence, self._sentence):
-            return
-        self._sentence = sentence
-        position = self._source.places.position
-        if position.shape[0] > 1:
-            self._source = self._source._replace(places=Places(position[rows]))
+        if self._source is not None and self._source.places.position.shape[0] > 1:
+            self._source = self._source._replace(places=Places(self._source.places.position[rows]))
         for layer in self.cross_layers:
             layer.reorder(rows)
 

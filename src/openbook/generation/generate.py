@@ -16,6 +16,7 @@ from openbook.errors import OpenbookError
 from openbook.generation.engine import Engine
 from openbook.generation.sampling import History, chances, draw, filtered
 from openbook.generation.settings import Sampling
+from openbook.generation.token_rules import NO_RULES, TokenRules
 
 Finish = Literal["end", "stop", "length"]
 """Why an answer is over: the model ended its text, a stop text came, or max_tokens are there."""
@@ -43,10 +44,10 @@ class Chosen(Candidate):
 
 
 class _Row:
-    """One sequence: all its tokens, and the first of them that is in the model's context."""
+    """One sequence: all its tokens, the first of them that is in the model's context, and how many it may produce."""
 
-    def __init__(self, number: int, prompt: Sequence[int], seed: int | None) -> None:
-        self.number, self.tokens, self.start, self.produced = number, list(prompt), 0, 0
+    def __init__(self, number: int, prompt: Sequence[int], limit: int, seed: int | None) -> None:
+        self.number, self.tokens, self.start, self.limit, self.produced = number, list(prompt), 0, limit, 0
         self.random = torch.Generator().manual_seed(secrets.randbits(63) if seed is None else seed)
 
     def slide(self, context: int) -> bool:
@@ -75,19 +76,25 @@ def generate(
     engine: Engine,
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
+    rules: TokenRules = NO_RULES,
     *,
+    sources: Sequence[Sequence[int]] | None = None,
+    limits: Sequence[int] | None = None,
     end_ids: Collection[int] = (),
     runners_up: int = 0,
     stopped: Callable[[int], bool] = lambda row: False,
 ) -> Generator[Chosen, None, None]:
     """The tokens that follow each prompt, as they are chosen: one from each row in turn.
 
-    Prompts longer than the engine's context are read from their last part on, see `kept`. Closing the generator
-    ends all work; nothing is computed ahead of what is asked for.
+    What outgrows the engine's context is read from its last part on, see `kept`; beside a source, where positions in
+    both count, it ends there. Closing the generator ends all work; nothing is computed ahead of what is asked for.
 
     Args:
         prompts: token ids, at least one each.
         sampling: how to choose; `stop` is for those who know text, see `text.stream`.
+        rules: tokens that are never chosen, or forced.
+        sources: for an encoder-decoder, what it reads beside each prompt.
+        limits: how many tokens each prompt may produce; `max_tokens` if None.
         end_ids: tokens that end an answer. They are given too, with the finish "end".
         runners_up: how many of the most probable other tokens to give with each.
         stopped: asked before each step; rows for which it says True leave the batch.
@@ -98,13 +105,17 @@ def generate(
     check_prompts(prompts, engine.vocabulary)
     if not 0 <= runners_up < engine.vocabulary:
         raise OpenbookError(f"runners_up is {runners_up}; give a whole number from 0 to {engine.vocabulary - 1}")
-    rows = [_Row(number, prompt, sampling.seed) for number, prompt in enumerate(prompts)]
+    rules.check(engine.vocabulary)
+    limits = limits or [sampling.max_tokens] * len(prompts)
+    if sources is not None:
+        limits = limits_in_context(engine, prompts, limits)
+    rows = [_Row(number, prompt, limits[number], sampling.seed) for number, prompt in enumerate(prompts)]
     for row in rows:
         row.slide(engine.context)
-    session, logits = engine.prefill([row.window for row in rows])
+    session, logits = engine.prefill([row.window for row in rows], sources)
     history = History([row.tokens for row in rows], engine.vocabulary, logits.device)
     while True:
-        chosen = _choose(logits, rows, history, sampling, runners_up, end_ids)
+        chosen = _choose(logits, rows, history, sampling, rules, runners_up, end_ids)
         yield from chosen
         going = [i for i, row in enumerate(rows) if chosen[i].finish is None and not stopped(row.number)]
         if not going:
@@ -133,13 +144,36 @@ def check_prompts(prompts: Sequence[Sequence[int]], vocabulary: int) -> None:
             raise OpenbookError(f"prompt {number} has a token that is not from 0 to {vocabulary - 1}")
 
 
+def limits_in_context(engine: Engine, prompts: Sequence[Sequence[int]], limits: Sequence[int]) -> list[int]:
+    """How many tokens each prompt may produce within the context, and its limit.
+
+    The last of them is never read, and needs no place in the context.
+
+    Raises:
+        OpenbookError: a prompt is longer than the context.
+    """
+    for number, prompt in enumerate(prompts, start=1):
+        if len(prompt) > engine.context:
+            raise OpenbookError(f"prompt {number} has {len(prompt)} tokens; the model holds {engine.context}")
+    return [min(limit, engine.context + 1 - len(prompt)) for limit, prompt in zip(limits, prompts, strict=True)]
+
+
 def _choose(
-    logits: Tensor, rows: list[_Row], history: History, sampling: Sampling, runners_up: int, end_ids: Collection[int]
+    logits: Tensor,
+    rows: list[_Row],
+    history: History,
+    sampling: Sampling,
+    rules: TokenRules,
+    runners_up: int,
+    end_ids: Collection[int],
 ) -> list[Chosen]:
     """Choose a token for each row from logits (B, V) and write it down."""
     if not logits.isfinite().all():
         raise OpenbookError("the model's logits are not finite: its weights are damaged, or its training went astray")
-    chance = chances(filtered(logits, history, sampling), sampling)
+    produced = rows[0].produced  # the same of all: they began together
+    last = torch.tensor([row.limit == produced + 1 for row in rows], device=logits.device)
+    allowed = rules.apply(logits, produced, last, end_ids)
+    chance = chances(filtered(allowed, history, sampling), sampling)
     if sampling.temperature > 0:
         tokens = draw(chance, torch.stack([torch.rand((), generator=row.random, dtype=torch.float64) for row in rows]))
     else:
@@ -151,7 +185,7 @@ def _choose(
         row.tokens.append(first.token)
         row.produced += 1
         finish: Finish | None = "end" if first.token in end_ids else None
-        if finish is None and row.produced == sampling.max_tokens:
+        if finish is None and row.produced == row.limit:
             finish = "length"
         chosen.append(Chosen(first.token, first.probability, first.chance, row.number, tuple(others), finish))
     return chosen

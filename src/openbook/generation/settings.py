@@ -21,6 +21,7 @@ _NUMBERS: dict[str, tuple[float, float]] = {
 _WHOLE_NUMBERS: dict[str, tuple[int, int]] = {
     "top_k": (1, 2**24),
     "seed": (0, 2**63 - 1),
+    "min_tokens": (0, 2**31),
     "max_tokens": (1, 2**31),
     "beams": (1, 1000),
     "n_best": (1, 1000),
@@ -35,7 +36,7 @@ class Sampling:
     `temperature` 0 always takes the most probable token, and top_k, top_p and min_p then have no effect.
     `top_k` None, `top_p` 1, `min_p` 0, `repetition_penalty` 1 and `presence_penalty` 0 are off.
     `seed` None takes a new one for every answer; the same seed gives the same text.
-    `max_tokens` counts the answer alone. `stop` are texts before which the answer ends.
+    `min_tokens` and `max_tokens` count the answer alone. `stop` are texts before which the answer ends.
     """
 
     temperature: float = 0.8
@@ -45,6 +46,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     seed: int | None = None
+    min_tokens: int = 0
     max_tokens: int = 256
     stop: tuple[str, ...] = ()
 
@@ -54,12 +56,8 @@ class Sampling:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Sampling":
-        """From named values, as a model file keeps them. An unknown name raises OpenbookError too."""
-        known = [field.name for field in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise OpenbookError(f"{_shown(name)} is no setting of an answer; there are {', '.join(known)}")
-        return cls(**values)
+        """From named values. An unknown name raises OpenbookError too."""
+        return cls(**_known(values, cls))
 
 
 Until = Literal["sure", "likely", "full"]
@@ -70,7 +68,8 @@ Until = Literal["sure", "likely", "full"]
 class Beams:
     """How to search for the likeliest sequences. Values out of range raise OpenbookError with the range.
 
-    `beams` beginnings are followed at once, and the `n_best` best finished sequences come out. A sequence scores
+    `beams` beginnings are followed at once, and the `n_best` best finished sequences come out. One beam is greedy: it
+    takes the likeliest token each time, and ends with the first that ends. A sequence scores
     Σ log p(token) / length^`length_penalty`: 0 likes short ones, 1 is the mean, above 1 likes long ones.
     The search for a prompt ends `until`
     "sure": no open beam can still come among the n-best, whatever follows;
@@ -81,6 +80,7 @@ class Beams:
     beams: int = 5
     n_best: int = 1
     length_penalty: float = 1.0
+    min_tokens: int = 0
     max_tokens: int = 256
     until: Until = "likely"
 
@@ -94,6 +94,37 @@ class Beams:
     def score(self, log_probability: float, length: int) -> float:
         """Σ log p / length^penalty."""
         return log_probability / float(length) ** self.length_penalty
+
+
+def decoding(defaults: Mapping[str, Any], given: Mapping[str, Any], *, search: bool) -> Beams | Sampling:
+    """A beam search or sampling, whichever what is `given` belongs to.
+
+    Args:
+        defaults: what the model file says; each way takes what is its own.
+        given: what a person says; it goes before.
+        search: which way to go if that could be either.
+
+    Raises:
+        OpenbookError: a name is unknown, a value is out of range, or some are for one way and some for the other.
+    """
+    _known(given, Beams, Sampling)
+    names = {way: {field.name for field in fields(way)} for way in (Beams, Sampling)}
+    for_search = sorted(given.keys() & names[Beams] - names[Sampling])
+    for_sampling = sorted(given.keys() & names[Sampling] - names[Beams])
+    if for_search and for_sampling:
+        raise OpenbookError(
+            f"{for_search[0]} is for a beam search and {for_sampling[0]} for sampling; leave out one of them"
+        )
+    way = Beams if for_search or (search and not for_sampling) else Sampling
+    return way(**{name: value for name, value in {**defaults, **given}.items() if name in names[way]})
+
+
+def _known(values: Mapping[str, Any], *kinds: Any) -> Mapping[str, Any]:
+    known = list(dict.fromkeys(field.name for kind in kinds for field in fields(kind)))
+    for name in values:
+        if name not in known:
+            raise OpenbookError(f"{_shown(name)} is no setting of an answer; there are {', '.join(known)}")
+    return values
 
 
 def _check_ranges(settings: Any) -> None:

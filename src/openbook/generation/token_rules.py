@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from openbook.errors import OpenbookError
+from openbook.text.special_tokens import SpecialTokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,22 @@ class TokenRules:
     forced_first: tuple[int, ...] = ()
     forced_last: int | None = None
     min_tokens: int = 0
+
+    @classmethod
+    def of(cls, special: SpecialTokens, min_tokens: int = 0, language: str | None = None) -> "TokenRules":
+        """What a vocabulary asks for: padding never comes, and a language begins with its token.
+
+        Raises:
+            OpenbookError: the vocabulary has no token for the language.
+        """
+        never = {*special.never, *([] if special.padding is None else [special.padding])}
+        first = special.forced_beginning if language is None else (special.language(language),)
+        return cls(
+            never=tuple(sorted(never - {*special.end})),
+            forced_first=first,
+            forced_last=special.forced_end,
+            min_tokens=min_tokens,
+        )
 
     def check(self, vocabulary: int) -> None:
         """Raise OpenbookError for tokens that are not in a vocabulary of this size, or if nothing is left of it."""
@@ -56,3 +73,6 @@ def _only(scores: Tensor, token: int) -> Tensor:
     forced = torch.full_like(scores, -torch.inf)
     forced[..., token] = 0.0
     return forced
+
+
+NO_RULES = TokenRules()

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
@@ -36,7 +36,10 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class Generation(TypedDict, total=False):
-    """How the model likes to be sampled; what is absent is left to whoever asks. A temperature of 0 is greedy."""
+    """How the model likes to be decoded; what is absent is left to whoever asks. A temperature of 0 is greedy.
+
+    With `beams` above 1 it is searched: `length_penalty` and `until` are those of `generation.settings.Beams`.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]
 
@@ -46,6 +49,10 @@ class Generation(TypedDict, total=False):
     min_p: Share
     repetition_penalty: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
     presence_penalty: Penalty
+    beams: Annotated[int, Field(ge=1, le=1000)]
+    length_penalty: Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
+    until: Literal["sure", "likely", "full"]
+    min_tokens: Annotated[int, Field(ge=0, le=2**31)]
     max_tokens: Annotated[int, Field(ge=1, le=2**31)]
     stop: Annotated[list[Annotated[str, Field(min_length=1, max_length=1000)]], Field(max_length=100)]
 

@@ -103,9 +103,14 @@ class PairMaterial:
             "vocabulary": target.vocabulary_size,
             "train": int(self.train.lengths[self.train.fitting][:, -1].sum()),
             "validation": int(self.validation.lengths[self.validation.fitting][:, -1].sum()),
-            "unknown": 0,
+            "unknown": self._unknown(train),
             "too_long": too_long,
         }
+
+    def _unknown(self, tokens: TokenPairs) -> int:
+        """How many training tokens stand for what is not in the vocabulary."""
+        sides = zip((tokens.source, tokens.target), self.tokenizers, strict=True)
+        return sum(int((side.ids == each.unknown_id).sum()) for side, each in sides if each.unknown_id is not None)
 
     def _rows(self, tokens: TokenPairs, recipe: Recipe) -> PairRows:
         apart = recipe.encoder_layers > 0

@@ -81,7 +81,7 @@ def export_folder(
         word = next(name for name, short in DTYPE_NAMES.items() if short == kind)
         ids = _ids(special)
         head = {"architectures": [family.class_name], "model_type": family.model_types[0]}
-        _write_json(place / "config.json", {**head, **config, **ids, "dtype": word, "torch_dtype": word})
+        _write_json(place / "config.json", {**head, **ids, **config, "dtype": word, "torch_dtype": word})
         _write_json(place / "generation_config.json", write_generation(contents.generation, ids))
         write_tokenizer(
             place,
@@ -116,7 +116,7 @@ def choose_family(architecture: Architecture) -> tuple[Family, dict[str, Any]]:
             continue  # something is there that its config.json has no word for
         if again == architecture:
             try:
-                list(links(architecture, family.tables[0]))
+                list(links(architecture, family.tables(architecture)[0]))
             except OpenbookError:
                 continue
             return family, config
@@ -144,7 +144,7 @@ def _theirs(architecture: Architecture, family: Family) -> dict[str, tuple[Shape
     """Their tensors with shapes, and the links to what of ours they are made of."""
     ours = expected_shapes(architecture)
     parts: dict[str, list[tuple[Link, Shape]]] = {}
-    for link in links(architecture, family.tables[0]):
+    for link in links(architecture, family.tables(architecture)[0]):
         parts.setdefault(link.theirs, []).append((link, ours[link.ours][len(link.ours_at) :]))
     return {name: (extent(each), [link for link, _ in each]) for name, each in parts.items()}
 

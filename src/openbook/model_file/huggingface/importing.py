@@ -71,6 +71,7 @@ def import_folder(
         family = family_of(fields)
         architecture = read_architecture(family, fields)
         weights = open_weights(folder)
+        architecture = family.adapt(architecture, weights)
         found = resolve(family, architecture, weights)
         chosen = DTYPE_NAMES[checked_dtype(dtype)] if dtype is not None else _dtype(fields, weights, found)
     text = read_tokenizer(folder, family.tokenizer)
@@ -87,9 +88,10 @@ def import_folder(
                 generation=read_generation(folder),
             ),
         )
-        total = sum(shape_size(shape) for shape in expected_shapes(architecture).values()) * DTYPES[chosen].itemsize
+        shapes = expected_shapes(architecture)
+        total = sum(map(shape_size, shapes.values())) * DTYPES[chosen].itemsize
     with track("Importing", total) as advance:
-        save_parts(output, contents, chosen, _parts(found, weights, DTYPES[chosen]), advance)
+        save_parts(output, contents, chosen, _parts(found, weights, DTYPES[chosen], shapes), advance)
     return Imported(family.name, contents, next(name for name, short in DTYPE_NAMES.items() if short == chosen))
 
 
@@ -157,6 +159,7 @@ def _dtype(fields: Fields, weights: Weights, found: dict[str, list[Link]]) -> st
         "BF16" if link.packed else weights.dtype(link.theirs).replace("F64", "F32")
         for each in found.values()
         for link in each
+        if link.theirs
     }
     if len(kinds) == 1:
         kind = kinds.pop()
@@ -167,9 +170,14 @@ def _dtype(fields: Fields, weights: Weights, found: dict[str, list[Link]]) -> st
     return DTYPE_NAMES.get(named or "", "F32")
 
 
-def _parts(found: dict[str, list[Link]], weights: Weights, dtype: torch.dtype) -> Iterator[Tensor]:
+def _parts(
+    found: dict[str, list[Link]], weights: Weights, dtype: torch.dtype, shapes: dict[str, tuple[int, ...]]
+) -> Iterator[Tensor]:
     """The numbers of our tensors, one after the other; of those with many experts, one expert after the other."""
     for each in found.values():
         for link in each:
+            if not link.theirs:
+                yield torch.zeros(shapes[link.ours], dtype=dtype)
+                continue
             part = weights.read(link.theirs, link.theirs_at, link.packed)
             yield (part.mT if link.transposed else part).to(dtype)

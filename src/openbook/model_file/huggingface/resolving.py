@@ -26,7 +26,7 @@ def resolve(family: Family, architecture: Architecture, weights: Weights) -> dic
     """
     bare = not any(name.startswith(family.prefix) for name in weights.places)
     faults = []
-    for table in family.tables:
+    for table in family.tables(architecture):
         try:
             found = _by_table(table, architecture, weights, family.prefix if bare else "")
         except _MissingError as fault:
@@ -42,6 +42,8 @@ def _by_table(table: Table, architecture: Architecture, weights: Weights, absent
     found: dict[str, list[Link]] = {}
     for link in links(architecture, table):
         link = link.renamed(link.theirs.removeprefix(absent))
+        if link.optional and link.theirs not in weights:
+            link = link.renamed("")
         for name in link.names:
             if name not in weights:
                 raise _MissingError(f"tensor {name} is missing, which {link.ours} of the model comes from; {AGAIN}")
@@ -55,6 +57,7 @@ def _check_shapes(architecture: Architecture, found: dict[str, list[Link]], weig
     for ours, each in found.items():
         for link in each:
             parts.setdefault((link.theirs, link.packed), []).append((link, shapes[ours][len(link.ours_at) :]))
+    parts.pop(("", False), None)
     for (theirs, packed), of_it in parts.items():
         expected, shape = extent(of_it), weights.shape(theirs, packed)
         if expected != shape:

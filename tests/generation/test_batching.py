@@ -1,0 +1,97 @@
+"""Batches by length, results in order, windows of what has arrived."""
+
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openbook.generation.batching import arriving, batches, in_order
+
+lengths = st.lists(st.integers(1, 30), max_size=40)
+
+
+@given(lengths, st.integers(1, 100))
+def test_batches_hold_each_once_and_no_more_than_they_may(lengths, most) -> None:
+    found = list(batches(lengths, most))
+    assert sorted(place for batch in found for place in batch) == list(range(len(lengths)))
+    for batch in found:
+        assert len(batch) == 1 or len(batch) * max(lengths[place] for place in batch) <= most
+    longest = [lengths[place] for batch in found for place in batch]
+    assert longest == sorted(longest)
+
+
+@given(st.lists(lengths, max_size=4), st.integers(1, 60), st.randoms())
+def test_results_come_in_order_whatever_finishes_first(windows, most, random) -> None:
+    sizes = []
+
+    def work(batch):
+        sizes.append(len(batch) * max(batch))
+        places = list(range(len(batch)))
+        random.shuffle(places)
+        yield from ((place, batch[place]) for place in places)
+
+    assert list(in_order(windows, lambda item: item, work, most)) == [item for window in windows for item in window]
+    assert all(size <= max(most, 30) for size in sizes)
+
+
+def test_a_result_comes_as_soon_as_those_before_it_are_there() -> None:
+    batches_done = []
+
+    def work(batch):
+        batches_done.append(batch)
+        yield from enumerate(batch)
+
+    results = in_order([[1, 2, 30]], lambda item: item, work, 10)
+    assert [next(results), next(results), batches_done] == [1, 2, [[1, 2]]]
+
+
+def test_a_window_is_what_has_arrived() -> None:
+    """One line, then two more that were sent together, while nothing waits for the end of the input."""
+    gates = [threading.Semaphore(0) for _ in range(2)]
+    sent = threading.Event()
+
+    def lines():
+        yield "one"
+        gates[0].acquire()
+        yield "two"
+        yield "three"
+        sent.set()
+        gates[1].acquire()
+
+    windows = arriving(lines())
+    assert next(windows) == ["one"]
+    gates[0].release()
+    assert sent.wait(10)
+    assert next(windows) == ["two", "three"]
+    gates[1].release()
+    assert list(windows) == []
+
+
+def test_windows_are_no_larger_than_asked_for() -> None:
+    windows = list(arriving(range(1000), 7))
+    assert [item for window in windows for item in window] == list(range(1000))
+    assert max(map(len, windows)) <= 7
+
+
+def test_an_error_comes_after_what_was_read_before_it() -> None:
+    def lines():
+        yield from "ab"
+        raise OSError("gone")
+
+    got = []
+    with pytest.raises(OSError, match="gone"):
+        for window in arriving(lines()):
+            got += window
+    assert got == ["a", "b"]
+
+
+def test_a_reader_ends_with_who_listens() -> None:
+    before = threading.active_count()
+    windows = arriving(iter(int, 1), 3)
+    next(windows)
+    windows.close()
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and threading.active_count() > before:
+            thread.join(2)
+    assert threading.active_count() <= before

@@ -1,0 +1,166 @@
+"""Sentences in, translations out: order, problems, both kinds of model, every way of decoding."""
+
+import io
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from naive import default_model
+from translators import engine, tokenizer, translator_model
+
+from openbook.errors import OpenbookError
+from openbook.generation.beam import beam_search
+from openbook.generation.engine import TorchEngine
+from openbook.generation.lines import LONGEST_LINE, as_json, as_line, read_sentences
+from openbook.generation.settings import Beams, Sampling, decoding
+from openbook.generation.token_rules import TokenRules
+from openbook.generation.translation import Sentence, Translator
+from openbook.text.special_tokens import SpecialTokens
+from openbook.text.tokenizer import Tokenizer
+
+TEXTS = ["the cat sat", "rain", "the dog sat on the log while rain fell", "on", "a mat and the cat", "log the dog"]
+
+
+@pytest.fixture(scope="module")
+def words():
+    return tokenizer()
+
+
+@pytest.fixture(scope="module")
+def engine_(words):
+    return engine(words.vocabulary_size)
+
+
+def make(engine, words, how=None, **options):
+    how = how or Beams(beams=3, max_tokens=12)
+    return Translator(engine=engine, reader=words, writer=words, how=how, **options)
+
+
+@pytest.mark.parametrize(
+    "how", [Beams(beams=3, n_best=2, max_tokens=9), Beams(beams=1, max_tokens=9), Sampling(seed=3, max_tokens=9)]
+)
+@pytest.mark.parametrize("batch_tokens", [1, 40, 4096])
+def test_each_gets_its_own_whatever_the_batches(engine_, words, how, batch_tokens) -> None:
+    many = list(make(engine_, words, how, batch_tokens=batch_tokens)([[Sentence(text) for text in TEXTS]]))
+    assert [each.source for each in many] == TEXTS
+    for text, together in zip(TEXTS, many, strict=True):
+        [[alone]] = [list(make(engine_, words, how)([[Sentence(text)]]))]
+        assert [c.hypothesis.tokens for c in alone.candidates] == [c.hypothesis.tokens for c in together.candidates]
+        assert alone.candidates[0].hypothesis.score == pytest.approx(together.candidates[0].hypothesis.score, abs=1e-5)
+        assert len(together.candidates) == (how.n_best if isinstance(how, Beams) else 1)
+
+
+def test_one_beam_is_sampling_at_temperature_0(engine_, words) -> None:
+    one = list(make(engine_, words, Beams(beams=1, max_tokens=15))([[Sentence(text) for text in TEXTS]]))
+    greedy = list(make(engine_, words, Sampling(temperature=0, max_tokens=15))([[Sentence(text) for text in TEXTS]]))
+    assert [each.text for each in one] == [each.text for each in greedy]
+    for each, other in zip(one, greedy, strict=True):
+        ours, theirs = each.candidates[0].hypothesis, other.candidates[0].hypothesis
+        assert ours.tokens == theirs.tokens and ours.finish == theirs.finish
+        assert ours.log_probability == pytest.approx(theirs.log_probability, abs=1e-4)
+
+
+def test_what_cannot_be_translated_keeps_its_place(engine_, words) -> None:
+    long = "the cat " * 60
+    given = [Sentence("the cat"), Sentence(""), Sentence(" \t"), Sentence(long), Sentence("�", "it is broken")]
+    given.append(Sentence("rain"))
+    found = list(make(engine_, words)([given]))
+    assert [each.source for each in found] == [each.text for each in given]
+    assert [each.problem for each in found][:3] == [None, "it is empty", "it is empty"]
+    assert "tokens, and the model reads at most 40" in found[3].problem
+    assert found[4].problem == "it is broken" and found[5].problem is None
+    assert [bool(each.candidates) for each in found] == [True, False, False, False, False, True]
+    assert found[1].text == "" and as_line(found[1], 2, 1) == ""
+    assert json.loads(as_json(found[1])) == {"source": "", "translation": "", "problem": "it is empty"}
+
+
+def test_padding_and_separators_are_never_written(words) -> None:
+    """Of a model that would like nothing better."""
+    model = translator_model(words.vocabulary_size)
+    special = words.special
+    with torch.no_grad():
+        model.to_logits.weight[[special.padding, special.separator]] = 40 * model.to_logits.weight[5]
+    for how in (Beams(beams=3), Sampling(temperature=2.0, seed=1, max_tokens=20)):
+        for each in make(TorchEngine(model), words, how)([[Sentence(text) for text in TEXTS]]):
+            assert not {special.padding, special.separator} & set(each.candidates[0].hypothesis.tokens)
+
+
+def test_a_language_comes_first(engine_, words) -> None:
+    languages = replace(words.special, languages={"de": 7, "fr": 9}, language_place="before")
+    of_many = Tokenizer.from_json(words.to_json(), languages)
+    make_one = make(engine_, of_many, Beams(beams=2, max_tokens=6), language="fr", source_language="de")
+    [[result]] = [list(make_one([[Sentence("the cat")]]))]
+    assert result.candidates[0].hypothesis.tokens[0] == 9
+    assert make_one.read("the cat")[0] == 7
+    with pytest.raises(OpenbookError, match="it has de, fr"):
+        list(make(engine_, of_many, language="es")([[Sentence("the cat")]]))
+
+
+def test_a_decoder_only_model_reads_the_source_and_the_separator() -> None:
+    model = default_model()
+    words = tokenizer()
+    engine = TorchEngine(model)
+
+    class Reader:
+        special = SpecialTokens(end=(0,), separator=22)
+
+        def encode_source(self, text, language):
+            return [words.encode(text)[0] % 20 + 1, 3]
+
+        def decode(self, ids, *, skip_special):
+            return " ".join(map(str, ids))
+
+    how = Beams(beams=3, max_tokens=8)
+    [[result]] = [list(make(engine, Reader(), how)([[Sentence("rain")]]))]
+    prompt = [*Reader().encode_source("rain", None), 22]
+    [expected] = beam_search(engine, [prompt], how, TokenRules.of(Reader.special), end_ids=[0])
+    assert result.candidates[0].hypothesis.tokens == expected.hypotheses[0].tokens
+    Reader.special = SpecialTokens(end=(0,))
+    with pytest.raises(OpenbookError, match="not trained on pairs"):
+        list(make(engine, Reader())([[Sentence("rain")]]))
+
+
+def test_a_translation_ends_at_twice_its_source_and_20(engine_, words) -> None:
+    model = translator_model(words.vocabulary_size, context=400)
+    with torch.no_grad():
+        model.to_logits.weight[words.end_id] = 0
+        model.to_logits.weight[3] = 0  # the end is never likeliest
+    text = "the cat sat"
+    [[result]] = [list(make(TorchEngine(model), words, Beams(beams=1))([[Sentence(text)]]))]
+    hypothesis = result.candidates[0].hypothesis
+    if hypothesis.finish == "length":
+        assert len(hypothesis.tokens) == 2 * len(words.encode_source(text)) + 20
+    [[result]] = [
+        list(make(TorchEngine(model), words, Beams(beams=1, max_tokens=99), bounded=False)([[Sentence(text)]]))
+    ]
+    assert len(result.candidates[0].hypothesis.tokens) in (99, len(hypothesis.tokens))
+
+
+def test_lines_of_a_file() -> None:
+    long = b"x" * (LONGEST_LINE + 5)
+    lines = list(read_sentences(io.BytesIO(b"one\r\n\ntw\xffo\n" + long + b"\nlast")))
+    assert [line.text for line in lines][:3] == ["one", "", "tw�o"]
+    assert [line.problem for line in lines[:3]] == [None, None, "it is not UTF-8 at byte 3"]
+    assert lines[3].problem == f"it is longer than {LONGEST_LINE:,} bytes" and len(lines[3].text) == 100
+    assert lines[4] == Sentence("last")
+
+
+def test_a_line_has_no_line_breaks(engine_, words) -> None:
+    [[result]] = [list(make(engine_, words, Beams(beams=2, n_best=2, max_tokens=5))([[Sentence("rain")]]))]
+    broken = replace(result, candidates=tuple(replace(each, text="a\nb\r\nc") for each in result.candidates))
+    assert as_line(broken, 4, 1) == "a b c"
+    scores = [each.hypothesis.score for each in broken.candidates]
+    assert as_line(broken, 4, 2).splitlines() == [f"4\t{score:.4f}\ta b c" for score in scores]
+
+
+def test_which_way_of_decoding() -> None:
+    assert decoding({}, {}, search=True) == Beams()
+    assert decoding({}, {}, search=False) == Sampling()
+    assert decoding({"beams": 4, "temperature": 0.5}, {"max_tokens": 7}, search=True) == Beams(beams=4, max_tokens=7)
+    assert decoding({"beams": 4, "temperature": 0.5}, {"top_k": 7}, search=True) == Sampling(temperature=0.5, top_k=7)
+    assert decoding({"temperature": 0.5}, {"n_best": 2}, search=False) == Beams(n_best=2)
+    with pytest.raises(OpenbookError, match="beams is for a beam search and seed for sampling"):
+        decoding({}, {"beams": 2, "seed": 1}, search=True)
+    with pytest.raises(OpenbookError, match="'beam' is no setting of an answer"):
+        decoding({}, {"beam": 2}, search=True)

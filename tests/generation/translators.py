@@ -1,0 +1,41 @@
+"""Small translators with random weights, and what their tests share."""
+
+from dataclasses import replace
+
+from openbook.generation.engine import TorchEngine
+from openbook.text.special_tokens import END, PADDING, SEPARATOR
+from openbook.text.tokenizer import Tokenizer
+from openbook.text.tokenizer_training import train_tokenizer
+from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Position, Stack
+from openbook.transformer.base import Transformer
+from openbook.transformer.make import make_transformer
+from strategies import randomise
+
+TEXT = "the cat sat on the mat and the dog sat on the log while rain fell "
+
+
+def tokenizer() -> Tokenizer:
+    """A vocabulary whose end token begins and ends what a decoder writes, as training picks it."""
+    learned = train_tokenizer([TEXT * 20], "bpe", 290, (END, PADDING, SEPARATOR))
+    end = learned.special.end[0]
+    special = replace(learned.special, suffix=(end,), decoder_start=end, never=(learned.special.separator,))
+    return Tokenizer.from_json(learned.to_json(), special)
+
+
+def architecture(vocabulary: int, context: int = 40, **changes: object) -> Architecture:
+    norm = Norm(kind="layer", bias=True)
+    attention = Attention(heads=2, key_value_heads=2, head_width=8, bias=True, output_bias=True)
+    block = Block(attention=attention, feed_forward=FeedForward(width=24), before=norm)
+    stack = Stack(blocks=(block, block), position=Position(kind="sinusoidal"), final_norm=norm)
+    decoder = replace(stack, blocks=2 * (replace(block, cross_attention=attention),))
+    return Architecture(vocabulary=vocabulary, width=16, context=context, encoder=stack, decoder=decoder, **changes)
+
+
+def translator_model(vocabulary: int, context: int = 40) -> Transformer:
+    model = make_transformer(architecture(vocabulary, context))
+    randomise(model)
+    return model.eval()
+
+
+def engine(vocabulary: int, context: int = 40) -> TorchEngine:
+    return TorchEngine(translator_model(vocabulary, context))

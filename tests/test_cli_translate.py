@@ -1,0 +1,119 @@
+"""`openbook ask` and `evaluate` with a translator, as a person types them."""
+
+import io
+import json
+import sys
+
+import pytest
+
+import openbook
+from generation.translators import architecture, tokenizer
+from openbook import cli
+from openbook.model_file.contents import Contents
+from openbook.model_file.file import save
+from openbook.transformer.make import make_transformer
+from strategies import randomise
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    words, path = tokenizer(), tmp_path_factory.mktemp("model") / "translator.openbook"
+    spec = architecture(words.vocabulary_size)
+    transformer = make_transformer(spec)
+    randomise(transformer)
+    contents = Contents(architecture=spec, tokenizer=words.to_json(), special_tokens=words.special)
+    save(path, contents, transformer.state_dict())
+    return path
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path):
+    """Runs the command as its entry point does; gives its exit code, output lines and errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, stdin=b""):
+        monkeypatch.setattr(sys, "argv", ["openbook", *map(str, arguments)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out.split("\n")[:-1], captured.err
+
+    return run
+
+
+def test_a_sentence(command, model):
+    code, [line], _ = command("ask", model, "the cat sat")
+    assert code == 0 and line == openbook.load(model).translate("the cat sat")[0].text
+
+
+def test_lines_of_a_file_keep_their_order_and_their_number(command, model, tmp_path):
+    content = b"the cat\n\nrain\xff\n" + b"the cat " * 60 + b"\nrain fell\n"
+    (tmp_path / "in.txt").write_bytes(content)
+    code, lines, errors = command("ask", model, "--file", "in.txt", "--beams", 2)
+    expected = [each.text for each in openbook.load(model).translate(["the cat", "rain fell"], beams=2)]
+    assert code == 0 and lines == [expected[0], "", "", "", expected[1]]
+    assert "line 2 is skipped: it is empty" in errors
+    assert "line 3 is skipped: it is not UTF-8 at byte 5" in errors
+    assert "line 4 is skipped: it has" in errors and "3 of 5 lines skipped" in errors
+    assert command("ask", model, stdin=content)[1] != []
+    code, piped, _ = command("ask", model, "--beams", 2, stdin=content)
+    assert piped == lines
+
+
+def test_n_best_and_json(command, model):
+    _, lines, _ = command("ask", model, "the cat", "rain", "--n-best", 3, "--length-penalty", 0.5)
+    numbers, scores, _ = zip(*(line.split("\t") for line in lines), strict=True)
+    assert numbers == ("1", "1", "1", "2", "2", "2")
+    assert list(map(float, scores[:3])) == sorted(map(float, scores[:3]), reverse=True)
+    _, lines, _ = command("ask", model, "the cat", "", "--n-best", 2, "--json")
+    first, second = map(json.loads, lines)
+    assert first["translation"] == first["candidates"][0]["text"] and len(first["candidates"]) == 2
+    assert {"score", "log_probability", "tokens", "finish"} <= first["candidates"][0].keys()
+    assert second == {"source": "", "translation": "", "problem": "it is empty"}
+
+
+def test_nothing_to_translate(command, model, tmp_path):
+    assert command("ask", model, "")[0] == 1
+    code, _, errors = command("ask", model, stdin=b"")
+    assert code == 1 and "standard input: has no sentences" in errors
+    code, _, errors = command("ask", model, "--file", "absent.txt")
+    assert code == 1 and "absent.txt: cannot be read" in errors
+    code, _, errors = command("ask", model, "a", "--file", "in.txt")
+    assert code == 1 and "not both" in errors
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--beams", 2, "--seed", 1], "beams is for a beam search and seed for sampling"),
+        (["--n-best", 9], "n_best is 9, more than the 5 beams"),
+        (["--show-probabilities"], "--show-probabilities is for models that go on from a prompt"),
+        (["--language", "de"], "language 'de'"),
+        (["--stop", "x"], "a translation ends by itself"),
+    ],
+)
+def test_options_that_do_not_fit(command, model, options, message):
+    code, _, errors = command("ask", model, "the cat", *options)
+    assert code == 1 and message in errors
+
+
+def test_scores_on_pairs(command, model, tmp_path):
+    words = ["the cat\tthe dog", "rain\train fell", "\tnothing", "log " * 60 + "\tlog"]
+    (tmp_path / "pairs.tsv").write_text("\n".join(words) + "\n")
+    code, lines, _ = command("evaluate", model, "pairs.tsv", "--beams", 2)
+    assert code == 0
+    assert lines[0].startswith("BLEU ") and "|tok:13a|" in lines[0] and lines[1].startswith("chrF ")
+    assert "1 lines had no pair" in lines[4] and "1 sources were too long" in lines[5]
+    _, [line], _ = command("evaluate", model, "pairs.tsv", "--beams", 2, "--json")
+    facts = json.loads(line)
+    assert facts["pairs"] == 3 and facts["untranslated"] == 1 and facts["perplexity"] > 1
+    (tmp_path / "one.txt").write_text("a\nb\n")
+    (tmp_path / "two.txt").write_text("a\n")
+    code, _, errors = command("evaluate", model, "one.txt", "two.txt")
+    assert code == 1 and "has 2 lines" in errors and "has 1" in errors
+    code, _, errors = command("evaluate", model, "pairs.tsv", "--stride", 2)
+    assert code == 1 and "for texts" in errors
