@@ -174,6 +174,16 @@ def test_rates_without_warm_up_or_warm_down_are_full():
     assert {schedule(step / 9, step, recipe(warmup_steps=0, warmdown=0.0)) for step in range(10)} == {1.0}
 
 
+def test_the_inverse_square_root_rises_then_falls_with_the_root_of_the_steps():
+    """Vaswani et al. 2017, eq. 3, over its greatest rate: √warmup · min(1/√step, step / warmup^1.5), from step 1."""
+    some = recipe(schedule="inverse-square-root", warmup_steps=40, warmdown=0.0)
+    for step in range(1, 1000):
+        expected = 40**0.5 * min(step**-0.5, step * 40**-1.5)
+        assert schedule(0.0, step - 1, some) == pytest.approx(expected)
+    down = recipe(schedule="inverse-square-root", warmup_steps=40, warmdown=0.5, final_rate=0.1)
+    assert schedule(1.0, 159, down) == pytest.approx(0.5 * 0.1)
+
+
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_a_step_takes_the_share_of_each_full_rate(tmp_path, optimizer):
     moved = []

@@ -37,6 +37,10 @@ class Recipe:
 
     joint_vocabulary: Annotated[bool, Field(description="one vocabulary for both sides of the pairs")] = True
 
+    bpe_dropout: Annotated[
+        Decay, Field(description="share of joins that are passed over when a pair is learned from; with bpe")
+    ] = 0.0
+
     # Model.
     encoder_layers: Annotated[
         int, Field(ge=0, le=architecture.MAXIMUM_LAYERS, description="blocks that read the source of a pair; 0: none")
