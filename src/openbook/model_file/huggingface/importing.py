@@ -13,7 +13,7 @@ from openbook.errors import OpenbookError
 from openbook.model_file.blueprint import expected_shapes
 from openbook.model_file.contents import Contents
 from openbook.model_file.families import FAMILIES
-from openbook.model_file.file import naming
+from openbook.model_file.file import naming, save_parts
 from openbook.model_file.huggingface.family import Family
 from openbook.model_file.huggingface.fields import Fields
 from openbook.model_file.huggingface.generation import read_generation
