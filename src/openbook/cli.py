@@ -70,12 +70,18 @@ def train(
     pairs: Annotated[
         bool, typer.Option("--pairs", help="the files are sentence pairs: train a translator (an encoder-decoder)")
     ] = False,
+    conversations: Annotated[
+        bool, typer.Option("--conversations", help="with --from: the files are conversations, as JSON lines")
+    ] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="the model file to make")] = None,
     start: Annotated[Path | None, typer.Option("--from", help="a model file to go on from")] = None,
     lora: Annotated[int | None, typer.Option(help="with --from: learn a change of this rank, e.g. 8")] = None,
     lora_targets: Annotated[
         str, typer.Option(help="matrices that --lora changes")
     ] = "query,key,value,output,gate,up,down",
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="with --lora: save the change alone, beside the model that it changes")
+    ] = False,
     validation: Annotated[
         list[str] | None, typer.Option(help="hold out these files, not the tails of the books or some of the pairs")
     ] = None,
@@ -106,6 +112,7 @@ def train(
       openbook train emma.txt --attention none --norm none   the essential transformer
       openbook train --pairs en-de.tsv -o en-de.openbook     a translator; lines of source, tab, target
       openbook train --pairs train.en train.de               two files whose lines belong together
+      openbook train --conversations chats.jsonl --from small.openbook -o mine.openbook
 
     Ctrl-C saves and leaves a usable model; the same command goes on from there.
     """
@@ -126,6 +133,7 @@ def train(
         output,
         given,
         pairs=pairs,
+        conversations=conversations,
         validation=validation,
         validation_share=validation_share,
         keep_duplicates=keep_duplicates,
@@ -133,6 +141,7 @@ def train(
         start=start,
         lora=lora,
         lora_targets=lora_targets.split(","),
+        adapter=adapter,
     )
     display = Display(Console())
     board = TensorBoard(request.folder / "tensorboard") if tensorboard else None
@@ -320,8 +329,12 @@ def ask(
 @app.command()
 def explain(
     model: MODEL,
-    prompt: Annotated[str, typer.Argument(help="what to run through the model", show_default=False)],
+    prompt: Annotated[str, typer.Argument(help="the prompt, or the source to translate", show_default=False)],
     terminal: Annotated[bool, typer.Option("--terminal", help="print here (so far the only place)")] = True,
+    target: Annotated[str, typer.Option(help="what a translator has written already", show_default=False)] = "",
+    encoder: Annotated[bool, typer.Option("--encoder", help="how an encoder reads the source")] = False,
+    language: Annotated[str | None, typer.Option(help="to translate into, for a model that has several")] = None,
+    source_language: Annotated[str | None, typer.Option(help="to translate from, likewise")] = None,
     layer: Annotated[int | None, typer.Option(help="the layer to open, from 0")] = None,
     head: Annotated[int | None, typer.Option(help="the attention head to show, from 0")] = None,
     token: Annotated[int | None, typer.Option(help="the place of the token to follow, from 0")] = None,
@@ -331,11 +344,16 @@ def explain(
 ) -> None:
     """Show every step between a prompt and the next token, with the numbers of one head and one token.
 
+    A translator is shown between a source with the target so far and the next token of the target; --token chooses a
+    step of the target, or with --encoder a token of the source.
+
     [bold]Examples[/bold]
 
       openbook explain austen.openbook "It is a truth"
       openbook explain austen.openbook "It is a truth" --layer 2 --head 1 --token 3
       openbook explain austen.openbook "It is a" --number "decoder.blocks.0.self_attention.scores[0,0,2,1]"
+      openbook explain en-de.openbook "A man sleeps." --target "Ein Mann" --layer 1 --head 2
+      openbook explain en-de.openbook "A man sleeps." --encoder --token 2
     """
     from rich.console import Console
 
@@ -344,9 +362,12 @@ def explain(
     from openbook.model import load
 
     opened = load(model, "cpu")
-    tokens = opened.prompt_tokens(prompt, plain=plain)
+    tokens, source = opened.traced_tokens(
+        prompt, target, plain=plain, language=language, source_language=source_language
+    )
     options: dict[str, Any] = {
-        "layer": layer, "head": head, "token": token, "number": number, "places": tensor_places(model)
+        "layer": layer, "head": head, "token": token, "number": number, "places": tensor_places(model),
+        "source": source, "encoder": encoder, "source_tokenizer": opened.contents.make_source_tokenizer(),
     }  # fmt: skip
     if as_json:
         print(json.dumps(explain_as_json(opened.transformer, opened.tokenizer, tokens, **options), ensure_ascii=False))
