@@ -178,7 +178,7 @@ def test_both_layouts_of_experts(case, tmp_path):
 
 @pytest.mark.slow
 def test_memory_holds_one_tensor_at_a_time():
-    """A fifth of a gigabyte out and back, in processes of their own: their peaks stay below 1.5 of a shard of 100 MB."""
+    """A fifth of a gigabyte out and back, in processes of their own: peaks below 1.5 of a shard of 100 MB."""
     script = Path(__file__).parents[2] / "benchmarks" / "importing.py"
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("measured as Linux counts memory")
