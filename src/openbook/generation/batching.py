@@ -63,9 +63,7 @@ def in_order(
         def of_batch(batch: list[int], window: Sequence[Item] = window) -> Iterable[tuple[int, Result]]:
             return work([window[each] for each in batch])
 
-        for batch, found in at_once(
-            parts, lambda batch, window=window: work([window[each] for each in batch]), threads
-        ):
+        for batch, found in at_once(parts, of_batch, threads):
             for place, result in found:
                 done[batch[place]] = result
                 while given in done:
@@ -88,12 +86,16 @@ def at_once(
     before = torch.get_num_threads()
     pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
     try:
-        waiting = {pool.submit(lambda each: list(work(each)), part): part for part in parts}
+        waiting = {pool.submit(_all_of, work, part): part for part in parts}
         for finished in as_completed(waiting):
             yield waiting[finished], finished.result()
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(before)  # the products' library knows one number for all threads
+
+
+def _all_of(work: Callable[[Item], Iterable[Result]], part: Item) -> list[Result]:
+    return list(work(part))
 
 
 def arriving(items: Iterable[Item], most: int = WINDOW) -> Iterator[list[Item]]:
