@@ -70,12 +70,18 @@ def train(
     pairs: Annotated[
         bool, typer.Option("--pairs", help="the files are sentence pairs: train a translator (an encoder-decoder)")
     ] = False,
+    conversations: Annotated[
+        bool, typer.Option("--conversations", help="with --from: the files are conversations, as JSON lines")
+    ] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="the model file to make")] = None,
     start: Annotated[Path | None, typer.Option("--from", help="a model file to go on from")] = None,
     lora: Annotated[int | None, typer.Option(help="with --from: learn a change of this rank, e.g. 8")] = None,
     lora_targets: Annotated[
         str, typer.Option(help="matrices that --lora changes")
     ] = "query,key,value,output,gate,up,down",
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="with --lora: save the change alone, beside the model that it changes")
+    ] = False,
     validation: Annotated[
         list[str] | None, typer.Option(help="hold out these files, not the tails of the books or some of the pairs")
     ] = None,
@@ -106,6 +112,7 @@ def train(
       openbook train emma.txt --attention none --norm none   the essential transformer
       openbook train --pairs en-de.tsv -o en-de.openbook     a translator; lines of source, tab, target
       openbook train --pairs train.en train.de               two files whose lines belong together
+      openbook train --conversations chats.jsonl --from small.openbook -o mine.openbook
 
     Ctrl-C saves and leaves a usable model; the same command goes on from there.
     """
@@ -126,6 +133,7 @@ def train(
         output,
         given,
         pairs=pairs,
+        conversations=conversations,
         validation=validation,
         validation_share=validation_share,
         keep_duplicates=keep_duplicates,
@@ -133,6 +141,7 @@ def train(
         start=start,
         lora=lora,
         lora_targets=lora_targets.split(","),
+        adapter=adapter,
     )
     display = Display(Console())
     board = TensorBoard(request.folder / "tensorboard") if tensorboard else None
@@ -242,13 +251,18 @@ def ask(
     language: Annotated[str | None, typer.Option(help="to translate into, for a model that has several")] = None,
     source_language: Annotated[str | None, typer.Option(help="to translate from, likewise")] = None,
     seed: Annotated[int | None, typer.Option(help="same seed, same text")] = None,
+    chat: Annotated[bool, typer.Option("--chat", help="hold a conversation; it remembers what was said")] = False,
+    system: Annotated[str | None, typer.Option(help="with --chat: what the model is told at first")] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="go on from the prompt, without the chat template")] = False,
     show_probabilities: Annotated[
         bool, typer.Option(help="each token with its probability and the next likeliest")
     ] = False,
     as_json: JSON = False,
     device: DEVICE = "auto",
 ) -> None:
-    """Ask a model: it goes on from your prompt, or translates your sentence. Several are worked on together.
+    """Ask a model: it goes on from your prompt, answers it if it was trained to talk, or translates your sentence.
+
+    Several prompts are worked on together.
 
     [bold]Examples[/bold]
 
@@ -256,6 +270,8 @@ def ask(
       openbook ask austen.openbook "It is a truth" --temperature 0 --max-tokens 40
       openbook ask austen.openbook --file prompts.txt --json
       openbook ask austen.openbook "Mr." --show-probabilities --max-tokens 10
+      openbook ask assistant.openbook "what can you do"
+      openbook ask assistant.openbook --chat                 Ctrl-C stops an answer, Ctrl-D ends
       openbook ask austen.openbook "It is a" --beams 4 --n-best 4     the likeliest texts, with scores
       openbook ask en-de.openbook "Click the icon."                   a translator translates
       openbook ask en-de.openbook --file in.txt > out.txt             line by line, in order
@@ -276,6 +292,16 @@ def ask(
     }  # fmt: skip
     settings = {name: value for name, value in settings.items() if value is not None}
     opened = load(model, device)
+    if chat:
+        from openbook.talk import refuse_beside_chat, talk
+
+        refuse_beside_chat(
+            prompts=prompts, file=file, plain=plain, json=as_json, show_probabilities=show_probabilities, beams=beams
+        )
+        talk(opened, system, **settings)
+        return
+    if system is not None:
+        raise OpenbookError("--system: is for a conversation; give --chat too")
     if opened.translates:
         if show_probabilities:
             raise OpenbookError("--show-probabilities is for models that go on from a prompt; see --n-best and --json")
@@ -290,10 +316,10 @@ def ask(
     if {"beams", "n_best", "length_penalty"} & settings.keys():
         if show_probabilities:
             raise OpenbookError("--show-probabilities is for sampling; beams have scores, see --n-best and --json")
-        print_searched(asked, opened.search(asked, **settings), json_lines=as_json)
+        print_searched(asked, opened.search(asked, plain=plain, **settings), json_lines=as_json)
         return
     runners_up = min(4, opened.tokenizer.vocabulary_size - 1) if show_probabilities else 0
-    pieces = opened.stream(asked, runners_up=runners_up, **settings)
+    pieces = opened.stream(asked, plain=plain, runners_up=runners_up, **settings)
     if as_json:
         print_json_answers(asked, pieces)
     else:
@@ -303,21 +329,31 @@ def ask(
 @app.command()
 def explain(
     model: MODEL,
-    prompt: Annotated[str, typer.Argument(help="what to run through the model", show_default=False)],
+    prompt: Annotated[str, typer.Argument(help="the prompt, or the source to translate", show_default=False)],
     terminal: Annotated[bool, typer.Option("--terminal", help="print here (so far the only place)")] = True,
+    target: Annotated[str, typer.Option(help="what a translator has written already", show_default=False)] = "",
+    encoder: Annotated[bool, typer.Option("--encoder", help="how an encoder reads the source")] = False,
+    language: Annotated[str | None, typer.Option(help="to translate into, for a model that has several")] = None,
+    source_language: Annotated[str | None, typer.Option(help="to translate from, likewise")] = None,
     layer: Annotated[int | None, typer.Option(help="the layer to open, from 0")] = None,
     head: Annotated[int | None, typer.Option(help="the attention head to show, from 0")] = None,
     token: Annotated[int | None, typer.Option(help="the place of the token to follow, from 0")] = None,
     number: Annotated[str | None, typer.Option(help="derive one number: its path and index, as printed")] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="the prompt alone, without the chat template")] = False,
     as_json: JSON = False,
 ) -> None:
     """Show every step between a prompt and the next token, with the numbers of one head and one token.
+
+    A translator is shown between a source with the target so far and the next token of the target; --token chooses a
+    step of the target, or with --encoder a token of the source.
 
     [bold]Examples[/bold]
 
       openbook explain austen.openbook "It is a truth"
       openbook explain austen.openbook "It is a truth" --layer 2 --head 1 --token 3
       openbook explain austen.openbook "It is a" --number "decoder.blocks.0.self_attention.scores[0,0,2,1]"
+      openbook explain en-de.openbook "A man sleeps." --target "Ein Mann" --layer 1 --head 2
+      openbook explain en-de.openbook "A man sleeps." --encoder --token 2
     """
     from rich.console import Console
 
@@ -326,9 +362,12 @@ def explain(
     from openbook.model import load
 
     opened = load(model, "cpu")
-    tokens = opened.tokenizer.encode_prompt(prompt)
+    tokens, source = opened.traced_tokens(
+        prompt, target, plain=plain, language=language, source_language=source_language
+    )
     options: dict[str, Any] = {
-        "layer": layer, "head": head, "token": token, "number": number, "places": tensor_places(model)
+        "layer": layer, "head": head, "token": token, "number": number, "places": tensor_places(model),
+        "source": source, "encoder": encoder, "source_tokenizer": opened.contents.make_source_tokenizer(),
     }  # fmt: skip
     if as_json:
         print(json.dumps(explain_as_json(opened.transformer, opened.tokenizer, tokens, **options), ensure_ascii=False))
@@ -412,23 +451,26 @@ DTYPE = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16; a
 
 @app.command("import")
 def import_model(
-    folder: Annotated[Path, typer.Argument(help="a folder with config.json and *.safetensors", show_default=False)],
+    path: Annotated[
+        Path, typer.Argument(help="a folder with config.json and *.safetensors, or a GGUF file", show_default=False)
+    ],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="the model file to make")] = None,
     dtype: DTYPE = None,
 ) -> None:
-    """Make a model file of a folder as Hugging Face has them. Nothing in the folder is run.
+    """Make a model file of a folder as Hugging Face has them, or of a GGUF file. Nothing in them is run.
 
     [bold]Examples[/bold]
 
       openbook import downloads/some-model -o some.openbook
       openbook import downloads/some-model -o small.openbook --dtype bfloat16
+      openbook import assistant.Q4_K_M.gguf -o assistant.openbook
       openbook ask some.openbook "It is a truth"
     """
-    from openbook.model_file.huggingface.importing import import_folder
+    from openbook.model_file.importing import import_model as make
     from openbook.progress import bars
 
-    output = output or Path(folder.resolve().name).with_suffix(".openbook")
-    made = import_folder(folder, output, dtype=dtype, track=bars)
+    output = output or Path(path.resolve().name).with_suffix(".openbook")
+    made = make(path, output, dtype=dtype, track=bars)
     print(f"{output}: a {made.family} model, {made.dtype}; look at it with `openbook inspect {output}`")
 
 

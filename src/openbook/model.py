@@ -3,7 +3,7 @@
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,15 @@ from openbook.errors import OpenbookError
 from openbook.explanation.run import Explanation, explain
 from openbook.generation.engine import Engine, TorchEngine
 from openbook.generation.settings import Beams, Sampling, decoding
-from openbook.generation.text import Answer, Candidate, Piece, answer, search, stream
+from openbook.generation.text import Answer, Candidate, Piece, Prompt, answer, search, stream
 from openbook.generation.translation import Sentence, Translation, Translator
+from openbook.model_file.adapter import load_any
 from openbook.model_file.contents import Contents
 from openbook.model_file.file import build
-from openbook.model_file.file import load as load_file
 from openbook.model_file.file import save as save_file
 from openbook.progress import Track, silent
 from openbook.text.books import find_books
+from openbook.text.chat import Chat, Message
 from openbook.text.pieces import token_safe
 from openbook.text.readers import read_book
 from openbook.training.device import choose_device
@@ -67,25 +68,66 @@ class Model:
             raise OpenbookError("beams are for a search, which does not stream; use search() or translate()")
         return how
 
-    def ask(self, prompt: str, **settings: Any) -> str:
-        """The answer to a prompt; settings as for `Sampling`: temperature, top_k, seed, max_tokens, stop …"""
-        return self.generate([prompt], **settings)[0].text
+    @cached_property
+    def chat(self) -> Chat | None:
+        """What writes conversations as the model was trained to read them; None: it was not trained on any."""
+        template = self.contents.chat_template
+        return None if template is None else Chat(self.tokenizer, template)
 
-    def generate(self, prompts: Sequence[str], *, runners_up: int = 0, **settings: Any) -> list[Answer]:
+    def ask(self, prompt: str, *, plain: bool = False, **settings: Any) -> str:
+        """The answer to a prompt; settings as for `Sampling`: temperature, top_k, seed, max_tokens, stop …
+
+        A model with a chat template is asked through it, unless `plain`.
+        """
+        return self.generate([prompt], plain=plain, **settings)[0].text
+
+    def generate(
+        self, prompts: Sequence[str], *, plain: bool = False, runners_up: int = 0, **settings: Any
+    ) -> list[Answer]:
         """The answers to several prompts, worked out together, with their tokens and probabilities."""
-        return answer(self.engine, self.tokenizer, prompts, self.sampling(**settings), runners_up=runners_up)
+        asked = self._asked(prompts, plain)
+        return answer(self.engine, self.tokenizer, asked, self.sampling(**settings), runners_up=runners_up)
 
-    def stream(self, prompts: Sequence[str], *, runners_up: int = 0, **settings: Any) -> Iterator[Piece]:
+    def stream(
+        self, prompts: Sequence[str], *, plain: bool = False, runners_up: int = 0, **settings: Any
+    ) -> Iterator[Piece]:
         """The same as it comes, a piece for each token; close the iterator to stop."""
-        return stream(self.engine, self.tokenizer, prompts, self.sampling(**settings), runners_up=runners_up)
+        asked = self._asked(prompts, plain)
+        return stream(self.engine, self.tokenizer, asked, self.sampling(**settings), runners_up=runners_up)
 
-    def search(self, prompts: Sequence[str], **settings: Any) -> list[tuple[Candidate, ...]]:
+    def reply(self, messages: Sequence[Message], **settings: Any) -> Generator[Piece, None, None]:
+        """What the model says next in a conversation, as it comes.
+
+        Of a conversation that leaves no room in the context, the oldest messages but those of the system are left out.
+
+        Raises:
+            OpenbookError: the model has no chat template, or the template refuses the conversation.
+        """
+        if self.chat is None:
+            raise OpenbookError("the model has no chat template, so it holds no conversation; ask it without --chat")
+        sampling = self.sampling(**settings)
+        room = self.contents.architecture.context - min(sampling.max_tokens, self.contents.architecture.context // 4)
+        ids = self.chat.encode(messages)
+        while len(ids) > room and len(shorter := _without_the_oldest(messages)) < len(messages):
+            messages = shorter
+            ids = self.chat.encode(messages)
+        return stream(self.engine, self.tokenizer, [ids], sampling)
+
+    def prompt_tokens(self, prompt: str, *, plain: bool = False) -> list[int]:
+        """The tokens that the model reads for a prompt, with those of the chat template unless `plain`."""
+        chat = None if plain else self.chat
+        return self.tokenizer.encode_prompt(prompt) if chat is None else chat.encode([_from_user(prompt)])
+
+    def _asked(self, prompts: Sequence[str], plain: bool) -> Sequence[Prompt]:
+        return prompts if plain or self.chat is None else [self.prompt_tokens(prompt) for prompt in prompts]
+
+    def search(self, prompts: Sequence[str], *, plain: bool = False, **settings: Any) -> list[tuple[Candidate, ...]]:
         """The likeliest continuations of each prompt; settings as for `Beams`: beams, n_best, length_penalty …"""
         decoder_only(self.transformer, "going on from a prompt")
         beams = decoding(self.contents.generation, settings, search=True)
         if not isinstance(beams, Beams):
             raise OpenbookError("a search draws no lots; leave out the settings of sampling")
-        return search(self.engine, self.tokenizer, prompts, beams)
+        return search(self.engine, self.tokenizer, self._asked(prompts, plain), beams)
 
     @property
     def translates(self) -> bool:
@@ -133,9 +175,38 @@ class Model:
         listed = [sentences] if isinstance(sentences, str) else sentences
         return list(translator([[Sentence(text) for text in listed]]))
 
-    def trace(self, prompt: str) -> Explanation:
-        """Every number between a prompt and the next token."""
-        return explain(decoder_only(self.transformer, "tracing a prompt"), self.tokenizer.encode_prompt(prompt))
+    def trace(self, prompt: str, target: str = "", *, plain: bool = False, **languages: str | None) -> Explanation:
+        """Every number between a prompt and the next token, or between a source with the target so far and the next.
+
+        Args:
+            prompt: what a language model goes on from, or a translator reads.
+            target: for a translator, what it has written already.
+            plain: leave out the chat template of a language model.
+            languages: language and source_language, as for `translate`.
+
+        Raises:
+            OpenbookError: a target is given to a model that does not translate; the text is too long to explain.
+        """
+        tokens, source = self.traced_tokens(prompt, target, plain=plain, **languages)
+        return explain(self.transformer, tokens, source=source)
+
+    def traced_tokens(
+        self, prompt: str, target: str = "", *, plain: bool = False, **languages: str | None
+    ) -> tuple[list[int], list[int] | None]:
+        """What `trace` runs: the tokens of prompt or target, and those of the source for an encoder-decoder."""
+        if not self.translates:
+            if target or any(languages.values()):
+                raise OpenbookError(
+                    "targets and languages are for models that translate; with this one write all in the prompt"
+                )
+            return self.prompt_tokens(prompt, plain=plain), None
+        if not prompt.strip():
+            raise OpenbookError("the source is empty; give a sentence to translate")
+        translator = self.translator(**languages)
+        source, written = translator.read(prompt), translator.target(target)[:-1]
+        if self.contents.architecture.encoder is None:
+            return source + written[1:], None  # one sequence: the source, the separator, the target
+        return written, source
 
     def evaluate(
         self,
@@ -213,17 +284,32 @@ class Model:
         return value
 
 
+def _from_user(text: str) -> Message:
+    return {"role": "user", "content": text}
+
+
+def _without_the_oldest(messages: Sequence[Message]) -> list[Message]:
+    """Without the first message that is not the system's, and the answer to it; the last one always stays."""
+    kept = list(messages)
+    first = next((i for i, message in enumerate(kept) if message["role"] != "system"), len(kept))
+    while first < len(kept) - 1:
+        del kept[first]
+        if kept[first]["role"] == "user":
+            break
+    return kept
+
+
 def _listed(inputs: str | Path | Sequence[str | Path]) -> list[str | Path]:
     return [inputs] if isinstance(inputs, str | Path) else list(inputs)
 
 
 def load(path: str | os.PathLike[str], device: str = "auto") -> Model:
-    """Open a model file; its weights stay in the file until they are used.
+    """Open a model file, or an adapter beside one; weights stay in the file until they are used.
 
     Raises:
         OpenbookError: the file is missing or damaged; the message names the field and the cure.
     """
-    contents, tensors = load_file(path)
+    contents, tensors = load_any(path)
     transformer = build(contents.architecture, tensors)
     return Model(contents, transformer.to(choose_device(device)))
 
@@ -233,30 +319,34 @@ def train(
     output: str | os.PathLike[str] = "model.openbook",
     *,
     pairs: str | Path | Sequence[str | Path] | None = None,
+    conversations: str | Path | Sequence[str | Path] | None = None,
     validation: str | Path | Sequence[str | Path] | None = None,
     validation_share: float | None = None,
     keep_duplicates: bool = False,
     start: str | os.PathLike[str] | None = None,
     lora: int | None = None,
     lora_targets: Sequence[str] = TARGETS,
+    adapter: bool = False,
     device: str = "auto",
     overwrite: bool = False,
     listeners: Sequence[Listener] = (),
     track: Track = silent,
     **choices: Any,
 ) -> Model:
-    """Train on books or on sentence pairs, and save the model file at `output`.
+    """Train on books, sentence pairs or conversations, and save the model file at `output`.
 
     Args:
         inputs: books: files, folders, globs.
         output: the model file; what a run needs to go on lies beside it in a folder with the suffix .training.
         pairs: in place of books, files of sentence pairs, for a translator.
+        conversations: in place of books, JSON lines of messages or of prompt and answer, for a model to go on from.
         validation: files to validate with; the tails of the documents, or some of the pairs, if None.
         validation_share: how much of each document, or of the pairs, to hold out; picked by their amount if None.
         keep_duplicates: whether passages or pairs that occur twice stay.
         start: a model file to go on from.
         lora: rank of a low-rank change to learn, instead of all weights.
         lora_targets: the matrices that it changes.
+        adapter: save that change alone, in a small file beside the model that it changes.
         device: auto, cpu, cuda or mps.
         overwrite: replace an existing output.
         listeners: called with every event.
@@ -266,14 +356,15 @@ def train(
     Raises:
         OpenbookError: there is nothing to train on, or training fails; the message says what is kept.
     """
-    files = inputs if pairs is None else pairs
-    if files is None or (inputs is not None and pairs is not None):
-        raise OpenbookError("give books or pairs to train on, the one or the other")
+    given = [each for each in (inputs, pairs, conversations) if each is not None]
+    if len(given) != 1:
+        raise OpenbookError("give books, pairs or conversations to train on, one of them")
     request = Request(
-        _listed(files),
+        _listed(given[0]),
         Path(output),
         choices,
         pairs=pairs is not None,
+        conversations=conversations is not None,
         validation=None if validation is None else _listed(validation),
         validation_share=validation_share,
         keep_duplicates=keep_duplicates,
@@ -281,6 +372,7 @@ def train(
         start=None if start is None else Path(start),
         lora=lora,
         lora_targets=lora_targets,
+        adapter=adapter,
     )
     begun = time.perf_counter()
     result = Training(request, listeners, track, lambda: time.perf_counter() - begun).run(overwrite)

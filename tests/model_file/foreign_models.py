@@ -116,13 +116,57 @@ CASES = {
 }
 
 
+PAIR = {"vocab_size": VOCABULARY, "is_encoder_decoder": True, "decoder_start_token_id": 0, "pad_token_id": 0}
+PAIR |= {"bos_token_id": 1, "eos_token_id": END}
+RELATIVE = PAIR | {"d_model": 24, "d_kv": 8, "num_heads": 4, "d_ff": 40, "num_layers": 2, "num_decoder_layers": 3}
+RELATIVE |= {"relative_attention_num_buckets": 8, "relative_attention_max_distance": 20}
+GATED = RELATIVE | {"tie_word_embeddings": False}
+SIDES = {
+    f"{side}_{name}": size
+    for side in ("encoder", "decoder")
+    for name, size in {"layers": 2, "attention_heads": 4, "ffn_dim": 40}.items()
+}
+WORDS = PAIR | SIDES | {"d_model": 24, "max_position_embeddings": 96, "decoder_layers": 3, "forced_eos_token_id": None}
+COUNTED = WORDS | {"pad_token_id": 1, "bos_token_id": 0, "decoder_start_token_id": 2}
+
+PAIR_CASES = {
+    ("T5", "tied, ReLU"): ("T5", RELATIVE),
+    ("T5", "v1.1: gated GELU, untied"): ("T5", GATED | {"feed_forward_proj": "gated-gelu"}),
+    ("T5", "v1.1: gated SiLU, tied"): ("T5", GATED | {"feed_forward_proj": "gated-silu"}),
+    ("mT5", "gated GELU, untied"): ("MT5", GATED),
+    ("BART", "post-norm"): ("Bart", WORDS),
+    ("BART", "scaled embeddings, ReLU"): ("Bart", WORDS | {"scale_embedding": True, "activation_function": "relu"}),
+    ("mBART", "pre-norm, scaled embeddings"): ("MBart", WORDS | {"scale_embedding": True}),
+    ("Marian", "one embedding, swish"): ("Marian", WORDS | {"activation_function": "swish", "scale_embedding": True}),
+    ("Marian", "two vocabularies"): (
+        "Marian",
+        WORDS | {"share_encoder_decoder_embeddings": False, "vocab_size": 50, "decoder_vocab_size": VOCABULARY},
+    ),
+    ("M2M-100", "scaled embeddings, ReLU"): ("M2M100", COUNTED),
+    ("M2M-100", "unscaled"): ("M2M100", COUNTED | {"scale_embedding": False, "activation_function": "gelu"}),
+}
+
+
 def make_theirs(kind, options, seed=0):
     """Their model, with random weights of a size that matters."""
     torch.manual_seed(seed)
     config = getattr(transformers, f"{kind}Config")(**options)
-    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+    model = auto.from_config(config, attn_implementation="eager").eval()
+    waves = {name: p.clone() for name, p in model.named_parameters() if kind == "Marian" and "embed_positions" in name}
     randomise(model)
+    for name, wave in waves.items():  # these are worked out, not learnt
+        model.get_parameter(name).data.copy_(wave)
+    for name, buffer in model.named_buffers():
+        if name == "final_logits_bias":
+            buffer.copy_(torch.randn(buffer.shape))
     return model
+
+
+def untie(theirs):
+    """Give the logits a matrix of their own."""
+    theirs.lm_head.weight = torch.nn.Parameter(torch.randn(theirs.lm_head.weight.shape) / 5)
+    return theirs
 
 
 def write_tokenizer(folder, size=VOCABULARY):
@@ -143,11 +187,18 @@ def save_folder(theirs, folder, **options):
     return folder
 
 
+made: list[Path] = []
+"""Folders to take away at the end."""
+
+
 @cache
 def pair(case):
     """Their model, the folder it was saved in, and ours imported from there."""
-    theirs = make_theirs(*CASES[case])
-    folder = save_folder(theirs, Path(mkdtemp(prefix="openbook-families-")))
+    theirs = make_theirs(*{**CASES, **PAIR_CASES}[case])
+    if "untied" in case[1] and case[0] != "GPT-2":
+        untie(theirs)
+    made.append(Path(mkdtemp(prefix="openbook-families-")))
+    folder = save_folder(theirs, made[-1])
     return theirs, folder, imported(folder)
 
 

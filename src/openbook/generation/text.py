@@ -11,6 +11,8 @@ from openbook.generation.settings import Beams, Sampling
 from openbook.generation.token_rules import TokenRules
 from openbook.text.tokenizer import StreamDecoder, Tokenizer
 
+Prompt = str | Sequence[int]
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -75,17 +77,18 @@ class StopText:
 
 
 def stream(
-    engine: Engine, tokenizer: Tokenizer, prompts: Sequence[str], sampling: Sampling, *, runners_up: int = 0
+    engine: Engine, tokenizer: Tokenizer, prompts: Sequence[Prompt], sampling: Sampling, *, runners_up: int = 0
 ) -> Generator[Piece, None, None]:
     """The answers to all prompts as they come: one piece for each token; closing the stream ends all work.
 
-    An empty prompt asks for a text from its beginning. The token that ends a text adds none to the answer.
+    A prompt is a text to go on from, or token ids behind which an answer begins, such as those of a conversation.
+    An empty text asks for one from its beginning. The token that ends a text adds none to the answer.
 
     Raises:
         OpenbookError: as `generate`.
     """
-    ids = [tokenizer.encode_prompt(prompt) or [tokenizer.end_id] for prompt in prompts]
-    decoders = [StreamDecoder(tokenizer) for _ in prompts]
+    ids = [_ids(tokenizer, prompt) for prompt in prompts]
+    decoders = [StreamDecoder(tokenizer, beginning=not isinstance(each, str)) for each in prompts]
     stops = [StopText(sampling.stop) for _ in prompts]
     tokens = generate(
         engine,
@@ -111,7 +114,7 @@ def stream(
 
 
 def answer(
-    engine: Engine, tokenizer: Tokenizer, prompts: Sequence[str], sampling: Sampling, *, runners_up: int = 0
+    engine: Engine, tokenizer: Tokenizer, prompts: Sequence[Prompt], sampling: Sampling, *, runners_up: int = 0
 ) -> list[Answer]:
     """The whole answer to each prompt, in order; arguments as for `stream`."""
     pieces: list[list[Piece]] = [[] for _ in prompts]
@@ -121,15 +124,21 @@ def answer(
     return [_joined(row) for row in pieces]
 
 
-def search(engine: Engine, tokenizer: Tokenizer, prompts: Sequence[str], beams: Beams) -> list[tuple[Candidate, ...]]:
-    """The likeliest continuations of each prompt, best first."""
-    ids = [tokenizer.encode_prompt(prompt) or [tokenizer.end_id] for prompt in prompts]
+def search(
+    engine: Engine, tokenizer: Tokenizer, prompts: Sequence[Prompt], beams: Beams
+) -> list[tuple[Candidate, ...]]:
+    """The likeliest continuations of each prompt, best first; prompts are as for `stream`."""
+    ids = [_ids(tokenizer, prompt) for prompt in prompts]
     rules = TokenRules.of(tokenizer.special, beams.min_tokens)
     found = {each.row: each.hypotheses for each in beam_search(engine, ids, beams, rules, end_ids=tokenizer.end_ids)}
     return [
         tuple(Candidate(tokenizer.decode(each.tokens, skip_special=True), each) for each in found[row])
         for row in range(len(prompts))
     ]
+
+
+def _ids(tokenizer: Tokenizer, prompt: Prompt) -> Sequence[int]:
+    return tokenizer.encode_prompt(prompt) or [tokenizer.end_id] if isinstance(prompt, str) else prompt
 
 
 def _joined(pieces: Sequence[Piece]) -> Answer:

@@ -8,6 +8,7 @@ template means. Both are told apart by a tokenizer whose special tokens have nam
 import json
 import re
 import secrets
+from bisect import bisect_right
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -42,6 +43,10 @@ class Disguise:
         return re.compile("|".join(re.escape(name) for name in sorted(self._secret, key=len, reverse=True)) or r"(?!)")
 
     @cached_property
+    def _either(self) -> re.Pattern[str]:
+        return re.compile(f"{self._marked.pattern}|{self._spelled.pattern}")
+
+    @cached_property
     def _marked(self) -> re.Pattern[str]:
         return re.compile("|".join(map(re.escape, self._names)) or r"(?!)")
 
@@ -49,14 +54,28 @@ class Disguise:
         """The text with a mark in place of each name of a special token that it spells."""
         return self._spelled.sub(lambda found: self._marks[found[0]], text)
 
-    def unmark(self, text: str) -> str:
-        """The text with the names again."""
-        return self._marked.sub(lambda found: self._names[found[0]], text)
-
     def encode(self, text: str) -> list[int]:
         """Token ids of a text in which names of special tokens mean those tokens, and marks mean names as text."""
-        hidden = self._spelled.sub(lambda found: self._secret[found[0]], text)
-        return list(self._parsing.encode(self.unmark(hidden), add_special_tokens=False).ids)
+        return self.encode_with_starts(text)[0]
+
+    def encode_with_starts(self, text: str) -> tuple[list[int], list[int]]:
+        """The same, and where each token begins in the text."""
+        hidden, moves = [], [(0, 0)]
+        place = length = 0
+        for found in self._either.finditer(text):
+            new = self._secret.get(found[0]) or self._names[found[0]]
+            hidden += [text[place : found.start()], new]
+            length += found.start() - place + len(new)
+            place = found.end()
+            moves += [(length - len(new), found.start()), (length, place)]
+        encoding = self._parsing.encode("".join([*hidden, text[place:]]), add_special_tokens=False)
+        reached = [start for start, _ in moves]
+        starts = []
+        for start, _ in encoding.offsets:
+            move = bisect_right(reached, start) - 1
+            inside = move % 2 == 1  # within a name, which is longer or shorter here
+            starts.append(moves[move][1] + (0 if inside else start - moves[move][0]))
+        return encoding.ids, starts
 
     @cached_property
     def _renamed(self) -> str:

@@ -266,7 +266,7 @@ def test_a_folder_of_tokenizer_json(tmp_path: Path) -> None:
         tmp_path / "config.json", {"eos_token_id": 5, "model_max_length": 10**30, "text_config": {"bos_token_id": 6}}
     )
     tokenizer = read(tmp_path)
-    assert tokenizer.special.end == (7, 8, byte_level()[0]["<|endoftext|>"])
+    assert tokenizer.special.end == (byte_level()[0]["<|endoftext|>"], 7, 8)
     assert (tokenizer.special.beginning, tokenizer.special.never, tokenizer.special.prefix) == (6, (9,), ())
     assert len(tokenizer.encode("a longer text than three tokens")) > 3
     write_json(tmp_path / "tokenizer_config.json", {"eos_token": "<|endoftext|>", "add_bos_token": True})

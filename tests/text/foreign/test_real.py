@@ -123,7 +123,7 @@ def test_unigram() -> None:
     tokenizer = read("unigram", layout)
 
     def encode(text: str) -> list[int]:
-        if "\x85" in text or "<s>" in text:  # the first is no space here, the second no token there
+        if any(each in text for each in ("\x85", "<s>", "</s>")):  # no space here; found in text there
             return tokenizer.encode(text)
         return reference(text, add_special_tokens=False)["input_ids"]
 
@@ -138,7 +138,7 @@ def test_what_is_written_is_loaded_by_transformers(name: str, tmp_path: Path) ->
 
     found = read_tokenizer(folder(name))
     special = found.special_tokens
-    write_tokenizer(tmp_path, found.tokenizer, special)
+    write_tokenizer(tmp_path, found.tokenizer, special, found.chat_template)
     assert read_tokenizer(tmp_path) == found
     reference, tokenizer = AutoTokenizer.from_pretrained(tmp_path), Tokenizer.from_json(found.tokenizer, special)
     for text in fuzz(1000, list(tokenizer.special_ids)[:50]):

@@ -5,6 +5,7 @@ first is taken.
 """
 
 from openbook.model_file.families import (
+    bart,
     gemma,
     gemma2,
     gemma3,
@@ -12,11 +13,14 @@ from openbook.model_file.families import (
     gpt_oss,
     grok,
     llama,
+    m2m_100,
+    marian,
     mistral,
     mixtral,
     qwen2,
     qwen3,
     qwen3_moe,
+    t5,
 )
 
 FAMILIES = (
@@ -32,4 +36,10 @@ FAMILIES = (
     qwen3_moe.FAMILY,
     grok.FAMILY,
     gpt_oss.FAMILY,
+    t5.FAMILY,
+    t5.MULTILINGUAL,
+    bart.FAMILY,
+    bart.MULTILINGUAL,
+    marian.FAMILY,
+    m2m_100.FAMILY,
 )

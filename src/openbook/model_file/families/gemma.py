@@ -58,6 +58,6 @@ FAMILY = Family(
     class_name="GemmaForCausalLM",
     read=read,
     write=write,
-    tables=[table()],
+    tables=lambda _: [table()],
     prefix="model.",
 )

@@ -62,7 +62,7 @@ def write(architecture: Architecture) -> dict[str, Any]:
         "query_pre_attn_scalar": squared_inverse(attention.scale),
         "attn_logit_softcapping": attention.score_cap,
         "final_logit_softcapping": architecture.logit_cap,
-        "sliding_window": window_of(architecture),
+        "sliding_window": window_of(architecture) or 4096,
         "layer_types": layer_types(architecture),
     }
 
@@ -82,6 +82,6 @@ FAMILY = Family(
     class_name="Gemma2ForCausalLM",
     read=read,
     write=write,
-    tables=[table(SANDWICH)],
+    tables=lambda _: [table(SANDWICH)],
     prefix="model.",
 )

@@ -102,13 +102,18 @@ def _position(architecture: Architecture, windowed: bool) -> Position:
     return next((block.position or stack.position for block in alike), Position(base=BASES[windowed]))
 
 
+WITHIN = ("model.", "language_model.model.", "model.language_model.")
+"""Models with eyes put the text part further in."""
+
 FAMILY = Family(
     name="Gemma 3",
     model_types=("gemma3_text", "gemma3"),
     class_name="Gemma3ForCausalLM",
     read=read,
     write=write,
-    tables=[table(SANDWICH), table(SANDWICH, "language_model.model."), table(SANDWICH, "model.language_model.")],
+    tables=lambda _: [
+        table(SANDWICH, within) for within in ("model.", "language_model.model.", "model.language_model.")
+    ],
     prefix="model.",
     ignored=r".*rotary_emb\.inv_freq|(model\.)?(vision_tower|multi_modal_projector)\..*",
     tied_copies=("lm_head.weight", "language_model.lm_head.weight", "model.language_model.lm_head.weight"),

@@ -84,7 +84,7 @@ FAMILY = Family(
     class_name="GPT2LMHeadModel",
     read=read,
     write=write,
-    tables=[TABLE],
+    tables=lambda _: [TABLE],
     prefix="transformer.",
     ignored=r"(transformer\.)?h\.\d+\.attn\.(masked_)?bias",
 )

@@ -106,6 +106,6 @@ FAMILY = Family(
     class_name="GptOssForCausalLM",
     read=read,
     write=write,
-    tables=[_table(on_side=True, packed=False), _table(on_side=False, packed=True)],
+    tables=lambda _: [_table(on_side=True, packed=False), _table(on_side=False, packed=True)],
     prefix="model.",
 )

@@ -65,7 +65,7 @@ FAMILY = Family(
     class_name="Grok1ModelForCausalLM",
     read=read,
     write=write,
-    tables=[
+    tables=lambda _: [
         table(
             {
                 "self_attention.query": "attn.q_proj",

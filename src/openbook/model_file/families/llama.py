@@ -35,6 +35,6 @@ FAMILY = Family(
     class_name="LlamaForCausalLM",
     read=read,
     write=write,
-    tables=[table()],
+    tables=lambda _: [table()],
     prefix="model.",
 )

@@ -25,6 +25,6 @@ FAMILY = Family(
     class_name="MistralForCausalLM",
     read=read,
     write=write,
-    tables=[table()],
+    tables=lambda _: [table()],
     prefix="model.",
 )

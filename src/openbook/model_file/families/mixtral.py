@@ -57,6 +57,6 @@ FAMILY = Family(
     class_name="MixtralForCausalLM",
     read=read,
     write=write,
-    tables=[APART, FUSED],
+    tables=lambda _: [APART, FUSED],
     prefix="model.",
 )

@@ -54,6 +54,6 @@ FAMILY = Family(
     class_name="Qwen2ForCausalLM",
     read=read,
     write=write,
-    tables=[table()],
+    tables=lambda _: [table()],
     prefix="model.",
 )

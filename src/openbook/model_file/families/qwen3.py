@@ -36,6 +36,6 @@ FAMILY = Family(
     class_name="Qwen3ForCausalLM",
     read=read,
     write=write,
-    tables=[table()],
+    tables=lambda _: [table()],
     prefix="model.",
 )

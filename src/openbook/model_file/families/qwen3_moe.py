@@ -85,6 +85,6 @@ FAMILY = Family(
     class_name="Qwen3MoeForCausalLM",
     read=read,
     write=write,
-    tables=[APART, FUSED],
+    tables=lambda _: [APART, FUSED],
     prefix="model.",
 )

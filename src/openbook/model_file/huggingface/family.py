@@ -6,6 +6,7 @@ from typing import Any
 
 from openbook.model_file.huggingface.fields import Fields
 from openbook.model_file.huggingface.links import Table
+from openbook.model_file.huggingface.weights import Weights
 from openbook.text.foreign import Layout
 from openbook.transformer.architecture import Architecture
 
@@ -23,7 +24,9 @@ class Family:
         read: config.json → architecture; `Fields.finish` is called afterwards.
         write: an architecture → the fields of a config.json. It need not check that the architecture fits: what it
             wrote is read again and must give the same.
-        tables: key tables; a folder is read by the first whose tensors are all there, an export written by the first.
+        adapt: what the tensors of a folder say beyond its config.json.
+        tables: the key tables of an architecture; a folder is read by the first whose tensors are all there, an export
+            written by the first.
         prefix: with what their names begin, except in files that leave it out.
         ignored: regular expression of tensors that hold nothing of the model.
         tokenizer: how tokenizer files that are older than tokenizer.json are meant.
@@ -35,7 +38,8 @@ class Family:
     class_name: str
     read: Callable[[Fields], Architecture]
     write: Callable[[Architecture], dict[str, Any]]
-    tables: Sequence[Table]
+    tables: Callable[[Architecture], Sequence[Table]]
+    adapt: Callable[[Architecture, Weights], Architecture] = lambda architecture, weights: architecture
     prefix: str = ""
     ignored: str = r".*rotary_emb\.inv_freq"
     tokenizer: Layout = PLAIN

@@ -21,7 +21,8 @@ Index = tuple[int | slice, ...]
 class Link:
     """ours[ours_at] equals theirs[theirs_at], the latter with its last two axes exchanged where `transposed`.
 
-    `packed` says that theirs is a pair of tensors, `…_blocks` and `…_scales`, of 4-bit numbers (see `mxfp4`).
+    An `optional` one may be absent, and ours is zero then. `packed` says that theirs is a pair of tensors, `…_blocks`
+    and `…_scales`, of 4-bit numbers (see `mxfp4`).
     """
 
     ours: str
@@ -30,10 +31,13 @@ class Link:
     theirs_at: Index = ()
     transposed: bool = False
     packed: bool = False
+    optional: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
         """The tensors that theirs is made of."""
+        if not self.theirs:
+            return ()
         return (f"{self.theirs}_blocks", f"{self.theirs}_scales") if self.packed else (self.theirs,)
 
     def renamed(self, theirs: str) -> "Link":

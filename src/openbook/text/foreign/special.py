@@ -87,11 +87,11 @@ def read_special(configuration: Configuration, backend: Backend, layout: Layout 
         number = backend.token_to_id(name) if name is not None else None
         return number if number is not None else _first(_ids(c, key)) if key else None
 
-    end = list(dict.fromkeys([*_ids(c, "eos_token_id"), *_known(backend.token_to_id, c.name("eos_token"))]))
+    end = list(dict.fromkeys([*_known(backend.token_to_id, c.name("eos_token")), *_ids(c, "eos_token_id")]))
     if not end:
         raise OpenbookError("tokenizer_config.json: names no eos_token, the token that ends a text; add it")
     beginning = named("bos_token", "bos_token_id")
-    prefix, suffix = _around(c, backend, layout, beginning, end[-1])
+    prefix, suffix = _around(c, backend, layout, beginning, end[0])
     languages = {code: number for number, name in _special(backend) if (code := _language(name)) is not None}
     codes = set(languages.values())
     return SpecialTokens(
@@ -99,7 +99,6 @@ def read_special(configuration: Configuration, backend: Backend, layout: Layout 
         padding=named("pad_token", "pad_token_id"),
         beginning=beginning,
         unknown=named("unk_token"),
-        separator=named("sep_token"),
         prefix=tuple(each for each in prefix if each not in codes),
         suffix=tuple(each for each in suffix if each not in codes),
         decoder_start=_first(_ids(c, "decoder_start_token_id")),

@@ -38,7 +38,7 @@ def write_tokenizer(
         tokenizer = str(backend.to_str())
     roles = {
         "bos_token": special.beginning,
-        "eos_token": special.end[-1] if chat_template is not None else special.end[0],
+        "eos_token": special.end[0],
         "pad_token": special.padding,
         "unk_token": special.unknown,
         "sep_token": special.separator,
