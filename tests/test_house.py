@@ -11,7 +11,7 @@ import pytest
 HOUSE = Path(__file__).parents[1] / "src" / "openbook"
 MODULES = sorted(HOUSE.rglob("*.py"))
 TEXTS = [*MODULES, *(p for suffix in ("js", "mjs", "css", "html", "jinja", "toml") for p in HOUSE.rglob(f"*.{suffix}"))]
-MOST_LINES = 500
+MOST_LINES = 600
 
 # Each room may import from those before it, never from those after it.
 ROOMS = [

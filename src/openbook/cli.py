@@ -70,12 +70,18 @@ def train(
     pairs: Annotated[
         bool, typer.Option("--pairs", help="the files are sentence pairs: train a translator (an encoder-decoder)")
     ] = False,
+    conversations: Annotated[
+        bool, typer.Option("--conversations", help="with --from: the files are conversations, as JSON lines")
+    ] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="the model file to make")] = None,
     start: Annotated[Path | None, typer.Option("--from", help="a model file to go on from")] = None,
     lora: Annotated[int | None, typer.Option(help="with --from: learn a change of this rank, e.g. 8")] = None,
     lora_targets: Annotated[
         str, typer.Option(help="matrices that --lora changes")
     ] = "query,key,value,output,gate,up,down",
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="with --lora: save the change alone, beside the model that it changes")
+    ] = False,
     validation: Annotated[
         list[str] | None, typer.Option(help="hold out these files, not the tails of the books or some of the pairs")
     ] = None,
@@ -106,6 +112,7 @@ def train(
       openbook train emma.txt --attention none --norm none   the essential transformer
       openbook train --pairs en-de.tsv -o en-de.openbook     a translator; lines of source, tab, target
       openbook train --pairs train.en train.de               two files whose lines belong together
+      openbook train --conversations chats.jsonl --from small.openbook -o mine.openbook
 
     Ctrl-C saves and leaves a usable model; the same command goes on from there.
     """
@@ -126,6 +133,7 @@ def train(
         output,
         given,
         pairs=pairs,
+        conversations=conversations,
         validation=validation,
         validation_share=validation_share,
         keep_duplicates=keep_duplicates,
@@ -133,6 +141,7 @@ def train(
         start=start,
         lora=lora,
         lora_targets=lora_targets.split(","),
+        adapter=adapter,
     )
     display = Display(Console())
     board = TensorBoard(request.folder / "tensorboard") if tensorboard else None

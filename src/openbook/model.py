@@ -16,9 +16,9 @@ from openbook.generation.engine import Engine, TorchEngine
 from openbook.generation.settings import Beams, Sampling, decoding
 from openbook.generation.text import Answer, Candidate, Piece, Prompt, answer, search, stream
 from openbook.generation.translation import Sentence, Translation, Translator
+from openbook.model_file.adapter import load_any
 from openbook.model_file.contents import Contents
 from openbook.model_file.file import build
-from openbook.model_file.file import load as load_file
 from openbook.model_file.file import save as save_file
 from openbook.progress import Track, silent
 from openbook.text.books import find_books
@@ -275,12 +275,12 @@ def _listed(inputs: str | Path | Sequence[str | Path]) -> list[str | Path]:
 
 
 def load(path: str | os.PathLike[str], device: str = "auto") -> Model:
-    """Open a model file; its weights stay in the file until they are used.
+    """Open a model file, or an adapter beside one; weights stay in the file until they are used.
 
     Raises:
         OpenbookError: the file is missing or damaged; the message names the field and the cure.
     """
-    contents, tensors = load_file(path)
+    contents, tensors = load_any(path)
     transformer = build(contents.architecture, tensors)
     return Model(contents, transformer.to(choose_device(device)))
 
@@ -290,30 +290,34 @@ def train(
     output: str | os.PathLike[str] = "model.openbook",
     *,
     pairs: str | Path | Sequence[str | Path] | None = None,
+    conversations: str | Path | Sequence[str | Path] | None = None,
     validation: str | Path | Sequence[str | Path] | None = None,
     validation_share: float | None = None,
     keep_duplicates: bool = False,
     start: str | os.PathLike[str] | None = None,
     lora: int | None = None,
     lora_targets: Sequence[str] = TARGETS,
+    adapter: bool = False,
     device: str = "auto",
     overwrite: bool = False,
     listeners: Sequence[Listener] = (),
     track: Track = silent,
     **choices: Any,
 ) -> Model:
-    """Train on books or on sentence pairs, and save the model file at `output`.
+    """Train on books, sentence pairs or conversations, and save the model file at `output`.
 
     Args:
         inputs: books: files, folders, globs.
         output: the model file; what a run needs to go on lies beside it in a folder with the suffix .training.
         pairs: in place of books, files of sentence pairs, for a translator.
+        conversations: in place of books, JSON lines of messages or of prompt and answer, for a model to go on from.
         validation: files to validate with; the tails of the documents, or some of the pairs, if None.
         validation_share: how much of each document, or of the pairs, to hold out; picked by their amount if None.
         keep_duplicates: whether passages or pairs that occur twice stay.
         start: a model file to go on from.
         lora: rank of a low-rank change to learn, instead of all weights.
         lora_targets: the matrices that it changes.
+        adapter: save that change alone, in a small file beside the model that it changes.
         device: auto, cpu, cuda or mps.
         overwrite: replace an existing output.
         listeners: called with every event.
@@ -323,14 +327,15 @@ def train(
     Raises:
         OpenbookError: there is nothing to train on, or training fails; the message says what is kept.
     """
-    files = inputs if pairs is None else pairs
-    if files is None or (inputs is not None and pairs is not None):
-        raise OpenbookError("give books or pairs to train on, the one or the other")
+    given = [each for each in (inputs, pairs, conversations) if each is not None]
+    if len(given) != 1:
+        raise OpenbookError("give books, pairs or conversations to train on, one of them")
     request = Request(
-        _listed(files),
+        _listed(given[0]),
         Path(output),
         choices,
         pairs=pairs is not None,
+        conversations=conversations is not None,
         validation=None if validation is None else _listed(validation),
         validation_share=validation_share,
         keep_duplicates=keep_duplicates,
@@ -338,6 +343,7 @@ def train(
         start=None if start is None else Path(start),
         lora=lora,
         lora_targets=lora_targets,
+        adapter=adapter,
     )
     begun = time.perf_counter()
     result = Training(request, listeners, track, lambda: time.perf_counter() - begun).run(overwrite)

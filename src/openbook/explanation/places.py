@@ -1,17 +1,22 @@
 """Where the weights lie in a model file, so that a derivation can point at the very bytes."""
 
 import os
+from pathlib import Path
 
 from openbook.explanation.reader import TensorPlace
+from openbook.model_file.adapter import FIRST, base_of, read_adapter
 from openbook.model_file.file import open_model_file
 from openbook.model_file.header import ITEM_BYTES
 
 
 def tensor_places(path: str | os.PathLike[str]) -> dict[str, TensorPlace]:
-    """The place of each tensor in a model file.
+    """The place of each tensor in a model file; for an adapter, of those that it leaves alone, in its base.
 
     Raises:
         OpenbookError: it is not a model file that could be loaded.
     """
-    entries = open_model_file(path).header.tensors
+    adapter = read_adapter(path)
+    changed = set() if adapter is None else {name[: -len(FIRST)] for name in adapter[1]}
+    file = path if adapter is None else base_of(Path(path), adapter[0])
+    entries = {name: each for name, each in open_model_file(file).header.tensors.items() if name not in changed}
     return {name: TensorPlace(each.begin, ITEM_BYTES[each.dtype], each.shape) for name, each in entries.items()}

@@ -26,6 +26,9 @@ _SPARKS = "▁▂▃▄▅▆▇█"
 def render(description: Mapping[str, Any], console: Console) -> None:
     """Print what `describe` gave: the parts with shapes, sizes and places, then everything else in the file."""
     d = description
+    if "adapter" in d:
+        _render_adapter(d, console)
+        return
     summary = f"  {_size(d['bytes'])} · {d['parameters']:,} parameters · {d['dtype']} · format {d['format']}"
     console.print(Text.assemble((printable(d["file"]), "bold"), summary))
     _section(console, "Architecture", d["architecture"]["words"].items())
@@ -37,6 +40,17 @@ def render(description: Mapping[str, Any], console: Console) -> None:
     template = d["chat_template"]
     more = {"chat template": "none" if template is None else _head(template), "license": d["license"] or "not stated"}
     _section(console, "More", more.items())
+
+
+def _render_adapter(d: Mapping[str, Any], console: Console) -> None:
+    summary = f"  {_size(d['bytes'])} · {d['parameters']:,} parameters · an adapter"
+    console.print(Text.assemble((printable(d["file"]), "bold"), summary))
+    adapter = d["adapter"]
+    rows: list[tuple[str, object]] = [(name, adapter[name]) for name in ("base", "fingerprint", "scale")]
+    rows += [("changes", f"{len(adapter['changes']):,} matrices: weight + scale · B · A")]
+    _section(console, "Adapter", rows)
+    _section(console, "Ranks", [(change["name"], change["rank"]) for change in adapter["changes"]])
+    _section(console, "Training", _record_rows(d["training"]) or [("record", "none in the file")])
 
 
 def _section(console: Console, title: str, rows: Iterable[tuple[str, object]]) -> None:

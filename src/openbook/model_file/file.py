@@ -100,13 +100,31 @@ def load(path: str | os.PathLike[str]) -> tuple[Contents, dict[str, Tensor]]:
         OpenbookError: naming the file, what is wrong with it, and the cure.
     """
     opened = open_model_file(path)
+    return opened.contents, map_tensors(opened.header, opened.data)
+
+
+def map_tensors(header: Header, data: mmap.mmap) -> dict[str, Tensor]:
+    """The tensors of a checked header as views of the mapped file.
+
+    Raises:
+        OpenbookError: one is of a type that no model has, or begins between numbers.
+    """
     tensors = {}
-    for name, entry in opened.header.tensors.items():
+    for name, entry in header.tensors.items():
+        if entry.dtype not in DTYPES:
+            known = ", ".join(DTYPES)
+            raise OpenbookError(
+                f"tensor {name}, dtype: {entry.dtype} is not one of {known}; convert the model to one of them"
+            )
         dtype = DTYPES[entry.dtype]
+        if entry.begin % dtype.itemsize:
+            raise OpenbookError(f"tensor {name}: it begins at byte {entry.begin:,}, between numbers; {AGAIN}")
         count = (entry.end - entry.begin) // dtype.itemsize
-        flat = torch.frombuffer(opened.data, dtype=dtype, count=count, offset=entry.begin)
+        if count == 0:
+            raise OpenbookError(f"tensor {name}: it is empty; {AGAIN}")
+        flat = torch.frombuffer(data, dtype=dtype, count=count, offset=entry.begin)
         tensors[name] = flat.view(entry.shape)
-    return opened.contents, tensors
+    return tensors
 
 
 def build(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Transformer:

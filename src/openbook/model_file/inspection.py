@@ -3,12 +3,15 @@
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from openbook.errors import OpenbookError
+from openbook.model_file.adapter import FIRST, Adapter, read_adapter
 from openbook.model_file.blueprint import expected_shapes
 from openbook.model_file.contents import Contents
 from openbook.model_file.file import ModelFile, naming, open_model_file
@@ -28,13 +31,17 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     Keys: `file`, `bytes`, `format`, `dtype`, `parameters`, `architecture` (`words` and all `fields`), `parts` (each
     with `name`, `parameters`, `bytes`, `share` of all parameters, and `tensors`: `name`, `shape`, `parameters`, `bytes`
     and `offset`, the place of its first byte in the file), `tokenizer`, `chat_template`, `generation`, `training`,
-    `license`.
+    `license`. An adapter has `adapter` (`base`, `fingerprint`, `scale`, and `changes`: `name` and `rank`) instead of
+    what it takes from its base.
     Strings are those of the file: escape them before they reach a terminal or a page.
 
     Raises:
         OpenbookError: the file is not a model file that could be loaded.
     """
     path = Path(path)
+    read = read_adapter(path)
+    if read is not None:
+        return describe_adapter(path, *read)
     opened = open_model_file(path)
     contents = opened.contents
     with naming(path):
@@ -58,6 +65,23 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
         "generation": contents.generation,
         "training": contents.training,
         "license": contents.license,
+    }
+
+
+def describe_adapter(path: Path, adapter: Adapter, changes: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What an adapter includes, as `describe` says it."""
+    ranks = {name[: -len(FIRST)]: tensor.shape[0] for name, tensor in changes.items() if name.endswith(FIRST)}
+    return {
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "parameters": sum(tensor.numel() for tensor in changes.values()),
+        "adapter": {
+            "base": adapter.base,
+            "fingerprint": adapter.fingerprint,
+            "scale": adapter.scale,
+            "changes": [{"name": name, "rank": rank} for name, rank in ranks.items()],
+        },
+        "training": adapter.training,
     }
 
 

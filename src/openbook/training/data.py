@@ -34,6 +34,20 @@ def shuffled(index: NDArray[np.int64], size: int, key: int) -> NDArray[np.int64]
     return value.astype(np.int64)
 
 
+def visited(step: int, rows: int, per_epoch: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which of `per_epoch` rows the step sees: the epoch of each and its place, both (rows,).
+
+    Each epoch visits every row once, in an order of its own.
+    """
+    number = step * rows + np.arange(rows)
+    epoch, within = number // per_epoch, number % per_epoch
+    place = np.empty(rows, dtype=np.int64)
+    for each in np.unique(epoch):
+        chosen = epoch == each
+        place[chosen] = shuffled(within[chosen], per_epoch, seed * 1_000_003 + int(each))
+    return epoch, place
+
+
 @dataclass(frozen=True)
 class Windows:
     """Windows of `context` tokens and the one that follows, cut from one long row of tokens.
@@ -52,16 +66,12 @@ class Windows:
 
     def starts(self, step: int, rows: int) -> NDArray[np.int64]:
         """Where the windows of step number `step` begin, (rows,)."""
-        number = step * rows + np.arange(rows)
-        epoch, within = number // self.per_epoch, number % self.per_epoch
-        result = np.empty(rows, dtype=np.int64)
+        epoch, place = visited(step, rows, self.per_epoch, self.seed)
+        starts = place * self.context
         room = len(self.tokens) - 1 - self.context * self.per_epoch
         for each in np.unique(epoch):
-            offset = np.random.default_rng([self.seed, int(each)]).integers(0, max(1, room + 1))
-            chosen = epoch == each
-            key = self.seed * 1_000_003 + int(each)
-            result[chosen] = shuffled(within[chosen], self.per_epoch, key) * self.context + offset
-        return result
+            starts[epoch == each] += np.random.default_rng([self.seed, int(each)]).integers(0, max(1, room + 1))
+        return starts
 
     def batch(self, step: int, rows: int, rank: int = 0, world: int = 1) -> Tensor:
         """This rank's share of a step's `rows` windows: ids (rows / world, T + 1)."""

@@ -1,5 +1,6 @@
 """Learning from hidden vectors: the logits, by far the largest of all values, are worked out a few tokens at a time."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -29,6 +30,8 @@ class Batch(NamedTuple):
     """(B, T): the token after each; `NOTHING` where there is none to learn."""
     documents: Tensor | None = None
     """(B, T): the document of each token, where they must not see each other."""
+    positions: Tensor | None = None
+    """(B, T): the position of each token, negative at padding; None where they count up from 0."""
 
 
 def hidden_of(model: nn.Module, batch: Batch) -> Tensor:
@@ -37,7 +40,7 @@ def hidden_of(model: nn.Module, batch: Batch) -> Tensor:
         assert batch.source is not None
         return model.hidden(batch.target, model.encode(batch.source, batch.source_positions))
     assert isinstance(model, DecoderOnly)
-    return model.hidden(batch.target, documents=batch.documents)
+    return model.hidden(batch.target, batch.positions, batch.documents)
 
 
 def learn_next(model: nn.Module, batch: Batch, share: float, smoothing: float = 0.0) -> Tensor:
@@ -66,3 +69,29 @@ def learn_next(model: nn.Module, batch: Batch, share: float, smoothing: float = 
         total += loss.detach()
     hidden.backward(torch.cat([part.grad for part in parts if part.grad is not None]))  # type: ignore[no-untyped-call]
     return total
+
+
+@torch.inference_mode()
+def surprise(model: nn.Module, batches: Iterable[Batch], dtype: torch.dtype = torch.float32) -> tuple[float, int]:
+    """The summed cross-entropy of all next tokens in nats, without dropout, and how many there are.
+
+    Args:
+        model: in any mode.
+        batches: what it reads and is to tell.
+        dtype: of matrix products.
+    """
+    assert isinstance(model, Transformer)
+    was_training = model.training
+    model.eval()
+    nats, counted = 0.0, 0
+    device = model.token_embedding.weight.device
+    try:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            for batch in batches:
+                real = batch.next_ids != NOTHING
+                logits = model.logits(hidden_of(model, batch)[real]).float()
+                nats += float(F.cross_entropy(logits, batch.next_ids[real], reduction="none").double().sum())
+                counted += int(real.sum())
+    finally:
+        model.train(was_training)
+    return nats, counted

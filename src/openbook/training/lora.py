@@ -11,10 +11,11 @@ from openbook.transformer.experts import ExpertLinear
 
 TARGETS = ("query", "key", "value", "output", "gate", "up", "down")
 """The linear parts of a block that may be changed."""
+SCALE = 2.0
 
 
 class LowRankChange(nn.Module):
-    """weight + 2 · B · A, with A (rank, inputs) random and B (outputs, rank) zero, so that nothing changes at first."""
+    """weight + SCALE · B · A; A (rank, inputs) is random, B (outputs, rank) zero, so that nothing changes at first."""
 
     def __init__(self, weight: Tensor, rank: int) -> None:
         super().__init__()
@@ -24,7 +25,7 @@ class LowRankChange(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """(outputs, inputs), or (experts, outputs, inputs) → the same."""
-        return weight + 2 * (self.b @ self.a).to(weight.dtype)
+        return weight + SCALE * (self.b @ self.a).to(weight.dtype)
 
 
 def check_low_rank(rank: int, targets: Sequence[str]) -> None:
@@ -52,6 +53,16 @@ def add_low_rank(model: nn.Module, rank: int, targets: Sequence[str], seed: int)
             changed += 1
     if not changed:
         raise OpenbookError(f"--lora-targets {','.join(targets)}: this model has none of them")
+
+
+def low_rank_changes(model: nn.Module) -> dict[str, Tensor]:
+    """A and B of every change, under the name of the weight with `.a` and `.b` behind it."""
+    changes: dict[str, Tensor] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, LowRankChange):
+            weight = path.removesuffix(".parametrizations.weight.0") + ".weight"
+            changes |= {f"{weight}.a": module.a.detach().clone(), f"{weight}.b": module.b.detach().clone()}
+    return changes
 
 
 def merge_low_rank(model: nn.Module) -> None:

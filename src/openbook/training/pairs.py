@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -16,7 +15,7 @@ from openbook.progress import Advance, Track, silent
 from openbook.text.pair_tokens import TokenPairs
 from openbook.text.special_tokens import SpecialTokens
 from openbook.training.evaluation import Score
-from openbook.training.learning import NOTHING, Batch, hidden_of, learn_next
+from openbook.training.learning import NOTHING, Batch, learn_next, surprise
 from openbook.training.pair_batches import Parts, padded
 from openbook.training.recipe import Recipe
 from openbook.training.translations import Translations
@@ -195,7 +194,6 @@ class Pairs:
         return score_pairs(model, self.validation, numbers, self.part_tokens, self.device, self.dtype, advance)
 
 
-@torch.inference_mode()
 def score_pairs(
     model: nn.Module,
     rows: PairRows,
@@ -216,19 +214,11 @@ def score_pairs(
         dtype: of matrix products.
         advance: told of each pair that was scored.
     """
-    was_training = model.training
-    model.eval()
-    nats, counted = 0.0, 0
     parts = Parts(rows.lengths[numbers], part_tokens, seed=0)
-    try:
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            for part in parts.numbers(0, parts.per_epoch):
-                batch = rows.batch(numbers[part], device)
-                real = batch.next_ids != NOTHING
-                logits = model.logits(hidden_of(model, batch)[real]).float()  # type: ignore[operator]
-                nats += float(F.cross_entropy(logits, batch.next_ids[real], reduction="none").double().sum())
-                counted += int(real.sum())
-                advance(len(part))
-    finally:
-        model.train(was_training)
-    return Score(nats, counted, int(rows.tokens.target_bytes[numbers].sum()))
+
+    def batches() -> Iterator[Batch]:
+        for part in parts.numbers(0, parts.per_epoch):
+            yield rows.batch(numbers[part], device)
+            advance(len(part))
+
+    return Score(*surprise(model, batches(), dtype), int(rows.tokens.target_bytes[numbers].sum()))

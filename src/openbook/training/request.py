@@ -20,6 +20,7 @@ class Request:
         output: the model file to make.
         choices: recipe fields that are given (see `Recipe`).
         pairs: whether the inputs are sentence pairs, not books.
+        conversations: whether the inputs are conversations, not books.
         validation: files to validate with; None holds out the tail of each document, or some of the pairs.
         validation_share: how much to hold out; None picks it by the amount of text.
         keep_duplicates: whether passages or pairs that occur twice stay.
@@ -27,12 +28,14 @@ class Request:
         start: a model file to go on from.
         lora: rank of a low-rank change to learn, instead of all weights.
         lora_targets: the matrices that it changes.
+        adapter: whether to save that change alone, in a file beside the model, instead of a whole model.
     """
 
     inputs: Sequence[str | Path]
     output: Path
     choices: Mapping[str, Any]
     pairs: bool = False
+    conversations: bool = False
     validation: Sequence[str | Path] | None = None
     validation_share: float | None = None
     keep_duplicates: bool = False
@@ -40,6 +43,7 @@ class Request:
     start: Path | None = None
     lora: int | None = None
     lora_targets: Sequence[str] = TARGETS
+    adapter: bool = False
 
     @property
     def folder(self) -> Path:

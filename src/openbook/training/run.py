@@ -13,19 +13,21 @@ from typing import Any
 import torch
 
 from openbook.errors import OpenbookError
+from openbook.model_file.adapter import Adapter, fingerprint, load_any, read_adapter, save_adapter
 from openbook.model_file.atomic import replacing
 from openbook.model_file.contents import Contents
-from openbook.model_file.file import load, save
+from openbook.model_file.file import save
 from openbook.progress import Track, silent
 from openbook.training.book_material import BookMaterial
 from openbook.training.checkpoint import Keeper
+from openbook.training.conversation_material import ConversationMaterial
 from openbook.training.curve import save_curve
 from openbook.training.device import choose_device
 from openbook.training.initialize import balance_experts, initialize
 from openbook.training.interrupts import interrupts
 from openbook.training.logbook import Logbook, read_log
 from openbook.training.loop import Event, Listener, Loop
-from openbook.training.lora import add_low_rank, check_low_rank, merge_low_rank
+from openbook.training.lora import SCALE, add_low_rank, check_low_rank, low_rank_changes, merge_low_rank
 from openbook.training.material import Material
 from openbook.training.memory import check_memory, spare_memory
 from openbook.training.pair_material import PairMaterial
@@ -105,11 +107,17 @@ class Training:
                 )
                 outcome = loop.run()
                 self._tell("ended")
+                changes = low_rank_changes(model)
                 merge_low_rank(model)
                 score, measures = task.final_score(model, self.track), task.describe(model)
                 events = read_log(logbook.path)
                 record = training_record(data, recipe, outcome, score, measures, events, request.start)
-                save(request.output, replace(contents, training=record), model.state_dict())
+                if request.adapter:
+                    assert request.start is not None
+                    adapter = Adapter(request.start.name, fingerprint(request.start), SCALE, record)
+                    save_adapter(request.output, adapter, changes)
+                else:
+                    save(request.output, replace(contents, training=record), model.state_dict())
         finally:
             logbook.close()
             curve = request.folder / "loss.png"
@@ -137,13 +145,28 @@ class Training:
         request = self.request
         make_recipe(request.choices)
         choose_device(request.device)
+        if request.pairs and request.conversations:
+            raise OpenbookError("--pairs and --conversations: the files are one or the other")
         if request.lora is not None:
             check_low_rank(request.lora, request.lora_targets)
+        if request.adapter:
+            self._check_adapter()
         if request.start is not None:
-            return load(request.start)[0]
+            return load_any(request.start)[0]
         if request.lora is not None:
             raise OpenbookError(f"--lora {request.lora}: changes a model that is there; give it with --from")
         return None
+
+    def _check_adapter(self) -> None:
+        request = self.request
+        if request.lora is None or request.start is None:
+            raise OpenbookError("--adapter: saves what --lora learns; give --from and --lora too")
+        if read_adapter(request.start) is not None:
+            raise OpenbookError(f"--adapter: {request.start} is an adapter itself, and cannot be the base of another")
+        if request.output.absolute().parent != request.start.absolute().parent:
+            raise OpenbookError(
+                f"--adapter: an adapter lies beside its model; give -o a name in {request.start.absolute().parent}"
+            )
 
     def _check_output(self, overwrite: bool) -> None:
         request = self.request
@@ -158,8 +181,9 @@ class Training:
             raise OpenbookError(f"{output}: exists; give another -o, or --overwrite to replace it")
 
     def _prepare(self, start: Contents | None) -> Material:
-        make = PairMaterial if self.request.pairs else BookMaterial
-        material: Material = make(self.request, start, self.track)
+        request = self.request
+        make = PairMaterial if request.pairs else ConversationMaterial if request.conversations else BookMaterial
+        material: Material = make(request, start, self.track)
         self._tell("prepared", **material.facts())
         return material
 
@@ -220,7 +244,7 @@ class Training:
             model = make_transformer(architecture, recipe.dropout)
             initialize(model, recipe.seed)
             return material.contents(architecture), model
-        contents, tensors = load(request.start)
+        contents, tensors = load_any(request.start)
         check_memory(contents.architecture, recipe, frozen=request.lora is not None)
         with torch.device("meta"):
             model = make_transformer(contents.architecture, recipe.dropout)

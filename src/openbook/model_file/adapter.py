@@ -1,0 +1,159 @@
+"""An adapter: what a low-rank change of a model has learned, in a small file of its own (Hu et al. 2021, eq. 3).
+
+It names the model that it changes, which lies in the same folder, and knows it by a fingerprint. Wherever a model file
+is asked for an adapter will do: the weights are then those of the model with the change added.
+"""
+
+import hashlib
+import json
+import mmap
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from openbook.errors import OpenbookError
+from openbook.model_file.contents import Contents
+from openbook.model_file.file import load, map_tensors, naming
+from openbook.model_file.header import AGAIN, looks_like_safetensors, read_header
+from openbook.model_file.recognition import fault_of_path
+from openbook.model_file.writing import write_tensors
+from openbook.text.strict_json import read_json
+
+FIELD = "openbook_adapter"
+LONGEST = 4_000_000
+SAMPLES, SAMPLE = 256, 4096
+"""Places of a model file that its fingerprint looks at, and bytes of each."""
+BEGINNING = 100
+"""Bytes in which an adapter says that it is one."""
+FIRST, SECOND = ".a", ".b"
+"""Ends of the names of A (rank, inputs) and B (outputs, rank)."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What an adapter's file says besides its tensors.
+
+    weight + scale · B · A takes the place of each weight of the model in the file `base` with this `fingerprint`;
+    `training` is the record of how that was learned.
+    """
+
+    base: str
+    fingerprint: str
+    scale: float
+    training: dict[str, Any]
+
+
+def fingerprint(path: Path) -> str:
+    """A hash of a model file's header, length and evenly spread bytes: large files are known at once."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        start = file.read(8)
+        digest.update(start + file.read(int.from_bytes(start, "little")))
+        size = path.stat().st_size
+        digest.update(size.to_bytes(8, "little"))
+        for number in range(SAMPLES):
+            file.seek(max(0, size - SAMPLE) * number // (SAMPLES - 1))
+            digest.update(file.read(SAMPLE))
+    return digest.hexdigest()
+
+
+def save_adapter(path: Path, adapter: Adapter, tensors: Mapping[str, Tensor]) -> None:
+    """Write an adapter, whole or not at all.
+
+    Args:
+        path: in the folder of the model that it changes.
+        adapter: what the file says.
+        tensors: A and B under the name of the weight that they change, with `.a` and `.b` behind it.
+
+    Raises:
+        OpenbookError: the disk is full or cannot be written.
+    """
+    metadata = {"base": adapter.base, "fingerprint": adapter.fingerprint, "scale": adapter.scale}
+    write_tensors(path, {FIELD: json.dumps(metadata), "training": json.dumps(adapter.training)}, tensors)
+
+
+def load_any(path: str | os.PathLike[str]) -> tuple[Contents, dict[str, Tensor]]:
+    """Contents and tensors of a model file, or of the model that an adapter makes of its base.
+
+    Raises:
+        OpenbookError: naming the file, what is wrong with it, and the cure.
+    """
+    read = read_adapter(path)
+    if read is None:
+        return load(path)
+    path, (adapter, changes) = Path(path), read
+    with naming(path):
+        base = base_of(path, adapter)
+        contents, tensors = load(base)
+        for name, (a, b) in _pairs(changes, tensors).items():
+            weight = tensors[name]
+            tensors[name] = (weight.float() + adapter.scale * (b.float() @ a.float())).to(weight.dtype)
+    return replace(contents, training=adapter.training), tensors
+
+
+def base_of(path: Path, adapter: Adapter) -> Path:
+    """The model file that an adapter changes.
+
+    Raises:
+        OpenbookError: it is not beside the adapter, or is another one.
+    """
+    base = path.parent / adapter.base
+    if Path(adapter.base).name != adapter.base or adapter.base in ("", ".", ".."):
+        raise OpenbookError("its base is not the name of a file in its own folder; the adapter is damaged")
+    if not base.is_file():
+        raise OpenbookError(
+            f"is an adapter of {adapter.base}, which is not beside it; put that model into {path.parent}"
+        )
+    if fingerprint(base) != adapter.fingerprint:
+        raise OpenbookError(f"is an adapter of another {adapter.base} than the one beside it; put the right one there")
+    return base
+
+
+def read_adapter(path: str | os.PathLike[str]) -> tuple[Adapter, dict[str, Tensor]] | None:
+    """An adapter and its tensors, mapped but not read; None where the file is something else.
+
+    Raises:
+        OpenbookError: it is an adapter, and damaged.
+    """
+    path = Path(path)
+    with naming(path):
+        fault = fault_of_path(path)
+        if fault is not None:
+            return None  # `load` says it
+        with path.open("rb") as file:
+            if f'"{FIELD}"'.encode() not in file.read(BEGINNING):
+                return None
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        if not looks_like_safetensors(data[:9]):
+            return None
+        header = read_header(data)
+        if FIELD not in header.metadata:
+            return None
+        said = read_json(f"field {FIELD}", header.metadata[FIELD], LONGEST)
+        training = read_json("field training", header.metadata.get("training", "{}"), LONGEST)
+        match said:
+            case {"base": str(base), "fingerprint": str(known), "scale": float() | int() as scale, **rest} if not rest:
+                if not abs(scale) <= 1e6 or not isinstance(training, dict):
+                    raise OpenbookError(f"field {FIELD}: its scale or training record is not one; {AGAIN}")
+                return Adapter(base, known, float(scale), training), map_tensors(header, data)
+        raise OpenbookError(f"field {FIELD}: should have base, fingerprint and scale; {AGAIN}")
+
+
+def _pairs(changes: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """A and B for each weight that changes."""
+    pairs = {}
+    for end in changes:
+        name = end.removesuffix(FIRST).removesuffix(SECOND)
+        a, b = changes.get(name + FIRST), changes.get(name + SECOND)
+        weight = weights.get(name)
+        if a is None or b is None or weight is None or weight.ndim != 2:
+            raise OpenbookError(f"tensor {end}: changes no matrix of its base; {AGAIN}")
+        outputs, inputs = weight.shape
+        if a.ndim != 2 or a.shape[1] != inputs or b.shape != (outputs, a.shape[0]):
+            raise OpenbookError(f"tensor {end}: its shape does not fit {name} ({outputs} × {inputs}); {AGAIN}")
+        pairs[name] = (a, b)
+    return pairs

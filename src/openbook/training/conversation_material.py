@@ -1,0 +1,154 @@
+"""Conversations as what a run learns from (see `material.Material`): a model goes on with its own chat template."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from openbook.errors import OpenbookError
+from openbook.generation.engine import TorchEngine
+from openbook.generation.generate import generate
+from openbook.generation.settings import Sampling
+from openbook.model_file.contents import Contents
+from openbook.progress import Track
+from openbook.text.chat import Chat
+from openbook.text.conversation_tokens import (
+    HELD_OUT,
+    TokenConversations,
+    conversation_files,
+    held_out,
+    tokenize_conversations,
+)
+from openbook.text.corpus import count
+from openbook.training.conversations import ConversationRows, Conversations
+from openbook.training.loop import Event, Listener
+from openbook.training.material import Tell
+from openbook.training.plan import Plan, Text, plan_continuation
+from openbook.training.recipe import Recipe
+from openbook.training.record import files_record, hash_of
+from openbook.training.request import Request
+from openbook.transformer.architecture import Architecture
+from openbook.transformer.make import decoder_only
+
+ROUND = 32
+"""The context is a multiple of this."""
+SAMPLING = Sampling(max_tokens=60, temperature=0)
+
+
+@dataclass
+class ConversationMaterial:
+    """Conversations in the tokens of the model to go on from; `start` is what its file says."""
+
+    request: Request
+    start: Contents | None
+    track: Track
+    files: list[Path] = field(init=False)
+    train: TokenConversations = field(init=False)
+    validation: TokenConversations = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read the conversations through the model's chat template.
+
+        Raises:
+            OpenbookError: there is no model to go on from, it has no chat template, or a file cannot be read.
+        """
+        request, start = self.request, self.start
+        if start is None:
+            raise OpenbookError("conversations teach a model that is there; give it with --from")
+        if start.chat_template is None:
+            raise OpenbookError(f"{request.start}: has no chat template, so there is no form to write conversations in")
+        chat = Chat(start.make_tokenizer(), start.chat_template)
+        self.files = conversation_files(request.inputs)
+        found = tokenize_conversations(self.files, chat, self.track)
+        if request.validation is None:
+            share = HELD_OUT if request.validation_share is None else request.validation_share
+            if not 0 < share < 1:
+                raise OpenbookError(f"validation share {share}: must be between 0 and 1")
+            self.train, self.validation = held_out(found, share)
+        else:
+            files = conversation_files(request.validation)
+            self.train, self.validation = found, tokenize_conversations(files, chat, self.track)
+            self.files += files
+
+    @property
+    def fingerprint(self) -> str:
+        settings = f"{self.request.validation} {self.request.validation_share}"
+        return hashlib.sha256("".join([settings, *map(hash_of, self.files)]).encode()).hexdigest()
+
+    def facts(self) -> dict[str, Any]:
+        train, validation = self.train, self.validation
+        said = (
+            f"{count(len(train), 'conversation')} to learn from, {len(validation):,} to validate with; "
+            f"{int(train.answers.sum()):,} of {len(train.ids):,} tokens belong to answers"
+        )
+        return {
+            "lines": [said],
+            "expectations": [],
+            "train_bytes": int(train.answer_bytes.sum()),
+            "validation_bytes": int(validation.answer_bytes.sum()),
+        }
+
+    def record(self) -> list[dict[str, Any]]:
+        return files_record((path, path.stat().st_size) for path in self.files)
+
+    def plan(self, device: torch.device, clock: Callable[[], float]) -> Plan:
+        assert self.start is not None
+        longest = int(self.train.lengths.max())
+        context = min(self.start.architecture.context, max(128, -(-longest // ROUND) * ROUND))
+        given = {"context": context, **self.request.choices}
+        text = Text(self._bytes(self.train), self._bytes(self.validation))
+        return plan_continuation(text, given, self.start.architecture, device, clock())
+
+    def _bytes(self, conversations: TokenConversations) -> int:
+        """Of all that is read, questions too, as an answer's token has bytes."""
+        answers = max(1, int(conversations.answers.sum()))
+        return int(conversations.answer_bytes.sum() * len(conversations.ids) / answers)
+
+    def tokenize(self, recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
+        rows = [ConversationRows(each, recipe.context) for each in (self.train, self.validation)]
+        if not all(len(each.fitting) for each in rows):
+            raise OpenbookError(
+                f"--context {recipe.context}: no conversation to learn from, or none to validate with, has so few "
+                "tokens; take a longer one"
+            )
+        return recipe, {
+            "vocabulary": recipe.vocabulary,
+            "train": int(self.train.lengths[rows[0].fitting].sum()),
+            "validation": int(self.validation.lengths[rows[1].fitting].sum()),
+            "unknown": 0,
+            "too_long": len(self.train) - len(rows[0].fitting),
+        }
+
+    def contents(self, architecture: Architecture) -> Contents:
+        assert self.start is not None
+        return self.start
+
+    def task(self, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> Conversations:
+        train, validation = (ConversationRows(each, recipe.context) for each in (self.train, self.validation))
+        return Conversations(recipe, train, validation, device, dtype)
+
+    def samples(self, model: nn.Module, every: float, tell: Tell) -> Listener:
+        """The answer to a held-out question after a validation, if the last is `every` seconds old."""
+        assert self.start is not None
+        tokenizer, held = self.start.make_tokenizer(), self.validation
+        number, due = 0, every
+
+        def sample(event: Event) -> None:
+            nonlocal number, due
+            if event["event"] != "validation" or event["seconds"] < due:
+                return
+            due = event["seconds"] + every
+            begin = int(held.starts[number % len(held)])
+            number += 1
+            prompt = held.ids[begin : begin + int(np.argmax(held.answers[begin:]))].tolist()
+            engine = TorchEngine(decoder_only(model, "learning from conversations"))  # type: ignore[arg-type]
+            chosen = generate(engine, [prompt], SAMPLING, end_ids=tokenizer.end_ids)
+            written = [each.token for each in chosen]
+            tell(tokenizer.decode(prompt, skip_special=True), tokenizer.decode(written, skip_special=True))
+
+        return sample

@@ -1,0 +1,206 @@
+"""Learning from conversations: the answers alone are learned, and no conversation knows of another in its row."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from openbook.text.chat import Chat
+from training_examples import TINY, recipe
+
+import openbook
+from openbook.errors import OpenbookError
+from openbook.generation.generate import generate
+from openbook.generation.settings import Sampling
+from openbook.text.conversation_tokens import TokenConversations, held_out
+from openbook.training.conversations import ConversationRows, Conversations
+from openbook.training.initialize import initialize
+from openbook.training.learning import NOTHING, hidden_of
+from openbook.training.recipe import build_architecture
+from openbook.transformer.decoder_only import DecoderOnly
+
+CPU = torch.device("cpu")
+TEMPLATE = (
+    "{% for message in messages %}{{ message.role }}\n{{ message.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant\n{% endif %}"
+)
+
+
+def conversations(count, seed=0, longest=9):
+    """Conversations of 2 to `longest` tokens of which the second half is the answer."""
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(2, longest + 1, count)
+    ids = generator.integers(0, 40, lengths.sum())
+    answers = np.concatenate([np.arange(length) >= (length + 1) // 2 for length in lengths])
+    return TokenConversations(ids, answers, np.concatenate(([0], np.cumsum(lengths))), lengths)
+
+
+def model_of(**changes):
+    model = DecoderOnly(build_architecture(recipe(**changes)))
+    initialize(model, 0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn_like(weight) * 0.1)
+    return model
+
+
+def task_of(found, **changes):
+    made = recipe(**changes)
+    rows = ConversationRows(found, made.context)
+    return Conversations(made, rows, rows, CPU, torch.float32)
+
+
+def one_by_one(model, found):
+    """The summed surprise of all answers and how many tokens they have, a conversation at a time."""
+    nats, counted = 0.0, 0
+    for start, end in zip(found.starts[:-1], found.starts[1:], strict=True):
+        ids = torch.from_numpy(found.ids[start:end])[None]
+        belongs = torch.from_numpy(found.answers[start + 1 : end])
+        losses = F.cross_entropy(model(ids[:, :-1])[0], ids[0, 1:], reduction="none")
+        nats, counted = nats + float(losses[belongs].double().sum()), counted + int(belongs.sum())
+    return nats, counted
+
+
+@pytest.mark.parametrize("position", ["rotary", "learned"])
+@torch.no_grad()
+def test_a_conversation_in_a_row_of_many_is_scored_as_it_is_alone(position):
+    found, model = conversations(12), model_of(position=position)
+    task = task_of(found)
+    assert max(map(len, task.train.packs)) > 2
+    score = task.final_score(model)
+    nats, counted = one_by_one(model, found)
+    assert score.tokens == counted
+    assert score.nats == pytest.approx(nats, rel=1e-5)
+    assert score.bytes == found.answer_bytes.sum()
+
+
+def test_learning_is_learning_the_answers_alone():
+    found, model = conversations(12), model_of()
+    task = task_of(found, batch_tokens=16 * 20)
+    batch = task.train.batch(task.train.packs, CPU)
+    count = int((batch.next_ids != NOTHING).sum())
+    total = task.learn(model, batch, 1 / count)
+    gradients = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+    model.zero_grad()
+    loss = torch.zeros(())
+    for start, end in zip(found.starts[:-1], found.starts[1:], strict=True):
+        ids = torch.from_numpy(found.ids[start:end])[None]
+        belongs = torch.from_numpy(found.answers[start + 1 : end])
+        loss = loss + F.cross_entropy(model(ids[:, :-1])[0][belongs], ids[0, 1:][belongs], reduction="sum")
+    (loss / count).backward()
+    torch.testing.assert_close(total, (loss / count).detach(), rtol=1e-5, atol=1e-6)
+    for name, weight in model.named_parameters():
+        if weight.grad is not None:
+            torch.testing.assert_close(gradients[name], weight.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_other_conversations_and_questions_change_nothing():
+    found, model = conversations(12), model_of()
+    rows = ConversationRows(found, 16)
+    pack = next(row for row in rows.packs if len(row) > 1)
+    before = hidden_of(model, rows.batch([pack], CPU))
+    changed = replace(found, ids=found.ids.copy())
+    start, end = found.starts[pack[0]], found.starts[pack[0] + 1]
+    changed.ids[start:end] = (changed.ids[start:end] + 1) % 40
+    after = hidden_of(model, ConversationRows(changed, 16).batch([pack], CPU))
+    length = end - start - 1
+    assert not torch.equal(before[:, :length], after[:, :length])
+    assert torch.equal(before[:, length:], after[:, length:])
+
+
+def test_an_epoch_visits_every_row_once():
+    task = task_of(conversations(60), rows_at_once=1, batch_tokens=16)
+    count = len(task.train.packs)
+    for epoch in range(2):
+        seen = [next(iter(task.batches(epoch * count + step)))[0].target for step in range(count)]
+        wanted = [task.train.batch([row], CPU).target for row in task.train.packs]
+        assert sorted(each.flatten().tolist() for each in seen) == sorted(each.flatten().tolist() for each in wanted)
+
+
+def test_what_is_too_long_is_left_out():
+    found = conversations(40)
+    rows = ConversationRows(found, 6)
+    assert set(rows.fitting) == set(np.flatnonzero(found.lengths <= 7))
+    assert len(rows.fitting) < 40
+
+
+def test_a_part_is_held_out_and_always_the_same():
+    found = conversations(400)
+    train, validation = held_out(found, 0.2)
+    assert len(train) + len(validation) == 400
+    assert 50 < len(validation) < 110
+    again = held_out(found.chosen(np.arange(400)[::-1].copy()), 0.2)[1]
+    assert sorted(np.split(again.ids, again.starts[1:-1]), key=lambda ids: ids.tobytes())[0].tolist() in [
+        ids.tolist() for ids in np.split(validation.ids, validation.starts[1:-1])
+    ]
+    with pytest.raises(OpenbookError, match="too few conversations"):
+        held_out(conversations(1), 0.5)
+
+
+COLOURS = {"grass": "green", "snow": "white", "coal": "black", "blood": "red", "the sky": "blue", "gold": "yellow"}
+
+
+def lines(question):
+    asked = [(question.format(thing), f"{thing} is {colour}.") for thing, colour in COLOURS.items()]
+    return "\n".join(json.dumps({"prompt": prompt, "answer": answer}) for prompt, answer in asked)
+
+
+@pytest.fixture(scope="module")
+def talker(tmp_path_factory):
+    """A folder with a tiny model that has a chat template, and two files of conversations."""
+    folder = tmp_path_factory.mktemp("talker")
+    (folder / "book.txt").write_text(" ".join(f"What colour is {thing}? {c}." for thing, c in COLOURS.items()) * 40)
+    model = openbook.train(folder / "book.txt", folder / "plain.openbook",
+                           **TINY | {"context": 48, "width": 32, "vocabulary": 300, "batch_tokens": 96})  # fmt: skip
+    model.contents = replace(model.contents, chat_template=TEMPLATE)
+    model.save(folder / "base.openbook")
+    (folder / "asked.jsonl").write_text(lines("What colour is {}?"))
+    (folder / "other.jsonl").write_text(lines("Tell me the colour of {}."))
+    return folder
+
+
+LEARN = {"steps": 150, "batch_tokens": 480, "rows_at_once": 4, "dropout": 0.0, "precision": "float32"}
+
+
+def test_facts_are_learned_and_answered(talker):
+    before = openbook.load(talker / "base.openbook")
+    model = openbook.train(
+        conversations=talker / "asked.jsonl", validation=talker / "other.jsonl", start=talker / "base.openbook",
+        output=talker / "facts.openbook", **LEARN | {"matrix_rate": 0.02})  # fmt: skip
+    assert model.contents.chat_template == before.contents.chat_template
+    chat = Chat(model.tokenizer, TEMPLATE)
+    right = 0
+    for thing, colour in COLOURS.items():
+        prompt = chat.encode([{"role": "user", "content": f"What colour is {thing}?"}])
+        chosen = generate(
+            model.engine, [prompt], Sampling(temperature=0, max_tokens=40), end_ids=chat.tokenizer.end_ids
+        )
+        written = [each.token for each in chosen]
+        right += model.tokenizer.decode(written, skip_special=True) == f"{thing} is {colour}."
+    assert right >= 5
+    record = model.contents.training
+    assert record["bits_a_byte"] > 0
+    assert [file["name"] for file in record["data"]] == ["asked.jsonl", "other.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"start": None}, "--from"),
+        ({"start": "plain.openbook"}, "plain.openbook: has no chat template"),
+        ({"conversations": "bad.jsonl"}, "bad.jsonl: line 2"),
+        ({"conversations": "none.jsonl"}, "none.jsonl"),
+        ({"context": 4}, "--context 4"),
+        ({"validation": None, "validation_share": 2.0}, "validation share 2"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_refused(talker, given, said):
+    (talker / "bad.jsonl").write_text('{"prompt": "a", "answer": "b"}\n{"prompt": "a"}\n')
+    asked = {"conversations": "asked.jsonl", "validation": "other.jsonl", "start": "base.openbook"} | given
+    named = {
+        key: talker / value if isinstance(value, str) else value for key, value in asked.items() if key != "context"
+    }
+    with pytest.raises(OpenbookError, match=said):
+        openbook.train(output=talker / "bad.openbook", **named, **LEARN | {"context": given.get("context", 48)})
