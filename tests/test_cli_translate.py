@@ -9,10 +9,16 @@ import pytest
 import openbook
 from generation.translators import architecture, tokenizer
 from openbook import cli
+from openbook.errors import OpenbookError
+from openbook.explanation.derivations import relative_errors
 from openbook.model_file.contents import Contents
 from openbook.model_file.file import save
+from openbook.text.special_tokens import SpecialTokens
+from openbook.text.tokenizer import Tokenizer
+from openbook.training.recipe import build_architecture, make_recipe
 from openbook.transformer.make import make_transformer
-from strategies import randomise
+from strategies import build, randomise
+from training.training_examples import TINY
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +123,75 @@ def test_scores_on_pairs(command, model, tmp_path):
     assert code == 1 and "has 2 lines" in errors and "has 1" in errors
     code, _, errors = command("evaluate", model, "pairs.tsv", "--stride", 2)
     assert code == 1 and "for texts" in errors
+
+
+# Looking inside.
+
+
+def test_explain_shows_the_step_after_a_target(command, model):
+    code, lines, _ = command("explain", model, "the cat sat", "--target", "the dog", "--layer", 1, "--head", 1)
+    page = "\n".join(lines)
+    assert code == 0
+    assert "The source ─" in page and "The target so far ─" in page
+    assert "Layer 1 of the decoder, step by step" in page
+    assert "Head 1: what token" in page and "of each token s of the source" in page
+    assert "key.weight: decoder.blocks.1.cross_attention.key.weight, 16 × 16, from byte" in page
+
+
+def test_explain_shows_the_encoder(command, model):
+    code, lines, _ = command("explain", model, "the cat sat", "--encoder", "--token", 0)
+    page = "\n".join(lines)
+    assert code == 0 and "All layers of the encoder" in page and "cross" not in page
+
+
+def test_explain_is_what_trace_says(command, model):
+    explained = openbook.load(model, "cpu").trace("the cat sat", "the dog")
+    words = tokenizer()
+    start, end = words.special.decoder_start, words.special.end[0]
+    assert explained.tokens.tolist() == [[start, *words.encode("the dog")]]
+    assert explained.source.tolist() == [[*words.encode("the cat sat"), end]]
+    assert max(relative_errors(explained.model, explained.trace).values()) < 1e-5
+    _, lines, _ = command("explain", model, "the cat sat", "--target", "the dog", "--json")
+    summary = json.loads("\n".join(lines))
+    assert summary["candidates"][0]["id"] == explained.choice.item()
+    assert [token["id"] for token in summary["source"]] == explained.source[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["  "], "the source is empty; give a sentence to translate"),
+        (["the cat " * 60], "the source has 122 tokens; at most 40 can be explained"),
+        (["the cat", "--target", "the dog " * 60], "the target has 122 tokens; at most 40"),
+        (["the cat", "--encoder", "--token", "99"], "--token 99: there are"),
+        (["the cat", "--language", "de"], "language 'de': this model does not have it"),
+    ],
+)
+def test_what_cannot_be_explained_is_one_line(command, model, arguments, said):
+    code, _, errors = command("explain", model, *arguments)
+    assert code == 1 and said in errors and errors.count("\n") == 1
+
+
+def test_verbs_for_books_refuse_a_translator(command, model, tmp_path):
+    (tmp_path / "book.txt").write_text("the cat sat on the mat\n" * 50)
+    code, _, errors = command("train", "book.txt", "--from", model, "-o", "out.openbook", "--steps", 1)
+    assert code == 1 and "is an encoder-decoder; it learns from pairs" in errors
+    with pytest.raises(OpenbookError, match="scoring texts takes a decoder-only model"):
+        openbook.load(model, "cpu").evaluate(tmp_path / "book.txt")
+
+
+def test_a_model_of_books_refuses_what_is_for_translators(command, tmp_path):
+    words = tokenizer()
+    spec = build_architecture(make_recipe(TINY | {"vocabulary": words.vocabulary_size}))
+    plain = Tokenizer.from_json(words.to_json(), SpecialTokens(end=words.special.end))
+    contents = Contents(architecture=spec, tokenizer=words.to_json(), special_tokens=plain.special)
+    save(tmp_path / "book.openbook", contents, build(spec).state_dict())
+    for arguments, said in (
+        (["--target", "a"], "targets and languages are for models that translate"),
+        (["--language", "de"], "targets and languages are for models that translate"),
+        (["--encoder"], "--encoder: this model is decoder-only"),
+    ):
+        code, _, errors = command("explain", "book.openbook", "the cat", *arguments)
+        assert code == 1 and said in errors
+    with pytest.raises(OpenbookError, match="decoder-only"):
+        openbook.load(tmp_path / "book.openbook").translate("the cat")

@@ -329,8 +329,12 @@ def ask(
 @app.command()
 def explain(
     model: MODEL,
-    prompt: Annotated[str, typer.Argument(help="what to run through the model", show_default=False)],
+    prompt: Annotated[str, typer.Argument(help="the prompt, or the source to translate", show_default=False)],
     terminal: Annotated[bool, typer.Option("--terminal", help="print here (so far the only place)")] = True,
+    target: Annotated[str, typer.Option(help="what a translator has written already", show_default=False)] = "",
+    encoder: Annotated[bool, typer.Option("--encoder", help="how an encoder reads the source")] = False,
+    language: Annotated[str | None, typer.Option(help="to translate into, for a model that has several")] = None,
+    source_language: Annotated[str | None, typer.Option(help="to translate from, likewise")] = None,
     layer: Annotated[int | None, typer.Option(help="the layer to open, from 0")] = None,
     head: Annotated[int | None, typer.Option(help="the attention head to show, from 0")] = None,
     token: Annotated[int | None, typer.Option(help="the place of the token to follow, from 0")] = None,
@@ -340,11 +344,16 @@ def explain(
 ) -> None:
     """Show every step between a prompt and the next token, with the numbers of one head and one token.
 
+    A translator is shown between a source with the target so far and the next token of the target; --token chooses a
+    step of the target, or with --encoder a token of the source.
+
     [bold]Examples[/bold]
 
       openbook explain austen.openbook "It is a truth"
       openbook explain austen.openbook "It is a truth" --layer 2 --head 1 --token 3
       openbook explain austen.openbook "It is a" --number "decoder.blocks.0.self_attention.scores[0,0,2,1]"
+      openbook explain en-de.openbook "A man sleeps." --target "Ein Mann" --layer 1 --head 2
+      openbook explain en-de.openbook "A man sleeps." --encoder --token 2
     """
     from rich.console import Console
 
@@ -353,9 +362,12 @@ def explain(
     from openbook.model import load
 
     opened = load(model, "cpu")
-    tokens = opened.prompt_tokens(prompt, plain=plain)
+    tokens, source = opened.traced_tokens(
+        prompt, target, plain=plain, language=language, source_language=source_language
+    )
     options: dict[str, Any] = {
-        "layer": layer, "head": head, "token": token, "number": number, "places": tensor_places(model)
+        "layer": layer, "head": head, "token": token, "number": number, "places": tensor_places(model),
+        "source": source, "encoder": encoder, "source_tokenizer": opened.contents.make_source_tokenizer(),
     }  # fmt: skip
     if as_json:
         print(json.dumps(explain_as_json(opened.transformer, opened.tokenizer, tokens, **options), ensure_ascii=False))

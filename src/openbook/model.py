@@ -175,9 +175,38 @@ class Model:
         listed = [sentences] if isinstance(sentences, str) else sentences
         return list(translator([[Sentence(text) for text in listed]]))
 
-    def trace(self, prompt: str, *, plain: bool = False) -> Explanation:
-        """Every number between a prompt and the next token; through the chat template, if any, unless `plain`."""
-        return explain(decoder_only(self.transformer, "tracing a prompt"), self.prompt_tokens(prompt, plain=plain))
+    def trace(self, prompt: str, target: str = "", *, plain: bool = False, **languages: str | None) -> Explanation:
+        """Every number between a prompt and the next token, or between a source with the target so far and the next.
+
+        Args:
+            prompt: what a language model goes on from, or a translator reads.
+            target: for a translator, what it has written already.
+            plain: leave out the chat template of a language model.
+            languages: language and source_language, as for `translate`.
+
+        Raises:
+            OpenbookError: a target is given to a model that does not translate; the text is too long to explain.
+        """
+        tokens, source = self.traced_tokens(prompt, target, plain=plain, **languages)
+        return explain(self.transformer, tokens, source=source)
+
+    def traced_tokens(
+        self, prompt: str, target: str = "", *, plain: bool = False, **languages: str | None
+    ) -> tuple[list[int], list[int] | None]:
+        """What `trace` runs: the tokens of prompt or target, and those of the source for an encoder-decoder."""
+        if not self.translates:
+            if target or any(languages.values()):
+                raise OpenbookError(
+                    "targets and languages are for models that translate; with this one write all in the prompt"
+                )
+            return self.prompt_tokens(prompt, plain=plain), None
+        if not prompt.strip():
+            raise OpenbookError("the source is empty; give a sentence to translate")
+        translator = self.translator(**languages)
+        source, written = translator.read(prompt), translator.target(target)[:-1]
+        if self.contents.architecture.encoder is None:
+            return source + written[1:], None  # one sequence: the source, the separator, the target
+        return written, source
 
     def evaluate(
         self,

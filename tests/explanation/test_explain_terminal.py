@@ -11,6 +11,7 @@ from rich.console import Console
 from traced_examples import ARCHITECTURES, LAYER_NORM, changed
 
 from openbook.errors import OpenbookError
+from openbook.explanation.attention_rows import attention_rows
 from openbook.explanation.readable import readable, short
 from openbook.explanation.reader import TensorPlace
 from openbook.explanation.run import explain
@@ -19,7 +20,17 @@ from openbook.explanation.terminal import explain_as_json, explain_in_terminal
 from openbook.explanation.terminal_number import parse_number
 from openbook.explanation.terminal_page import print_summary
 from openbook.transformer.mask import positions_of
-from strategies import DEFAULT, ESSENTIAL, VOCABULARY, build, some_tokens, with_windows
+from strategies import (
+    DEFAULT,
+    ENCODER_DECODERS,
+    ESSENTIAL,
+    ORIGINAL,
+    RELATIVE,
+    VOCABULARY,
+    build,
+    some_tokens,
+    with_windows,
+)
 
 
 class Words:
@@ -195,6 +206,82 @@ def test_layers_may_differ_in_heads():
     assert "no such head" in printed(spec, layer=0, head=3)
     with pytest.raises(OpenbookError, match="--head 3: there are 2 here, numbered 0 to 1"):
         printed(spec, layer=1, head=3)
+
+
+# Encoder-decoders.
+
+
+def translated(spec=ORIGINAL, source=range(1, 9), target=range(5), **choices):
+    """The page of a source and a target so far."""
+    return printed(spec, target, source=list(source), **choices)
+
+
+@pytest.mark.parametrize("encoder", [False, True])
+@pytest.mark.parametrize("spec", ENCODER_DECODERS.values(), ids=ENCODER_DECODERS)
+def test_a_translation_prints_within_80_columns(spec, encoder):
+    page = translated(spec, encoder=encoder)
+    assert max(cell_len(line.rstrip()) for line in page.splitlines()) <= 80
+    assert "The source ─" in page
+    stack = "encoder" if encoder else "decoder"
+    for title in (f"All layers of the {stack}", f"Layer 0 of the {stack}, step by step"):
+        assert f"{title} ─" in page
+    for title in ("The target so far", "The next token"):
+        assert (f"{title} ─" in page) != encoder
+    assert ("cross_attention" in page) != encoder
+
+
+def test_cross_attention_shows_the_source_as_the_chosen_step_and_head_see_it():
+    model = build(ORIGINAL)
+    explained = explain(model, list(range(5)), source=list(range(1, 9)))
+    summary = summarise(explained, Words(), layer=1, head=3, token=2)
+    path = "decoder.blocks.1.cross_attention"
+    rows = summary.attention[path]
+    assert [row.values["weights"] for row in rows] == explained.trace[f"{path}.weights"].value[0, 3, 2].tolist()
+    assert [row.hidden for row in rows] == [None] * 8
+    assert [token.id for token in summary.seen_by(path)] == list(range(1, 9))
+    most = max(rows, key=lambda row: row.values["weights"])
+    assert summary.layers[1].looks_at["cross-attention"].place == most.place
+    assert list(summary.layers[0].adds) == ["self-attention", "cross-attention", "feed-forward"]
+    key = next(quantity for quantity in summary.detail if quantity.path == f"{path}.key")
+    assert key.numbers == tuple(explained.trace[f"{path}.key"].value[0, most.place, 3].tolist())
+
+
+def test_the_encoder_follows_a_token_of_the_source():
+    explained = explain(build(RELATIVE), list(range(5)), source=list(range(1, 9)))
+    summary = summarise(explained, Words(), encoder=True, layer=1, head=2, token=6)
+    assert [token.id for token in summary.tokens] == list(range(1, 9))
+    rows = summary.attention["encoder.blocks.1.self_attention"]
+    assert [row.hidden for row in rows] == [None] * 8
+    assert "biased_scores" in rows[0].values
+    assert {quantity.path.partition(".")[0] for quantity in summary.before} == {"source_embedding", "encoder"}
+    assert [quantity.path for quantity in summary.after] == [
+        "encoder.final_norm.mean_square",
+        "encoder.final_norm.output",
+    ]
+    assert not summary.candidates
+
+
+def test_reasons_in_an_encoder_and_across_are_the_recorded_masks():
+    real = torch.tensor([[True] * 5 + [False] * 2])
+    (block, _) = ORIGINAL.encoder.blocks
+    near = replace(block, attention=replace(block.attention, window=3))
+    model = build(replace(ORIGINAL, encoder=replace(ORIGINAL.encoder, blocks=(near,))))
+    explained = explain(model, torch.arange(4)[None], source=torch.arange(7)[None], source_positions=positions_of(real))
+    for path, rows in (("encoder.blocks.0.self_attention", 7), ("decoder.blocks.1.cross_attention", 4)):
+        for token in range(rows):
+            seen = [row.hidden is None for row in attention_rows(explained, path, 0, token)]
+            assert seen == explained.trace[f"{path}.mask"].value[0, 0, token].tolist()
+
+
+def test_each_kind_is_refused_what_the_other_takes():
+    with pytest.raises(OpenbookError, match="explaining a prompt alone takes a decoder-only model"):
+        printed(ORIGINAL, range(5))
+    with pytest.raises(OpenbookError, match="takes an encoder-decoder, and this model is decoder-only"):
+        printed(DEFAULT, range(5), source=[1, 2])
+    with pytest.raises(OpenbookError, match="--encoder: this model is decoder-only"):
+        printed(DEFAULT, range(5), encoder=True)
+    with pytest.raises(OpenbookError, match="the source has no tokens"):
+        translated(source=[])
 
 
 # One number.

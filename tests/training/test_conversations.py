@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from openbook.text.chat import Chat
 from training_examples import TINY, recipe
 
 import openbook
 from openbook.errors import OpenbookError
 from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
+from openbook.text.chat import Chat
 from openbook.text.conversation_tokens import TokenConversations, held_out
 from openbook.training.conversations import ConversationRows, Conversations
 from openbook.training.initialize import initialize

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from openbook.explanation.run import Explanation
 from openbook.transformer.attention import Attention
-from openbook.transformer.mask import Places, Predicate, causal, not_padding, same_document, window
+from openbook.transformer.mask import Places, Predicate, around, causal, not_padding, same_document, window
 
-ROW_VALUES = ("scores", "capped_scores", "masked_scores", "weights")
+ROW_VALUES = ("scores", "biased_scores", "capped_scores", "masked_scores", "weights")
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,23 @@ def attention_rows(explanation: Explanation, path: str, head: int, token: int) -
 
 def _hidden(explanation: Explanation, path: str, token: int) -> list[str | None]:
     """For each token why the query may not look at it, by the predicates that made the mask."""
-    positions = explanation.trace["positions"].value[:1]
-    documents = explanation.trace["documents"].value[:1] if "documents" in explanation.trace else None
-    query = Places(positions[:, token : token + 1], None if documents is None else documents[:, token : token + 1])
-    key = Places(positions, documents)
-    part = explanation.model.get_submodule(path)
+    trace, part = explanation.trace, explanation.model.get_submodule(path)
     assert isinstance(part, Attention)
-    rules: list[tuple[str, Predicate]] = [("padding", not_padding), ("later", causal)]
+    cross, encoding = path.endswith(".cross_attention"), path.startswith("encoder.")
+    own = "source_positions" if encoding else "positions"
+    positions = trace["source_positions" if cross else own].value[:1]
+    documents = None if cross or "documents" not in trace else trace["documents"].value[:1]
+    query = Places(
+        trace[own].value[:1, token : token + 1], None if documents is None else documents[:, token : token + 1]
+    )
+    key = Places(positions, documents)
+    rules: list[tuple[str, Predicate]] = [("padding", not_padding)]
+    if not cross and not encoding:
+        rules.append(("later", causal))
     if part.spec.window is not None:
-        rules.append((f"beyond the window of {part.spec.window}", window(part.spec.window)))
+        seen = around(part.spec.window) if encoding else window(part.spec.window)
+        rules.append((f"beyond the window of {part.spec.window}", seen))
     if documents is not None:
         rules.append(("other document", same_document))
-    seen = [(name, predicate(query.as_queries(), key.as_keys())[0, 0].tolist()) for name, predicate in rules]
-    return [next((name for name, may in seen if not may[place]), None) for place in range(positions.shape[1])]
+    allowed = [(name, predicate(query.as_queries(), key.as_keys())[0, 0].tolist()) for name, predicate in rules]
+    return [next((name for name, may in allowed if not may[place]), None) for place in range(positions.shape[1])]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Literal
 
 from openbook.explanation.attention_rows import AttentionRow
 from openbook.explanation.derivations import Derivation
@@ -11,7 +12,10 @@ from openbook.explanation.reader import Kind
 
 @dataclass(frozen=True)
 class Token:
-    """A token of the prompt. `place` counts all columns, `position` is what the model sees, −1 at padding."""
+    """A token of the prompt, the source or the target.
+
+    `place` counts all columns, `position` is what the model sees, −1 at padding.
+    """
 
     place: int
     position: int
@@ -55,17 +59,23 @@ class Quantity:
 
 
 @dataclass(frozen=True)
+class Look:
+    """The place of the token that weighs most, and how much it weighs."""
+
+    place: int
+    weight: float
+
+
+@dataclass(frozen=True)
 class Layer:
     """One block at a glance, for the chosen head and token.
 
-    `looks_at` is the place of the token that weighs most, `weight` how much; None where the block has no such head.
-    `adds` is the length of the vector that each sublayer adds to the residual stream, `length` that of the stream
-    after the block.
+    `looks_at` is for each attention what it looks at most, None where it has no such head. `adds` is the length of the
+    vector that each sublayer adds to the residual stream, `length` that of the stream after the block.
     """
 
     number: int
-    looks_at: int | None
-    weight: float | None
+    looks_at: Mapping[str, Look | None]
     adds: Mapping[str, float]
     length: float
 
@@ -92,10 +102,12 @@ class Candidate:
 class Summary:
     """A traced run in the order in which it was computed.
 
-    `layer`, `head` and `token` are what was chosen to be shown, out of `layers`, `heads` and `tokens`.
+    `layer`, `head` and `token` are what was chosen to be shown, out of `layers`, `heads` and `tokens`: those of the
+    prompt, or for an encoder-decoder of the target, or where `stack` is the encoder of the `source`.
     `before` are the quantities before the blocks, `detail` those of the chosen block, `after` those after the blocks.
     `attention` has the rows of each attention part of the chosen block, `neurons` its most active ones, the largest
-    first, out of `neuron_count`; `candidates` the most probable next tokens, the chosen one first, out of `vocabulary`.
+    first, out of `neuron_count`; `candidates` the most probable next tokens, the chosen one first, out of `vocabulary`,
+    and none for an encoder.
     """
 
     layer: int
@@ -104,6 +116,8 @@ class Summary:
     heads: int
     vocabulary: int
     neuron_count: int
+    stack: Literal["decoder", "encoder"]
+    source: tuple[Token, ...]
     tokens: tuple[Token, ...]
     before: tuple[Quantity, ...]
     layers: tuple[Layer, ...]
@@ -112,6 +126,10 @@ class Summary:
     neurons: tuple[Neuron, ...]
     after: tuple[Quantity, ...]
     candidates: tuple[Candidate, ...]
+
+    def seen_by(self, part: str) -> tuple[Token, ...]:
+        """The tokens that the attention part at this path looks at."""
+        return self.source if part.endswith("cross_attention") else self.tokens
 
 
 def as_json(shown: Summary | Derivation) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """What `openbook explain MODEL PROMPT` shows in a terminal or gives to a program."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 
@@ -13,7 +14,6 @@ from openbook.explanation.summary import Summary, as_json
 from openbook.explanation.terminal_number import parse_number, print_derivation
 from openbook.explanation.terminal_page import print_summary
 from openbook.transformer.base import Transformer
-from openbook.transformer.make import decoder_only
 
 
 def explain_in_terminal(
@@ -22,29 +22,30 @@ def explain_in_terminal(
     tokens: Sequence[int],
     console: Console,
     *,
-    layer: int | None = None,
-    head: int | None = None,
-    token: int | None = None,
+    source: Sequence[int] | None = None,
+    source_tokenizer: Tokenizer | None = None,
     number: str | None = None,
     places: Mapping[str, TensorPlace] | None = None,
+    **choices: Any,
 ) -> None:
     """Run the prompt and print how the next token follows, or with `number` how that one number does.
 
     Args:
-        model: a decoder-only transformer.
+        model: a transformer of either kind.
         tokenizer: spells its tokens.
-        tokens: ids of the prompt.
+        tokens: ids of the prompt, or of the target so far.
         console: where to print.
-        layer: the block to open; the first when None.
-        head: the attention head to show; the first when None.
-        token: the place of the token to follow; the last when None.
+        source: ids of what an encoder-decoder reads.
+        source_tokenizer: spells those, where that takes another one.
         number: a recorded path and an index, "decoder.blocks.0.self_attention.scores[0,1,5,2]".
         places: where each tensor lies in the model file, for byte offsets.
+        choices: what to show: layer, head, token, encoder, as for `summarise`.
 
     Raises:
-        OpenbookError: the prompt is empty or too long, or layer, head, token or number is out of range.
+        OpenbookError: the prompt is empty or too long, or layer, head, token or number is out of range; a source is
+            missing, or given to a model that reads none.
     """
-    shown = _shown(model, tokenizer, tokens, layer, head, token, number, places)
+    shown = _shown(model, tokenizer, tokens, source, source_tokenizer, number, places, choices)
     if isinstance(shown, Derivation):
         print_derivation(shown, console)
     else:
@@ -56,28 +57,28 @@ def explain_as_json(
     tokenizer: Tokenizer,
     tokens: Sequence[int],
     *,
-    layer: int | None = None,
-    head: int | None = None,
-    token: int | None = None,
+    source: Sequence[int] | None = None,
+    source_tokenizer: Tokenizer | None = None,
     number: str | None = None,
     places: Mapping[str, TensorPlace] | None = None,
+    **choices: Any,
 ) -> dict[str, object]:
     """What `explain_in_terminal` prints, in JSON's values; arguments and errors as there."""
-    return as_json(_shown(model, tokenizer, tokens, layer, head, token, number, places))
+    return as_json(_shown(model, tokenizer, tokens, source, source_tokenizer, number, places, choices))
 
 
 def _shown(
     model: Transformer,
     tokenizer: Tokenizer,
     tokens: Sequence[int],
-    layer: int | None,
-    head: int | None,
-    token: int | None,
+    source: Sequence[int] | None,
+    source_tokenizer: Tokenizer | None,
     number: str | None,
     places: Mapping[str, TensorPlace] | None,
+    choices: Mapping[str, Any],
 ) -> Summary | Derivation:
-    model = decoder_only(model, "explaining a prompt")
+    explained = explain(model, tokens, source=source)
     if number is None:
-        return summarise(explain(model, tokens), tokenizer, layer=layer, head=head, token=token, places=places)
+        return summarise(explained, tokenizer, source_tokenizer=source_tokenizer, places=places, **choices)
     path, index = parse_number(number)
-    return derive(model, explain(model, tokens).trace, path, index, places)
+    return derive(model, explained.trace, path, index, places)

@@ -8,18 +8,17 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from openbook.explanation.attention_rows import AttentionRow
 from openbook.explanation.expression import plain
 from openbook.explanation.layout import bar, decimal, heading, line, make_table
 from openbook.explanation.readable import short
-from openbook.explanation.summary import Quantity, Source, Summary
+from openbook.explanation.summary import Look, Quantity, Source, Summary, Token
 
 TOKENS_SHOWN = 16
 
 LETTERS = {
     "b": "a row of the batch",
     "t": "a token",
-    "s": "a token it looks at",
+    "s": "a token it looks at, or of the source",
     "h": "an attention head",
     "d": "a number of a token's vector",
     "k": "a number of a head's vector",
@@ -34,7 +33,7 @@ LETTERS = {
 
 def print_summary(summary: Summary, console: Console) -> None:
     """Print a summary, from the tokens down to the next one."""
-    _tokens(summary, console)
+    _all_tokens(summary, console)
     heading(console, "From tokens to vectors", "Each token id picks a row of a trained table.")
     line(console, f"Letters in formulas: {', '.join(f'{letter} {meaning}' for letter, meaning in LETTERS.items())}.")
     for quantity in summary.before:
@@ -43,32 +42,48 @@ def print_summary(summary: Summary, console: Console) -> None:
     followed = (
         f"Followed here: token {summary.token}, {short(summary.tokens[summary.token].text)}; head {summary.head}."
     )
-    heading(console, f"Layer {summary.layer}, step by step", followed)
+    of = f" of the {summary.stack}" if summary.source else ""
+    heading(console, f"Layer {summary.layer}{of}, step by step", followed)
     for quantity in summary.detail:
         _quantity(quantity, console)
         part, _, name = quantity.path.rpartition(".")
         if name == "weights":
-            _attention(summary, summary.attention[part], console)
+            _attention(summary, part, console)
         if name == "hidden":
             _neurons(summary, console)
-    heading(console, "From vectors to logits", "A logit for each token of the vocabulary: how well it would fit next.")
+    if summary.stack == "encoder":
+        heading(console, "What the decoder looks at", "The vectors of the source, after all layers.")
+    else:
+        heading(
+            console, "From vectors to logits", "A logit for each token of the vocabulary: how well it would fit next."
+        )
     for quantity in summary.after:
         _quantity(quantity, console)
-    _candidates(summary, console)
+    if summary.candidates:
+        _candidates(summary, console)
     _further(summary, console)
 
 
-def _tokens(summary: Summary, console: Console) -> None:
-    heading(console, "The prompt", f"{len(summary.tokens):,} tokens. Places and positions count from 0.")
+def _all_tokens(summary: Summary, console: Console) -> None:
+    """The tables of tokens: of the prompt, or of the source and then of the target."""
+    if summary.source:
+        followed = summary.token if summary.stack == "encoder" else None
+        _tokens("The source", summary.source, followed, console)
+    if summary.stack == "decoder":
+        _tokens("The target so far" if summary.source else "The prompt", summary.tokens, summary.token, console)
+
+
+def _tokens(title: str, tokens: Sequence[Token], followed: int | None, console: Console) -> None:
+    heading(console, title, f"{len(tokens):,} tokens. Places and positions count from 0.")
     table = make_table("place", "position", "id", "token", left=["token"])
-    window = _window(summary.token, len(summary.tokens))
-    for token in summary.tokens[window.start : window.stop]:
+    window = _window(0 if followed is None else followed, len(tokens))
+    for token in tokens[window.start : window.stop]:
         position = "padding" if token.position < 0 else str(token.position)
-        followed = "  ← followed below" if token.place == summary.token else ""
-        table.add_row(str(token.place), position, str(token.id), Text(short(token.text) + followed))
+        remark = "  ← followed below" if token.place == followed else ""
+        table.add_row(str(token.place), position, str(token.id), Text(short(token.text) + remark))
     console.print(table)
-    _left_out(window, len(summary.tokens), console)
-    if any(token.text.startswith("<") for token in summary.tokens[window.start : window.stop]):
+    _left_out(window, len(tokens), console)
+    if any(token.text.startswith("<") for token in tokens[window.start : window.stop]):
         line(console, "A token such as <C3> is a byte that is only part of a character.", indent=1)
 
 
@@ -119,39 +134,57 @@ def _said(source: Source) -> str | None:
 
 
 def _layers(summary: Summary, console: Console) -> None:
+    of = f" of the {summary.stack}" if summary.source else ""
     sentence = (
         f"What each layer does to token {summary.token}: which token its head {summary.head} looks at most, and the "
         "lengths of the vectors that its sublayers add and of the token's vector afterwards."
     )
-    heading(console, "All layers", sentence)
-    adds = list(summary.layers[0].adds)
+    heading(console, f"All layers{of}", sentence)
+    adds = [name for name in summary.layers[0].adds if name != "cross-attention"]
     table = make_table("layer", "looks at", "weight", *(f"{name} adds" for name in adds), "length", left=["looks at"])
     for layer in summary.layers:
-        looked_at, weight = Text("no such head"), "–"
-        if layer.looks_at is not None and layer.weight is not None:
-            looked_at = Text(f"{layer.looks_at} {short(summary.tokens[layer.looks_at].text, 12)}")
-            weight = decimal(layer.weight)
-        added = (decimal(layer.adds[name]) for name in adds)
-        table.add_row(str(layer.number), looked_at, weight, *added, decimal(layer.length))
+        looked_at = _looked_at(layer.looks_at["self-attention"], summary.tokens)
+        table.add_row(
+            str(layer.number), *looked_at, *(decimal(layer.adds[name]) for name in adds), decimal(layer.length)
+        )
     console.print(table)
+    if "cross-attention" in summary.layers[0].adds:
+        console.print()
+        table = make_table(
+            "layer", "looks in the source at", "weight", "cross-attention adds", left=["looks in the source at"]
+        )
+        for layer in summary.layers:
+            looked_at = _looked_at(layer.looks_at["cross-attention"], summary.source)
+            table.add_row(str(layer.number), *looked_at, decimal(layer.adds["cross-attention"]))
+        console.print(table)
 
 
-def _attention(summary: Summary, rows: Sequence[AttentionRow], console: Console) -> None:
+def _looked_at(look: Look | None, tokens: Sequence[Token]) -> tuple[Text, str]:
+    if look is None:
+        return Text("no such head"), "–"
+    return Text(f"{look.place} {short(tokens[look.place].text, 12)}"), decimal(look.weight)
+
+
+def _attention(summary: Summary, part: str, console: Console) -> None:
+    rows, tokens, place = summary.attention[part], summary.seen_by(part), summary.token
+    where = "of the source" if tokens is not summary.tokens else ""
+    if where:
+        place = max(range(len(rows)), key=lambda row: abs(rows[row].values["weights"]))
     console.print()
-    console.print(Text(f"Head {summary.head}: what token {summary.token} makes of each token s", style="bold"))
+    title = f"Head {summary.head}: what token {summary.token} makes of each token s {where}"
+    console.print(Text(title.rstrip(), style="bold"))
     names = list(rows[0].values)
     shown = [name for name in names if name not in ("masked_scores", "weights")]
     table = make_table(
         "s", "token", *(name.replace("_", " ") for name in shown), "mask", "weight", "", left=["token", "mask", ""]
     )
-    window = _window(summary.token, len(rows))
+    window = _window(place, len(rows))
     largest = max(1.0, *(abs(row.values["weights"]) for row in rows))
     for row in rows[window.start : window.stop]:
         weight = row.values["weights"]
-
         table.add_row(
             str(row.place),
-            Text(short(summary.tokens[row.place].text)),
+            Text(short(tokens[row.place].text)),
             *(decimal(row.values[name]) for name in shown),
             row.hidden or "seen",
             decimal(weight),
@@ -193,3 +226,10 @@ def _further(summary: Summary, console: Console) -> None:
     index = ",".join(map(str, (*example.chosen, 0)))
     heading(console, "Reading on", "Other layers, heads and tokens: --layer, --head, --token. How one number follows:")
     console.print(Text(f"  --number {example.path}[{index}]"), soft_wrap=True)
+    if summary.source:
+        other = "without --encoder" if summary.stack == "encoder" else "--encoder"
+        line(console, f"A target to go on from: --target. How the {_other(summary)}: {other}.")
+
+
+def _other(summary: Summary) -> str:
+    return "target is written" if summary.stack == "encoder" else "source was read"

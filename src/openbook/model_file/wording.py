@@ -29,7 +29,7 @@ def in_words(architecture: Architecture) -> dict[str, str]:
     layers = {name: "1 block" if len(s.blocks) == 1 else f"{len(s.blocks)} blocks" for name, s in stacks.items()}
     kind = f"decoder-only, {layers['decoder']}"
     if a.encoder is not None:
-        kind = f"encoder-decoder, {layers['encoder']} that read and {layers['decoder']} that write"
+        kind = f"encoder-decoder, {layers['encoder']} in the encoder, {layers['decoder']} in the decoder"
     vocabulary = f"vocabulary {a.vocabulary:,}"
     if a.source_vocabulary is not None:
         vocabulary += f", {a.source_vocabulary:,} in sources"
