@@ -152,8 +152,8 @@ def refused(words, **options):
 def test_what_is_wrong_is_refused(trained, tmp_path):
     _, folder, _ = trained
     pairs, output = folder / "pairs.tsv", tmp_path / "a.openbook"
-    refused("one of them", output=output)
-    refused("one of them", inputs=pairs, pairs=pairs, output=output)
+    refused("books, pairs or conversations", output=output)
+    refused("books, pairs or conversations", inputs=pairs, pairs=pairs, output=output)
     refused("smoothing: .*less than 1", pairs=pairs, output=output, smoothing=1.0)
     refused("no such file", pairs=tmp_path / "none.tsv", output=output)
     refused(r"it\.openbook: is an encoder-decoder.*--pairs", inputs=write_book(tmp_path / "book.txt"), output=output,

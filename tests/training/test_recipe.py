@@ -57,6 +57,7 @@ VALUES = {
     "embedding_rate": ("0.01", (*NUMBER, 11)),
     "logits_rate": ("0.02", (*NUMBER, 11)),
     "vector_rate": ("0.02", (*NUMBER, 11)),
+    "rates_by_size": ("true", TRUTH),
     "momentum": ("0.8", (*SHARE, 1)),
     "betas": ("[0.9, 0.99]", ((0.9, 1.0), (0.9,), 0.9, (0.9, float("nan")))),
     "weight_decay": ("0.1", (*NUMBER, 11)),

@@ -86,6 +86,9 @@ class Recipe:
     embedding_rate: Annotated[Rate, Field(description="AdamW's rate for embeddings")] = 0.1
     logits_rate: Annotated[Rate, Field(description="AdamW's rate for the logits' matrix")] = 0.01
     vector_rate: Annotated[Rate, Field(description="AdamW's rate for norms and biases")] = 0.03
+    rates_by_size: Annotated[
+        bool, Field(description="AdamW's rates are shares of each tensor's own size, to go on from a model")
+    ] = False
     momentum: Annotated[Decay, Field(description="Muon's momentum")] = 0.9
     betas: Annotated[tuple[Decay, Decay], Field(description="AdamW's two decays")] = (0.8, 0.95)
     weight_decay: Annotated[Rate, Field(description="pull of matrices towards zero")] = 0.0

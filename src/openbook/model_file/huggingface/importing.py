@@ -20,7 +20,7 @@ from openbook.model_file.huggingface.generation import read_generation
 from openbook.model_file.huggingface.links import Link
 from openbook.model_file.huggingface.remainder import read_remainder
 from openbook.model_file.huggingface.resolving import resolve
-from openbook.model_file.huggingface.weights import Weights, open_weights, read_small_json
+from openbook.model_file.huggingface.weights import Source, Weights, open_weights, read_small_json
 from openbook.model_file.recognition import fault_of_path
 from openbook.model_file.writing import DTYPES
 from openbook.progress import Track, silent
@@ -76,7 +76,7 @@ def import_folder(
         chosen = DTYPE_NAMES[checked_dtype(dtype)] if dtype is not None else _dtype(fields, weights, found)
     text = read_tokenizer(folder, family.tokenizer)
     with naming(folder):
-        _check_vocabulary(text.tokenizer, text.special_tokens, architecture.vocabulary)
+        check_vocabulary(text.tokenizer, text.special_tokens, architecture.vocabulary)
         contents = read_remainder(
             folder,
             Contents(
@@ -91,7 +91,7 @@ def import_folder(
         shapes = expected_shapes(architecture)
         total = sum(map(shape_size, shapes.values())) * DTYPES[chosen].itemsize
     with track("Importing", total) as advance:
-        save_parts(output, contents, chosen, _parts(found, weights, DTYPES[chosen], shapes), advance)
+        save_parts(output, contents, chosen, parts(found, weights, DTYPES[chosen], shapes), advance)
     return Imported(family.name, contents, next(name for name, short in DTYPE_NAMES.items() if short == chosen))
 
 
@@ -147,7 +147,7 @@ def _check_folder(folder: Path) -> None:
         raise OpenbookError("has no config.json; give the folder of one model, as transformers saves it")
 
 
-def _check_vocabulary(tokenizer: str, special: SpecialTokens, vocabulary: int) -> None:
+def check_vocabulary(tokenizer: str, special: SpecialTokens, vocabulary: int) -> None:
     size = Tokenizer.from_json(tokenizer, special).vocabulary_size
     if size > vocabulary:
         raise OpenbookError(f"its tokenizer has {size:,} tokens, but config.json says vocab_size {vocabulary:,}")
@@ -161,17 +161,16 @@ def _dtype(fields: Fields, weights: Weights, found: dict[str, list[Link]]) -> st
         for link in each
         if link.theirs
     }
+    for kind in sorted(kinds - DTYPES.keys()):
+        raise OpenbookError(f"some of its tensors are {kind}, none of {', '.join(DTYPES)}; convert the model first")
     if len(kinds) == 1:
-        kind = kinds.pop()
-        if kind not in DTYPES:
-            raise OpenbookError(f"its tensors are {kind}, none of {', '.join(DTYPES)}; convert the model first")
-        return kind
+        return kinds.pop()
     named = fields.maybe_word("dtype") or fields.maybe_word("torch_dtype")
     return DTYPE_NAMES.get(named or "", "F32")
 
 
-def _parts(
-    found: dict[str, list[Link]], weights: Weights, dtype: torch.dtype, shapes: dict[str, tuple[int, ...]]
+def parts(
+    found: dict[str, list[Link]], weights: Source, dtype: torch.dtype, shapes: dict[str, tuple[int, ...]]
 ) -> Iterator[Tensor]:
     """The numbers of our tensors, one after the other; of those with many experts, one expert after the other."""
     for each in found.values():

@@ -8,7 +8,7 @@ from openbook.model_file.blueprint import expected_shapes
 from openbook.model_file.header import AGAIN
 from openbook.model_file.huggingface.family import Family
 from openbook.model_file.huggingface.links import Link, Shape, Table, extent, links
-from openbook.model_file.huggingface.weights import Weights
+from openbook.model_file.huggingface.weights import Source
 from openbook.transformer.architecture import Architecture
 
 EMBEDDING = "token_embedding.weight"
@@ -18,7 +18,7 @@ class _MissingError(OpenbookError):
     """A table asks for a tensor that is not there."""
 
 
-def resolve(family: Family, architecture: Architecture, weights: Weights) -> dict[str, list[Link]]:
+def resolve(family: Family, architecture: Architecture, weights: Source) -> dict[str, list[Link]]:
     """Our tensors, in the order in which the model uses them, each with the links to what is in the folder.
 
     Raises:
@@ -38,7 +38,7 @@ def resolve(family: Family, architecture: Architecture, weights: Weights) -> dic
     raise faults[0]
 
 
-def _by_table(table: Table, architecture: Architecture, weights: Weights, absent: str) -> dict[str, list[Link]]:
+def _by_table(table: Table, architecture: Architecture, weights: Source, absent: str) -> dict[str, list[Link]]:
     found: dict[str, list[Link]] = {}
     for link in links(architecture, table):
         link = link.renamed(link.theirs.removeprefix(absent))
@@ -51,7 +51,7 @@ def _by_table(table: Table, architecture: Architecture, weights: Weights, absent
     return found
 
 
-def _check_shapes(architecture: Architecture, found: dict[str, list[Link]], weights: Weights) -> None:
+def _check_shapes(architecture: Architecture, found: dict[str, list[Link]], weights: Source) -> None:
     shapes = expected_shapes(architecture)
     parts: dict[tuple[str, bool], list[tuple[Link, Shape]]] = {}
     for ours, each in found.items():
@@ -65,7 +65,7 @@ def _check_shapes(architecture: Architecture, found: dict[str, list[Link]], weig
 
 
 def _check_rest(
-    family: Family, architecture: Architecture, found: dict[str, list[Link]], weights: Weights, absent: str
+    family: Family, architecture: Architecture, found: dict[str, list[Link]], weights: Source, absent: str
 ) -> None:
     used = {name for each in found.values() for link in each for name in link.names}
     copies = {name.removeprefix(absent) for name in family.tied_copies}

@@ -6,9 +6,10 @@ shrinks meanwhile is an error and no crash.
 
 import math
 import mmap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -33,6 +34,29 @@ DTYPES = {
     "U8": torch.uint8,
 }
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+
+
+class Source(Protocol):
+    """Where the tensors of another program's model are."""
+
+    @property
+    def places(self) -> Mapping[str, Any]:
+        """Each tensor's place, by name."""
+        ...
+
+    def __contains__(self, name: str) -> bool: ...
+
+    def shape(self, name: str, packed: bool = False) -> Shape:
+        """The shape of a tensor."""
+        ...
+
+    def read(self, name: str, at: Index = (), packed: bool = False) -> Tensor:
+        """A part of a tensor."""
+        ...
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether two tensors hold the same."""
+        ...
 
 
 @dataclass(frozen=True)

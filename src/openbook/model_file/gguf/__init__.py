@@ -1,0 +1,1 @@
+"""GGUF files: read into model files, and written from them."""
