@@ -3,8 +3,8 @@
     openbook import SmolLM2-135M-Instruct.Q4_1.gguf -o smollm2.openbook
     python benchmarks/going_on.py smollm2.openbook --books DIR [--minutes 10] [--facts 50]
 
-The model reads `persuasion.txt`, and is scored on `northangerabbey.txt`, which it has not read here. Then it learns four
-facts each of some people from questions and answers, and is asked the same questions and others for the same facts.
+The model reads `persuasion.txt`, and is scored on `northangerabbey.txt`, which it has not read here. Then it learns
+four facts each of some people from questions and answers, and is asked the same questions, and others for the same.
 Every run is a process of its own; peak memory is that of the process.
 """
 
