@@ -375,3 +375,12 @@ def test_what_each_layer_would_say():
     assert [line.split()[0] for line in part.splitlines() if line.split()[:1] and line.split()[0] in "none01"][:3] == [
         "none", "0", "1",
     ]  # fmt: skip
+
+
+def test_tokens_that_the_template_wrote_are_marked():
+    _, summary = summed(template={0, 1, 5})
+    assert [token.place for token in summary.tokens if token.template] == [0, 1, 5]
+    page = printed(tokens=range(6), template={0, 1, 5})
+    marked = [line for line in page.splitlines() if "of the template" in line]
+    assert [line.split()[0] for line in marked] == ["0", "1", "5"]
+    assert marked[-1].rstrip().endswith("← followed below")
