@@ -346,7 +346,7 @@ def test_a_number_of_another_form_is_refused(text):
 def test_the_summary_is_json(spec):
     data = explain_as_json(build(spec), Words(), range(6), token=2)
     data = json.loads(json.dumps(data, allow_nan=False))
-    assert data["tokens"][2] == {"place": 2, "position": 2, "id": 2, "text": '"[bold]"'}
+    assert data["tokens"][2] == {"place": 2, "position": 2, "id": 2, "text": '"[bold]"', "template": False}
     assert {"path", "shape", "formula", "numbers", "sources"} <= set(data["detail"][0])
     hidden = data["attention"]["decoder.blocks.0.self_attention"][3]
     assert (hidden["hidden"], hidden["values"]["masked_scores"]) == ("later", 0.0 if spec is ESSENTIAL else None)
