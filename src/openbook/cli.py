@@ -213,6 +213,9 @@ def compare(
             listeners=listeners,
             track=bars,
         )
+    except KeyboardInterrupt:
+        print("\nopenbook: interrupted; the same command goes on from what is kept", file=sys.stderr)
+        raise
     finally:
         for display in displays:
             display.close()
@@ -368,6 +371,7 @@ def explain(
     options: dict[str, Any] = {
         "layer": layer, "head": head, "token": token, "number": number, "places": tensor_places(model),
         "source": source, "encoder": encoder, "source_tokenizer": opened.contents.make_source_tokenizer(),
+        "template": opened.template_places(prompt, plain=plain),
     }  # fmt: skip
     if as_json:
         print(json.dumps(explain_as_json(opened.transformer, opened.tokenizer, tokens, **options), ensure_ascii=False))
