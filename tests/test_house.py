@@ -26,6 +26,7 @@ ROOMS = [
     "explanation",
     "model",
     "talk",
+    "asking",
     "web",
     "options",
     "cli",

@@ -276,13 +276,7 @@ def ask(
       openbook ask en-de.openbook "Click the icon."                   a translator translates
       openbook ask en-de.openbook --file in.txt > out.txt             line by line, in order
     """
-    from openbook.generation.console import (
-        print_answers,
-        print_json_answers,
-        print_searched,
-        read_prompts,
-        translate_lines,
-    )
+    from openbook.asking import answer
     from openbook.model import load
 
     settings: dict[str, Any] = {
@@ -302,28 +296,9 @@ def ask(
         return
     if system is not None:
         raise OpenbookError("--system: is for a conversation; give --chat too")
-    if opened.translates:
-        if show_probabilities:
-            raise OpenbookError("--show-probabilities is for models that go on from a prompt; see --n-best and --json")
-        languages = {"language": language, "source_language": source_language}
-        translator = opened.translator(**settings, **languages)
-        if translate_lines(translator, prompts, file, json_lines=as_json, n_best=settings.get("n_best", 1)):
-            raise typer.Exit(1)
-        return
-    if language or source_language:
-        raise OpenbookError("--language is for translators, and this model goes on from a prompt")
-    asked = read_prompts(prompts, file)
-    if {"beams", "n_best", "length_penalty"} & settings.keys():
-        if show_probabilities:
-            raise OpenbookError("--show-probabilities is for sampling; beams have scores, see --n-best and --json")
-        print_searched(asked, opened.search(asked, plain=plain, **settings), json_lines=as_json)
-        return
-    runners_up = min(4, opened.tokenizer.vocabulary_size - 1) if show_probabilities else 0
-    pieces = opened.stream(asked, plain=plain, runners_up=runners_up, **settings)
-    if as_json:
-        print_json_answers(asked, pieces)
-    else:
-        print_answers(opened.tokenizer, asked, pieces, show_probabilities)
+    languages = {"language": language, "source_language": source_language}
+    if answer(opened, prompts, file, settings, languages, plain, show_probabilities, as_json):
+        raise typer.Exit(1)
 
 
 @app.command()
