@@ -452,8 +452,11 @@ def import_model(
 @app.command("export")
 def export_model(
     model: MODEL,
-    output: Annotated[Path, typer.Option("-o", "--output", help="the folder to make", show_default=False)],
-    to: Annotated[str, typer.Option("--to", help="hf: a folder that transformers and vLLM load")] = "hf",
+    output: Annotated[Path, typer.Option("-o", "--output", help="the folder or file to make", show_default=False)],
+    to: Annotated[
+        str,
+        typer.Option("--to", help="hf: a folder for transformers and vLLM; gguf: a file for programs built on ggml"),
+    ] = "hf",
     dtype: DTYPE = None,
     shard_gigabytes: Annotated[float, typer.Option(help="begin another file of weights after so much")] = 5.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the folder if it is there")] = False,
@@ -464,16 +467,12 @@ def export_model(
 
       openbook export austen.openbook --to hf -o austen
       openbook export austen.openbook --to hf -o austen --dtype bfloat16
+      openbook export austen.openbook --to gguf -o austen.gguf --dtype q8_0
     """
-    from openbook.model_file.huggingface.exporting import export_folder
+    from openbook.model_file.exporting import export_model as write
     from openbook.progress import bars
 
-    if to != "hf":
-        raise OpenbookError(f"--to {to}: must be hf")
-    if not 0 < shard_gigabytes <= 1e6:
-        raise OpenbookError(f"--shard-gigabytes {shard_gigabytes:g}: must be more than 0")
-    made = export_folder(model, output, dtype=dtype, shard=int(shard_gigabytes * 1e9), overwrite=overwrite, track=bars)
-    print(f"{output}: a {made.family} model in {len(made.files)} file{'s' * (len(made.files) > 1)} of weights")
+    print(write(model, output, to, dtype=dtype, gigabytes=shard_gigabytes, overwrite=overwrite, track=bars))
 
 
 def main() -> None:
