@@ -21,6 +21,24 @@ LONGEST, BEYOND = 25, 30
 PAIRS, TESTS = 100_000, 40
 """Strings to learn from, and unseen ones of each length."""
 
+OPTIONS = [
+    "--tokenizer",
+    "characters",
+    "--encoder-layers",
+    "2",
+    "--layers",
+    "2",
+    "--width",
+    "128",
+    "--batch-tokens",
+    "2048",
+    "--dropout",
+    "0",
+    "--smoothing",
+    "0",
+]
+"""A small model, and no noise: there is exactly one right answer."""
+
 
 def make_strings(seed: int) -> tuple[list[str], dict[int, list[str]]]:
     """Strings to learn from, of lengths 1 to 25 alike often, and unseen ones by length (of one letter, only three)."""
@@ -39,7 +57,7 @@ def train_reverser(strings: list[str], folder: Path, options: list[str]) -> tupl
     """Train with the command itself; gives the model file and the seconds from the start of its process."""
     pairs, model = folder / "reverse.tsv", folder / "reverse.openbook"
     pairs.write_text("".join(f"{string}\t{string[::-1]}\n" for string in strings))
-    command = ["train", "--pairs", str(pairs), "-o", str(model), "--overwrite", "--tokenizer", "characters", *options]
+    command = ["train", "--pairs", str(pairs), "-o", str(model), "--overwrite", *options]
     begun = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "openbook.cli", *command], check=False)
     if done.returncode:
@@ -73,7 +91,7 @@ def main() -> None:
     strings, tests = make_strings(asked.seed)
     budget = [] if "--steps" in asked.options else ["--minutes", asked.minutes]
     with tempfile.TemporaryDirectory() as folder:
-        model, seconds = train_reverser(strings, Path(folder), [*budget, *asked.options.split()])
+        model, seconds = train_reverser(strings, Path(folder), [*OPTIONS, *budget, *asked.options.split()])
         exact = score_reverser(model, tests)
     trained = [(share, len(tests[length])) for length, share in exact.items() if length <= LONGEST]
     longer = [(share, len(tests[length])) for length, share in exact.items() if length > LONGEST]

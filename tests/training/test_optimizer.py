@@ -79,6 +79,23 @@ def test_adamw_is_that_of_torch(decay):
     assert (one - other).abs().max() < 1e-6
 
 
+def test_rates_by_size_are_shares_of_each_tensor_s_own():
+    ours, theirs = matrices(), matrices()
+    with torch.no_grad():
+        for factor, name in zip((0.04, 0.3, 1.0, 5.0, 0.0, 1e-6), ours, strict=True):
+            for weights_of in (ours, theirs):
+                weights_of[name].mul_(factor / weights_of[name].square().mean().sqrt())
+    adamw = AdamW(ours, RATE, (0.9, 0.99), DECAY, by_size=True)
+    one = updated(lambda: adamw.step(1.0), ours)
+    rates = [0.04, 0.3, 1.0, 1.0, 1e-3, 1e-3]
+    groups = [
+        {"params": [weight], "lr": RATE * rate, "weight_decay": DECAY / rate}
+        for weight, rate in zip(theirs.values(), rates, strict=True)
+    ]
+    other = updated(torch.optim.AdamW(groups, betas=(0.9, 0.99), eps=1e-10).step, theirs)
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(3, 8, 8), (2, 24, 8), (2, 8, 24)])
 def test_orthogonalised_matrices_have_singular_values_near_one(shape):
     """But for directions that hardly occur in the matrix: three steps grow those 40-fold at most."""
@@ -155,6 +172,16 @@ def test_the_rates_rise_stay_and_fall():
 
 def test_rates_without_warm_up_or_warm_down_are_full():
     assert {schedule(step / 9, step, recipe(warmup_steps=0, warmdown=0.0)) for step in range(10)} == {1.0}
+
+
+def test_the_inverse_square_root_rises_then_falls_with_the_root_of_the_steps():
+    """Vaswani et al. 2017, eq. 3, over its greatest rate: √warmup · min(1/√step, step / warmup^1.5), from step 1."""
+    some = recipe(schedule="inverse-square-root", warmup_steps=40, warmdown=0.0)
+    for step in range(1, 1000):
+        expected = 40**0.5 * min(step**-0.5, step * 40**-1.5)
+        assert schedule(0.0, step - 1, some) == pytest.approx(expected)
+    down = recipe(schedule="inverse-square-root", warmup_steps=40, warmdown=0.5, final_rate=0.1)
+    assert schedule(1.0, 159, down) == pytest.approx(0.5 * 0.1)
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])

@@ -2,6 +2,7 @@
 
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from test_run import interrupt_at
@@ -10,6 +11,8 @@ from training_examples import TINY, same, weights, write_book, write_pairs
 import openbook
 from openbook.errors import OpenbookError
 from openbook.training import pair_material
+from openbook.training.learning import NOTHING
+from openbook.training.recipe import make_recipe
 from openbook.training.request import Request
 from openbook.training.run import Training
 from openbook.transformer.encoder_decoder import EncoderDecoder
@@ -71,10 +74,35 @@ def test_it_learns_to_translate(tmp_path):
     assert result.contents.training["chrf"] > 90
 
 
+def test_words_are_spelled_in_other_pieces_each_time(tmp_path):
+    write_pairs(tmp_path / "pairs.tsv")
+    request = Request([tmp_path / "pairs.tsv"], tmp_path / "a.openbook", {}, pairs=True)
+    (tmp_path / "a.training").mkdir()
+    material = pair_material.PairMaterial(request, None, lambda *each: Quiet())
+    recipe, _ = material.tokenize(make_recipe(CHOICES | {"bpe_dropout": 0.3}))
+    task = material.task(recipe, torch.device("cpu"), torch.float32)
+    tokenizer, rows = material.tokenizers[0], material.train
+    texts, end = {pair.source: pair.target for pair in material.corpus.train.pairs()}, material.tokenizers[0].end_id
+    spellings = set()
+    for step in range(3 * task.parts.per_epoch):
+        for batch, count in task.batches(step):
+            for source, target in zip(batch.source.tolist(), batch.next_ids.tolist(), strict=True):
+                read, told = (tuple(ids[: ids.index(end)]) for ids in (source, target))
+                assert texts[tokenizer.decode(read)] == tokenizer.decode(told)
+                spellings.add(read)
+            assert count == int((batch.next_ids != NOTHING).sum())
+    assert len(spellings) > 2 * len(texts)
+    once, again = (next(task.batches(5))[0] for _ in range(2))
+    assert torch.equal(once.source, again.source) and torch.equal(once.next_ids, again.next_ids)
+    assert rows.batch(np.array([0]), torch.device("cpu")).source.tolist() == [rows.source(0).tolist()]
+
+
 def test_separate_vocabularies_are_kept_apart(tmp_path):
     write_pairs(tmp_path / "pairs.tsv")
     choices = CHOICES | {"joint_vocabulary": False, "tokenizer": "words", "vocabulary": 1000}
-    model = openbook.train(pairs=tmp_path / "pairs.tsv", output=tmp_path / "a.openbook", device="cpu", **choices)
+    told, files = [], {"pairs": tmp_path / "pairs.tsv", "output": tmp_path / "a.openbook"}
+    model = openbook.train(**files, device="cpu", listeners=[told.append], **choices)
+    assert next(event["unknown"] for event in told if event["event"] == "tokens") > 0  # each side has the rarest once
     contents, source = model.contents, model.contents.make_source_tokenizer()
     assert contents.source_tokenizer is not None
     assert contents.architecture.source_vocabulary == source.vocabulary_size == contents.architecture.vocabulary
@@ -124,8 +152,8 @@ def refused(words, **options):
 def test_what_is_wrong_is_refused(trained, tmp_path):
     _, folder, _ = trained
     pairs, output = folder / "pairs.tsv", tmp_path / "a.openbook"
-    refused("books or pairs", output=output)
-    refused("books or pairs", inputs=pairs, pairs=pairs, output=output)
+    refused("books, pairs or conversations", output=output)
+    refused("books, pairs or conversations", inputs=pairs, pairs=pairs, output=output)
     refused("smoothing: .*less than 1", pairs=pairs, output=output, smoothing=1.0)
     refused("no such file", pairs=tmp_path / "none.tsv", output=output)
     refused(r"it\.openbook: is an encoder-decoder.*--pairs", inputs=write_book(tmp_path / "book.txt"), output=output,
@@ -149,7 +177,7 @@ def test_samples_show_a_translation(trained, tmp_path):
         Request([trained[1] / "pairs.tsv"], tmp_path / "a.openbook", CHOICES, pairs=True), None, lambda *each: Quiet()
     )
     (tmp_path / "a.training").mkdir(exist_ok=True)
-    material.tokenize(openbook.training.recipe.make_recipe(CHOICES))
+    material.tokenize(make_recipe(CHOICES))
     sample = material.samples(trained[0].transformer, 10.0, lambda *texts: told.append(texts))
     for seconds in (5, 12, 15, 23):
         sample({"event": "validation", "seconds": seconds, "step": 1})

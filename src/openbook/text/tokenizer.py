@@ -102,6 +102,11 @@ class Tokenizer:
         except BaseException as error:  # the library's Rust panics are no Exception
             raise OpenbookError(f"text: the tokenizer gives up on it ({str(error)[:100]}); shorten it") from None
 
+    def split(self, text: str) -> list[str]:
+        """The words of a text as the vocabulary spells them, before any pieces are joined."""
+        pre_tokenizer = self._tokenizer.pre_tokenizer
+        return [text] if pre_tokenizer is None else [word for word, _ in pre_tokenizer.pre_tokenize_str(text)]
+
     def encode_with_starts(self, text: str) -> tuple[list[int], list[int]]:
         """Token ids of a text in which names of special tokens mean those tokens, and where each begins in the text."""
         encoding = self._parsing.encode(text, add_special_tokens=False)

@@ -27,12 +27,20 @@ class AdamW:
         rate: the full rate.
         betas: β₁ and β₂.
         decay: weight decay.
+        by_size: whether the rate is a share of each tensor's root mean square as it is now, 1 at most (as in Shazeer &
+            Stern 2018, section 8): numbers that were trained to be small are not overrun.
     """
 
     def __init__(
-        self, parameters: Mapping[str, nn.Parameter], rate: float, betas: tuple[float, float], decay: float
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        rate: float,
+        betas: tuple[float, float],
+        decay: float,
+        by_size: bool = False,
     ) -> None:
         self.parameters, self.rate, self.betas, self.decay = dict(parameters), rate, betas, decay
+        self.size = {name: _size(parameter) if by_size else 1.0 for name, parameter in parameters.items()}
         self.state = {
             f"{name}.{key}": torch.zeros_like(parameter, requires_grad=False)
             for key in ("mean", "square")
@@ -57,7 +65,13 @@ class AdamW:
         torch._foreach_add_(root, 1e-10)
         rate = share * self.rate
         torch._foreach_mul_(weights, 1 - rate * self.decay)
-        torch._foreach_addcdiv_(weights, mean, root, -rate / (1 - first**self.steps))
+        moves = [-rate / (1 - first**self.steps) * self.size[name] for name in names]
+        torch._foreach_addcdiv_(weights, mean, root, moves)
+
+
+def _size(parameter: Tensor) -> float:
+    """The root mean square, from a thousandth to 1."""
+    return min(1.0, max(1e-3, float(parameter.detach().float().square().mean().sqrt())))
 
 
 class Muon:
@@ -140,7 +154,8 @@ class Optimizers:
         }
         for kind, parameters in kinds.items():
             rate, decay = rates[kind]
-            self.parts.append(AdamW(parameters, rate, recipe.betas, decay))
+            by_size = recipe.rates_by_size and kind != "low rank"
+            self.parts.append(AdamW(parameters, rate, recipe.betas, decay, by_size))
         self._model = model
 
     def step(self, share: float) -> None:

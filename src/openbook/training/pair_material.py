@@ -13,6 +13,7 @@ from openbook.model_file.atomic import replacing
 from openbook.model_file.contents import Contents
 from openbook.progress import Track
 from openbook.text.books import find_books
+from openbook.text.bpe_dropout import BpeDropout
 from openbook.text.pair_tokens import TokenPairs, sample_pairs, tokenize_pairs
 from openbook.text.pairs import PairCorpus, prepare_pairs
 from openbook.text.special_tokens import END, PADDING, SEPARATOR, SpecialTokens
@@ -88,6 +89,8 @@ class PairMaterial:
             self.corpus, source, target, self.request.folder / "tokens", track=self.track
         )
         self.train, self.validation = (self._rows(tokens, recipe) for tokens in (train, validation))
+        if recipe.bpe_dropout:
+            self.train = replace(self.train, respelled=self._respelled(recipe))
         if not len(self.train.fitting) or not len(self.validation.fitting):
             raise OpenbookError(
                 f"--context {recipe.context}: no pairs to learn from, or none to validate with, have so few tokens; "
@@ -100,13 +103,30 @@ class PairMaterial:
             "vocabulary": target.vocabulary_size,
             "train": int(self.train.lengths[self.train.fitting][:, -1].sum()),
             "validation": int(self.validation.lengths[self.validation.fitting][:, -1].sum()),
-            "unknown": 0,
+            "unknown": self._unknown(train),
             "too_long": too_long,
         }
+
+    def _unknown(self, tokens: TokenPairs) -> int:
+        """How many training tokens stand for what is not in the vocabulary."""
+        sides = zip((tokens.source, tokens.target), self.tokenizers, strict=True)
+        return sum(int((side.ids == each.unknown_id).sum()) for side, each in sides if each.unknown_id is not None)
 
     def _rows(self, tokens: TokenPairs, recipe: Recipe) -> PairRows:
         apart = recipe.encoder_layers > 0
         return PairRows(tokens, marks_of(self._special(apart), apart), apart, recipe.context)
+
+    def _respelled(self, recipe: Recipe) -> Callable[[int, int], tuple[list[int], list[int]]]:
+        """Spells a training pair in other pieces."""
+        source, target = (BpeDropout(each, recipe.bpe_dropout, recipe.seed) for each in self.tokenizers)
+        split = self.corpus.train
+
+        def respelled(number: int, key: int) -> tuple[list[int], list[int]]:
+            (pair,) = split.pairs(number, number + 1)
+            own = number + (key << 40)
+            return source.encode(pair.source, own), target.encode(pair.target, own)
+
+        return respelled
 
     def _special(self, apart: bool) -> SpecialTokens:
         """What the special tokens are for; in a vocabulary that is learned here, the end token also begins targets."""

@@ -1,6 +1,6 @@
 """What there is to learn from pairs: each next token of the target, from the source and the target's tokens so far."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -61,12 +61,14 @@ class PairRows:
         marks: the special tokens.
         apart: whether an encoder reads the source; else one row holds source and target.
         context: tokens that a row may have; longer pairs are left out.
+        respelled: other spellings of a pair, by its number and a key, where words are not always spelled alike.
     """
 
     tokens: TokenPairs
     marks: Marks
     apart: bool
     context: int
+    respelled: Callable[[int, int], tuple[list[int], list[int]]] | None = None
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
@@ -83,16 +85,28 @@ class PairRows:
 
     def source(self, number: int) -> NDArray[np.int64]:
         """A source with its marks."""
-        before, after, *_ = self.marks
-        return np.concatenate((before, self.tokens.source[number], after)).astype(np.int64)
+        return self._source(self.tokens.source[number])
 
-    def target(self, number: int) -> NDArray[np.int64]:
-        """A target with its marks, from its first token to the end token."""
-        return np.concatenate((self.marks.first, self.tokens.target[number], (self.marks.end,))).astype(np.int64)
+    def _source(self, ids: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
+        return np.concatenate((self.marks.before, ids, self.marks.after)).astype(np.int64)
 
-    def batch(self, numbers: NDArray[np.int64], device: torch.device) -> Batch:
-        """These pairs side by side."""
-        sources, targets = [self.source(number) for number in numbers], [self.target(number) for number in numbers]
+    def _target(self, ids: Sequence[int] | NDArray[Any]) -> NDArray[np.int64]:
+        """From its first token to the end token."""
+        return np.concatenate((self.marks.first, ids, (self.marks.end,))).astype(np.int64)
+
+    def _row(self, number: int, key: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Source and target with their marks; of other spellings those that are not too long."""
+        if self.respelled is not None and key is not None:
+            source, target = map(np.array, self.respelled(number, key))
+            row = self._source(source), self._target(target)
+            if (max if self.apart else sum)(map(len, row)) <= self.context:
+                return row
+        return self.source(number), self._target(self.tokens.target[number])
+
+    def batch(self, numbers: NDArray[np.int64], device: torch.device, key: int | None = None) -> Batch:
+        """These pairs side by side, in the spelling of a key, if there are several."""
+        rows = [self._row(int(number), key) for number in numbers]
+        sources, targets = [source for source, _ in rows], [target for _, target in rows]
         if not self.apart:
             read = [np.concatenate((source, target[:-1])) for source, target in zip(sources, targets, strict=True)]
             told = [
@@ -146,7 +160,7 @@ class Pairs:
         """A step's parts, each of pairs that are about as long."""
         count = max(1, self.recipe.batch_tokens // self.part_tokens)
         for numbers in self.parts.numbers(step * count, count):
-            batch = self.train.batch(self.train.fitting[numbers], self.device)
+            batch = self.train.batch(self.train.fitting[numbers], self.device, key=step)
             yield batch, int((batch.next_ids != NOTHING).sum())
 
     def learn(self, model: nn.Module, batch: Any, share: float) -> Tensor:

@@ -31,8 +31,8 @@ PROBE = 1
 RATES = ("matrix_rate", "adamw_rate", "embedding_rate", "logits_rate", "vector_rate")
 
 LEARNING = (
-    "minutes", "steps", "context", "optimizer", "batch_tokens", "rows_at_once", *RATES, "momentum", "betas",
-    "weight_decay", "dropout", "warmup_steps", "warmdown", "final_rate", "clip", "average", "recompute",
+    "minutes", "steps", "context", "optimizer", "batch_tokens", "rows_at_once", *RATES, "rates_by_size", "momentum",
+    "betas", "weight_decay", "dropout", "warmup_steps", "warmdown", "final_rate", "clip", "average", "recompute",
     "document_mask", "validations", "validation_tokens", "patience", "precision", "seed", "smoothing", "schedule",
     "translations",
 )  # fmt: skip
@@ -176,7 +176,7 @@ def plan_continuation(
         raise OpenbookError(f"--context {context}: the model sees at most {architecture.context} tokens")
     speed = measured(architecture, context, device, seconds, given.get("precision", "auto"))
     each = speed.seconds_a_token(architecture)
-    gentle = {name: getattr(Recipe, name) / 5 for name in RATES}
+    gentle: dict[str, Any] = {name: getattr(Recipe, name) / 5 for name in RATES} | {"rates_by_size": True}
     sizes = sizes_of(architecture) | {"context": context} | gentle
     plan = plan_learning(sizes, seconds / each, unique, minutes, given)
     reasons = {"layers": f"the model's own; {speed.rate(architecture) / 1e9:.0f} GFLOP/s, measured", **plan.reasons}

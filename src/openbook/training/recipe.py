@@ -37,6 +37,10 @@ class Recipe:
 
     joint_vocabulary: Annotated[bool, Field(description="one vocabulary for both sides of the pairs")] = True
 
+    bpe_dropout: Annotated[
+        Decay, Field(description="share of joins that are passed over when a pair is learned from; with bpe")
+    ] = 0.0
+
     # Model.
     encoder_layers: Annotated[
         int, Field(ge=0, le=architecture.MAXIMUM_LAYERS, description="blocks that read the source of a pair; 0: none")
@@ -82,6 +86,9 @@ class Recipe:
     embedding_rate: Annotated[Rate, Field(description="AdamW's rate for embeddings")] = 0.1
     logits_rate: Annotated[Rate, Field(description="AdamW's rate for the logits' matrix")] = 0.01
     vector_rate: Annotated[Rate, Field(description="AdamW's rate for norms and biases")] = 0.03
+    rates_by_size: Annotated[
+        bool, Field(description="AdamW's rates are shares of each tensor's own size, to go on from a model")
+    ] = False
     momentum: Annotated[Decay, Field(description="Muon's momentum")] = 0.9
     betas: Annotated[tuple[Decay, Decay], Field(description="AdamW's two decays")] = (0.8, 0.95)
     weight_decay: Annotated[Rate, Field(description="pull of matrices towards zero")] = 0.0
