@@ -17,7 +17,7 @@ from openbook import cli
 from openbook.training.recipe import FIELDS, Recipe
 from training.training_examples import TINY, write_book
 
-VERBS = ["train", "ask", "explain", "inspect", "evaluate"]
+VERBS = ["train", "ask", "explain", "inspect", "evaluate", "import", "export"]
 
 
 class Stdin(io.TextIOWrapper):
@@ -327,6 +327,36 @@ def test_a_reader_who_has_seen_enough_is_no_error(model, book):
     assert process.returncode in (1, 141)
 
 
+def test_a_model_goes_out_and_comes_back(command, model, tmp_path):
+    code, out, _ = command("export", model, "--to", "hf", "-o", "folder")
+    assert code == 0 and "1 file of weights" in out
+    assert (tmp_path / "folder" / "config.json").exists()
+    code, out, _ = command("import", "folder", "-o", "again.openbook")
+    assert code == 0 and "float32" in out
+    asked = ["It is", "--temperature", "0", "--max-tokens", "8"]
+    assert command("ask", "again.openbook", *asked)[1] == command("ask", model, *asked)[1]
+    code, out, _ = command("import", "folder", "--dtype", "float16")
+    assert code == 0 and "folder.openbook" in out and "float16" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["import", "nowhere"], "no such file"),
+        (["import", "."], "no config.json"),
+        (["import", ".", "--dtype", "int8"], "no config.json"),
+        (["export", "MODEL", "--to", "onnx", "-o", "out"], "--to onnx: must be hf"),
+        (["export", "MODEL", "--dtype", "int8", "-o", "out"], "--dtype int8: must be one of"),
+        (["export", "MODEL", "-o", "missing/out"], "does not exist; make it first"),
+        (["export", "MODEL", "-o", "out", "--shard-gigabytes", "0"], "must be more than 0"),
+        (["export", "nothing.openbook", "-o", "out"], "no such file"),
+    ],
+)
+def test_wrong_imports_and_exports_are_one_line(command, model, arguments, error):
+    code, _, err = command(*(model if each == "MODEL" else each for each in arguments))
+    assert code == 1 and error in err and len(err.splitlines()) == 1
+
+
 def test_options_are_added_once():
     from openbook.options import add_recipe_options
 
@@ -338,7 +368,7 @@ def test_options_are_added_once():
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("openbook in", {"inspect"}), ("openbook train --batch", {"--batch-tokens"}),
+    [("openbook ins", {"inspect"}), ("openbook train --batch", {"--batch-tokens"}),
      ("openbook ask --top", {"--top-k", "--top-p"})],
 )  # fmt: skip
 def test_the_shell_completes_verbs_and_options(command, monkeypatch, words, expected):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-HOUSE = Path(__file__).parents[1] / "src" / "openbook"
+TESTS = Path(__file__).parent
+HOUSE = TESTS.parent / "src" / "openbook"
 MODULES = sorted(HOUSE.rglob("*.py"))
 TEXTS = [*MODULES, *(p for suffix in ("js", "mjs", "css", "html", "jinja", "toml") for p in HOUSE.rglob(f"*.{suffix}"))]
 MOST_LINES = 600
@@ -187,3 +188,9 @@ def test_a_right_import_passes(room, source):
 )
 def test_family_names_are_found_as_words(text, names):
     assert family_names(text) == names
+
+
+def test_every_test_file_has_a_name_of_its_own():
+    """pytest takes two files of one name in folders without __init__.py for the same module."""
+    names = [path.name for path in TESTS.rglob("test_*.py") if not (path.parent / "__init__.py").exists()]
+    assert sorted(set(names)) == sorted(names)

@@ -357,3 +357,21 @@ def test_a_derivation_is_json():
     data = json.loads(json.dumps(explain_as_json(build(DEFAULT), Words(), [1, 2, 3], number=number), allow_nan=False))
     assert data["operands"][0]["numbers"][0]["index"] == [0, 0, 2, 1]
     assert data["error"] < 1e-6
+
+
+# The logit lens.
+
+
+def test_what_each_layer_would_say():
+    _, summary = summed()
+    assert [said.layer for said in summary.said] == [-1, 0, 1]
+    last = summary.said[-1]
+    assert (last.id, last.rank) == (summary.candidates[0].id, 1)
+    assert last.probability == pytest.approx(summary.candidates[0].probability, rel=1e-5)
+    assert last.answer == last.probability
+    page = printed(tokens=range(6))
+    part = page[page.index("What each layer would say") :]
+    assert f"The last layer says {short(last.text)}" in " ".join(part.split())
+    assert [line.split()[0] for line in part.splitlines() if line.split()[:1] and line.split()[0] in "none01"][:3] == [
+        "none", "0", "1",
+    ]  # fmt: skip

@@ -15,8 +15,9 @@ from openbook.model_file.file import load, save
 from openbook.model_file.huggingface.exporting import choose_family, export_folder
 from openbook.model_file.huggingface.importing import import_folder
 from openbook.text.tokenizer_training import train_tokenizer
-from openbook.training.recipe import Recipe, build_architecture
-from strategies import DEFAULT, RELATIVE, build
+from openbook.training.pair_plan import SHAPE
+from openbook.training.recipe import Recipe, build_architecture, make_recipe
+from strategies import DEFAULT, build
 
 EVERY = {**CASES, **PAIR_CASES}
 
@@ -74,11 +75,20 @@ def test_what_is_trained_by_default_can_go_out(tmp_path):
     assert replace(again, special_tokens=None) == replace(contents, special_tokens=None)
 
 
-def test_translators_can_go_out():
-    assert (
-        choose_family(replace(RELATIVE, decoder=replace(RELATIVE.decoder, position=RELATIVE.encoder.position)))[0].name
-        == "T5"
-    )
+@torch.no_grad()
+def test_a_translator_trained_by_default_can_go_out(tmp_path):
+    """Its scores have a scale, which goes into the queries."""
+    sizes = {"layers": 2, "encoder_layers": 3, "width": 32, "heads": 4, "head_width": 8, "context": 64}
+    spec = replace(build_architecture(make_recipe(SHAPE | sizes)), vocabulary=260)
+    ours, _ = own_model(tmp_path / "mine.openbook", spec)
+    assert export_folder(tmp_path / "mine.openbook", tmp_path / "out").family == "T5"
+    theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out").eval()
+    source, target = torch.randint(260, (2, 11)), torch.randint(260, (2, 7))
+    expected = theirs(input_ids=source, decoder_input_ids=target).logits
+    assert expected.std() > 0.2
+    assert (ours(source, target) - expected).abs().max() <= 1e-4
+    again = imported(tmp_path / "out")
+    assert (again(source, target) - expected).abs().max() <= 1e-4
 
 
 def test_a_shape_that_no_family_has_is_refused_with_the_nearest():

@@ -1,15 +1,17 @@
 """Families: what transformers computes with a folder, openbook computes with the model file made of it."""
 
 import shutil
+from itertools import pairwise
 
 import pytest
 import torch
 from foreign_models import CASES, END, PAIR_CASES, VOCABULARY, cache_for, made, pair
 
 from openbook.explanation.derivations import relative_errors
+from openbook.generation.beam import beam_search
 from openbook.generation.engine import TorchEngine
 from openbook.generation.generate import generate
-from openbook.generation.settings import Sampling
+from openbook.generation.settings import Beams, Sampling
 from openbook.trace import trace
 from openbook.transformer.mask import positions_of
 from strategies import difference
@@ -70,15 +72,17 @@ def test_sixty_greedy_tokens_are_theirs(case):
     longest = max(map(len, prompts))
     tokens = torch.tensor([[0] * (longest - len(row)) + row for row in prompts])
     real = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in prompts])
-    options = {"max_new_tokens": 60, "do_sample": False, "pad_token_id": 0, "eos_token_id": END}
+    # Random models say one token for ever, which would agree with anything: what was said becomes less likely.
+    options = {"max_new_tokens": 60, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+    options["repetition_penalty"] = 3.0
     expected = theirs.generate(tokens, attention_mask=real, **options)[:, longest:].tolist()
     engine = TorchEngine(ours)
     engine.context = 96  # a dynamic stretch goes on past the context
-    answers = [[], []]
-    for chosen in generate(engine, prompts, Sampling(temperature=0, max_tokens=60), end_ids={END}):
+    settings, answers = Sampling(temperature=0, max_tokens=60, repetition_penalty=3.0), [[], []]
+    for chosen in generate(engine, prompts, settings):
         answers[chosen.row].append(chosen.token)
-    length = max(map(len, answers))
-    assert [row + [0] * (length - len(row)) for row in answers] == expected
+    assert len({token for row in answers for token in row}) > 10
+    assert answers == expected
 
 
 @torch.no_grad()
@@ -123,23 +127,54 @@ def test_logits_of_pairs_are_theirs(case, record_property):
     assert greatest <= LIMIT
 
 
+SOURCES = [[5, 9, 11, 7, 30, 8, 2], [17, 40, 4, 33, 21, 6, 2]]
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("case", PAIR_CASES, ids=PAIR_NAMES)
 def test_sixty_greedy_tokens_of_pairs_are_theirs(case):
+    """No pair of tokens may come twice, for random models say one token for ever, which would agree with anything."""
     theirs, _, ours = pair(case)
-    config = theirs.config
-    source = [[5, 9, 11, 7, 30, 8, 2], [17, 40, 4, 33, 21, 6, 2]]
-    options = {"max_new_tokens": 60, "min_new_tokens": 60, "do_sample": False, "num_beams": 1}
+    start = theirs.config.decoder_start_token_id
+    options = {
+        "max_new_tokens": 60,
+        "min_new_tokens": 60,
+        "do_sample": False,
+        "num_beams": 1,
+        "no_repeat_ngram_size": 2,
+    }
     options["use_cache"] = "T5" not in case[0]  # their cache fails where the decoder has more layers than the encoder
-    expected = theirs.generate(torch.tensor(source), attention_mask=torch.ones(2, 7), **options)[:, 1:].tolist()
-    session, logits = TorchEngine(ours).prefill([[config.decoder_start_token_id]] * 2, source)
-    answers = [[], []]
+    expected = theirs.generate(torch.tensor(SOURCES), attention_mask=torch.ones(2, 7), **options).tolist()
+    session, logits = TorchEngine(ours).prefill([[start]] * 2, SOURCES)
+    answers = [[start], [start]]
     for _ in range(60):
-        tokens = logits.index_fill(1, torch.tensor([END]), -torch.inf).argmax(-1)  # as min_new_tokens does
-        for answer, token in zip(answers, tokens.tolist(), strict=True):
-            answer.append(token)
-        logits = session.step(tokens)
+        logits = logits.index_fill(1, torch.tensor([END]), -torch.inf)  # as min_new_tokens does
+        for row, said in enumerate(answers):
+            logits[row, [after for token, after in pairwise(said) if token == said[-1]]] = -torch.inf
+            said.append(int(logits[row].argmax()))
+        logits = session.step(torch.tensor([said[-1] for said in answers]))
+    assert len(set(answers[0])) > 10
     assert answers == expected
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("case", PAIR_CASES, ids=PAIR_NAMES)
+def test_the_best_beams_of_pairs_are_theirs(case):
+    theirs, _, ours = pair(case)
+    start, beams, length = theirs.config.decoder_start_token_id, 4, 12
+    options = {"max_new_tokens": length, "num_beams": beams, "num_return_sequences": beams, "do_sample": False}
+    options |= {"length_penalty": 0.7, "early_stopping": False, "return_dict_in_generate": True, "output_scores": True}
+    options["use_cache"] = "T5" not in case[0]
+    found = theirs.generate(torch.tensor(SOURCES), attention_mask=torch.ones(2, 7), **options)
+    how = Beams(beams=beams, n_best=beams, length_penalty=0.7, max_tokens=length)
+    rows = sorted(
+        beam_search(TorchEngine(ours), [[start]] * 2, how, sources=SOURCES, end_ids={END}), key=lambda each: each.row
+    )
+    best = [hypothesis for row in rows for hypothesis in row.hypotheses]
+    padding = theirs.config.pad_token_id
+    for hypothesis, expected, score in zip(best, found.sequences.tolist(), found.sequences_scores, strict=True):
+        assert [*hypothesis.tokens, *[padding] * 99][: len(expected) - 1] == expected[1:]
+        assert hypothesis.score == pytest.approx(float(score), abs=1e-4)
 
 
 @torch.no_grad()

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from openbook.errors import OpenbookError
 from openbook.explanation.attention_rows import attention_rows
 from openbook.explanation.derivations import axes, derive
+from openbook.explanation.lens import read_layers
 from openbook.explanation.readable import Tokenizer, readable
 from openbook.explanation.reader import Operand, TensorPlace
 from openbook.explanation.run import Explanation
-from openbook.explanation.summary import Candidate, Layer, Look, Neuron, Quantity, Source, Summary, Token
+from openbook.explanation.summary import Candidate, Layer, Look, Neuron, Quantity, Said, Source, Summary, Token
 from openbook.trace import Record
 
 NUMBERS_SHOWN = 6
@@ -83,6 +84,7 @@ def summarise(
         neurons=tuple(sorted(neurons, key=lambda neuron: -abs(neuron.values["hidden"]))[:NEURONS_SHOWN]),
         after=tuple(chooser.quantities(records[last + 1 :])),
         candidates=() if encoder else tuple(_candidates(explanation, tokenizer)),
+        said=() if encoder else tuple(_said(explanation, tokenizer, token)),
     )
 
 
@@ -117,6 +119,12 @@ def _candidates(explanation: Explanation, tokenizer: Tokenizer) -> Iterator[Cand
     for probability, token in zip(most.values.tolist(), most.indices.tolist(), strict=True):
         logit = explanation.logits[0, token].item()
         yield Candidate(token, readable(tokenizer, token), logit, probability)
+
+
+def _said(explanation: Explanation, tokenizer: Tokenizer, token: int) -> Iterator[Said]:
+    for reading in read_layers(explanation, token):
+        text = readable(tokenizer, reading.token)
+        yield Said(reading.layer, reading.token, text, reading.probability, reading.answer, reading.rank)
 
 
 def _neurons(block: Iterable[Record], token: int) -> Iterator[Neuron]:

@@ -99,6 +99,22 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Said:
+    """What the model would say after the followed token if this layer were its last; see `lens.Reading`.
+
+    `text` spells `id`, the most probable token there; `answer` is the probability there of what the last layer finds
+    most probable, `rank` its place among all tokens.
+    """
+
+    layer: int
+    id: int
+    text: str
+    probability: float
+    answer: float
+    rank: int
+
+
+@dataclass(frozen=True)
 class Summary:
     """A traced run in the order in which it was computed.
 
@@ -106,8 +122,8 @@ class Summary:
     prompt, or for an encoder-decoder of the target, or where `stack` is the encoder of the `source`.
     `before` are the quantities before the blocks, `detail` those of the chosen block, `after` those after the blocks.
     `attention` has the rows of each attention part of the chosen block, `neurons` its most active ones, the largest
-    first, out of `neuron_count`; `candidates` the most probable next tokens, the chosen one first, out of `vocabulary`,
-    and none for an encoder.
+    first, out of `neuron_count`; `candidates` the most probable next tokens, the chosen one first, out of `vocabulary`;
+    `said` what each layer would say. An encoder says nothing and has no candidates.
     """
 
     layer: int
@@ -126,6 +142,7 @@ class Summary:
     neurons: tuple[Neuron, ...]
     after: tuple[Quantity, ...]
     candidates: tuple[Candidate, ...]
+    said: tuple[Said, ...] = ()
 
     def seen_by(self, part: str) -> tuple[Token, ...]:
         """The tokens that the attention part at this path looks at."""

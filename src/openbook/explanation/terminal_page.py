@@ -39,6 +39,8 @@ def print_summary(summary: Summary, console: Console) -> None:
     for quantity in summary.before:
         _quantity(quantity, console)
     _layers(summary, console)
+    if summary.said:
+        _said_by_layers(summary, console)
     followed = (
         f"Followed here: token {summary.token}, {short(summary.tokens[summary.token].text)}; head {summary.head}."
     )
@@ -131,6 +133,20 @@ def _said(source: Source) -> str | None:
         byte = "" if source.byte is None else f", from byte {source.byte:,}"
         return f"{source.name}: {source.path}, {' × '.join(map(str, source.shape))}{byte}"
     return None if source.path.endswith(f".{source.name}") else f"{source.name}: {source.path}"
+
+
+def _said_by_layers(summary: Summary, console: Console) -> None:
+    answer = short(summary.said[-1].text)
+    sentence = (
+        f"The logit lens: the final norm and the logits, as if that layer were the last, after token {summary.token}. "
+        f"The last layer says {answer}: how probable is it in each, and which place does it take?"
+    )
+    heading(console, "What each layer would say", sentence)
+    table = make_table("layer", "says", "probability", f"of {short(summary.said[-1].text, 16)}", "place", left=["says"])
+    for said in summary.said:
+        numbers = (decimal(said.probability), decimal(said.answer), f"{said.rank:,}")
+        table.add_row("none" if said.layer < 0 else str(said.layer), Text(short(said.text)), *numbers)
+    console.print(table)
 
 
 def _layers(summary: Summary, console: Console) -> None:

@@ -10,7 +10,6 @@ import torch
 
 from openbook.errors import OpenbookError
 from openbook.model_file.atomic import replacing
-from openbook.model_file.contents import Contents
 from openbook.model_file.families.gguf import ARCHITECTURE_OF, KINDS, Given, Kind, frequencies
 from openbook.model_file.file import naming, open_model_file
 from openbook.model_file.gguf.header import Tensor
@@ -21,6 +20,7 @@ from openbook.model_file.huggingface.exporting import Exported, assembled, choos
 from openbook.model_file.huggingface.fields import Fields
 from openbook.model_file.huggingface.importing import DTYPE_NAMES, family_of, read_architecture
 from openbook.model_file.huggingface.links import Link, Shape
+from openbook.model_file.huggingface.scales import query_factors
 from openbook.model_file.huggingface.weights import Weights
 from openbook.progress import Track, silent
 
@@ -61,21 +61,23 @@ def export_gguf(
         if (dtype or own) not in TYPES:
             raise OpenbookError(f"--dtype {dtype}: must be one of {', '.join(TYPES)}")
         wanted = TYPES[dtype or own]
-        family, config = choose_family(contents.architecture)
+        family, config, described = choose_family(contents.architecture)
         arch = ARCHITECTURE_OF.get(family.model_types[0])
         if arch is None:
             known = ", ".join(KINDS)
             raise OpenbookError(f"GGUF files of the {family.name} family are not written; there are {known}")
         kind = KINDS[arch]
-        parts = _by_their_names(kind, their_tensors(contents.architecture, family))
+        parts = _by_their_names(kind, their_tensors(described, family))
+        factors = query_factors(contents.architecture, described)
         fields = {f"{arch}.{name}": value for name, value in kind.fields(config).items() if value is not None}
-        _check(contents, arch, fields, parts, config)
+        _check(described, arch, fields, parts, config)
         fields |= {"general.architecture": arch, "general.name": model.stem, "general.quantization_version": 2}
         if contents.license is not None:
             fields["general.license"] = contents.license
         fields |= tokenizer_fields(contents)
     weights = Weights({name: (model, entry) for name, entry in entries.items()})
-    _write(path, arch, fields, parts, wanted, weights, kind.back(config), frequencies(config), track)
+    changes, rotations = kind.back(config), frequencies(config)
+    _write(path, arch, fields, parts, wanted, weights, factors, changes, rotations, track)
     return Exported(family.name, (path.name,))
 
 
@@ -101,14 +103,16 @@ def _shape(parts: list[tuple[Shape, list[Link]]], change: Change | None = None) 
     return shape if change is None else tuple(change(torch.empty(shape, device="meta")).shape)
 
 
-def _check(contents: Contents, arch: str, fields: Mapping[str, Any], parts: Parts, config: Mapping[str, Any]) -> None:
+def _check(
+    architecture: Architecture, arch: str, fields: Mapping[str, Any], parts: Parts, config: Mapping[str, Any]
+) -> None:
     """That the fields, read again, give the same architecture."""
     tensors = {name: Tensor("F32", _shape(each), 0, 0) for name, each in parts.items()}
     again = KINDS[arch].config(Given(fields, arch, tensors))
     if frequencies(config) is not None:
         again["rope_scaling"] = config["rope_scaling"]
     found = Fields({name: value for name, value in again.items() if value is not None})
-    if read_architecture(family_of(found), found) != contents.architecture:
+    if read_architecture(family_of(found), found) != architecture:
         raise OpenbookError("GGUF fields have no words for all of this architecture; export it with --to hf")
 
 
@@ -119,6 +123,7 @@ def _write(
     parts: Parts,
     wanted: str,
     weights: Weights,
+    factors: Mapping[str, float],
     changes: Mapping[str, Change],
     rotations: torch.Tensor | None,
     track: Track,
@@ -148,7 +153,7 @@ def _write(
         with track("Exporting", 4 * total) as advance:
             for name, each in parts.items():
                 change = changes.get(_stem(name))
-                tensors = [assembled(shape, links, weights, torch.float32) for shape, links in each]
+                tensors = [assembled(shape, links, weights, torch.float32, factors) for shape, links in each]
                 whole = tensors[0] if len(tensors) == 1 else torch.stack(tensors)
                 whole = whole if change is None else change(whole)
                 values = gguf.quants.quantize(

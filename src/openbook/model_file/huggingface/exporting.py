@@ -22,6 +22,7 @@ from openbook.model_file.huggingface.generation import write_generation
 from openbook.model_file.huggingface.importing import DTYPE_NAMES, checked_dtype, shape_size
 from openbook.model_file.huggingface.links import Link, Shape, extent, links
 from openbook.model_file.huggingface.remainder import write_remainder
+from openbook.model_file.huggingface.scales import query_factors, without_scales
 from openbook.model_file.huggingface.weights import INDEX, SINGLE, Weights
 from openbook.model_file.writing import DTYPES, write_parts
 from openbook.progress import Advance, Track, silent
@@ -70,12 +71,13 @@ def export_folder(
     opened = open_model_file(model)
     contents, entries = opened.contents, opened.header.tensors
     with naming(model):
-        family, config = choose_family(contents.architecture)
+        family, config, described = choose_family(contents.architecture)
         own = next(iter(entries.values())).dtype
         kind = own if dtype is None else DTYPE_NAMES[checked_dtype(dtype)]
         special = Tokenizer.from_json(contents.tokenizer, contents.special_tokens).special
     weights = Weights({name: (model, entry) for name, entry in entries.items()})
-    theirs = their_tensors(contents.architecture, family)
+    factors = query_factors(contents.architecture, described)
+    theirs = their_tensors(described, family)
     sizes = {name: shape_size(shape) * DTYPES[kind].itemsize for name, (shape, _) in theirs.items()}
     with replacing_folder(Path(folder), overwrite) as place, track("Exporting", sum(sizes.values())) as advance:
         word = next(name for name, short in DTYPE_NAMES.items() if short == kind)
@@ -94,19 +96,35 @@ def export_folder(
         shards = _shards(sizes, shard)
         for name, tensors in shards.items():
             some = {each: theirs[each] for each in tensors}
-            _write_shard(place / name, some, weights, kind, advance)
+            _write_shard(place / name, some, weights, kind, factors, advance)
         if len(shards) > 1:
             table = {tensor: name for name, tensors in shards.items() for tensor in tensors}
             _write_json(place / INDEX, {"metadata": {"total_size": sum(sizes.values())}, "weight_map": table})
     return Exported(family.name, tuple(shards))
 
 
-def choose_family(architecture: Architecture) -> tuple[Family, dict[str, Any]]:
-    """The first family that has this shape, and the fields of its config.json.
+def choose_family(architecture: Architecture) -> tuple[Family, dict[str, Any], Architecture]:
+    """The first family that has this shape, the fields of its config.json, and the architecture that these describe.
+
+    That is the one given, or one whose queries take the scale of the scores upon themselves.
 
     Raises:
         OpenbookError: there is none; names the nearest, and what it lacks.
     """
+    try:
+        return _fitting(architecture)
+    except OpenbookError:
+        folded = without_scales(architecture)
+        if folded == architecture:
+            raise
+        try:
+            return _fitting(folded)
+        except OpenbookError:
+            pass
+        raise
+
+
+def _fitting(architecture: Architecture) -> tuple[Family, dict[str, Any], Architecture]:
     nearest: tuple[list[str], Family] | None = None
     for family in FAMILIES:
         try:
@@ -119,7 +137,7 @@ def choose_family(architecture: Architecture) -> tuple[Family, dict[str, Any]]:
                 list(links(architecture, family.tables(architecture)[0]))
             except OpenbookError:
                 continue
-            return family, config
+            return family, config, architecture
         apart = list(_differences(asdict(architecture), asdict(again)))
         if nearest is None or len(apart) < len(nearest[0]):
             nearest = apart, family
@@ -165,19 +183,28 @@ def _shards(sizes: Mapping[str, int], most: int) -> dict[str, list[str]]:
 
 
 def _write_shard(
-    path: Path, tensors: Mapping[str, tuple[Shape, list[Link]]], weights: Weights, kind: str, advance: Advance
+    path: Path,
+    tensors: Mapping[str, tuple[Shape, list[Link]]],
+    weights: Weights,
+    kind: str,
+    factors: Mapping[str, float],
+    advance: Advance,
 ) -> None:
     shapes = {name: (kind, shape) for name, (shape, _) in tensors.items()}
-    parts = (assembled(shape, each, weights, DTYPES[kind]) for shape, each in tensors.values())
+    parts = (assembled(shape, each, weights, DTYPES[kind], factors) for shape, each in tensors.values())
     with replacing(path) as file:
         write_parts(file, {"format": "pt"}, shapes, parts, advance)
 
 
-def assembled(shape: Shape, parts: list[Link], weights: Weights, dtype: torch.dtype) -> Tensor:
+def assembled(
+    shape: Shape, parts: list[Link], weights: Weights, dtype: torch.dtype, factors: Mapping[str, float]
+) -> Tensor:
     """One of their tensors; rows that no link reaches are never used, and zero."""
     whole = torch.zeros(shape, dtype=dtype)
     for link in parts:
         part = weights.read(link.ours, link.ours_at)
+        if link.ours in factors:
+            part = (part.float() * factors[link.ours]).to(part.dtype)
         whole[link.theirs_at] = (part.mT if link.transposed else part).to(dtype)
     return whole
 

@@ -161,11 +161,10 @@ def _dtype(fields: Fields, weights: Weights, found: dict[str, list[Link]]) -> st
         for link in each
         if link.theirs
     }
+    for kind in sorted(kinds - DTYPES.keys()):
+        raise OpenbookError(f"some of its tensors are {kind}, none of {', '.join(DTYPES)}; convert the model first")
     if len(kinds) == 1:
-        kind = kinds.pop()
-        if kind not in DTYPES:
-            raise OpenbookError(f"its tensors are {kind}, none of {', '.join(DTYPES)}; convert the model first")
-        return kind
+        return kinds.pop()
     named = fields.maybe_word("dtype") or fields.maybe_word("torch_dtype")
     return DTYPE_NAMES.get(named or "", "F32")
 
