@@ -39,6 +39,7 @@ class ScriptedEngine:
 
     def __init__(self, scripts: list[list[int]], vocabulary: int) -> None:
         self.scripts, self.vocabulary, self.context, self.steps = scripts, vocabulary, 1 << 30, 0
+        self.threads, self.source_vocabulary = 1, None
 
     def prefill(self, prompts: list[list[int]], sources: object = None) -> tuple["ScriptedSession", Tensor]:
         session = ScriptedSession(self, len(prompts))

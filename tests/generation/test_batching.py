@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ def test_batches_hold_each_once_and_no_more_than_they_may(lengths, most) -> None
     for batch in found:
         assert len(batch) == 1 or len(batch) * max(lengths[place] for place in batch) <= most
     longest = [lengths[place] for batch in found for place in batch]
-    assert longest == sorted(longest)
+    assert longest == sorted(longest, reverse=True)
 
 
 @given(st.lists(lengths, max_size=4), st.integers(1, 60), st.randoms())
@@ -42,8 +43,31 @@ def test_a_result_comes_as_soon_as_those_before_it_are_there() -> None:
         batches_done.append(batch)
         yield from enumerate(batch)
 
-    results = in_order([[1, 2, 30]], lambda item: item, work, 10)
-    assert [next(results), next(results), batches_done] == [1, 2, [[1, 2]]]
+    results = in_order([[30, 2, 1]], lambda item: item, work, 10)
+    assert [next(results), batches_done] == [30, [[30]]]
+    assert [next(results), batches_done] == [2, [[30], [2, 1]]]
+
+
+def test_threads_work_on_a_batch_each() -> None:
+    """Two batches wait for each other, so one after the other would never end; each product is on one core."""
+    meeting, before, cores = threading.Barrier(2, timeout=20), torch.get_num_threads(), []
+
+    def work(batch):
+        meeting.wait()
+        cores.append(torch.get_num_threads())
+        yield from enumerate(batch)
+
+    items = list(range(1, 17))
+    assert list(in_order([items], lambda item: 3, work, 1000, threads=2)) == items
+    assert cores == [1, 1] and torch.get_num_threads() == before
+
+
+def test_an_error_of_a_thread_is_raised() -> None:
+    def work(batch):
+        raise ValueError("wrong")
+
+    with pytest.raises(ValueError, match="wrong"):
+        list(in_order([range(1, 41)], lambda item: item, work, 40, threads=2))
 
 
 def test_a_window_is_what_has_arrived() -> None:

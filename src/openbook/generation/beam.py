@@ -19,6 +19,9 @@ from openbook.generation.settings import Beams
 from openbook.generation.token_rules import NO_RULES, TokenRules
 from openbook.generation.trail import Trail
 
+LEAVING = 8
+"""Rows that are over leave the batch when they are one in so many: each time costs a copy of what the others hold."""
+
 
 @dataclass(frozen=True)
 class Hypothesis:
@@ -44,6 +47,7 @@ class _Row:
     def __init__(self, number: int, limit: int, beams: Beams) -> None:
         self.number, self.limit, self._beams = number, limit, beams
         self.finished: list[Hypothesis] = []
+        self.over = False
 
     def add(self, hypothesis: Hypothesis) -> None:
         bisect.insort(self.finished, hypothesis, key=lambda each: -each.score)
@@ -104,16 +108,16 @@ def beam_search(
         parents, over = state.advance(logits, trail)
         for row in over:
             yield Found(row.number, tuple(row.finished[: beams.n_best]))
-        if not state.rows:
+        if state.is_empty:
             return
-        if over:
-            session.reorder(state.left)
         session.branch(parents)
+        if state.crowded:
+            session.reorder(state.leave())
         logits = session.step(state.newest)
 
 
 class _State:
-    """The open beams of all rows that are not over: their tokens (B, W, T) and Σ log p (B, W), best first."""
+    """The open beams of all rows: their tokens (B, W, T) and Σ log p (B, W), best first."""
 
     def __init__(
         self, rows: list[_Row], beams: Beams, rules: TokenRules, end_ids: Collection[int], device: torch.device
@@ -124,7 +128,6 @@ class _State:
         self._limits = torch.tensor([row.limit for row in rows], device=device)
         self._sums = torch.zeros(len(rows), 1, device=device)
         self._tokens = torch.zeros(len(rows), 1, 0, dtype=torch.long, device=device)
-        self.left = torch.arange(len(rows), device=device)
 
     @property
     def newest(self) -> Tensor:
@@ -134,7 +137,7 @@ class _State:
     def advance(self, logits: Tensor, trail: Trail | None) -> tuple[Tensor, list[_Row]]:
         """One step from logits (B, W, V): which beam each of those now open goes on from, and the rows that are over.
 
-        Rows that are over are gone afterwards; `left` says which of the earlier rows are still there.
+        Those stay, without an open beam, until they `leave`.
         """
         sums, parents, tokens, ends = self._candidates(logits)
         produced = self._tokens.shape[-1] + 1
@@ -158,27 +161,52 @@ class _State:
             self._tell(trail, finished, going, sums, parents, tokens)
         parents, tokens = parents.gather(1, going), tokens.gather(1, going)
         self._tokens = torch.cat((_of_beams(self._tokens, parents), tokens[..., None]), dim=-1)
-        is_over = [row.is_over(best, produced) for row, best in zip(self.rows, self._sums[:, 0].tolist(), strict=True)]
-        gone = [row for row, done in zip(self.rows, is_over, strict=True) if done]
+        gone = []
+        for place, best in enumerate(self._sums[:, 0].tolist()):
+            row = self.rows[place]
+            if not row.over and row.is_over(best, produced):
+                row.over = True
+                gone.append(row)
         if gone:
-            parents = self._leave(is_over, parents)
+            self._sums.masked_fill_(torch.tensor([[row.over] for row in self.rows], device=over.device), -torch.inf)
         return parents, gone
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether all rows are over."""
+        return all(row.over for row in self.rows)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether rows that are over have to leave: enough to be worth the copy, or some without room to go on."""
+        produced, over = self._tokens.shape[-1], [row for row in self.rows if row.over]
+        return len(over) * LEAVING >= len(self.rows) or any(produced >= row.limit for row in over)
+
+    def leave(self) -> Tensor:
+        """Drop the rows that are over; gives the places of the others."""
+        places = [place for place, row in enumerate(self.rows) if not row.over]
+        left = torch.tensor(places, device=self._sums.device)
+        self.rows = [self.rows[place] for place in places]
+        self._sums, self._tokens, self._limits = self._sums[left], self._tokens[left], self._limits[left]
+        return left
 
     def _candidates(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The best continuations of each row, best first: Σ log p, beam, token and whether that ends it; each (B, C).
 
         There are enough of them for `beams` to go on even if each beam's best continuations are all its ends.
         """
-        produced, vocabulary = self._tokens.shape[-1], logits.shape[-1]
+        produced = self._tokens.shape[-1]
         log_probability = logits.log_softmax(-1)
         log_probability = self._rules.apply(log_probability, produced, self._limits == produced + 1, self._end_ids)
-        sums = (self._sums[:, :, None] + log_probability).flatten(1)
-        count = min(max(2, 1 + len(self._end_ids)) * self._beams.beams, sums.shape[1])
-        best, places = sums.topk(count)
+        # The best of all are among the best of each beam: two small searches in place of a large sum and search.
+        count = max(2, 1 + len(self._end_ids)) * self._beams.beams
+        of_beam, tokens = log_probability.topk(min(count, logits.shape[-1]))
+        sums = (self._sums[:, :, None] + of_beam).flatten(1)
+        best, places = sums.topk(min(count, sums.shape[1]))
         if best.isnan().any():
             raise OpenbookError("the model's logits are not finite: its weights are damaged, or training went astray")
-        tokens = places % vocabulary
-        return best, places // vocabulary, tokens, torch.isin(tokens, self._ends)
+        tokens = tokens.flatten(1).gather(1, places)
+        return best, places // of_beam.shape[-1], tokens, torch.isin(tokens, self._ends)
 
     def _tell(
         self, trail: Trail, finished: Tensor, going: Tensor, sums: Tensor, parents: Tensor, tokens: Tensor
@@ -192,15 +220,6 @@ class _State:
                 [steps[each] for each in finished[place].nonzero().flatten().tolist()],
                 [steps[each] for each, alive in zip(going[place].tolist(), live, strict=True) if alive],
             )
-
-    def _leave(self, is_over: list[bool], parents: Tensor) -> Tensor:
-        """Keep the rows that are not over; of `parents` too."""
-        left = [place for place, done in enumerate(is_over) if not done]
-        self.rows = [self.rows[place] for place in left]
-        self.left = torch.tensor(left, dtype=torch.long, device=parents.device)
-        self._sums, self._tokens = self._sums[self.left], self._tokens[self.left]
-        self._limits = self._limits[self.left]
-        return parents[self.left]
 
 
 def _of_beams(values: Tensor, parents: Tensor) -> Tensor:

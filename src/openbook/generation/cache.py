@@ -6,10 +6,14 @@ An encoder-decoder's cache also holds those of the source, worked out once a sen
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from openbook.transformer.mask import Places
 from openbook.transformer.memory import Memory
+
+TIDY_STEPS = 8
+"""After so many steps of a session with beams, what no beam goes on from any more is thrown away."""
 
 
 class LayerCache:
@@ -49,6 +53,18 @@ class LayerCache:
         if self._key is not None and self._value is not None:
             self._key, self._value = self._key[rows], self._value[rows]
 
+    def pick(self, rows: Tensor, columns: Tensor, room: int) -> None:
+        """Keep these columns (B′, S) of rows (B′,) alone, with room for some more, in one copy."""
+        assert self._key is not None and self._value is not None, "nothing was kept yet"
+        _, heads, capacity, width = self._key.shape
+        columns = F.pad(columns, (0, room))
+        places = (rows[:, None] * heads + torch.arange(heads, device=rows.device))[:, :, None] * capacity
+        places = (places + columns[:, None]).flatten()
+        shape = (len(rows), heads, columns.shape[1], width)
+        self._key = self._key.view(-1, width).index_select(0, places).view(shape)
+        self._value = self._value.view(-1, width).index_select(0, places).view(shape)
+        self.length, self._capacity = columns.shape[1] - room, columns.shape[1]
+
     def truncate(self, length: int) -> None:
         """Forget all but the first `length` tokens."""
         self.length = min(self.length, length)
@@ -68,6 +84,7 @@ class Cache:
         self._positions: Tensor | None = None
         self._source: Memory | None = None
         self._ancestors: Tensor | None = None
+        self._tidy_at = 0
         self.padded = False
 
     @property
@@ -77,9 +94,9 @@ class Cache:
 
     @property
     def next_position(self) -> Tensor:
-        """Where each row goes on, (B or 1, 1), when shorter rows are padded on the left."""
+        """Where each row goes on, (B or 1, 1), when shorter rows are padded."""
         assert self._positions is not None, "an empty cache has no row to go on with"
-        return self._positions[:, -1:] + 1
+        return self._positions.amax(dim=1, keepdim=True) + 1
 
     def place(self, query: Places, padded: bool) -> tuple[Places, bool]:
         """Add the newest tokens' places (B or 1, T); give back those of all keys (B or 1, S), and if any is padding."""
@@ -108,6 +125,7 @@ class Cache:
         rows, beams = parents.shape
         if self._ancestors is None:
             self._ancestors = parents.new_ones(rows, beams, self.length, dtype=torch.bool)
+            self._tidy_at = self.length + TIDY_STEPS * beams
         else:
             self._ancestors = self._ancestors.gather(1, parents[..., None].expand(-1, -1, self.length))
 
@@ -120,24 +138,46 @@ class Cache:
         self._source = memory._replace(hidden=None)
         return memory
 
+    def tidy(self) -> None:
+        """Throw away the columns that no beam sees, if it is time to."""
+        if self._ancestors is not None and self.length >= self._tidy_at:
+            self._keep_seen(torch.arange(self._ancestors.shape[0], device=self._ancestors.device))
+
+    def _keep_seen(self, rows: Tensor) -> None:
+        """Row i becomes what row rows[i] was, without the columns that none of its beams sees."""
+        assert self._ancestors is not None and self._positions is not None
+        ancestors = self._ancestors[rows]
+        seen = ancestors.any(dim=1)
+        most = int(seen.sum(dim=1).max())
+        columns = seen.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+        positions = self._positions.expand(self._ancestors.shape[0], -1)[rows].gather(1, columns)
+        # Rows that see fewer columns than others are filled up with some that nobody sees.
+        self._positions = positions.where(seen.gather(1, columns), -1)
+        self._ancestors = ancestors.gather(2, columns[:, None].expand(-1, ancestors.shape[1], -1))
+        room = TIDY_STEPS * ancestors.shape[1]
+        self._tidy_at, self.padded = most + room, True
+        for layer in self.layers:
+            layer.pick(rows, columns, room)
+
     def reorder(self, rows: Tensor) -> None:
         """Row i becomes what row rows[i] was."""
         if self._ancestors is not None:
-            self._ancestors = self._ancestors[rows]
-        if self._positions is not None and self._positions.shape[0] > 1:
-            self._positions = self._positions[rows]
-        for layer in self.layers:
-            layer.reorder(rows)
+            self._keep_seen(rows)
+        else:
+            if self._positions is not None and self._positions.shape[0] > 1:
+                self._positions = self._positions[rows]
+            for layer in self.layers:
+                layer.reorder(rows)
         if self._source is not None and self._source.places.position.shape[0] > 1:
             self._source = self._source._replace(places=Places(self._source.places.position[rows]))
         for layer in self.cross_layers:
             layer.reorder(rows)
 
     def truncate(self, length: int) -> None:
-        """Forget all but the first `length` tokens."""
+        """Forget all but the first `length` tokens. Raises ValueError where rows have branched."""
+        if self._ancestors is not None:
+            raise ValueError("the columns of a cache that has branched are not in order")
         if self._positions is not None:
             self._positions = self._positions[:, :length]
-        if self._ancestors is not None:
-            self._ancestors = self._ancestors[:, :, :length]
         for layer in self.layers:
             layer.truncate(length)

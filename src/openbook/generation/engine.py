@@ -20,6 +20,9 @@ from openbook.transformer.encoder_decoder import EncoderDecoder
 from openbook.transformer.mask import positions_of
 from openbook.transformer.memory import Memory
 
+SMALL = 50_000_000
+"""Parameters of a model below which a core for each batch is faster than all cores for one."""
+
 
 class Session(Protocol):
     """A batch of sequences under way. Its columns are tokens; shorter prompts are padded on the left."""
@@ -48,7 +51,11 @@ class Session(Protocol):
         ...
 
     def truncate(self, length: int) -> None:
-        """Forget all but the first `length` columns, at least 1; the next step goes on from there."""
+        """Forget all but the first `length` columns, at least 1; the next step goes on from there.
+
+        Raises:
+            ValueError: the session has branched.
+        """
         ...
 
 
@@ -63,6 +70,11 @@ class Engine(Protocol):
     @property
     def context(self) -> int:
         """How many tokens a row may hold."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """How many sessions it is worth its while to work on at once, each on a thread of its own."""
         ...
 
     @property
@@ -94,6 +106,7 @@ class TorchEngine:
         self._device = next(model.parameters()).device
         architecture = model.architecture
         self.vocabulary, self.context = architecture.vocabulary, architecture.context
+        self.threads = torch.get_num_threads() if self._device.type == "cpu" and _is_small(model) else 1
         self.source_vocabulary = None
         if architecture.encoder is not None:
             self.source_vocabulary = architecture.source_vocabulary or architecture.vocabulary
@@ -114,6 +127,11 @@ class TorchEngine:
         elif sources is not None:
             raise OpenbookError("this model is decoder-only: it reads no sources")
         return session, session.extend(*_batch(prompts, self._device), memory)
+
+
+def _is_small(model: Transformer) -> bool:
+    """Whether products are so small that cores which share them wait for each other more than they work."""
+    return sum(weight.numel() for weight in model.parameters()) < SMALL
 
 
 def _batch(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
@@ -156,6 +174,7 @@ class TorchSession:
     def step(self, tokens: Tensor) -> Tensor:
         """As `Session.step`."""
         if tokens.dim() == 2:
+            self._cache.tidy()
             positions = self._cache.next_position.expand(tokens.shape)
             return self._model.logits(self._hidden(tokens, positions)).float()
         return self.extend(tokens[:, None], self._cache.next_position if self._cache.padded else None)

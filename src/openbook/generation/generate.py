@@ -172,7 +172,7 @@ def _choose(
         raise OpenbookError("the model's logits are not finite: its weights are damaged, or its training went astray")
     produced = rows[0].produced  # the same of all: they began together
     last = torch.tensor([row.limit == produced + 1 for row in rows], device=logits.device)
-    allowed = rules.apply(logits, produced, last, end_ids)
+    allowed = rules.apply(logits.clone(), produced, last, end_ids)
     chance = chances(filtered(allowed, history, sampling), sampling)
     if sampling.temperature > 0:
         tokens = draw(chance, torch.stack([torch.rand((), generator=row.random, dtype=torch.float64) for row in rows]))

@@ -50,7 +50,7 @@ class TokenRules:
             raise OpenbookError("the rules allow no token at all; name fewer in `never`")
 
     def apply(self, scores: Tensor, produced: int, last: Tensor, end_ids: Collection[int]) -> Tensor:
-        """Logits or log-probabilities with −∞ for what may not come and 0 for what must.
+        """Write −∞ into logits or log-probabilities for what may not come, and 0 for what must.
 
         Log-probabilities are not made to add up to 1 again: a sequence is worth what the model says of it.
 
@@ -60,7 +60,7 @@ class TokenRules:
         """
         if self.never or produced < self.min_tokens:
             out = [*self.never, *(end_ids if produced < self.min_tokens else ())]
-            scores = scores.index_fill(-1, torch.tensor(out, device=scores.device), -torch.inf)
+            scores = scores.index_fill_(-1, torch.tensor(out, device=scores.device), -torch.inf)
         if produced < len(self.forced_first):
             scores = _only(scores, self.forced_first[produced])
         if self.forced_last is not None and bool(last.any()):

@@ -89,6 +89,7 @@ class Translator:
             lambda item: len(item.ids),
             self._batch,
             self.batch_tokens // beams,
+            self.engine.threads,
         )
 
     def read(self, text: str) -> list[int]:
