@@ -23,6 +23,7 @@ from openbook.model_file.huggingface.links import Link, Shape
 from openbook.model_file.huggingface.scales import query_factors
 from openbook.model_file.huggingface.weights import Weights
 from openbook.progress import Track, silent
+from openbook.transformer.architecture import Architecture
 
 TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "q8_0": "Q8_0"}
 """How people call the types, and how the format does."""
