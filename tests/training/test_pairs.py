@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from test_learning import translator
+from test_next_tokens import translator
 
 from openbook.errors import OpenbookError
 from openbook.text.pair_tokens import TokenPairs, TokenSide
