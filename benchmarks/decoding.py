@@ -19,22 +19,6 @@ from pathlib import Path
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-NAMES = {
-    "model.embed_tokens": "token_embedding",
-    "model.layers": "decoder.blocks",
-    "model.norm": "decoder.final_norm",
-    "lm_head": "to_logits",
-    "self_attn.q": "self_attention.query",
-    "self_attn.k": "self_attention.key",
-    "self_attn.v": "self_attention.value",
-    "self_attn.o": "self_attention.output",
-    "mlp": "feed_forward",
-    "input_layernorm": "self_attention_residual.before",
-    "post_attention_layernorm": "feed_forward_residual.before",
-    "_proj": "",
-}
-"""Parts of Qwen 3's names in transformers, and ours."""
-
 SIZES = {"layers": 12, "width": 768, "heads": 12, "feed-forward": 2048, "vocabulary": 32_000}
 SIZES |= {"prompt": 16, "tokens": 128, "rounds": 5, "batch": 8}
 
@@ -60,10 +44,9 @@ def write_models(asked: argparse.Namespace, folder: Path) -> None:
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    from openbook.model_file.contents import Contents
-    from openbook.model_file.file import save
+    from openbook.model_file.huggingface.importing import import_folder
+    from openbook.text.foreign import write_tokenizer
     from openbook.text.tokenizer_training import train_tokenizer
-    from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Stack
 
     head_width = asked.width // asked.heads
     torch.manual_seed(0)
@@ -81,19 +64,10 @@ def write_models(asked: argparse.Namespace, folder: Path) -> None:
         )
     )
     theirs.save_pretrained(folder)
-    attention = Attention(heads=asked.heads, key_value_heads=asked.heads, head_width=head_width, query_key_norm=Norm())
-    block = Block(attention=attention, feed_forward=FeedForward(width=asked.feed_forward))
-    architecture = Architecture(
-        vocabulary=asked.vocabulary,
-        width=asked.width,
-        context=asked.prompt + asked.tokens,
-        decoder=Stack(blocks=asked.layers * (block,)),
-    )
-    parts = re.compile("|".join(map(re.escape, NAMES)))
-    weights = {parts.sub(lambda found: NAMES[found[0]], name): w for name, w in theirs.state_dict().items()}
-    tokenizer = train_tokenizer(["any"], "bytes", 257).to_json()
-    save(folder / "model.openbook", Contents(architecture=architecture, tokenizer=tokenizer), weights)
-    print(f"{sum(w.numel() for w in weights.values()):,} parameters, prompt {asked.prompt}, {asked.tokens} tokens\n")
+    tokenizer = train_tokenizer(["any"], "bytes", 257)
+    write_tokenizer(folder, tokenizer.to_json(), tokenizer.special)
+    import_folder(folder, folder / "model.openbook")
+    print(f"{sum(w.numel() for w in theirs.parameters()):,} parameters, prompt {asked.prompt}, {asked.tokens} tokens\n")
 
 
 Answerer = Callable[[list[list[int]], int], Iterator[list[int]]]

@@ -213,6 +213,9 @@ def compare(
             listeners=listeners,
             track=bars,
         )
+    except KeyboardInterrupt:
+        print("\nopenbook: interrupted; the same command goes on from what is kept", file=sys.stderr)
+        raise
     finally:
         for display in displays:
             display.close()

@@ -1,35 +1,16 @@
 """Whole answers against transformers' `generate`, from the same weights."""
 
-import re
-
 import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
+from model_file.foreign_models import imported, save_folder
 from openbook.generation.beam import beam_search
 from openbook.generation.engine import TorchEngine
 from openbook.generation.generate import generate
 from openbook.generation.settings import Beams, Sampling
 from openbook.generation.token_rules import TokenRules
-from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Position, Stack
 from openbook.transformer.decoder_only import DecoderOnly
-
-NAMES = {
-    "model.embed_tokens": "token_embedding",
-    "model.layers": "decoder.blocks",
-    "model.norm": "decoder.final_norm",
-    "lm_head": "to_logits",
-    "self_attn.q": "self_attention.query",
-    "self_attn.k": "self_attention.key",
-    "self_attn.v": "self_attention.value",
-    "self_attn.o": "self_attention.output",
-    "mlp.gate": "feed_forward.gate",
-    "mlp.up": "feed_forward.up",
-    "mlp.down": "feed_forward.down",
-    "input_layernorm": "self_attention_residual.before",
-    "post_attention_layernorm": "feed_forward_residual.before",
-    "_proj": "",
-}
 
 
 @pytest.fixture(scope="module")
@@ -52,18 +33,8 @@ def theirs() -> Qwen3ForCausalLM:
 
 
 @pytest.fixture(scope="module")
-def ours(theirs) -> DecoderOnly:
-    attention = Attention(heads=4, key_value_heads=2, head_width=8, query_key_norm=Norm())
-    block = Block(attention=attention, feed_forward=FeedForward(width=48))
-    spec = Architecture(
-        vocabulary=60, width=32, context=64, decoder=Stack(blocks=3 * (block,), position=Position(base=10_000.0))
-    )
-    model = DecoderOnly(spec)
-    pattern = re.compile("|".join(map(re.escape, NAMES)))
-    model.load_state_dict(
-        {pattern.sub(lambda found: NAMES[found[0]], name): weight for name, weight in theirs.state_dict().items()}
-    )
-    return model
+def ours(theirs, tmp_path_factory) -> DecoderOnly:
+    return imported(save_folder(theirs, tmp_path_factory.mktemp("theirs"), size=60))
 
 
 def their_answers(theirs, prompts, **options):

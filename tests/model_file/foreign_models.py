@@ -180,10 +180,10 @@ def write_tokenizer(folder, size=VOCABULARY):
     (folder / "tokenizer_config.json").write_text(json.dumps({**names, "tokenizer_class": "PreTrainedTokenizerFast"}))
 
 
-def save_folder(theirs, folder, **options):
+def save_folder(theirs, folder, size=VOCABULARY, **options):
     """A folder as people have them."""
     theirs.save_pretrained(folder, **options)
-    write_tokenizer(folder)
+    write_tokenizer(folder, size)
     return folder
 
 

@@ -1,7 +1,10 @@
 """Export: transformers loads the folder and computes the same; what comes back is what went out, byte for byte."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -171,3 +174,17 @@ def test_both_layouts_of_experts(case, tmp_path):
         assert any(name.endswith("experts.gate_up_proj") for name in file.keys())  # noqa: SIM118
     again = imported(tmp_path)
     assert all(torch.equal(one, other) for one, other in zip(again.parameters(), ours.parameters(), strict=True))
+
+
+@pytest.mark.slow
+def test_memory_holds_one_tensor_at_a_time():
+    """A fifth of a gigabyte out and back, in processes of their own: peaks below 1.5 of a shard of 100 MB."""
+    script = Path(__file__).parents[2] / "benchmarks" / "importing.py"
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("measured as Linux counts memory")
+    found = subprocess.run(
+        [sys.executable, script, "--gigabytes", "0.2"], capture_output=True, text=True, check=True
+    ).stdout
+    shares = [float(line.split("|")[4]) for line in found.splitlines() if line.startswith(("| import", "| export"))]
+    assert len(shares) == 2 and max(shares) < 1.5
+    assert "the same bytes" in found

@@ -32,12 +32,6 @@ USUAL: Table = {
     r"input_layernorm": "self_attention_residual.before",
     r"post_attention_layernorm": "feed_forward_residual.before",
 }
-SANDWICHED: Table = {
-    **USUAL,
-    r"post_attention_layernorm": "self_attention_residual.after",
-    r"pre_feedforward_layernorm": "feed_forward_residual.before",
-    r"post_feedforward_layernorm": "feed_forward_residual.after",
-}
 
 
 def build(spec: Architecture, weights: dict[str, Tensor], table: Table) -> Transformer:
@@ -85,39 +79,8 @@ def each_block(spec: Architecture, change: Callable[[int, Block], Block]) -> Arc
     return replace(spec, decoder=replace(spec.decoder, blocks=blocks))
 
 
-def windowed(config) -> Callable[[int, Block], Block]:
-    """Gives a block the window of its layer type."""
-
-    def change(number: int, block: Block) -> Block:
-        window = config.sliding_window if config.layer_types[number] == "sliding_attention" else None
-        return replace(block, attention=replace(block.attention, window=window))
-
-    return change
-
-
 def rms(config, offset: float = 0.0) -> Norm:
     return Norm(kind="rms", epsilon=config.rms_norm_eps, offset=offset)
-
-
-def llama(theirs: nn.Module) -> Transformer:
-    config = theirs.config
-    biases = {"bias": config.attention_bias, "output_bias": config.attention_bias}
-    spec = usual(config, rms(config), biases, {"bias": config.mlp_bias})
-    return build(spec, theirs.state_dict(), USUAL)
-
-
-def mistral(theirs: nn.Module) -> Transformer:
-    spec = usual(theirs.config, rms(theirs.config), {"window": theirs.config.sliding_window})
-    return build(spec, theirs.state_dict(), USUAL)
-
-
-def qwen2(theirs: nn.Module) -> Transformer:
-    return build(usual(theirs.config, rms(theirs.config), {"bias": True}), theirs.state_dict(), USUAL)
-
-
-def qwen3(theirs: nn.Module) -> Transformer:
-    norm = rms(theirs.config)
-    return build(usual(theirs.config, norm, {"query_key_norm": norm}), theirs.state_dict(), USUAL)
 
 
 def smollm3(theirs: nn.Module) -> Transformer:
@@ -128,34 +91,6 @@ def smollm3(theirs: nn.Module) -> Transformer:
         lambda number, block: block if rotates[number] else replace(block, position=none),
     )
     return build(spec, theirs.state_dict(), USUAL)
-
-
-def gemma(theirs: nn.Module) -> Transformer:
-    config = theirs.config
-    spec = usual(config, rms(config, offset=1.0), feed_forward={"activation": "gelu_tanh"})
-    return build(replace(spec, embedding_scale=config.hidden_size**0.5), theirs.state_dict(), USUAL)
-
-
-def gemma2(theirs: nn.Module) -> Transformer:
-    config, norm = theirs.config, rms(theirs.config, offset=1.0)
-    attention = {"scale": config.query_pre_attn_scalar**-0.5, "score_cap": config.attn_logit_softcapping}
-    spec = usual(config, norm, attention, {"activation": "gelu_tanh"})
-    spec = each_block(each_block(spec, windowed(config)), lambda _, block: replace(block, after=norm))
-    spec = replace(spec, embedding_scale=config.hidden_size**0.5, logit_cap=config.final_logit_softcapping)
-    return build(spec, theirs.state_dict(), SANDWICHED)
-
-
-def gemma3(theirs: nn.Module) -> Transformer:
-    """Its windowed layers rotate by a base of their own."""
-    config, norm = theirs.config, rms(theirs.config, offset=1.0)
-    attention = {"scale": config.query_pre_attn_scalar**-0.5, "query_key_norm": norm}
-    local = Position(base=config.rope_parameters["sliding_attention"]["rope_theta"])
-    spec = each_block(usual(config, norm, attention, {"activation": "gelu_tanh"}), windowed(config))
-    spec = each_block(
-        spec,
-        lambda _, block: replace(block, after=norm, position=local if block.attention.window else None),
-    )
-    return build(replace(spec, embedding_scale=config.hidden_size**0.5), theirs.state_dict(), SANDWICHED)
 
 
 def granite(theirs: nn.Module) -> Transformer:
@@ -235,16 +170,6 @@ FUSED: Table = {
     r"mlp\.c_fc": "feed_forward.up",
     r"mlp\.c_proj": "feed_forward.down",
 }
-
-
-def gpt2(theirs: nn.Module) -> Transformer:
-    config = theirs.config
-    norm = Norm(kind="layer", epsilon=config.layer_norm_epsilon, bias=True)
-    block = placed(norm, width=4 * config.n_embd, activation="gelu_tanh")
-    sizes = {"heads": config.n_head, "context": config.n_positions}
-    spec = learned(config, block, final_norm=norm, bias=True, output_bias=True, **sizes)
-    table = {**FUSED, r"ln_1": "self_attention_residual.before", r"ln_2": "feed_forward_residual.before"}
-    return build(spec, split(theirs.state_dict()), table)
 
 
 def gpt(theirs: nn.Module) -> Transformer:

@@ -1,16 +1,18 @@
 """The same weights, the same source, the same target and answer as transformers: tiny random encoder-decoders."""
 
 from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
 import transformers
 
+from model_file.foreign_models import imported, save_folder
 from openbook.generation.cache import Cache
 from openbook.generation.engine import TorchEngine
 from openbook.trace import trace
 from openbook.transformer.mask import positions_of
-from parity import encoder_decoder_mappings as mappings
 from strategies import difference, randomise
 
 LIMIT = 1e-4
@@ -26,29 +28,27 @@ T5 = {"vocab_size": VOCABULARY, "d_model": 24, "d_kv": 8, "d_ff": 40, "num_layer
     "num_heads": 4, "decoder_start_token_id": 0
 }  # fmt: skip
 
-# name: (mapping, class of transformers, its configuration)
+# name: (class of transformers, its configuration)
 MODELS = {
-    "t5": (mappings.t5, "T5", T5),
+    "t5": ("T5", T5),
     "t5 few buckets": (
-        mappings.t5, "T5", T5 | {"relative_attention_num_buckets": 8, "relative_attention_max_distance": 9}
+        "T5", T5 | {"relative_attention_num_buckets": 8, "relative_attention_max_distance": 9}
     ),
-    "t5 v1.1": (mappings.t5, "T5", T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
-    "bart": (mappings.bart, "Bart", SIZES | NUMBERS),
-    "bart scaled": (mappings.bart, "Bart", SIZES | NUMBERS | {"scale_embedding": True, "activation_function": "relu"}),
-    "mbart": (mappings.mbart, "MBart", SIZES | NUMBERS | {"scale_embedding": True}),
+    "t5 v1.1": ("T5", T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
+    "bart": ("Bart", SIZES | NUMBERS),
+    "bart scaled": ("Bart", SIZES | NUMBERS | {"scale_embedding": True, "activation_function": "relu"}),
+    "mbart": ("MBart", SIZES | NUMBERS | {"scale_embedding": True}),
     "marian": (
-        mappings.marian,
         "Marian",
         SIZES | {"pad_token_id": 60, "decoder_start_token_id": 60, "activation_function": "swish"}
         | {"scale_embedding": True},
     ),
     "marian two vocabularies": (
-        mappings.marian,
         "Marian",
         SIZES | {"pad_token_id": 52, "decoder_start_token_id": 52, "activation_function": "relu"}
         | {"share_encoder_decoder_embeddings": False, "decoder_vocab_size": 53},
     ),
-    "m2m_100": (mappings.m2m_100, "M2M100", SIZES | NUMBERS),
+    "m2m_100": ("M2M100", SIZES | NUMBERS),
 }  # fmt: skip
 
 SOURCE_LENGTHS = [11, 4, 7]
@@ -57,7 +57,7 @@ TARGET_LENGTHS = [9, 9, 5]
 
 def pair(name):
     """Their model with random weights of a size that matters, and ours with the same."""
-    mapping, family, options = MODELS[name]
+    family, options = MODELS[name]
     config = getattr(transformers, f"{family}Config")(**options)
     theirs = transformers.AutoModelForSeq2SeqLM.from_config(config, attn_implementation="eager").eval()
     positions = {
@@ -73,7 +73,8 @@ def pair(name):
             getattr(theirs, f"get_{side}")().embed_positions.weight.copy_(weight)
         if "final_logits_bias" in dict(theirs.named_buffers()):
             theirs.final_logits_bias.normal_()
-    return theirs, mapping(theirs)
+    with TemporaryDirectory() as folder:
+        return theirs, imported(save_folder(theirs, Path(folder), size=options.get("decoder_vocab_size", VOCABULARY)))
 
 
 def padded(lengths, vocabulary, padding):

@@ -1,4 +1,7 @@
-"""The same weights, the same tokens, the same logits as transformers: tiny random models of many shapes."""
+"""The same weights, the same tokens, the same logits as transformers: tiny random models of shapes that no family has.
+
+Those that can be imported are compared in tests/model_file/test_families.py.
+"""
 
 import pytest
 import torch
@@ -15,7 +18,6 @@ LENGTH = 12
 SIZES = {"vocab_size": 61, "hidden_size": 24, "num_hidden_layers": 3, "intermediate_size": 40}
 GROUPED = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
 COMMON = SIZES | GROUPED | {"max_position_embeddings": 32, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-ALTERNATING = ["sliding_attention", "full_attention", "sliding_attention"]
 FUSED = {"vocab_size": 61, "n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 32, "bos_token_id": 1} | {
     "eos_token_id": 2
 }
@@ -27,36 +29,7 @@ def rotary(base, **more):
 
 # name: (mapping, class of transformers, its configuration)
 MODELS = {
-    "qwen3": (mappings.qwen3, "Qwen3", COMMON | rotary(1e6)),
-    "qwen3 tied": (mappings.qwen3, "Qwen3", COMMON | rotary(1e4) | {"tie_word_embeddings": True}),
-    "qwen2": (mappings.qwen2, "Qwen2", COMMON | {"hidden_size": 32}),
-    "llama": (mappings.llama, "Llama", COMMON | rotary(5e5)),
-    "llama tied": (mappings.llama, "Llama", COMMON | {"tie_word_embeddings": True}),
-    "llama ungrouped": (mappings.llama, "Llama", COMMON | {"num_key_value_heads": 4}),
-    "llama biased": (mappings.llama, "Llama", COMMON | {"attention_bias": True, "mlp_bias": True}),
-    "mistral": (mappings.mistral, "Mistral", COMMON | {"sliding_window": 4}),
-    "mistral full": (mappings.mistral, "Mistral", COMMON | {"sliding_window": None}),
     "smollm3": (mappings.smollm3, "SmolLM3", COMMON | {"hidden_size": 32, "no_rope_layers": [1, 0, 1]}),
-    "gemma": (mappings.gemma, "Gemma", COMMON | {"num_key_value_heads": 1}),
-    "gemma2": (
-        mappings.gemma2,
-        "Gemma2",
-        COMMON
-        | {"sliding_window": 4, "layer_types": ALTERNATING, "query_pre_attn_scalar": 3}
-        | {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0},
-    ),
-    "gemma3": (
-        mappings.gemma3,
-        "Gemma3Text",
-        COMMON
-        | {"sliding_window": 4, "layer_types": ALTERNATING, "query_pre_attn_scalar": 3}
-        | {
-            "rope_parameters": {
-                "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
-                "full_attention": {"rope_type": "default", "rope_theta": 1e6},
-            }
-        },
-    ),
     "granite": (
         mappings.granite,
         "Granite",
@@ -66,7 +39,6 @@ MODELS = {
     ),
     "nemotron": (mappings.nemotron, "Nemotron", COMMON | rotary(1e4, partial_rotary_factor=1.0)),
     "starcoder2": (mappings.starcoder2, "Starcoder2", COMMON | {"hidden_size": 32, "sliding_window": 5}),
-    "gpt2": (mappings.gpt2, "GPT2", FUSED),
     "gpt": (mappings.gpt, "OpenAIGPT", FUSED),
     "gpt_neo": (
         mappings.gpt_neo,

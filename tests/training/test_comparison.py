@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from rich.console import Console
+from test_run import interrupt_at
 from training_examples import write_pairs
 
 from openbook.errors import OpenbookError
@@ -65,6 +66,27 @@ def test_an_earlier_comparison_is_not_replaced_unasked(compared):
     folder, _, _ = compared
     with pytest.raises(OpenbookError, match=r"holds a comparison; .*--overwrite"):
         compare([folder / "pairs.tsv"], folder / "it", CHOICES, device="cpu")
+
+
+def test_an_interrupted_comparison_goes_on(tmp_path):
+    """Within the first kind's training, then within the second's; what was measured is not measured again."""
+    pairs, folder, kinds = write_pairs(tmp_path / "pairs.tsv"), tmp_path / "it", []
+
+    def interrupting(step, at):
+        def listeners(kind):
+            kinds.append(kind)
+            return [interrupt_at(step)] if kind == at else []
+
+        return listeners
+
+    with patch("openbook.training.measure.seconds_of_step", lambda *arguments: 1.0):
+        for step, at in ((1, "encoder-decoder"), (2, "decoder-only")):
+            with pytest.raises(KeyboardInterrupt):
+                compare([pairs], folder, CHOICES, device="cpu", listeners=interrupting(step, at))
+        results = compare([pairs], folder, CHOICES, device="cpu", listeners=interrupting(0, ""))
+    assert kinds == ["encoder-decoder", "encoder-decoder", "decoder-only", "decoder-only"]
+    assert [result.updates for result in results] == [3, 3]
+    assert {path.name for path in folder.glob("*.json")} == {"comparison.json"}
 
 
 @pytest.mark.parametrize(("encoder_layers", "layers", "width"), [(2, 1, 128), (3, 2, 192), (6, 4, 384), (1, 6, 64)])

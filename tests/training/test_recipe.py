@@ -1,18 +1,14 @@
 """Every choice: in TOML, checked with its range, and in the architecture that comes of it."""
 
-import re
-
 import pytest
 import torch
 import transformers
 from training_examples import TINY, recipe
 
+from model_file.foreign_models import imported, save_folder
 from openbook.errors import OpenbookError
-from openbook.training.pair_plan import SHAPE
 from openbook.training.recipe import FIELDS, Recipe, build_architecture, make_recipe, read_toml, with_options
 from openbook.transformer.decoder_only import DecoderOnly
-from openbook.transformer.make import make_transformer
-from parity import mappings
 from strategies import difference, randomise
 
 NUMBER, COUNT = (float("nan"), float("inf"), -1, "many"), (0, -1, 1.5, 2**80, "many")
@@ -222,7 +218,7 @@ def test_choices_that_do_not_go_together_are_one_line(choices, words):
     assert "\n" not in str(caught.value)
 
 
-def test_the_default_shape_is_one_that_transformers_knows():
+def test_the_default_shape_is_one_that_transformers_knows(tmp_path):
     some = make_recipe({name: value for name, value in TINY.items() if name != "steps"} | {"vocabulary": 61})
     config = transformers.Qwen3Config(
         vocab_size=some.vocabulary,
@@ -239,66 +235,8 @@ def test_the_default_shape_is_one_that_transformers_knows():
     )
     theirs = transformers.Qwen3ForCausalLM(config).eval()
     randomise(theirs)
-    ours = mappings.qwen3(theirs)  # every weight has its place in ours, and none is left over
+    ours = imported(save_folder(theirs, tmp_path))  # every weight has its place in ours, and none is left over
     assert ours.architecture == build_architecture(some)
     ids = torch.randint(61, (3, 16))
     with torch.no_grad():
         assert difference(ours(ids), theirs(ids).logits) < 1e-5
-
-
-def test_the_default_shape_of_translators_is_one_that_transformers_knows():
-    """T5 v1.1 has no scale of the scores: there it is in the queries' weights."""
-    sizes = {name: value for name, value in TINY.items() if name not in ("steps", "key_value_heads")}
-    some = make_recipe(sizes | SHAPE | {"vocabulary": 61, "encoder_layers": 2, "layers": 1})
-    ours = make_transformer(build_architecture(some)).eval()
-    randomise(ours)
-    config = transformers.T5Config(
-        vocab_size=some.vocabulary,
-        d_model=some.width,
-        d_kv=some.head_width,
-        d_ff=some.feed_forward_width,
-        num_layers=some.encoder_layers,
-        num_decoder_layers=some.layers,
-        num_heads=some.heads,
-        feed_forward_proj="gated-gelu",
-        tie_word_embeddings=False,
-        dropout_rate=0.0,
-    )
-    theirs = transformers.T5ForConditionalGeneration(config).eval()
-    theirs.lm_head = torch.nn.Linear(some.width, some.vocabulary, bias=False)  # tied when it is made, whatever one says
-    weights = dict(ours.state_dict())
-    for name in list(weights):
-        if name.endswith("query.weight"):
-            weights[name] = weights[name] * some.head_width**-0.5
-    named = {t5_name(name): weight for name, weight in weights.items()}
-    for name in ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight"):
-        named[name] = named["shared.weight"]
-    theirs.load_state_dict(named)
-    source, target = torch.randint(61, (3, 9)), torch.randint(61, (3, 7))
-    with torch.no_grad():
-        found = theirs(input_ids=source, decoder_input_ids=target).logits
-        assert difference(ours(source, target), found) < 1e-5
-
-
-def t5_name(name):
-    """What transformers calls a weight of ours."""
-    for ours, theirs in (
-        (r"^token_embedding", "shared"),
-        (r"^to_logits", "lm_head"),
-        (r"^(\w+)\.final_norm", r"\1.final_layer_norm"),
-        (r"^(\w+)\.position\.", r"\1.block.0.layer.0.SelfAttention.relative_attention_bias."),
-        (r"\.blocks\.", ".block."),
-        (r"\.self_attention_residual\.before", ".layer.0.layer_norm"),
-        (r"\.self_attention\.(\w)\w*", r".layer.0.SelfAttention.\1"),
-        (r"\.cross_attention_residual\.before", ".layer.1.layer_norm"),
-        (r"\.cross_attention\.(\w)\w*", r".layer.1.EncDecAttention.\1"),
-        (r"(encoder.*)\.feed_forward_residual\.before", r"\1.layer.1.layer_norm"),
-        (r"(decoder.*)\.feed_forward_residual\.before", r"\1.layer.2.layer_norm"),
-        (r"(encoder.*)\.feed_forward\.", r"\1.layer.1.DenseReluDense."),
-        (r"(decoder.*)\.feed_forward\.", r"\1.layer.2.DenseReluDense."),
-        (r"\.gate\.", ".wi_0."),
-        (r"\.up\.", ".wi_1."),
-        (r"\.down\.", ".wo."),
-    ):
-        name = re.sub(ours, theirs, name)
-    return name

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from openbook.errors import OpenbookError
 from openbook.model_file.atomic import replacing
 from openbook.model_file.file import build, load
 from openbook.progress import Track, silent
+from openbook.text.books import find_books
+from openbook.text.working import size_and_time
 from openbook.training.device import choose_device
 from openbook.training.logbook import read_log
 from openbook.training.loop import Listener
@@ -85,7 +87,7 @@ def compare(
         choices: of both recipes: minutes or steps, vocabulary, seed …
         validation: files to validate with; some of the pairs if None.
         device: auto, cpu, cuda or mps.
-        overwrite: replace an earlier comparison.
+        overwrite: replace an earlier comparison; an interrupted one of the same goes on without it.
         listeners: gives, for a kind, who is told of its training.
         track: shows progress.
 
@@ -95,20 +97,47 @@ def compare(
     place = folder / "comparison.json"
     if place.exists() and not overwrite:
         raise OpenbookError(f"{folder}: holds a comparison; give another --output, or --overwrite to replace it")
+    files = find_books([*pairs, *(validation or [])])
+    identity = json.dumps([[(str(path), *size_and_time(path)) for path in files], dict(choices)], sort_keys=True)
     folder.mkdir(parents=True, exist_ok=True)
     results: list[Measured] = []
     given = dict(choices)
     for kind in KINDS:
         if kind == "decoder-only":
             given |= like(load(Path(results[0].model))[0].training["recipe"])
-        output = folder / f"{kind}.openbook"
-        request = Request(pairs, output, given, pairs=True, validation=validation, device=device)
-        begun = time.perf_counter()
-        training = Training(request, listeners(kind), track, lambda begun=begun: time.perf_counter() - begun)  # type: ignore[misc]
-        results.append(measure(kind, request, training, overwrite, track))
-    with replacing(place) as file:
-        file.write(json.dumps([asdict(result) for result in results]).encode())
+        output, done = folder / f"{kind}.openbook", folder / f"{kind}.json"
+        result = None if overwrite else earlier(done, identity)
+        if result is None:
+            request = Request(pairs, output, given, pairs=True, validation=validation, device=device)
+            result = measure(kind, Training(request, listeners(kind), track, stopwatch()), overwrite, track)
+            write(done, {"identity": identity, "measured": asdict(result)})
+        results.append(result)
+    write(place, [asdict(result) for result in results])
+    for kind in KINDS:
+        (folder / f"{kind}.json").unlink()
     return results
+
+
+def stopwatch() -> Callable[[], float]:
+    """A clock that begins now."""
+    begun = time.perf_counter()
+    return lambda: time.perf_counter() - begun
+
+
+def write(path: Path, content: Any) -> None:
+    """Write JSON, whole or not at all."""
+    with replacing(path) as file:
+        file.write(json.dumps(content).encode())
+
+
+def earlier(path: Path, identity: str) -> Measured | None:
+    """What was measured before the same comparison was interrupted."""
+    if not path.exists():
+        return None
+    content = json.loads(path.read_text("utf-8"))
+    measured = content["measured"]
+    measured["curve"] = tuple(tuple(point) for point in measured["curve"])
+    return Measured(**measured) if content["identity"] == identity else None
 
 
 def like(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,8 +153,13 @@ def like(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return sizes | {"layers": min(range(1, most), key=distance)}
 
 
-def measure(kind: str, request: Request, training: Training, overwrite: bool, track: Track) -> Measured:
-    """Train one kind, or go on training it, and measure what came of it."""
+def measure(kind: str, training: Training, overwrite: bool, track: Track) -> Measured:
+    """Train one kind, or go on training it, and measure what came of it.
+
+    Raises:
+        KeyboardInterrupt: training was interrupted; the same goes on.
+    """
+    request = training.request
     device = choose_device(request.device)
     with peak_memory(device) as megabytes:
         result = training.run(overwrite)
@@ -186,12 +220,13 @@ def peak_memory(device: torch.device) -> Iterator[Callable[[], float | None]]:
     reset = Path("/proc/self/clear_refs")
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    elif reset.exists():
-        reset.write_text("5")
+    else:
+        with suppress(OSError):
+            reset.write_text("5")  # from now on the peak of the memory counts anew
     yield lambda: peak[0]
     if device.type == "cuda":
         peak[0] = torch.cuda.max_memory_allocated(device) / 1e6
-    elif reset.exists():
-        status = Path("/proc/self/status").read_text()
-        (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
-        peak[0] = int(line.split()[1]) * 1024 / 1e6
+    else:
+        with suppress(OSError):
+            status = Path("/proc/self/status").read_text()
+            peak[0] = int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
