@@ -224,3 +224,13 @@ def test_answers_that_are_rewritten_later_are_left_out() -> None:
     assert tokenizer().decode([n for n, answer in zip(ids, answers, strict=True) if answer]) == "d<|im_end|>"
     with pytest.raises(OpenbookError, match="does not write answers behind the text that asks for them"):
         answer_tokens(Chat(tokenizer(), "{{ messages | length }}"), Conversation(tuple(talk(["a", "b"])), {}))
+
+
+@pytest.mark.parametrize("name", ["turns", "system first", "instructions"])
+@pytest.mark.parametrize("prompt", ["what can you do", "  padded  ", "<|im_end|> is text", "assistant", "user"])
+def test_the_places_of_what_the_template_wrote(name: str, prompt: str) -> None:
+    talker = chat(name)
+    ids, places = talker.encode(talk([prompt])), talker.template_places(prompt)
+    assert 0 < len(places) < len(ids)
+    own = [token for place, token in enumerate(ids) if place not in places]
+    assert talker.tokenizer.decode(own).strip() == prompt.strip()

@@ -84,7 +84,7 @@ def export_folder(
         ids = _ids(special)
         head = {"architectures": [family.class_name], "model_type": family.model_types[0]}
         _write_json(place / "config.json", {**head, **ids, **config, "dtype": word, "torch_dtype": word})
-        _write_json(place / "generation_config.json", write_generation(contents.generation, ids))
+        _write_json(place / "generation_config.json", write_generation(contents.generation, {**ids, **_rules(special)}))
         write_tokenizer(
             place,
             contents.tokenizer,
@@ -218,6 +218,17 @@ def _ids(special: SpecialTokens) -> dict[str, Any]:
         "decoder_start_token_id": special.decoder_start,
     }
     return {name: value for name, value in ids.items() if value is not None}
+
+
+def _rules(special: SpecialTokens) -> dict[str, Any]:
+    """What may not or must come in an answer, as generation_config.json names it."""
+    first = special.forced_beginning
+    rules = {
+        "forced_bos_token_id": first[0] if len(first) == 1 else list(first) or None,
+        "forced_eos_token_id": special.forced_end,
+        "bad_words_ids": [[token] for token in special.never] or None,
+    }
+    return {name: value for name, value in rules.items() if value is not None}
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
