@@ -195,3 +195,14 @@ def test_a_model_of_books_refuses_what_is_for_translators(command, tmp_path):
         assert code == 1 and said in errors
     with pytest.raises(OpenbookError, match="decoder-only"):
         openbook.load(tmp_path / "book.openbook").translate("the cat")
+
+
+def test_the_beams_are_shown_as_a_tree(command, model):
+    code, lines, _ = command("explain", model, "the cat", "--beams", 2, "--max-tokens", 6)
+    assert code == 0 and lines[0].startswith("2 beams, score = Σ log p / length^1")
+    assert any("← 1" in line and "score -" in line for line in lines)
+    _, [line], _ = command("explain", model, "the cat", "--beams", 2, "--max-tokens", 6, "--json")
+    facts = json.loads(line)
+    best = openbook.load(model).translate("the cat", beams=2, max_tokens=6)[0].candidates[0].hypothesis
+    assert facts["best"][0]["tokens"] == list(best.tokens)
+    assert {node["parent"] is None for node in facts["nodes"] if node["depth"] == 1} == {True}

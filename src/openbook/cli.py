@@ -317,6 +317,11 @@ def explain(
     head: Annotated[int | None, typer.Option(help="the attention head to show, from 0")] = None,
     token: Annotated[int | None, typer.Option(help="the place of the token to follow, from 0")] = None,
     number: Annotated[str | None, typer.Option(help="derive one number: its path and index, as printed")] = None,
+    beams: Annotated[
+        int | None, typer.Option(help="show how a search with so many beams goes on: a tree with scores")
+    ] = None,
+    length_penalty: Annotated[float, typer.Option(help="of the beams' scores")] = 1.0,
+    max_tokens: Annotated[int, typer.Option(help="of the beams")] = 32,
     plain: Annotated[bool, typer.Option("--plain", help="the prompt alone, without the chat template")] = False,
     as_json: JSON = False,
 ) -> None:
@@ -332,6 +337,7 @@ def explain(
       openbook explain austen.openbook "It is a" --number "decoder.blocks.0.self_attention.scores[0,0,2,1]"
       openbook explain en-de.openbook "A man sleeps." --target "Ein Mann" --layer 1 --head 2
       openbook explain en-de.openbook "A man sleeps." --encoder --token 2
+      openbook explain en-de.openbook "A man sleeps." --beams 3
     """
     from rich.console import Console
 
@@ -343,6 +349,20 @@ def explain(
     tokens, source = opened.traced_tokens(
         prompt, target, plain=plain, language=language, source_language=source_language
     )
+    if beams is not None:
+        from openbook.explanation.beam_tree import print_tree, search_with_trail, tree_as_json
+        from openbook.generation.settings import Beams
+        from openbook.generation.token_rules import TokenRules
+
+        how = Beams(beams=beams, n_best=beams, length_penalty=length_penalty, max_tokens=max_tokens)
+        special = opened.tokenizer.special
+        rules = TokenRules.of(special, language=language)
+        found, trail = search_with_trail(opened.engine, tokens, source, how, rules, special.end)
+        if as_json:
+            print(tree_as_json(found, trail, how))
+        else:
+            print_tree(found, trail, how, opened.tokenizer, Console())
+        return
     options: dict[str, Any] = {
         "layer": layer, "head": head, "token": token, "number": number, "places": tensor_places(model),
         "source": source, "encoder": encoder, "source_tokenizer": opened.contents.make_source_tokenizer(),
