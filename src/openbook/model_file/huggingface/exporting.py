@@ -77,7 +77,7 @@ def export_folder(
         special = Tokenizer.from_json(contents.tokenizer, contents.special_tokens).special
     weights = Weights({name: (model, entry) for name, entry in entries.items()})
     factors = query_factors(contents.architecture, described)
-    theirs = _theirs(described, family)
+    theirs = their_tensors(described, family)
     sizes = {name: shape_size(shape) * DTYPES[kind].itemsize for name, (shape, _) in theirs.items()}
     with replacing_folder(Path(folder), overwrite) as place, track("Exporting", sum(sizes.values())) as advance:
         word = next(name for name, short in DTYPE_NAMES.items() if short == kind)
@@ -158,7 +158,7 @@ def _differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
         yield path
 
 
-def _theirs(architecture: Architecture, family: Family) -> dict[str, tuple[Shape, list[Link]]]:
+def their_tensors(architecture: Architecture, family: Family) -> dict[str, tuple[Shape, list[Link]]]:
     """Their tensors with shapes, and the links to what of ours they are made of."""
     ours = expected_shapes(architecture)
     parts: dict[str, list[tuple[Link, Shape]]] = {}
@@ -191,12 +191,12 @@ def _write_shard(
     advance: Advance,
 ) -> None:
     shapes = {name: (kind, shape) for name, (shape, _) in tensors.items()}
-    parts = (_assembled(shape, each, weights, DTYPES[kind], factors) for shape, each in tensors.values())
+    parts = (assembled(shape, each, weights, DTYPES[kind], factors) for shape, each in tensors.values())
     with replacing(path) as file:
         write_parts(file, {"format": "pt"}, shapes, parts, advance)
 
 
-def _assembled(
+def assembled(
     shape: Shape, parts: list[Link], weights: Weights, dtype: torch.dtype, factors: Mapping[str, float]
 ) -> Tensor:
     """One of their tensors; rows that no link reaches are never used, and zero."""
