@@ -345,7 +345,7 @@ def test_a_model_goes_out_and_comes_back(command, model, tmp_path):
         (["import", "nowhere"], "no such file"),
         (["import", "."], "no config.json"),
         (["import", ".", "--dtype", "int8"], "no config.json"),
-        (["export", "MODEL", "--to", "onnx", "-o", "out"], "--to onnx: must be hf"),
+        (["export", "MODEL", "--to", "onnx", "-o", "out"], "--to onnx: must be one of hf, gguf"),
         (["export", "MODEL", "--dtype", "int8", "-o", "out"], "--dtype int8: must be one of"),
         (["export", "MODEL", "-o", "missing/out"], "does not exist; make it first"),
         (["export", "MODEL", "-o", "out", "--shard-gigabytes", "0"], "must be more than 0"),

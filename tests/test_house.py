@@ -27,6 +27,7 @@ ROOMS = [
     "explanation",
     "model",
     "talk",
+    "asking",
     "web",
     "options",
     "cli",

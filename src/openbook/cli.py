@@ -279,13 +279,7 @@ def ask(
       openbook ask en-de.openbook "Click the icon."                   a translator translates
       openbook ask en-de.openbook --file in.txt > out.txt             line by line, in order
     """
-    from openbook.generation.console import (
-        print_answers,
-        print_json_answers,
-        print_searched,
-        read_prompts,
-        translate_lines,
-    )
+    from openbook.asking import answer
     from openbook.model import load
 
     settings: dict[str, Any] = {
@@ -305,28 +299,9 @@ def ask(
         return
     if system is not None:
         raise OpenbookError("--system: is for a conversation; give --chat too")
-    if opened.translates:
-        if show_probabilities:
-            raise OpenbookError("--show-probabilities is for models that go on from a prompt; see --n-best and --json")
-        languages = {"language": language, "source_language": source_language}
-        translator = opened.translator(**settings, **languages)
-        if translate_lines(translator, prompts, file, json_lines=as_json, n_best=settings.get("n_best", 1)):
-            raise typer.Exit(1)
-        return
-    if language or source_language:
-        raise OpenbookError("--language is for translators, and this model goes on from a prompt")
-    asked = read_prompts(prompts, file)
-    if {"beams", "n_best", "length_penalty"} & settings.keys():
-        if show_probabilities:
-            raise OpenbookError("--show-probabilities is for sampling; beams have scores, see --n-best and --json")
-        print_searched(asked, opened.search(asked, plain=plain, **settings), json_lines=as_json)
-        return
-    runners_up = min(4, opened.tokenizer.vocabulary_size - 1) if show_probabilities else 0
-    pieces = opened.stream(asked, plain=plain, runners_up=runners_up, **settings)
-    if as_json:
-        print_json_answers(asked, pieces)
-    else:
-        print_answers(opened.tokenizer, asked, pieces, show_probabilities)
+    languages = {"language": language, "source_language": source_language}
+    if answer(opened, prompts, file, settings, languages, plain, show_probabilities, as_json):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -342,6 +317,11 @@ def explain(
     head: Annotated[int | None, typer.Option(help="the attention head to show, from 0")] = None,
     token: Annotated[int | None, typer.Option(help="the place of the token to follow, from 0")] = None,
     number: Annotated[str | None, typer.Option(help="derive one number: its path and index, as printed")] = None,
+    beams: Annotated[
+        int | None, typer.Option(help="show how a search with so many beams goes on: a tree with scores")
+    ] = None,
+    length_penalty: Annotated[float, typer.Option(help="of the beams' scores")] = 1.0,
+    max_tokens: Annotated[int, typer.Option(help="of the beams")] = 32,
     plain: Annotated[bool, typer.Option("--plain", help="the prompt alone, without the chat template")] = False,
     as_json: JSON = False,
 ) -> None:
@@ -357,6 +337,7 @@ def explain(
       openbook explain austen.openbook "It is a" --number "decoder.blocks.0.self_attention.scores[0,0,2,1]"
       openbook explain en-de.openbook "A man sleeps." --target "Ein Mann" --layer 1 --head 2
       openbook explain en-de.openbook "A man sleeps." --encoder --token 2
+      openbook explain en-de.openbook "A man sleeps." --beams 3
     """
     from rich.console import Console
 
@@ -368,9 +349,24 @@ def explain(
     tokens, source = opened.traced_tokens(
         prompt, target, plain=plain, language=language, source_language=source_language
     )
+    if beams is not None:
+        from openbook.explanation.beam_tree import print_tree, search_with_trail, tree_as_json
+        from openbook.generation.settings import Beams
+        from openbook.generation.token_rules import TokenRules
+
+        how = Beams(beams=beams, n_best=beams, length_penalty=length_penalty, max_tokens=max_tokens)
+        special = opened.tokenizer.special
+        rules = TokenRules.of(special, language=language)
+        found, trail = search_with_trail(opened.engine, tokens, source, how, rules, special.end)
+        if as_json:
+            print(tree_as_json(found, trail, how))
+        else:
+            print_tree(found, trail, how, opened.tokenizer, Console())
+        return
     options: dict[str, Any] = {
         "layer": layer, "head": head, "token": token, "number": number, "places": tensor_places(model),
         "source": source, "encoder": encoder, "source_tokenizer": opened.contents.make_source_tokenizer(),
+        "template": opened.template_places(prompt, plain=plain),
     }  # fmt: skip
     if as_json:
         print(json.dumps(explain_as_json(opened.transformer, opened.tokenizer, tokens, **options), ensure_ascii=False))
@@ -480,8 +476,11 @@ def import_model(
 @app.command("export")
 def export_model(
     model: MODEL,
-    output: Annotated[Path, typer.Option("-o", "--output", help="the folder to make", show_default=False)],
-    to: Annotated[str, typer.Option("--to", help="hf: a folder that transformers and vLLM load")] = "hf",
+    output: Annotated[Path, typer.Option("-o", "--output", help="the folder or file to make", show_default=False)],
+    to: Annotated[
+        str,
+        typer.Option("--to", help="hf: a folder for transformers and vLLM; gguf: a file for programs built on ggml"),
+    ] = "hf",
     dtype: DTYPE = None,
     shard_gigabytes: Annotated[float, typer.Option(help="begin another file of weights after so much")] = 5.0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the folder if it is there")] = False,
@@ -492,16 +491,12 @@ def export_model(
 
       openbook export austen.openbook --to hf -o austen
       openbook export austen.openbook --to hf -o austen --dtype bfloat16
+      openbook export austen.openbook --to gguf -o austen.gguf --dtype q8_0
     """
-    from openbook.model_file.huggingface.exporting import export_folder
+    from openbook.model_file.exporting import export_model as write
     from openbook.progress import bars
 
-    if to != "hf":
-        raise OpenbookError(f"--to {to}: must be hf")
-    if not 0 < shard_gigabytes <= 1e6:
-        raise OpenbookError(f"--shard-gigabytes {shard_gigabytes:g}: must be more than 0")
-    made = export_folder(model, output, dtype=dtype, shard=int(shard_gigabytes * 1e9), overwrite=overwrite, track=bars)
-    print(f"{output}: a {made.family} model in {len(made.files)} file{'s' * (len(made.files) > 1)} of weights")
+    print(write(model, output, to, dtype=dtype, gigabytes=shard_gigabytes, overwrite=overwrite, track=bars))
 
 
 def main() -> None:

@@ -118,6 +118,10 @@ class Model:
         chat = None if plain else self.chat
         return self.tokenizer.encode_prompt(prompt) if chat is None else chat.encode([_from_user(prompt)])
 
+    def template_places(self, prompt: str, *, plain: bool = False) -> set[int]:
+        """Which of `prompt_tokens` the chat template wrote; none where there is none."""
+        return set() if plain or self.chat is None else self.chat.template_places(prompt)
+
     def _asked(self, prompts: Sequence[str], plain: bool) -> Sequence[Prompt]:
         return prompts if plain or self.chat is None else [self.prompt_tokens(prompt) for prompt in prompts]
 

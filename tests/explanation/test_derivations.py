@@ -28,6 +28,8 @@ from strategies import DEFAULT, ENCODER_DECODERS, architectures, build, some_tok
 LIMIT = 1e-5
 IN_OTHER_RUNS = ["default", "essential", "window", "sinusoidal positions", "learned positions", "one key for all heads"]
 
+EVERYTHING = ARCHITECTURES | ENCODER_DECODERS
+
 
 def every_index(shape):
     return list(product(*map(range, shape)))
@@ -67,7 +69,7 @@ def test_every_number_of_any_encoder_decoder_recomputes(spec, run):
     check_all(*TRANSLATED[run](spec))
 
 
-@pytest.mark.parametrize("spec", ARCHITECTURES.values(), ids=ARCHITECTURES)
+@pytest.mark.parametrize("spec", EVERYTHING.values(), ids=EVERYTHING)
 def test_one_number_and_all_numbers_follow_by_the_same_rule(spec):
     """Random indices of each quantity, one at a time: the same value, every operand where it is said to be."""
     model, recorded = plain(spec)
@@ -113,7 +115,7 @@ def test_every_note_of_every_part_has_a_rule():
 
 def test_the_architectures_here_make_every_note():
     made = set()
-    for name, spec in (ARCHITECTURES | ENCODER_DECODERS).items():
+    for name, spec in EVERYTHING.items():
         runs = {"default": RUNS.values(), "relative": TRANSLATED.values()}.get(name, [RUNS["plain"]])
         for model, recorded in (run(spec) for run in runs):
             for record in recorded.values():
@@ -146,12 +148,12 @@ CHECKED = [
 ]
 
 
-@pytest.mark.parametrize("spec", [ARCHITECTURES[name] for name in CHECKED], ids=CHECKED)
-def test_one_changed_number_shows_in_its_own_derivation(spec):
-    model, recorded = plain(spec)
+@pytest.mark.parametrize("name", [*CHECKED, *ENCODER_DECODERS])
+def test_one_changed_number_shows_in_its_own_derivation(name):
+    model, recorded = plain(EVERYTHING[name])
     random = Random(1)
     for path, record in list(recorded.items()):
-        if path in ("tokens", "positions"):
+        if path in ("tokens", "positions", "source", "source_positions"):
             continue  # given, and so right by definition
         value = record.value
         index = random.choice([at for at in every_index(value.shape) if value[at].isfinite()])
@@ -176,7 +178,7 @@ def test_each_changed_weight_shows(spec):
 # The way down.
 
 
-@pytest.mark.parametrize("spec", ARCHITECTURES.values(), ids=ARCHITECTURES)
+@pytest.mark.parametrize("spec", EVERYTHING.values(), ids=EVERYTHING)
 def test_every_way_down_ends_at_the_prompt_or_a_weight(spec):
     model, recorded = plain(spec)
     random, ends = Random(2), set()
@@ -263,6 +265,51 @@ def test_formulas_read_like_the_textbook():
         assert derive(model, recorded, path, (0,) * recorded[path].value.dim()).formula == formula
 
 
+TRANSLATOR_FORMULAS = {
+    "source_embedding.output": "output[s,d] = token_embedding.weight[token[s],d]",
+    "encoder.bias": "bias[h,t,s] = weight[bucket[t,s],h]",
+    "encoder.blocks.0.self_attention.biased_scores": "biased_scores[h,t,s] = scores[h,t,s] + bias[h,t,s]",
+    "encoder.blocks.0.self_attention.weights": (
+        "weights[h,t,s] = exp(biased_scores[h,t,s] − top) / (Σ_j exp(biased_scores[h,t,j] − top))"
+    ),
+    "decoder.blocks.1.cross_attention.query": "query[t,h,k] = Σ_d x[t,d] · query.weight[h · 6 + k,d]",
+    "decoder.blocks.1.cross_attention.key": "key[s,h,k] = Σ_d x[s,d] · key.weight[h · 6 + k,d]",
+    "decoder.blocks.1.cross_attention.scores": "scores[h,t,s] = scale · Σ_k query[t,h,k] · key[h,s,k]",
+    "decoder.blocks.1.cross_attention.head_context": "head_context[h,t,k] = Σ_s weights[h,t,s] · values[h,s,k]",
+}
+
+
+def test_formulas_of_an_encoder_decoder_read_like_the_textbook():
+    model, recorded = plain(ENCODER_DECODERS["relative"])
+    for path, formula in TRANSLATOR_FORMULAS.items():
+        assert derive(model, recorded, path, (0,) * recorded[path].value.dim()).formula == formula
+    (memory,) = {operand.source for operand in derive(model, recorded, CROSS_KEY, (0, 2, 1, 3)).operands} - {WEIGHT}
+    assert memory == "encoder.final_norm.output"
+
+
+CROSS_KEY = "decoder.blocks.1.cross_attention.key"
+WEIGHT = f"{CROSS_KEY}.weight"
+
+
+@pytest.mark.parametrize(
+    ("index", "formula", "numbers"),
+    [
+        ((0, 5, 4), "bucket[t,s] = |query_position[t] − key_position[s]|", "|5 − 4|"),
+        ((0, 4, 5), "bucket[t,s] = 4 + |query_position[t] − key_position[s]|", "4 + |4 − 5|"),
+        (
+            (0, 5, 0),
+            "bucket[t,s] = min(3, 2 + ⌊ln(|query_position[t] − key_position[s]| / 2) / ln(distance / 2) · 2⌋)",
+            "min(3, 2 + ⌊ln(|5 − 0| / 2) / ln(10 / 2) · 2⌋)",
+        ),
+    ],
+    ids=["near", "after", "far"],
+)
+def test_a_bucket_says_how_distances_share(index, formula, numbers):
+    model, recorded = plain(ENCODER_DECODERS["relative"])
+    derivation = derive(model, recorded, "encoder.bucket", index)
+    assert (derivation.formula, derivation.with_numbers) == (formula, numbers)
+
+
 def test_negative_numbers_stand_in_parentheses_where_they_must():
     model, recorded = plain(ARCHITECTURES["gelu_tanh"])
     up = recorded["decoder.blocks.0.feed_forward.up"].value[0, 3]
@@ -305,12 +352,14 @@ def test_a_score_is_worked_out_in_numbers():
         (padded, DEFAULT, (0, 0, 3, 0), "−1 ≤ 1 and (−1 ≥ 0 or −1 = 1)"),
         (plain, with_windows(DEFAULT, 3), (0, 0, 5, 1), "1 ≤ 5 and (1 ≥ 0 or 1 = 5) and 5 − 1 < 3"),
         (documents, DEFAULT, (0, 0, 5, 1), "1 ≤ 5 and (1 ≥ 0 or 1 = 5) and 1 = 0"),
+        (TRANSLATED["padded pairs"], ENCODER_DECODERS["original"], (1, 0, 2, 3), "(−1 ≥ 0 or −1 = 2)"),
     ],
-    ids=["later", "padding", "window", "document"],
+    ids=["later", "padding", "window", "document", "padding of the source"],
 )
 def test_the_mask_says_why(run, spec, index, numbers):
     model, recorded = run(spec)
-    derivation = derive(model, recorded, "decoder.blocks.0.self_attention.mask", index)
+    part = "self" if spec.encoder is None else "cross"
+    derivation = derive(model, recorded, f"decoder.blocks.0.{part}_attention.mask", index)
     assert derivation.recorded == 0
     assert derivation.with_numbers == numbers
 

@@ -346,7 +346,7 @@ def test_a_number_of_another_form_is_refused(text):
 def test_the_summary_is_json(spec):
     data = explain_as_json(build(spec), Words(), range(6), token=2)
     data = json.loads(json.dumps(data, allow_nan=False))
-    assert data["tokens"][2] == {"place": 2, "position": 2, "id": 2, "text": '"[bold]"'}
+    assert data["tokens"][2] == {"place": 2, "position": 2, "id": 2, "text": '"[bold]"', "template": False}
     assert {"path", "shape", "formula", "numbers", "sources"} <= set(data["detail"][0])
     hidden = data["attention"]["decoder.blocks.0.self_attention"][3]
     assert (hidden["hidden"], hidden["values"]["masked_scores"]) == ("later", 0.0 if spec is ESSENTIAL else None)
@@ -375,3 +375,12 @@ def test_what_each_layer_would_say():
     assert [line.split()[0] for line in part.splitlines() if line.split()[:1] and line.split()[0] in "none01"][:3] == [
         "none", "0", "1",
     ]  # fmt: skip
+
+
+def test_tokens_that_the_template_wrote_are_marked():
+    _, summary = summed(template={0, 1, 5})
+    assert [token.place for token in summary.tokens if token.template] == [0, 1, 5]
+    page = printed(tokens=range(6), template={0, 1, 5})
+    marked = [line for line in page.splitlines() if "of the template" in line]
+    assert [line.split()[0] for line in marked] == ["0", "1", "5"]
+    assert marked[-1].rstrip().endswith("← followed below")

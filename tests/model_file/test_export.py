@@ -11,12 +11,14 @@ import torch
 import transformers
 from foreign_models import CASES, PAIR_CASES, imported, pair, save_folder
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from openbook.errors import OpenbookError
 from openbook.model_file.contents import Contents
 from openbook.model_file.file import load, save
 from openbook.model_file.huggingface.exporting import choose_family, export_folder
 from openbook.model_file.huggingface.importing import import_folder
+from openbook.text.tokenizer import Tokenizer
 from openbook.text.tokenizer_training import train_tokenizer
 from openbook.training.pair_plan import SHAPE
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
@@ -174,6 +176,38 @@ def test_both_layouts_of_experts(case, tmp_path):
         assert any(name.endswith("experts.gate_up_proj") for name in file.keys())  # noqa: SIM118
     again = imported(tmp_path)
     assert all(torch.equal(one, other) for one, other in zip(again.parameters(), ours.parameters(), strict=True))
+
+
+@torch.no_grad()
+def test_the_text_part_of_a_model_with_eyes(tmp_path):
+    """Its fields and tensors stand further in, beside those of the eyes."""
+    theirs, folder, _ = pair(("Gemma 3", "two bases, one stretched"))
+    tensors = {f"language_model.{name}": tensor for name, tensor in load_file(folder / "model.safetensors").items()}
+    eyes = {f"{part}.weight": torch.ones(2) for part in ("vision_tower.a", "multi_modal_projector.b")}
+    save_file(tensors | eyes, tmp_path / "model.safetensors")
+    config = {"model_type": "gemma3", "text_config": theirs.config.to_dict(), "vision_config": {"hidden_size": 2}}
+    (tmp_path / "config.json").write_text(json.dumps(config, default=str))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    again, first = imported(tmp_path), load(folder / "model.openbook")[1]
+    assert all(torch.equal(tensor, first[name]) for name, tensor in again.state_dict().items())
+
+
+def test_a_second_tokenizer_and_the_rules_of_answers_come_back(tmp_path):
+    contents, tensors = load(pair(("Marian", "two vocabularies"))[1] / "model.openbook")
+    special = replace(
+        Tokenizer.from_json(contents.tokenizer, contents.special_tokens).special,
+        forced_beginning=(5,),
+        forced_end=2,
+        never=(0,),
+    )
+    contents = replace(contents, source_tokenizer=contents.tokenizer, special_tokens=special)
+    save(tmp_path / "m.openbook", contents, tensors)
+    export_folder(tmp_path / "m.openbook", tmp_path / "out")
+    rules = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    assert (rules["forced_bos_token_id"], rules["forced_eos_token_id"], rules["bad_words_ids"]) == (5, 2, [[0]])
+    import_folder(tmp_path / "out", tmp_path / "again.openbook")
+    assert (tmp_path / "m.openbook").read_bytes() == (tmp_path / "again.openbook").read_bytes()
 
 
 @pytest.mark.slow

@@ -46,7 +46,7 @@ def test_logits_are_theirs(case, record_property):
         tokens = torch.randint(3, VOCABULARY, real.shape).where(real, 0)
         positions = positions_of(real)
         expected = theirs(tokens, attention_mask=real.long(), position_ids=positions.clamp(min=0)).logits[real]
-        assert expected.std() > 0.2  # logits near zero would agree with anything
+        assert expected.std() > 0.1  # logits near zero would agree with anything
         given = None if padding == "none" else positions
         fused = ours(tokens, given)[real]
         with trace(ours):
@@ -112,7 +112,7 @@ def test_logits_of_pairs_are_theirs(case, record_property):
         source = torch.randint(3, 50, real.shape).where(real, padding_id)
         some = target[: len(source)]
         expected = theirs(input_ids=source, attention_mask=real.long(), decoder_input_ids=some).logits
-        assert expected.std() > 0.2
+        assert expected.std() > 0.1
         given = None if padding == "none" else places_of(case, real)
         fused = ours(source, some, given)
         with trace(ours):

@@ -7,14 +7,21 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from gguf import GGUFReader
 from gguf_files import CONTEXT, MODELS, TOKENS, VOCABULARY, random_model, write_gguf
 
 from openbook.errors import OpenbookError
 from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
-from openbook.model import load
+from openbook.model import Model, load
+from openbook.model_file.contents import Contents
+from openbook.model_file.gguf.exporting import export_gguf
 from openbook.model_file.gguf.weights import KINDS, dequantized, types
 from openbook.model_file.importing import import_model
+from openbook.text.tokenizer_training import train_tokenizer
+from openbook.training.recipe import build_architecture
+from strategies import build
+from training.training_examples import recipe, same, weights
 
 
 def imported(path: Path, **options: str):
@@ -135,6 +142,73 @@ def test_pieces_with_scores(space: bool, tmp_path: Path) -> None:
     assert model.tokenizer.special.prefix == (1,)
     with pytest.raises(OpenbookError, match="no chat template"):
         model.reply([])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_exported_is_what_was_imported(name: str, tmp_path: Path) -> None:
+    """The same tensors, bit for bit, under the same names as the converter writes; and read again the same model."""
+    write_gguf(tmp_path / "it.gguf", name, random_model(name))
+    model = imported(tmp_path / "it.gguf")
+    export_gguf(tmp_path / "it.openbook", tmp_path / "again.gguf")
+    first, second = (GGUFReader(tmp_path / file) for file in ("it.gguf", "again.gguf"))
+    ones, others = ({tensor.name: tensor for tensor in reader.tensors} for reader in (first, second))
+    assert ones.keys() == others.keys()
+    for each, tensor in ones.items():
+        rounded = "norm" in each or "freqs" in each  # 1 + w rounds, and so do sines
+        np.testing.assert_allclose(others[each].data, tensor.data, rtol=1e-6 * rounded, atol=1e-6 * rounded)
+    again = imported(tmp_path / "again.gguf")
+    assert again.contents.architecture == model.contents.architecture
+    assert again.contents.special_tokens == model.contents.special_tokens
+    assert again.contents.chat_template == model.contents.chat_template
+    assert again.tokenizer.encode("the the") == model.tokenizer.encode("the the")
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "q8_0"])
+def test_types_of_an_export(dtype: str, tmp_path: Path) -> None:
+    write_gguf(tmp_path / "it.gguf", "llama", random_model("llama"))
+    model = imported(tmp_path / "it.gguf")
+    export_gguf(tmp_path / "it.openbook", tmp_path / "small.gguf", dtype=dtype)
+    kind = {"float16": "F16", "bfloat16": "BF16", "q8_0": "Q8_0"}[dtype]
+    kinds = {tensor.tensor_type.name for tensor in GGUFReader(tmp_path / "small.gguf").tensors if len(tensor.shape) > 1}
+    assert kinds == {kind}
+    small = imported(tmp_path / "small.gguf")
+    for one, other in zip(model.transformer.parameters(), small.transformer.parameters(), strict=True):
+        assert (one - other.float()).abs().max() <= one.abs().max() / 100
+    with pytest.raises(OpenbookError, match="is there already"):
+        export_gguf(tmp_path / "it.openbook", tmp_path / "small.gguf")
+    with pytest.raises(OpenbookError, match="--dtype q2: must be one of float32"):
+        export_gguf(tmp_path / "it.openbook", tmp_path / "other.gguf", dtype="q2")
+    assert not (tmp_path / "other.gguf").exists()
+
+
+def test_what_openbook_trains_is_exported(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(["the cat and the hat " * 50], "bpe", 300)
+    architecture = build_architecture(recipe(vocabulary=320))
+    model = Model(Contents(architecture=architecture, tokenizer=tokenizer.to_json()), build(architecture))
+    model.save(tmp_path / "it.openbook")
+    export_gguf(tmp_path / "it.openbook", tmp_path / "it.gguf")
+    import_model(tmp_path / "it.gguf", tmp_path / "again.openbook")
+    again = load(tmp_path / "again.openbook", "cpu")
+    assert again.contents.architecture == architecture
+    assert same(weights(again.transformer), weights(model.transformer))
+    for text in ("the cat 123", "  naïve\n\n", "<|end|>"):
+        assert again.tokenizer.encode(text) == tokenizer.encode(text)
+    words = train_tokenizer(["the cat and the hat"], "words", 300)
+    Model(Contents(architecture=architecture, tokenizer=words.to_json()), build(architecture)).save(
+        tmp_path / "words.openbook"
+    )
+    with pytest.raises(OpenbookError, match=r"words.openbook: GGUF files hold tokenizers of byte pairs"):
+        export_gguf(tmp_path / "words.openbook", tmp_path / "words.gguf")
+
+
+def test_pieces_are_exported(tmp_path: Path) -> None:
+    pieces_file(tmp_path / "it.gguf")
+    model = imported(tmp_path / "it.gguf")
+    export_gguf(tmp_path / "it.openbook", tmp_path / "again.gguf")
+    again = imported(tmp_path / "again.gguf")
+    for text in ("the thing", " the  things", "naïve 猫 </s> <s>", "", "\n\tthat thinks"):
+        assert again.tokenizer.encode(text) == model.tokenizer.encode(text)
+    assert again.tokenizer.special == model.tokenizer.special
 
 
 @pytest.mark.slow

@@ -94,6 +94,8 @@ def talk(contents: list[str]) -> list[dict[str, Any]]:
 def test_text_and_ids_are_those_of_transformers(name: str) -> None:
     @given(st.lists(texts, min_size=1, max_size=5).map(talk), st.booleans())
     def same(messages: list[dict[str, Any]], answer_next: bool) -> None:
+        if any(each in message["content"] for each in NAMES for message in messages):
+            return  # there we differ on purpose, see below
         options = {"chat_template": TEMPLATES[name], "add_generation_prompt": answer_next}
         text = reference().apply_chat_template(messages, tokenize=False, **options)
         assert chat(name).text(messages, answer_next=answer_next)[0] == text
@@ -224,3 +226,13 @@ def test_answers_that_are_rewritten_later_are_left_out() -> None:
     assert tokenizer().decode([n for n, answer in zip(ids, answers, strict=True) if answer]) == "d<|im_end|>"
     with pytest.raises(OpenbookError, match="does not write answers behind the text that asks for them"):
         answer_tokens(Chat(tokenizer(), "{{ messages | length }}"), Conversation(tuple(talk(["a", "b"])), {}))
+
+
+@pytest.mark.parametrize("name", ["turns", "system first", "instructions"])
+@pytest.mark.parametrize("prompt", ["what can you do", "  padded  ", "<|im_end|> is text", "assistant", "user"])
+def test_the_places_of_what_the_template_wrote(name: str, prompt: str) -> None:
+    talker = chat(name)
+    ids, places = talker.encode(talk([prompt])), talker.template_places(prompt)
+    assert 0 < len(places) < len(ids)
+    own = [token for place, token in enumerate(ids) if place not in places]
+    assert talker.tokenizer.decode(own).strip() == prompt.strip()

@@ -168,7 +168,8 @@ def test_facts_are_learned_and_answered(talker):
     before = openbook.load(talker / "base.openbook")
     model = openbook.train(
         conversations=talker / "asked.jsonl", validation=talker / "other.jsonl", start=talker / "base.openbook",
-        output=talker / "facts.openbook", **LEARN | {"matrix_rate": 0.02})  # fmt: skip
+        output=talker / "facts.openbook",
+        **LEARN | {"matrix_rate": 0.02, "logits_rate": 0.01, "steps": 200})  # fmt: skip
     assert model.contents.chat_template == before.contents.chat_template
     chat = Chat(model.tokenizer, TEMPLATE)
     right = 0

@@ -55,6 +55,7 @@ SHAPES = {
     "learned": LEARNED,
     "sandwiched": SANDWICHED,
     "sinusoidal": replace(DEFAULT, decoder=replace(DEFAULT.decoder, position=Position(kind="sinusoidal"))),
+    "relative": replace(DEFAULT, decoder=replace(DEFAULT.decoder, position=Position(kind="relative"))),
 }
 
 every_shape = pytest.mark.parametrize("spec", SHAPES.values(), ids=SHAPES)

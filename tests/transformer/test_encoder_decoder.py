@@ -151,18 +151,6 @@ def test_a_reordered_cache_goes_on_with_other_rows(model, orders):
 
 
 @torch.no_grad()
-def test_beams_that_change_places_leave_the_source_where_it_is():
-    model, cache = build(ORIGINAL), Cache(2)
-    model(some_source(2, SOURCE), some_tokens(2, 3), cache=cache)
-    cache.reorder(torch.tensor([0, 0, 1, 1]))
-    kept = cache.cross_layers[0].kept()[0]
-    cache.reorder(torch.tensor([1, 1, 2, 3]))
-    assert cache.cross_layers[0].kept()[0].data_ptr() == kept.data_ptr()
-    cache.reorder(torch.tensor([1, 2, 2, 3]))
-    assert cache.cross_layers[0].kept()[0].data_ptr() != kept.data_ptr()
-
-
-@torch.no_grad()
 def test_the_source_is_read_once():
     """With a filled cache neither the encoder nor the keys and values of cross-attention are worked out again."""
     model, cache = build(ORIGINAL), Cache(2)

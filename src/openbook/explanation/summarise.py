@@ -5,7 +5,7 @@ that brings its rules is shown without a word here.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from openbook.errors import OpenbookError
 from openbook.explanation.attention_rows import attention_rows
@@ -34,6 +34,7 @@ def summarise(
     head: int | None = None,
     token: int | None = None,
     places: Mapping[str, TensorPlace] | None = None,
+    template: Collection[int] = (),
 ) -> Summary:
     """Choose what to show of the first row of a traced batch.
 
@@ -46,6 +47,7 @@ def summarise(
         head: the attention head to show; the first when None.
         token: the place of the token to follow; the last when None.
         places: where each tensor lies in the model file.
+        template: places of the prompt's tokens that a chat template wrote.
 
     Raises:
         OpenbookError: layer, head or token is out of range; names the range. The model has no encoder to show.
@@ -53,7 +55,7 @@ def summarise(
     if encoder and explanation.source is None:
         raise OpenbookError("--encoder: this model is decoder-only, so there is none to show")
     source = tuple(_tokens(explanation, source_tokenizer or tokenizer, "source"))
-    tokens = source if encoder else tuple(_tokens(explanation, tokenizer, "tokens"))
+    tokens = source if encoder else tuple(_tokens(explanation, tokenizer, "tokens", template))
     records = _side(explanation, encoder)
     blocks: dict[int, list[Record]] = {}
     for record in records:
@@ -103,14 +105,16 @@ def _within(name: str, given: int | None, count: int, default: int) -> int:
     return chosen
 
 
-def _tokens(explanation: Explanation, tokenizer: Tokenizer, name: str) -> Iterator[Token]:
+def _tokens(
+    explanation: Explanation, tokenizer: Tokenizer, name: str, template: Collection[int] = ()
+) -> Iterator[Token]:
     """Those recorded under this name, "source" or "tokens"; none where there is no source."""
     trace = explanation.trace
     if name not in trace:
         return
     positions = trace["positions" if name == "tokens" else "source_positions"].value[0].tolist()
     for place, (token, position) in enumerate(zip(trace[name].value[0].tolist(), positions, strict=True)):
-        yield Token(place, position, token, readable(tokenizer, token))
+        yield Token(place, position, token, readable(tokenizer, token), place in template)
 
 
 def _candidates(explanation: Explanation, tokenizer: Tokenizer) -> Iterator[Candidate]:

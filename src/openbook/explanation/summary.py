@@ -14,13 +14,15 @@ from openbook.explanation.reader import Kind
 class Token:
     """A token of the prompt, the source or the target.
 
-    `place` counts all columns, `position` is what the model sees, −1 at padding.
+    `place` counts all columns, `position` is what the model sees, −1 at padding; `template` tells the tokens that a
+    chat template wrote around the prompt.
     """
 
     place: int
     position: int
     id: int
     text: str
+    template: bool = False
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def explain_in_terminal(
         source_tokenizer: spells those, where that takes another one.
         number: a recorded path and an index, "decoder.blocks.0.self_attention.scores[0,1,5,2]".
         places: where each tensor lies in the model file, for byte offsets.
-        choices: what to show: layer, head, token, encoder, as for `summarise`.
+        choices: what to show: layer, head, token, encoder, template, as for `summarise`.
 
     Raises:
         OpenbookError: the prompt is empty or too long, or layer, head, token or number is out of range; a source is

@@ -81,7 +81,8 @@ def _tokens(title: str, tokens: Sequence[Token], followed: int | None, console: 
     window = _window(0 if followed is None else followed, len(tokens))
     for token in tokens[window.start : window.stop]:
         position = "padding" if token.position < 0 else str(token.position)
-        remark = "  ← followed below" if token.place == followed else ""
+        remark = "  of the template" if token.template else ""
+        remark += "  ← followed below" if token.place == followed else ""
         table.add_row(str(token.place), position, str(token.id), Text(short(token.text) + remark))
     console.print(table)
     _left_out(window, len(tokens), console)

@@ -128,7 +128,9 @@ class Contents:
         return cls(
             architecture=architecture,
             tokenizer=metadata["tokenizer"],
-            special_tokens=_read_special_tokens(metadata, architecture.vocabulary),
+            special_tokens=_read_special_tokens(
+                metadata, max(architecture.vocabulary, architecture.source_vocabulary or 0)
+            ),
             source_tokenizer=metadata.get("source_tokenizer"),
             chat_template=_read_text("chat_template", metadata),
             generation=_read_generation(metadata["generation"]),

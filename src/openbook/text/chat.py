@@ -5,6 +5,7 @@ only so much time, memory and output, and is ended if it does not keep to that.
 """
 
 import json
+import secrets
 import subprocess
 import sys
 import threading
@@ -157,6 +158,20 @@ class Chat:
         text, marked = self.text(messages, answer_next=answer_next, **variables)
         return self.tokenizer.disguise.encode(text) if marked else self.tokenizer.encode(text, allow_special=True)
 
+    def template_places(self, prompt: str) -> set[int]:
+        """Which tokens of `encode` the template wrote, where a user's message is the prompt alone.
+
+        Raises OpenbookError as `ChatTemplate.render`.
+        """
+        text, marked = self.text([{"role": "user", "content": prompt}])
+        unlikely = secrets.token_hex(16)
+        before, _, after = self.text([{"role": "user", "content": unlikely}])[0].partition(unlikely)
+        reader = self.tokenizer.disguise if marked else self.tokenizer
+        _, starts = reader.encode_with_starts(text)
+        ends = [max(end, start + 1) for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+        own = range(len(before), len(text) - len(after))
+        return {place for place, span in enumerate(zip(starts, ends, strict=True)) if not _meet(span, own)}
+
     def text(self, messages: Sequence[Message], *, answer_next: bool = True, **variables: Any) -> tuple[str, bool]:
         """The conversation as text, and whether it has marks in place of special tokens that people spelled."""
         given: dict[str, Any] = {"messages": list(messages), **variables}
@@ -164,6 +179,10 @@ class Chat:
         if spelled:
             given = _changed(given, self.tokenizer.disguise.mark)
         return self.template.render(answer_next=answer_next, **given), spelled
+
+
+def _meet(span: tuple[int, int], own: range) -> bool:
+    return span[0] < own.stop and span[1] > own.start
 
 
 def _texts(value: Any) -> list[str]:

@@ -145,7 +145,8 @@ class Relative(NoPosition):
 
     def bias(self, query: Tensor, key: Tensor) -> Tensor:
         buckets = note("bucket", self.bucket(query[..., :, None] - key[..., None, :]))
-        return note("bias", self.weight[buckets].movedim(-1, -3))
+        # Laid out as the kernels read it: a quarter of the time of a small layer's attention, while learning.
+        return note("bias", self.weight[buckets].movedim(-1, -3).contiguous())
 
     def bucket(self, back: Tensor) -> Tensor:
         """The bucket of each key that lies `back` tokens before its query (after it where negative)."""

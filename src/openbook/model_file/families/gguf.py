@@ -68,12 +68,14 @@ class Kind:
         names: the file's modules → theirs.
         changes: what is done to the tensors of some of the file's modules, from the config.json.
         back: the same the other way round.
+        fields: config.json → the fields; the other way round from `config`.
     """
 
     config: Callable[["Given"], dict[str, Any]]
     names: Mapping[str, str]
     changes: Callable[[Mapping[str, Any]], Mapping[str, Change]] = field(default=lambda config: {})
     back: Callable[[Mapping[str, Any]], Mapping[str, Change]] = field(default=lambda config: {})
+    fields: Callable[[Mapping[str, Any]], dict[str, Any]] = field(default=lambda config: write_usual(config))
 
 
 class Given:
@@ -170,11 +172,10 @@ def banded(factors: torch.Tensor, base: float, width: int) -> dict[str, Any]:
 
     Raises OpenbookError where it is none of those in use.
     """
-    waves = 2 * math.pi * base ** (torch.arange(0, width, 2, dtype=torch.float64) / width)
+    waves = wave_lengths(base, width)
     for factor, low, high, original in BANDS:
-        smooth = ((original / waves - low) / (high - low)).clamp(0, 1)
-        expected = 1 / ((1 - smooth) / factor + smooth)
-        if expected.shape == factors.shape and torch.allclose(expected.float(), factors, rtol=1e-4):
+        expected = divisors(waves, factor, low, high, original)
+        if expected.shape == factors.shape and torch.allclose(expected, factors, rtol=1e-4):
             return {
                 "rope_type": "llama3",
                 "factor": factor,
@@ -183,6 +184,17 @@ def banded(factors: torch.Tensor, base: float, width: int) -> dict[str, Any]:
                 "original_max_position_embeddings": original,
             }
     raise OpenbookError("tensor rope_freqs.weight: scales positions in a way that is not known; it changes the result")
+
+
+def wave_lengths(base: float, width: int) -> torch.Tensor:
+    """Of the rotations of pairs, in tokens."""
+    return 2 * math.pi * base ** (torch.arange(0, width, 2, dtype=torch.float64) / width)
+
+
+def divisors(waves: torch.Tensor, factor: float, low: float, high: float, original: int) -> torch.Tensor:
+    """What each frequency is divided by: 1 where waves are short, `factor` where they are long."""
+    smooth = ((original / waves - low) / (high - low)).clamp(0, 1)
+    return (1 / ((1 - smooth) / factor + smooth)).float()
 
 
 def in_halves(heads: int) -> Change:
@@ -255,6 +267,61 @@ def gemma3(given: Given) -> dict[str, Any]:
     }
 
 
+def write_usual(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The other way round from `usual`, and from what some families have besides."""
+    head_width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    written = {
+        "vocab_size": config["vocab_size"],
+        "context_length": config["max_position_embeddings"],
+        "embedding_length": config["hidden_size"],
+        "block_count": config["num_hidden_layers"],
+        "feed_forward_length": config["intermediate_size"],
+        "attention.head_count": config["num_attention_heads"],
+        "attention.head_count_kv": config["num_key_value_heads"],
+        "attention.key_length": head_width,
+        "attention.value_length": head_width,
+        "rope.dimension_count": head_width,
+        "attention.layer_norm_rms_epsilon": float(config["rms_norm_eps"]),
+        "rope.freq_base": float(config["rope_theta"]),
+        "expert_count": config.get("num_local_experts"),
+        "expert_used_count": config.get("num_experts_per_tok"),
+        "attention.sliding_window": config.get("sliding_window"),
+        "attn_logit_softcapping": config.get("attn_logit_softcapping"),
+        "final_logit_softcapping": config.get("final_logit_softcapping"),
+    }
+    stretch = config.get("rope_scaling") or {}
+    kind = stretch.get("rope_type")
+    if kind in ("linear", "yarn"):
+        written |= {"rope.scaling.type": kind, "rope.scaling.factor": float(stretch["factor"])}
+        written["rope.scaling.original_context_length"] = stretch.get("original_max_position_embeddings")
+    return written
+
+
+def write_gpt2(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The other way round from `gpt2`."""
+    return {
+        "vocab_size": config["vocab_size"],
+        "context_length": config["n_positions"],
+        "embedding_length": config["n_embd"],
+        "block_count": config["n_layer"],
+        "feed_forward_length": config["n_inner"],
+        "attention.head_count": config["n_head"],
+        "attention.layer_norm_epsilon": float(config["layer_norm_epsilon"]),
+    }
+
+
+def frequencies(config: Mapping[str, Any]) -> torch.Tensor | None:
+    """What `rope_freqs` holds for positions that are stretched in bands, else None."""
+    stretch = config.get("rope_scaling") or {}
+    if stretch.get("rope_type") != "llama3":
+        return None
+    waves = wave_lengths(config["rope_theta"], config["head_dim"])
+    low, high, original = (
+        stretch[name] for name in ("low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+    )
+    return divisors(waves, stretch["factor"], low, high, original)
+
+
 def gpt2(given: Given) -> dict[str, Any]:
     """Learned positions."""
     return {
@@ -285,7 +352,7 @@ KINDS: dict[str, Kind] = {
     "gemma": Kind(gemma, _GEMMA, _added(-1.0, _GEMMA), _added(1.0, _GEMMA)),
     "gemma2": Kind(gemma2, _SANDWICH, _added(-1.0, _SANDWICH), _added(1.0, _SANDWICH)),
     "gemma3": Kind(gemma3, _SANDWICH_NORMED, _added(-1.0, _SANDWICH_NORMED), _added(1.0, _SANDWICH_NORMED)),
-    "gpt2": Kind(gpt2, GPT2_NAMES, _on_side, _on_side),
+    "gpt2": Kind(gpt2, GPT2_NAMES, _on_side, _on_side, write_gpt2),
 }
 """By the value of general.architecture."""
 
@@ -328,3 +395,16 @@ SPLITS: dict[str, Splits] = {
 
 SPLIT_OF = {"gpt2": "gpt-2"}
 """Where a file does not name its split: by the value of general.architecture."""
+
+ARCHITECTURE_OF = {
+    "gpt2": "gpt2",
+    "llama": "llama",
+    "mistral": "llama",
+    "mixtral": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "gemma": "gemma",
+    "gemma2": "gemma2",
+    "gemma3_text": "gemma3",
+}
+"""The value of general.architecture by that of model_type."""

@@ -10,6 +10,8 @@ from openbook.transformer.architecture import Architecture
 
 def read(fields: Fields) -> Architecture:
     """Biases may stand on all of attention, or on the feed-forward part."""
+    fields.only("rope_interleaved", False)
+    fields.ignore("is_llama_config")
     biased = fields.flag("attention_bias", False)
     return read_usual(
         fields,

@@ -37,6 +37,7 @@ def write_windows(architecture: Architecture) -> dict[str, Any]:
 
 def read(fields: Fields) -> Architecture:
     """See above."""
+    fields.only("use_mrope", False)
     return read_usual(fields, attention={"bias": True}, windows=later_windows(fields), context=32768)
 
 

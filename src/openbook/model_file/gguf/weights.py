@@ -94,7 +94,7 @@ def open_gguf(path: Path) -> Header:
 @cache
 def types() -> dict[int, tuple[str, Quantity]]:
     """The types that can be read, by their number in a file. Raises OpenbookError where the library is missing."""
-    sizes = _library().GGML_QUANT_SIZES
+    sizes = library().GGML_QUANT_SIZES
     return {int(kind): (kind.name, Quantity(*sizes[kind])) for kind in sizes if kind.name in KINDS}
 
 
@@ -104,12 +104,12 @@ def dequantized(content: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any
         return content.view(np.float32)
     if kind == "F16":
         return content.view(np.float16).astype(np.float32)
-    gguf = _library()
+    gguf = library()
     values = gguf.quants.dequantize(content[None], gguf.GGMLQuantizationType[kind])
     return np.ascontiguousarray(values.reshape(-1), np.float32)
 
 
-def _library() -> Any:
+def library() -> Any:
     try:
         import gguf
     except ImportError:

@@ -77,14 +77,14 @@ def export_folder(
         special = Tokenizer.from_json(contents.tokenizer, contents.special_tokens).special
     weights = Weights({name: (model, entry) for name, entry in entries.items()})
     factors = query_factors(contents.architecture, described)
-    theirs = _theirs(described, family)
+    theirs = their_tensors(described, family)
     sizes = {name: shape_size(shape) * DTYPES[kind].itemsize for name, (shape, _) in theirs.items()}
     with replacing_folder(Path(folder), overwrite) as place, track("Exporting", sum(sizes.values())) as advance:
         word = next(name for name, short in DTYPE_NAMES.items() if short == kind)
         ids = _ids(special)
         head = {"architectures": [family.class_name], "model_type": family.model_types[0]}
         _write_json(place / "config.json", {**head, **ids, **config, "dtype": word, "torch_dtype": word})
-        _write_json(place / "generation_config.json", write_generation(contents.generation, ids))
+        _write_json(place / "generation_config.json", write_generation(contents.generation, {**ids, **_rules(special)}))
         write_tokenizer(
             place,
             contents.tokenizer,
@@ -158,7 +158,7 @@ def _differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
         yield path
 
 
-def _theirs(architecture: Architecture, family: Family) -> dict[str, tuple[Shape, list[Link]]]:
+def their_tensors(architecture: Architecture, family: Family) -> dict[str, tuple[Shape, list[Link]]]:
     """Their tensors with shapes, and the links to what of ours they are made of."""
     ours = expected_shapes(architecture)
     parts: dict[str, list[tuple[Link, Shape]]] = {}
@@ -191,12 +191,12 @@ def _write_shard(
     advance: Advance,
 ) -> None:
     shapes = {name: (kind, shape) for name, (shape, _) in tensors.items()}
-    parts = (_assembled(shape, each, weights, DTYPES[kind], factors) for shape, each in tensors.values())
+    parts = (assembled(shape, each, weights, DTYPES[kind], factors) for shape, each in tensors.values())
     with replacing(path) as file:
         write_parts(file, {"format": "pt"}, shapes, parts, advance)
 
 
-def _assembled(
+def assembled(
     shape: Shape, parts: list[Link], weights: Weights, dtype: torch.dtype, factors: Mapping[str, float]
 ) -> Tensor:
     """One of their tensors; rows that no link reaches are never used, and zero."""
@@ -218,6 +218,17 @@ def _ids(special: SpecialTokens) -> dict[str, Any]:
         "decoder_start_token_id": special.decoder_start,
     }
     return {name: value for name, value in ids.items() if value is not None}
+
+
+def _rules(special: SpecialTokens) -> dict[str, Any]:
+    """What may not or must come in an answer, as generation_config.json names it."""
+    first = special.forced_beginning
+    rules = {
+        "forced_bos_token_id": first[0] if len(first) == 1 else list(first) or None,
+        "forced_eos_token_id": special.forced_end,
+        "bad_words_ids": [[token] for token in special.never] or None,
+    }
+    return {name: value for name, value in rules.items() if value is not None}
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -5,12 +5,12 @@ from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from openbook.errors import OpenbookError
-from openbook.model_file.printable import excerpt
+from openbook.text.printable import excerpt
 
 Value = TypeVar("Value")
 
 HARMLESS = re.compile(
-    r"""_name_or_path|name_or_path|architectures|model_type|auto_map|transformers_version|transformers\.js_config
+    r"""_name_or_path|name_or_path|tokenizer_class|_num_labels|save_step|architectures|model_type|auto_map|transformers_version|transformers\.js_config
     |torch_dtype|dtype|use_cache|initializer_\w+|init_std|\w*dropout|\w*drop\w*|layerdrop|\w+_pdrop|pretraining_tp
     |id2label|label2id|num_labels|problem_type|task_specific_params|finetuning_task|classif\w+|summary_\w+|gradient_\w+
     |return_dict|return_dict_in_generate|output_\w+|torchscript|tf_legacy_loss|use_bfloat16|prefix|tie_last_hidden_states

@@ -4,13 +4,16 @@ transformers does not look at it; an import finds there how the weights came abo
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from openbook.errors import OpenbookError
 from openbook.model_file.contents import OPTIONAL, Contents
 from openbook.model_file.huggingface.weights import read_small_json
+from openbook.text.foreign.files import read_text
 
 REMAINDER = "openbook.json"
+SOURCE_TOKENIZER = "source_tokenizer.json"
 LONGEST = 8_000_000
 FIELDS = ("special_tokens", "chat_template", "generation", "training", "license")
 
@@ -21,6 +24,8 @@ def write_remainder(folder: Path, contents: Contents) -> None:
     values = {name: json.loads(metadata[name]) for name in FIELDS if name in metadata}
     text = json.dumps(values, indent=2, ensure_ascii=False)
     (folder / REMAINDER).write_text(text + "\n", encoding="utf-8")
+    if contents.source_tokenizer is not None:
+        (folder / SOURCE_TOKENIZER).write_text(contents.source_tokenizer, encoding="utf-8")
 
 
 def read_remainder(folder: Path, contents: Contents) -> Contents:
@@ -29,6 +34,9 @@ def read_remainder(folder: Path, contents: Contents) -> Contents:
     Raises:
         OpenbookError: a field is not of its kind.
     """
+    source = folder / SOURCE_TOKENIZER
+    if source.is_file() and contents.source_tokenizer is None:
+        contents = replace(contents, source_tokenizer=read_text(source))
     path = folder / REMAINDER
     if not path.is_file():
         return contents

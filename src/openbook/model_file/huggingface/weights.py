@@ -18,9 +18,9 @@ from openbook.errors import OpenbookError
 from openbook.model_file.header import AGAIN, ITEM_BYTES, Entry, looks_like_safetensors, read_header
 from openbook.model_file.huggingface.links import Index, Shape
 from openbook.model_file.huggingface.mxfp4 import BLOCK, unpack
-from openbook.model_file.printable import excerpt
 from openbook.model_file.recognition import CONVERT, PICKLE, fault_of_bytes
-from openbook.model_file.strict_json import read_json
+from openbook.text.printable import excerpt
+from openbook.text.strict_json import read_json
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -1,0 +1,166 @@
+"""Sentences translated a second, greedy and with 5 beams: ours beside CTranslate2 float32, with the same weights.
+
+    pip install ctranslate2
+    python benchmarks/translation_decoding.py en-de.openbook test.en-de.tsv
+
+Each side runs in processes of its own (their thread libraries disturb each other) that take turns; a round translates
+all sources, as token ids, and the best round of each counts, since other work on the machine can only add to it.
+Both search alike: length penalty 1, until as many are finished as there are beams. CTranslate2 runs with all cores for
+a batch and with a batch for each core, and with batches of several sizes; its fastest way counts.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+BEAMS = (1, 5)
+MOST = 128
+"""Tokens of a translation."""
+WAYS = [(inter, tokens) for inter in (1, 2) for tokens in (512, 1024, 2048, 4096)]
+"""Batches at once, and source tokens of a batch, for CTranslate2."""
+
+Translate = Callable[[list[list[int]], int], list[list[int]]]
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, help="an encoder-decoder's model file")
+    parser.add_argument("pairs", type=Path, help="lines of source, tab, target")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sentences", type=int, default=None, help="only so many, spread over all")
+    parser.add_argument("--until", default="full", help="when our search ends: sure, likely or full")
+    parser.add_argument("--alone", choices=("openbook", "ctranslate2"), help=argparse.SUPPRESS)
+    parser.add_argument("--beams", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def read(asked: argparse.Namespace) -> tuple[list[str], list[str]]:
+    lines = [line.split("\t") for line in asked.pairs.read_text("utf-8").splitlines()]
+    step = 1 if asked.sentences is None else max(1, len(lines) // asked.sentences)
+    return [line[0] for line in lines[::step]], [line[1] for line in lines[::step]]
+
+
+def open_openbook(asked: argparse.Namespace) -> list[tuple[str, Translate]]:
+    import openbook
+    from openbook.generation.translation import Sentence
+
+    model = openbook.load(asked.model, "cpu")
+
+    class Ids:
+        """Stands in for the reader: the "texts" are ids already."""
+
+        def encode_source(self, text: str, language: str | None) -> list[int]:
+            return json.loads(text)
+
+    def translate(sources: list[list[int]], beams: int) -> list[list[int]]:
+        settings = {"beams": beams, "length_penalty": 1.0, "until": asked.until, "max_tokens": MOST}
+        translator = model.translator(**settings)
+        object.__setattr__(translator, "reader", Ids())
+        found = list(translator([[Sentence(json.dumps(source)) for source in sources]]))
+        return [list(each.candidates[0].hypothesis.tokens) for each in found]
+
+    return [("as it is", translate)]
+
+
+def open_ctranslate2(asked: argparse.Namespace) -> list[tuple[str, Translate]]:
+    import ctranslate2
+
+    cores = os.cpu_count() or 1
+    opened = {
+        inter: ctranslate2.Translator(
+            str(asked.folder), compute_type="float32", inter_threads=inter, intra_threads=max(1, cores // inter)
+        )
+        for inter in {inter for inter, _ in WAYS}
+    }
+
+    def way(inter: int, tokens: int) -> Translate:
+        def translate(sources: list[list[int]], beams: int) -> list[list[int]]:
+            found = opened[inter].translate_batch(
+                [[str(token) for token in source] for source in sources],
+                beam_size=beams,
+                length_penalty=1 if beams > 1 else 0,
+                max_decoding_length=MOST,
+                max_batch_size=max(64, tokens // beams),
+                batch_type="tokens",
+                return_end_token=True,
+            )
+            return [[int(token) for token in each.hypotheses[0]] for each in found]
+
+        return translate
+
+    return [(f"{inter} at once, {tokens} tokens a batch", way(inter, tokens)) for inter, tokens in WAYS]
+
+
+def alone(asked: argparse.Namespace) -> None:
+    """One round of one side: seconds of each of its ways, and the ids that it wrote."""
+    import openbook
+
+    opener = open_openbook if asked.alone == "openbook" else open_ctranslate2
+    model = openbook.load(asked.model, "cpu")
+    reader = model.contents.make_source_tokenizer()
+    sources = [reader.encode_source(text) for text in read(asked)[0]]
+    sources = [ids for ids in sources if len(ids) <= model.contents.architecture.context]
+    seconds, written = {}, []
+    for name, translate in opener(asked):
+        translate(sources[:16], asked.beams)  # whatever is done but once
+        start = time.perf_counter()
+        written = translate(sources, asked.beams)
+        seconds[name] = time.perf_counter() - start
+    print(json.dumps({"seconds": seconds, "written": written}))
+
+
+def side_by_side(asked: argparse.Namespace, folder: Path, beams: int) -> None:
+    import sacrebleu
+
+    import openbook
+
+    references = read(asked)[1]
+    best: dict[str, tuple[float, str]] = {}
+    written = {}
+    for _ in range(asked.rounds):
+        for side in ("ctranslate2", "openbook"):
+            command = [sys.executable, __file__, *sys.argv[1:], "--alone", side, "--beams", str(beams)]
+            out = subprocess.run([*command, "--folder", str(folder)], check=True, capture_output=True, text=True).stdout
+            result = json.loads(out.splitlines()[-1])
+            written[side] = result["written"]
+            for name, seconds in result["seconds"].items():
+                best[side] = min(best.get(side, (1e9, "")), (seconds, name))
+    count = len(written["openbook"])
+    same = sum(one == other for one, other in zip(*written.values(), strict=True))
+    tokenizer = openbook.load(asked.model, "cpu").tokenizer
+    print(f"| {beams} beam{'s' * (beams > 1)} | sentences a second | ratio | BLEU | its way |\n|---|---|---|---|---|")
+    for side, (seconds, name) in best.items():
+        texts = [tokenizer.decode(ids, skip_special=True).strip() for ids in written[side]]
+        bleu = sacrebleu.corpus_bleu(texts, [references], force=True).score if len(texts) == len(references) else 0
+        ratio = best["ctranslate2"][0] / seconds
+        print(f"| {side} | {count / seconds:.1f} | {ratio:.2f} | {bleu:.1f} | {name} |")
+    print(f"\n{count} sentences, {same} translated alike.\n")
+
+
+def main() -> None:
+    asked = options()
+    if asked.alone:
+        alone(asked)
+        return
+    import openbook
+    from ctranslate2_model import write
+
+    model = openbook.load(asked.model, "cpu")
+    special = model.tokenizer.special
+    start = special.end[0] if special.decoder_start is None else special.decoder_start
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
+        write(model.transformer, start, special.end[0], special.padding or 0, folder)
+        for beams in BEAMS:
+            side_by_side(asked, folder, beams)
+
+
+if __name__ == "__main__":
+    main()
