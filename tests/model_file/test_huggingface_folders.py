@@ -13,6 +13,7 @@ from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 from openbook.errors import OpenbookError
 from openbook.model_file.file import load
 from openbook.model_file.huggingface.fields import Fields
+from openbook.model_file.huggingface.generation import read_generation, write_generation
 from openbook.model_file.huggingface.importing import family_of, import_folder, read_architecture
 from openbook.model_file.huggingface.mxfp4 import unpack
 from openbook.transformer.mask import positions_of
@@ -282,6 +283,13 @@ def test_a_field_that_would_change_the_result_is_refused_by_name(change, field):
             {"do_sample": True, "top_k": 0, "repetition_penalty": 1.2},
             {"temperature": 1.0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.2},
         ),
+        ({"num_beams": 1, "length_penalty": 2.0}, {"beams": 1}),
+        (
+            {"num_beams": 4, "length_penalty": 2.0, "early_stopping": True, "min_new_tokens": 3},
+            {"beams": 4, "length_penalty": 2.0, "until": "full", "min_tokens": 3},
+        ),
+        ({"num_beams": 6, "early_stopping": "never"}, {"beams": 6, "until": "sure"}),
+        ({"num_beams": 6, "early_stopping": False}, {"beams": 6, "until": "likely"}),
     ],
 )
 def test_generation_defaults(file, expected, tmp_path):
@@ -292,12 +300,24 @@ def test_generation_defaults(file, expected, tmp_path):
         (tmp_path / "generation_config.json").write_text(json.dumps(file))
     import_folder(tmp_path, tmp_path / "m.openbook")
     assert load(tmp_path / "m.openbook")[0].generation == expected
+    assert read_generation_back(expected, tmp_path) == expected
+
+
+def read_generation_back(generation, folder):
+    """What is left of generation defaults that go out and come in again."""
+    (folder / "generation_config.json").write_text(json.dumps(write_generation(generation, {})))
+    return read_generation(folder)
 
 
 def test_a_generation_default_out_of_range_is_refused_by_name(tmp_path):
     _, folder, _ = pair(("Llama", "grouped, head width"))
     for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
-    (tmp_path / "generation_config.json").write_text('{"do_sample": true, "temperature": -1}')
-    with pytest.raises(OpenbookError, match=r"generation_config\.json, field temperature"):
-        import_folder(tmp_path, tmp_path / "m.openbook")
+    for file, field in (
+        ('{"do_sample": true, "temperature": -1}', "temperature"),
+        ('{"num_beams": 4, "early_stopping": 1}', "early_stopping"),
+        ('{"num_beams": 5000}', "beams"),
+    ):
+        (tmp_path / "generation_config.json").write_text(file)
+        with pytest.raises(OpenbookError, match=rf"generation_config\.json, field {field}"):
+            import_folder(tmp_path, tmp_path / "m.openbook")

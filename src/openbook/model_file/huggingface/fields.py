@@ -126,6 +126,16 @@ class Fields:
             known = f", only {' or '.join(_shown(each) for each in allowed)}" if allowed else ""
             raise self.fault(name, f"{_shown(value)} would change the result and is not supported{known}")
 
+    def one_of(self, name: str, meanings: Mapping[Any, Value]) -> Value | None:
+        """What a value means, by this table; None where there is none."""
+        value = self._take(name)
+        for each, meaning in meanings.items():
+            if value == each and type(value) is type(each):
+                return meaning
+        if value is not None:
+            raise self.fault(name, f"is {excerpt(repr(value), 100)}, not one of {', '.join(map(repr, meanings))}")
+        return None
+
     def inside(self, name: str) -> "Fields | None":
         """An object inside this one; its own `finish` is up to the caller."""
         value = self._take(name)

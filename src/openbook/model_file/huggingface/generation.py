@@ -12,6 +12,16 @@ from openbook.model_file.huggingface.weights import read_small_json
 LONGEST = 1_000_000
 TOP_K = 50
 """What transformers takes where a file that asks for sampling does not say."""
+SAME = {
+    "repetition_penalty": "repetition_penalty",
+    "length_penalty": "length_penalty",
+    "beams": "num_beams",
+    "min_tokens": "min_new_tokens",
+    "max_tokens": "max_new_tokens",
+}
+"""Our names of settings that mean the same there, and theirs."""
+UNTIL = {False: "likely", True: "full", "never": "sure"}
+"""When a beam search ends, by what `early_stopping` says."""
 _adapter: TypeAdapter[Generation] = TypeAdapter(Generation)
 
 
@@ -36,7 +46,11 @@ def read_generation(folder: Path) -> Generation:
     elif "do_sample" in fields:
         found = {"temperature": 0.0}
     found["repetition_penalty"] = fields.maybe_number("repetition_penalty")
-    found["max_tokens"] = fields.maybe_whole("max_new_tokens")
+    for ours in ("beams", "min_tokens", "max_tokens"):
+        found[ours] = fields.maybe_whole(SAME[ours])
+    if (found["beams"] or 1) > 1:
+        found["length_penalty"] = fields.maybe_number("length_penalty")
+        found["until"] = fields.one_of("early_stopping", UNTIL)
     try:
         return _adapter.validate_python({name: value for name, value in found.items() if value is not None})
     except ValidationError as error:
@@ -54,7 +68,9 @@ def write_generation(generation: Generation, ids: dict[str, Any]) -> dict[str, A
         written["do_sample"] = True
         written |= {name: generation[name] for name in ("temperature", "top_p", "min_p") if name in generation}
         written["top_k"] = generation.get("top_k", 0)
-    for ours, theirs in (("repetition_penalty", "repetition_penalty"), ("max_tokens", "max_new_tokens")):
+    for ours, theirs in SAME.items():
         if ours in generation:
             written[theirs] = generation[ours]  # type: ignore[literal-required]
+    if "until" in generation:
+        written["early_stopping"] = {until: theirs for theirs, until in UNTIL.items()}[generation["until"]]
     return written
