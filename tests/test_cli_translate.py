@@ -11,6 +11,7 @@ from generation.translators import architecture, tokenizer
 from openbook import cli
 from openbook.errors import OpenbookError
 from openbook.explanation.derivations import relative_errors
+from openbook.model import Model
 from openbook.model_file.contents import Contents
 from openbook.model_file.file import save
 from openbook.text.special_tokens import SpecialTokens
@@ -195,6 +196,16 @@ def test_a_model_of_books_refuses_what_is_for_translators(command, tmp_path):
         assert code == 1 and said in errors
     with pytest.raises(OpenbookError, match="decoder-only"):
         openbook.load(tmp_path / "book.openbook").translate("the cat")
+
+
+def test_a_decoder_only_translator_is_traced_as_one_sequence():
+    words = tokenizer()
+    spec = build_architecture(make_recipe(TINY | {"vocabulary": words.vocabulary_size}))
+    contents = Contents(architecture=spec, tokenizer=words.to_json(), special_tokens=words.special)
+    explained = Model(contents, build(spec)).trace("the cat", "rain")
+    ids = [*words.encode_source("the cat"), words.special.separator, *words.encode("rain")]
+    assert explained.tokens.tolist() == [ids]
+    assert explained.source is None
 
 
 def test_the_beams_are_shown_as_a_tree(command, model):

@@ -12,7 +12,7 @@ TESTS = Path(__file__).parent
 HOUSE = TESTS.parent / "src" / "openbook"
 MODULES = sorted(HOUSE.rglob("*.py"))
 TEXTS = [*MODULES, *(p for suffix in ("js", "mjs", "css", "html", "jinja", "toml") for p in HOUSE.rglob(f"*.{suffix}"))]
-MOST_LINES = 600
+MOST_LINES = 500
 
 # Each room may import from those before it, never from those after it.
 ROOMS = [
@@ -30,6 +30,7 @@ ROOMS = [
     "asking",
     "web",
     "options",
+    "verbs",
     "cli",
 ]
 # What the order alone would allow: training and explanation stand side by side, trace stands on torch alone,

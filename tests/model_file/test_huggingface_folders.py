@@ -214,6 +214,7 @@ TEXT = {
             LLAMA | {"rope_scaling": {"type": "linear", "factor": 2.0}},
             LLAMA | {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}},
         ),
+        (LLAMA | {"is_llama_config": True, "rope_interleaved": False, "tokenizer_class": "A", "_num_labels": 3}, LLAMA),
         (LLAMA | {"rope_scaling": None, "torch_dtype": "bfloat16", "pretraining_tp": 1}, LLAMA | {"dtype": "bfloat16"}),
         (
             TEXT
@@ -240,6 +241,7 @@ def test_older_spellings(older, newer):
     [
         ({"some_new_thing": 3}, "some_new_thing"),
         ({"hidden_act": "tanhshrink"}, "hidden_act"),
+        ({"rope_interleaved": True}, "rope_interleaved"),
         ({"rope_scaling": {"type": "longrope", "factor": 2.0}}, "rope_scaling, field type"),
         ({"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
         ({"rope_parameters": {"rope_theta": 1e4, "surprise": 1}}, "surprise"),

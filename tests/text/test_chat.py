@@ -94,6 +94,8 @@ def talk(contents: list[str]) -> list[dict[str, Any]]:
 def test_text_and_ids_are_those_of_transformers(name: str) -> None:
     @given(st.lists(texts, min_size=1, max_size=5).map(talk), st.booleans())
     def same(messages: list[dict[str, Any]], answer_next: bool) -> None:
+        if any(each in message["content"] for each in NAMES for message in messages):
+            return  # there we differ on purpose, see below
         options = {"chat_template": TEMPLATES[name], "add_generation_prompt": answer_next}
         text = reference().apply_chat_template(messages, tokenize=False, **options)
         assert chat(name).text(messages, answer_next=answer_next)[0] == text

@@ -19,7 +19,7 @@ def decoder_only(model: Transformer, wanted: str) -> DecoderOnly:
         OpenbookError: it is an encoder-decoder.
     """
     if not isinstance(model, DecoderOnly):
-        raise OpenbookError(f"{wanted} takes a decoder-only model, and this one is an encoder-decoder")
+        raise OpenbookError(f"{wanted} takes a decoder-only model, and this one is an encoder-decoder: it translates")
     return model
 
 

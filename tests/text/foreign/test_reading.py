@@ -22,7 +22,11 @@ from .examples import byte_level, nasty_text, pieces, ranks, texts, write_json, 
 
 # Options of SentencePiece's trainer: each is another way to treat text.
 MODELS = {
-    "pairs": {"model_type": "bpe", "byte_fallback": True, "split_digits": True},
+    # (The character map of "nmt_nfkc" is held to transformers below: the `tokenizers` library maps what stands for one
+    # letter together, such as a space with a joiner, where this one maps character by character.)
+    "pairs": {
+        "model_type": "bpe", "byte_fallback": True, "split_digits": True, "normalization_rule_name": "identity",
+    },
     "pairs, as they are": {
         "model_type": "bpe", "byte_fallback": True, "normalization_rule_name": "identity",
         "remove_extra_whitespaces": False, "allow_whitespace_only_pieces": True,

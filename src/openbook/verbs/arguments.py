@@ -1,0 +1,11 @@
+"""Arguments that several verbs take."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+MODEL = Annotated[Path, typer.Argument(help="a model file, such as austen.openbook", show_default=False)]
+DEVICE = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
+JSON = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
+DTYPE = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16; as it is, if absent")]
