@@ -110,10 +110,11 @@ def beam_search(
             yield Found(row.number, tuple(row.finished[: beams.n_best]))
         if state.is_empty:
             return
-        session.branch(parents)
+        if beams.beams > 1:
+            session.branch(parents)
         if state.crowded:
             session.reorder(state.leave())
-        logits = session.step(state.newest)
+        logits = session.step(state.newest) if beams.beams > 1 else session.step(state.newest[:, 0])[:, None]
 
 
 class _State:
