@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from openbook.errors import OpenbookError
 from openbook.progress import Track, silent
-from openbook.text.books import find_books
 from openbook.text.chat import Chat
 from openbook.text.conversations import Conversation, answer_tokens, read_conversations
 
@@ -84,15 +83,6 @@ def _all(files: Sequence[Path], track: Track) -> Iterator[tuple[str, Conversatio
             for number, conversation in enumerate(read_conversations(path), start=1):
                 yield f"{path}: conversation {number:,}", conversation
                 advance(1)
-
-
-def conversation_files(inputs: Sequence[str | Path]) -> list[Path]:
-    """The files that are named, as `find_books` finds them.
-
-    Raises:
-        OpenbookError: one is not there.
-    """
-    return find_books(inputs)
 
 
 def held_out(conversations: TokenConversations, share: float) -> tuple[TokenConversations, TokenConversations]:

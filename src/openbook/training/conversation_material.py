@@ -16,11 +16,11 @@ from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
 from openbook.model_file.contents import Contents
 from openbook.progress import Track
+from openbook.text.books import find_books
 from openbook.text.chat import Chat
 from openbook.text.conversation_tokens import (
     HELD_OUT,
     TokenConversations,
-    conversation_files,
     held_out,
     tokenize_conversations,
 )
@@ -63,7 +63,7 @@ class ConversationMaterial:
         if start.chat_template is None:
             raise OpenbookError(f"{request.start}: has no chat template, so there is no form to write conversations in")
         chat = Chat(start.make_tokenizer(), start.chat_template)
-        self.files = conversation_files(request.inputs)
+        self.files = find_books(request.inputs)
         found = tokenize_conversations(self.files, chat, self.track)
         if request.validation is None:
             share = HELD_OUT if request.validation_share is None else request.validation_share
@@ -71,7 +71,7 @@ class ConversationMaterial:
                 raise OpenbookError(f"validation share {share}: must be between 0 and 1")
             self.train, self.validation = held_out(found, share)
         else:
-            files = conversation_files(request.validation)
+            files = find_books(request.validation)
             self.train, self.validation = found, tokenize_conversations(files, chat, self.track)
             self.files += files
 

@@ -1,12 +1,12 @@
 """How well a model of pairs does on held-out ones: what it guesses of the targets, and what it translates itself."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from openbook.errors import OpenbookError
@@ -16,8 +16,9 @@ from openbook.progress import Track, silent
 from openbook.text.books import find_books
 from openbook.text.pair_files import Pair, find_pair_files, read_pairs
 from openbook.training.evaluation import Score
+from openbook.training.learning import NOTHING, Batch, surprise
+from openbook.training.pair_batches import padded
 from openbook.transformer.base import Transformer
-from openbook.transformer.decoder_only import DecoderOnly
 from openbook.transformer.encoder_decoder import EncoderDecoder
 from openbook.transformer.mask import positions_of
 
@@ -63,7 +64,6 @@ def score_translations(translations: Sequence[str], references: Sequence[str]) -
     return Written(bleu_score.score, chrf_score.score, str(bleu.get_signature()), str(chrf.get_signature()))
 
 
-@torch.inference_mode()
 def score_targets(
     model: Transformer, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], target_bytes: int
 ) -> Score:
@@ -76,43 +76,31 @@ def score_targets(
             decoder-only model the source's last token is that.
         target_bytes: of their text.
     """
-    was_training = model.training
-    model.eval()
-    nats, counted = 0.0, 0
-    try:
-        for batch in batches([len(s) + len(t) for s, t in zip(sources, targets, strict=True)], BATCH_TOKENS):
-            losses = _losses(model, [sources[place] for place in batch], [targets[place] for place in batch])
-            nats += float(losses.double().sum())
-            counted += sum(len(targets[place]) - 1 for place in batch)
-    finally:
-        model.train(was_training)
-    return Score(nats, counted, target_bytes)
-
-
-def _losses(model: Transformer, sources: list[Sequence[int]], targets: list[Sequence[int]]) -> Tensor:
-    """−log p of every guessed token, 0 elsewhere."""
     device = next(model.parameters()).device
+
+    def made() -> Iterator[Batch]:
+        for places in batches([len(s) + len(t) for s, t in zip(sources, targets, strict=True)], BATCH_TOKENS):
+            yield _batch(model, [sources[place] for place in places], [targets[place] for place in places], device)
+
+    return Score(*surprise(model, made()), target_bytes)
+
+
+def _batch(
+    model: Transformer, sources: list[Sequence[int]], targets: list[Sequence[int]], device: torch.device
+) -> Batch:
     if isinstance(model, EncoderDecoder):
-        source, source_real = _padded(sources, device)
-        target, real = _padded(targets, device)
-        logits = model(source, target[:, :-1], positions_of(source_real), positions_of(real[:, :-1]))
-        guessed = real[:, 1:]
-    else:
-        assert isinstance(model, DecoderOnly)
-        rows = [[*source, *target[1:]] for source, target in zip(sources, targets, strict=True)]
-        target, real = _padded(rows, device)
-        logits = model(target[:, :-1], positions_of(real[:, :-1]))
-        starts = torch.tensor([len(source) for source in sources], device=device)
-        guessed = real[:, 1:] & (torch.arange(1, target.shape[1], device=device) >= starts[:, None])
-    return F.cross_entropy(logits.float().mT, target[:, 1:], reduction="none").where(guessed, 0.0)
+        source = _padded(sources, NOTHING, device)
+        positions = positions_of(source != NOTHING)
+        read, told = [target[:-1] for target in targets], [target[1:] for target in targets]
+        return Batch(source.clamp(min=0), positions, _padded(read, 0, device), _padded(told, NOTHING, device))
+    pairs = list(zip(sources, targets, strict=True))
+    read = [[*source, *target[1:-1]] for source, target in pairs]
+    told = [[*[NOTHING] * (len(source) - 1), *target[1:]] for source, target in pairs]
+    return Batch(None, None, _padded(read, 0, device), _padded(told, NOTHING, device))
 
 
-def _padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids (B, T), shorter rows padded on the right, and where they are no padding."""
-    longest = max(map(len, rows))
-    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
-    lengths = torch.tensor([len(row) for row in rows], device=device)
-    return ids, torch.arange(longest, device=device) < lengths[:, None]
+def _padded(rows: list[Sequence[int]], fill: int, device: torch.device) -> Tensor:
+    return padded([np.array(row, np.int64) for row in rows], fill).to(device)
 
 
 def evaluate_pairs(

@@ -18,12 +18,12 @@ from openbook.text.tokenizer_training import choose_vocabulary
 from openbook.training.measure import Speed, choose_precision
 from openbook.training.memory import check_memory, spare_memory
 from openbook.training.plan import (
-    LEARNING,
     PROBE,
     RATES,
     Plan,
     Text,
     bytes_a_token,
+    check_kept,
     default_minutes,
     in_precision,
     largest_that_pays,
@@ -31,7 +31,7 @@ from openbook.training.plan import (
     shape_choices,
     sizes_of,
 )
-from openbook.training.recipe import FIELDS, Recipe, build_architecture, make_recipe
+from openbook.training.recipe import Recipe, build_architecture, make_recipe
 from openbook.transformer.architecture import Architecture
 
 SIZES = (
@@ -122,10 +122,7 @@ def plan_pair_continuation(
 
     Arguments and errors as for `make_pair_plan`.
     """
-    for name in FIELDS:
-        if name in given and name not in LEARNING:
-            raise OpenbookError(f"--{name.replace('_', '-')}: a model that is gone on from keeps its own")
-    make_recipe(given)
+    check_kept(given)
     minutes = given.get("minutes") or default_minutes(amount.text)
     seconds = max(1.0, minutes * 60 - used)
     each = bytes_a_token(architecture.vocabulary, "bpe")

@@ -157,6 +157,14 @@ def largest_that_pays(
     return best
 
 
+def check_kept(given: Mapping[str, Any]) -> None:
+    """Raises OpenbookError for a choice that is out of range, or that a model to go on from has made already."""
+    for name in FIELDS:
+        if name in given and name not in LEARNING:
+            raise OpenbookError(f"--{name.replace('_', '-')}: a model that is gone on from keeps its own")
+    make_recipe(given)
+
+
 def plan_continuation(
     text: Text, given: Mapping[str, Any], architecture: Architecture, device: torch.device, used: float
 ) -> Plan:
@@ -164,10 +172,7 @@ def plan_continuation(
 
     Arguments and errors as for `make_plan`.
     """
-    for name in FIELDS:
-        if name in given and name not in LEARNING:
-            raise OpenbookError(f"--{name.replace('_', '-')}: a model that is gone on from keeps its own")
-    make_recipe(given)
+    check_kept(given)
     minutes = given.get("minutes") or default_minutes(text)
     seconds = max(1.0, minutes * 60 - used)
     unique = max(1.0, text.train_bytes / bytes_a_token(architecture.vocabulary, "bpe"))
