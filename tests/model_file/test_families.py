@@ -1,11 +1,10 @@
 """Families: what transformers computes with a folder, openbook computes with the model file made of it."""
 
-import shutil
 from itertools import pairwise
 
 import pytest
 import torch
-from foreign_models import CASES, END, PAIR_CASES, VOCABULARY, cache_for, made, pair
+from foreign_models import CASES, END, PAIR_CASES, VOCABULARY, cache_for, pair
 
 from openbook.explanation.derivations import relative_errors
 from openbook.generation.beam import beam_search
@@ -25,15 +24,6 @@ PADDINGS = {
 }
 NAMES = [", ".join(case) for case in CASES]
 PAIR_NAMES = [", ".join(case) for case in PAIR_CASES]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _tidy():
-    yield
-    for folder in made:
-        shutil.rmtree(folder, ignore_errors=True)
-    made.clear()
-    pair.cache_clear()
 
 
 @torch.no_grad()
