@@ -14,7 +14,7 @@ SCALE = 2.0
 
 
 class LowRank(nn.Module):
-    """linear(x) + SCALE · B(A(x)); A (rank, inputs) is random, B (outputs, rank) zero, so that nothing changes at first.
+    """linear(x) + SCALE · B(A(x)); A (rank, inputs) is random and B (outputs, rank) zero: nothing changes at first.
 
     The product B · A is never made: the gradient of a matrix as large, a third of a step's work, is then not needed.
     """
