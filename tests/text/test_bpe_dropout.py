@@ -2,13 +2,14 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openbook.errors import OpenbookError
-from openbook.text.bpe_dropout import SPELLINGS, BpeDropout, spell
+from openbook.text.bpe_dropout import SPELLINGS, BpeDropout, Joins, spell
 from openbook.text.tokenizer import Tokenizer
 from openbook.text.tokenizer_training import train_tokenizer
 
@@ -69,3 +70,42 @@ def test_other_vocabularies_are_refused(kind):
     assert isinstance(tokenizer, Tokenizer)
     with pytest.raises(OpenbookError, match=r"--bpe-dropout: .*--tokenizer bpe"):
         BpeDropout(tokenizer, 0.1, 1)
+
+
+def rows_of(text, length):
+    ids = np.array(TOKENIZER.encode(text))
+    return ids[: len(ids) // length * length].reshape(-1, length)
+
+
+def spelled(ids):
+    return b"".join(TOKENIZER.token_bytes(int(each)) for each in ids)
+
+
+@given(st.floats(0, 1), st.integers(1, 30), st.integers(0, 99))
+def test_undone_joins_spell_the_same_text(share, length, seed):
+    before = rows_of(TEXT[:600], length)
+    after, origin = Joins(TOKENIZER).undo(before, share, np.random.default_rng(seed))
+    assert after.shape == origin.shape == before.shape
+    for row, pieces, columns in zip(before, after, origin, strict=True):
+        assert columns[0] == 0
+        assert set(np.diff(columns)) <= {0, 1}
+        last = columns[-1]
+        for column in range(last):
+            assert spelled(pieces[columns == column]) == spelled([row[column]])
+        assert spelled([row[last]]).startswith(spelled(pieces[columns == last]))  # some may be pushed out
+
+
+def test_as_many_joins_are_undone_as_was_asked_for():
+    joins, rows = Joins(TOKENIZER), rows_of(TEXT, 64)
+    assert (joins.undo(rows, 0.0, np.random.default_rng(0))[0] == rows).all()
+    every = joins.undo(rows, 1.0, np.random.default_rng(0))[0]
+    assert all(len(TOKENIZER.token_bytes(int(each))) == 1 for each in every.flat)
+    (pair,) = (each for each in TOKENIZER.encode("th") if len(TOKENIZER.token_bytes(each)) == 2)
+    _, origin = joins.undo(np.full((100, 500), pair), 0.25, np.random.default_rng(0))
+    tokens = origin[:, -1].sum() / origin.size  # each column holds 1 / 1.25 of a token
+    assert tokens == pytest.approx(0.8, abs=0.01)
+
+
+def test_joins_of_words_that_are_no_byte_pairs_are_refused():
+    with pytest.raises(OpenbookError, match="--tokenizer bpe"):
+        Joins(train_tokenizer([TEXT], "words", 50))

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbook.training.data import Windows, shuffled
+from openbook.training.data import Windows, documents_at, shuffled
 
 KEYS = st.integers(0, 2**51)
 
@@ -83,6 +83,5 @@ def test_ranks_share_the_windows_of_a_step(world):
 
 
 def test_documents_are_told_apart():
-    windows = Windows(np.arange(20, dtype=np.uint16), 6, seed=1)
-    starts, firsts = np.array([0, 4]), np.array([0, 3, 6])
-    assert windows.documents(starts, firsts).tolist() == [[1, 1, 1, 2, 2, 2], [2, 2, 3, 3, 3, 3]]
+    _, places = Windows(np.arange(20, dtype=np.uint16), 5, seed=1).at(np.array([0, 4]), 0)
+    assert documents_at(places, np.array([0, 3, 6])).tolist() == [[1, 1, 1, 2, 2, 2], [2, 2, 3, 3, 3, 3]]

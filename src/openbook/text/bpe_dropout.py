@@ -9,6 +9,9 @@ import random
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
+import numpy as np
+from numpy.typing import NDArray
+
 from openbook.errors import OpenbookError
 from openbook.text.tokenizer import Tokenizer
 from openbook.text.word_encoder import WORD
@@ -46,13 +49,8 @@ class BpeDropout:
     """
 
     def __init__(self, tokenizer: Tokenizer, dropout: float, seed: int) -> None:
-        content = json.loads(tokenizer.to_json())
-        model = content["model"]
-        if model.get("type") != "BPE" or not model.get("merges"):
-            raise OpenbookError("--bpe-dropout: the vocabulary is not of byte pairs; take --tokenizer bpe")
-        merges = [each.split(" ") if isinstance(each, str) else each for each in model["merges"]]
+        merges, self._ids = _joins_of(tokenizer)
         self._ranks = {(left, right): rank for rank, (left, right) in enumerate(merges)}
-        self._ids: dict[str, int] = model["vocab"]
         self._tokenizer, self._dropout, self._seed = tokenizer, dropout, seed
         self._spellings: dict[str, list[list[int]]] = {}
 
@@ -74,3 +72,64 @@ class BpeDropout:
             [self._ids[piece] for part in parts for piece in spell(part, self._ranks, self._dropout, choose.random)]
             for _ in range(SPELLINGS)
         ]
+
+
+class Joins:
+    """Undoes joins in text that is encoded already: a token falls apart into the two that it was joined of.
+
+    Long texts are encoded once and learned from many times; this makes each time a little different.
+
+    Args:
+        tokenizer: a byte-pair tokenizer.
+
+    Raises:
+        OpenbookError: the tokenizer is of another kind.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        merges, ids = _joins_of(tokenizer)
+        self._parts = np.full((2, max(ids.values()) + 1), -1, dtype=np.int64)
+        for left, right in reversed(merges):  # where two joins make the same token, the earlier one stands
+            if left + right in ids:
+                self._parts[:, ids[left + right]] = ids[left], ids[right]
+
+    def undo(
+        self, ids: NDArray[np.int64], share: float, random: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Undo each join with probability `share`, then those of the parts likewise; a row keeps its length.
+
+        Args:
+            ids: (B, T).
+            share: from 0 to 1.
+            random: decides.
+
+        Returns:
+            ids (B, T), what is pushed out on the right being lost; and the column (B, T) that each came from.
+        """
+        rows, length = ids.shape
+        flat, origin = ids.reshape(-1), np.arange(ids.size)
+        new = np.ones(ids.size, dtype=bool)
+        while new.any():
+            left, right = self._parts[:, np.minimum(flat, self._parts.shape[1] - 1)]
+            undone = new & (left >= 0) & (random.random(flat.size) < share)
+            times = 1 + undone
+            first = (np.cumsum(times) - times)[undone]
+            longer = np.repeat(flat, times)
+            longer[first], longer[first + 1] = left[undone], right[undone]
+            flat, origin, new = longer, np.repeat(origin, times), np.repeat(undone, times)
+        begins = np.searchsorted(origin, np.arange(rows) * length)
+        kept = begins[:, None] + np.arange(length)
+        return flat[kept], origin[kept] % length
+
+
+def _joins_of(tokenizer: Tokenizer) -> tuple[list[tuple[str, str]], dict[str, int]]:
+    """Which pieces are joined, the earliest first, and the number of each piece.
+
+    Raises:
+        OpenbookError: the tokenizer is not of byte pairs.
+    """
+    model = json.loads(tokenizer.to_json())["model"]
+    if model.get("type") != "BPE" or not model.get("merges"):
+        raise OpenbookError("--bpe-dropout: the vocabulary is not of byte pairs; take --tokenizer bpe")
+    merges = (each.split(" ") if isinstance(each, str) else each for each in model["merges"])
+    return [(left, right) for left, right in merges], model["vocab"]

@@ -14,6 +14,7 @@ from openbook.model_file.atomic import replacing
 from openbook.model_file.contents import Contents
 from openbook.progress import Track
 from openbook.text.books import find_books
+from openbook.text.bpe_dropout import Joins
 from openbook.text.corpus import Corpus
 from openbook.text.prepare import prepare
 from openbook.text.tokenizer import Tokenizer
@@ -129,7 +130,8 @@ class BookMaterial:
         train, validation = self.tokens.train, self.tokens.validation
         held_out = np.concatenate((np.array([self.tokenizer.end_id], validation.ids.dtype), validation.ids))
         starts = train.documents[:-1]
-        return Books(recipe, train.ids, held_out, validation.text_bytes, starts, device, dtype)
+        joins = Joins(self.tokenizer) if recipe.bpe_dropout else None
+        return Books(recipe, train.ids, held_out, validation.text_bytes, starts, device, dtype, joins)
 
     def samples(self, model: nn.Module, every: float, tell: Tell) -> Listener:
         assert isinstance(model, DecoderOnly)

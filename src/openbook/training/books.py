@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from openbook.progress import Advance, Track, silent
-from openbook.training.data import Tokens, Windows
+from openbook.text.bpe_dropout import Joins
+from openbook.training.data import Tokens, Windows, documents_at
 from openbook.training.evaluation import Score, score
 from openbook.training.learning import Batch, learn_next
 from openbook.training.recipe import Recipe
@@ -29,6 +30,7 @@ class Books:
         document_starts: where documents begin among the training tokens, for the document mask.
         device: where the model is.
         dtype: of matrix products.
+        joins: undoes joins of the training tokens, as often as the recipe says; None: never.
     """
 
     recipe: Recipe
@@ -38,17 +40,19 @@ class Books:
     document_starts: NDArray[np.int64]
     device: torch.device
     dtype: torch.dtype
+    joins: Joins | None = None
 
     def batches(self, step: int) -> Iterator[tuple[Batch, int]]:
         """A step's windows, `rows_at_once` at a time."""
-        windows = Windows(self.train, self.recipe.context, self.recipe.seed)
+        windows = Windows(self.train, self.recipe.context, self.recipe.seed, self.joins, self.recipe.bpe_dropout)
         starts = windows.starts(step, self.recipe.rows)
         for first in range(0, len(starts), self.recipe.rows_at_once):
             some = starts[first : first + self.recipe.rows_at_once]
-            ids = windows.at(some).to(self.device)
+            ids, places = windows.at(some, step)
+            ids = ids.to(self.device)
             documents = None
             if self.recipe.document_mask:
-                documents = windows.documents(some, self.document_starts).to(self.device)
+                documents = documents_at(places[:, :-1], self.document_starts).to(self.device)
             yield Batch(None, None, ids[:, :-1], ids[:, 1:], documents), ids[:, 1:].numel()
 
     def learn(self, model: nn.Module, batch: Any, share: float) -> Tensor:

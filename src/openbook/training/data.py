@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from openbook.text.bpe_dropout import Joins
+
 Tokens = NDArray[np.uint16] | NDArray[np.uint32]
 
 
@@ -52,12 +54,15 @@ def visited(step: int, rows: int, per_epoch: int, seed: int) -> tuple[NDArray[np
 class Windows:
     """Windows of `context` tokens and the one that follows, cut from one long row of tokens.
 
-    Each epoch visits every window once, in an order and from an offset of its own.
+    Each epoch visits every window once, in an order and from an offset of its own. With `joins`, each time some words
+    are spelled in other pieces: a share `undone` of the joins that made the tokens is undone.
     """
 
     tokens: Tokens
     context: int
     seed: int
+    joins: Joins | None = None
+    undone: float = 0.0
 
     @property
     def per_epoch(self) -> int:
@@ -75,16 +80,23 @@ class Windows:
 
     def batch(self, step: int, rows: int, rank: int = 0, world: int = 1) -> Tensor:
         """This rank's share of a step's `rows` windows: ids (rows / world, T + 1)."""
-        starts = self.starts(step, rows)[rank::world]
-        return self.at(starts)
+        return self.at(self.starts(step, rows)[rank::world], step)[0]
 
-    def at(self, starts: NDArray[np.int64]) -> Tensor:
-        """The windows that begin at `starts` (B,): ids (B, T + 1)."""
+    def at(self, starts: NDArray[np.int64], step: int) -> tuple[Tensor, NDArray[np.int64]]:
+        """The windows that begin at `starts` (B,): ids (B, T + 1), and where in the row of tokens each stands.
+
+        With `joins`, the step decides which of them are undone.
+        """
         length = min(self.context + 1, len(self.tokens))
-        windows = self.tokens[starts[:, None] + np.arange(length)]
-        return torch.from_numpy(windows.astype(np.int64))
+        places = starts[:, None] + np.arange(length)
+        ids = self.tokens[places].astype(np.int64)
+        if self.joins is not None:
+            random = np.random.default_rng([self.seed, step, *starts])
+            ids, columns = self.joins.undo(ids, self.undone, random)
+            places = starts[:, None] + columns
+        return torch.from_numpy(ids), places
 
-    def documents(self, starts: NDArray[np.int64], first_tokens: NDArray[np.int64]) -> Tensor:
-        """The document that each input token belongs to, (B, T); `first_tokens` are where documents begin."""
-        places = starts[:, None] + np.arange(self.context)
-        return torch.from_numpy(np.searchsorted(first_tokens, places, side="right"))
+
+def documents_at(places: NDArray[np.int64], first_tokens: NDArray[np.int64]) -> Tensor:
+    """The document that the token at each place (B, T) belongs to; `first_tokens` are where documents begin."""
+    return torch.from_numpy(np.searchsorted(first_tokens, places, side="right"))

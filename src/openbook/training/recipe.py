@@ -38,7 +38,10 @@ class Recipe:
     joint_vocabulary: Annotated[bool, Field(description="one vocabulary for both sides of the pairs")] = True
 
     bpe_dropout: Annotated[
-        Decay, Field(description="share of joins that are passed over when a pair is learned from; with bpe")
+        Decay,
+        Field(
+            description="share of joins left undone while learning, so that words are spelled in other pieces; with bpe"
+        ),
     ] = 0.0
 
     # Model.
