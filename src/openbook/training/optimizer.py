@@ -129,7 +129,7 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     X ← (a·I + b·X·Xᵀ + c·(X·Xᵀ)²) · X   (Jordan et al. 2024)
     """
     some = max(1, NUMBERS_AT_ONCE // matrices[0].numel())
-    return torch.cat([_orthogonalize(part.to(dtype)) for part in matrices.split(some)])
+    return torch.cat([_orthogonalize(part.to(dtype)) for part in torch.split(matrices, some)])
 
 
 def _orthogonalize(x: Tensor) -> Tensor:
