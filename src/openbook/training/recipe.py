@@ -123,7 +123,7 @@ class Recipe:
             raise ValueError(f"heads ({self.heads}) must be a multiple of key_value_heads ({self.key_value_heads})")
         if self.bpe_dropout and self.tokenizer != "bpe":
             raise ValueError(
-                f"bpe_dropout spells words in other byte pairs, but the tokenizer is {self.tokenizer}; take --tokenizer "
+                f"bpe_dropout is for byte pairs, and the tokenizer is {self.tokenizer}; take --tokenizer "
                 "bpe, or leave --bpe-dropout out"
             )
         if self.batch_tokens < self.context:
