@@ -230,7 +230,9 @@ class Loop:
             scored = self._now()
             facts = self.task.describe(self.model)
             described = self._now() - scored
-            self._reserve = self.closing + (scored - before) / self.task.validated_share + 2 * described
+            # After the loop this score is taken once more, then that of all that is held out; each is described.
+            after = (1 + 1 / self.task.validated_share) * (scored - before) + 2 * described
+            self._reserve = self.closing + after
             at.validations = max(at.validations + 1, int(self.progress() * self.recipe.validations))
             if score < at.best:
                 at.best, at.best_step, at.stale = score, at.step, 0
