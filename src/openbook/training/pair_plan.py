@@ -95,7 +95,11 @@ def make_pair_plan(amount: Amount, given: Mapping[str, Any], device: torch.devic
     base = (SHAPE if apart else {}) | {"vocabulary": vocabulary, "context": context, "smoothing": SMOOTHING, **given}
     sizes = [
         base
-        | shape_choices(given.get("layers", layers if apart else encoding + layers), given.get("width", width), given)
+        | shape_choices(
+            given.get("layers", layers if apart else encoding + layers),
+            given.get("width", width),
+            head_choices(given.get("width", width), apart and "heads" not in given) | given,
+        )
         | {"encoder_layers": given.get("encoder_layers", encoding)}
         for encoding, layers, width, _ in SIZES
     ]
@@ -115,6 +119,11 @@ def make_pair_plan(amount: Amount, given: Mapping[str, Any], device: torch.devic
     }
     expected = used + plan.tokens * speed.seconds_a_token(shapes[best])
     return replace(plan, recipe=in_precision(plan.recipe, speed.dtype), reasons=reasons, seconds=expected)
+
+
+def head_choices(width: int, free: bool) -> dict[str, int]:
+    """Four heads up to width 128, where there is an encoder and the choice is free: two learn letters more slowly."""
+    return {"head_width": max(1, width // 4)} if free and width <= 128 else {}
 
 
 def plan_pair_continuation(
