@@ -98,7 +98,7 @@ def make_pair_plan(amount: Amount, given: Mapping[str, Any], device: torch.devic
         | shape_choices(
             given.get("layers", layers if apart else encoding + layers),
             given.get("width", width),
-            head_choices(given.get("width", width), apart and "heads" not in given) | given,
+            head_choices(given.get("width", width), apart and "heads" not in given) | dict(given),
         )
         | {"encoder_layers": given.get("encoder_layers", encoding)}
         for encoding, layers, width, _ in SIZES
@@ -121,7 +121,7 @@ def make_pair_plan(amount: Amount, given: Mapping[str, Any], device: torch.devic
     return replace(plan, recipe=in_precision(plan.recipe, speed.dtype), reasons=reasons, seconds=expected)
 
 
-def head_choices(width: int, free: bool) -> dict[str, int]:
+def head_choices(width: int, free: bool) -> dict[str, Any]:
     """Four heads up to width 128, where there is an encoder and the choice is free: two learn letters more slowly."""
     return {"head_width": max(1, width // 4)} if free and width <= 128 else {}
 
