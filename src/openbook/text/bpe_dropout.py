@@ -36,6 +36,17 @@ def spell(word: str, ranks: Ranks, dropout: float, random: Callable[[], float]) 
         pieces[place : place + 2] = [pieces[place] + pieces[place + 1]]
 
 
+def check_byte_pairs(*tokenizers: Tokenizer) -> None:
+    """Raises OpenbookError where a tokenizer has no pairs to pass over."""
+    for tokenizer in tokenizers:
+        model = json.loads(tokenizer.to_json())["model"]
+        if model.get("type") != "BPE" or not model.get("merges"):
+            raise OpenbookError(
+                "--bpe-dropout: the model's vocabulary is not of byte pairs, and no word can be spelled in others; "
+                "leave it out"
+            )
+
+
 class BpeDropout:
     """Encodes like a byte-pair tokenizer, with dropout.
 
@@ -123,13 +134,8 @@ class Joins:
 
 
 def _joins_of(tokenizer: Tokenizer) -> tuple[list[tuple[str, str]], dict[str, int]]:
-    """Which pieces are joined, the earliest first, and the number of each piece.
-
-    Raises:
-        OpenbookError: the tokenizer is not of byte pairs.
-    """
+    """Which pieces are joined, the earliest first, and the number of each piece; errors as `check_byte_pairs`."""
+    check_byte_pairs(tokenizer)
     model = json.loads(tokenizer.to_json())["model"]
-    if model.get("type") != "BPE" or not model.get("merges"):
-        raise OpenbookError("--bpe-dropout: the vocabulary is not of byte pairs; take --tokenizer bpe")
     merges = (each.split(" ") if isinstance(each, str) else each for each in model["merges"])
     return [(left, right) for left, right in merges], model["vocab"]
