@@ -161,8 +161,15 @@ def talker(tmp_path_factory):
     return folder
 
 
-LEARN_FACTS = {"steps": 200, "optimizer": "muon", "matrix_rate": 0.02, "adamw_rate": 0.0006, "embedding_rate": 0.02,
-               "logits_rate": 0.01, "vector_rate": 0.006}
+LEARN_FACTS = {
+    "steps": 200,
+    "optimizer": "muon",
+    "matrix_rate": 0.02,
+    "adamw_rate": 0.0006,
+    "embedding_rate": 0.02,
+    "logits_rate": 0.01,
+    "vector_rate": 0.006,
+}
 LEARN = {"steps": 150, "batch_tokens": 480, "rows_at_once": 4, "dropout": 0.0, "precision": "float32"}
 
 
