@@ -7,6 +7,8 @@ from typing import Any
 import torch
 
 from openbook.errors import OpenbookError
+from openbook.training.learners import most_learners
+from openbook.training.measure import count_parameters
 from openbook.training.plan import (
     Plan,
     Text,
@@ -92,7 +94,8 @@ def plan_continuation(
     sizes = {**sizes_of(architecture), "context": context, **GENTLE, **(LOW_RANK if low_rank else {})}
     tokens = max(1.0, minutes * 60 - used) / each
     # Models of today were trained without dropout.
-    plan = plan_learning(sizes, tokens, unique, minutes, {"dropout": 0.0, **given})
+    parts = most_learners(count_parameters(architecture), device)
+    plan = plan_learning(sizes, tokens, unique, minutes, {"dropout": 0.0, **given}, parts)
     reasons = {"layers": f"the model's own; {speed.rate(architecture) / 1e9:.0f} GFLOP/s, measured", **plan.reasons}
     recipe = in_precision(plan.recipe, speed.dtype)
     return replace(plan, recipe=recipe, reasons=reasons, seconds=used + plan.tokens * each)
