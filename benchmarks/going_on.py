@@ -47,6 +47,8 @@ def train(model: Path, output: Path, options: list[str]) -> dict[str, Any]:
     cost, _ = cost_of(["openbook", "train", *options, "--from", str(model), "-o", str(output), *anew])
     lines = folder.joinpath("log.jsonl").read_text("utf-8").splitlines()
     steps = [event for event in map(json.loads, lines) if event["event"] == "step"]
+    if len(steps) < 2:
+        raise SystemExit(f"{output}: there was no time to learn in; give more --minutes")
     seconds = steps[-1]["seconds"] - steps[0]["seconds"]
     tokens = sum(event["tokens"] for event in steps[1:])
     rate = tokens / max(seconds, 1e-9)
