@@ -161,6 +161,15 @@ def talker(tmp_path_factory):
     return folder
 
 
+LEARN_FACTS = {
+    "steps": 200,
+    "optimizer": "muon",
+    "matrix_rate": 0.02,
+    "adamw_rate": 0.0006,
+    "embedding_rate": 0.02,
+    "logits_rate": 0.01,
+    "vector_rate": 0.006,
+}
 LEARN = {"steps": 150, "batch_tokens": 480, "rows_at_once": 4, "dropout": 0.0, "precision": "float32"}
 
 
@@ -169,7 +178,7 @@ def test_facts_are_learned_and_answered(talker):
     model = openbook.train(
         conversations=talker / "asked.jsonl", validation=talker / "other.jsonl", start=talker / "base.openbook",
         output=talker / "facts.openbook",
-        **LEARN | {"matrix_rate": 0.02, "logits_rate": 0.01, "steps": 200})  # fmt: skip
+        **LEARN | LEARN_FACTS)  # fmt: skip
     assert model.contents.chat_template == before.contents.chat_template
     chat = Chat(model.tokenizer, TEMPLATE)
     right = 0
@@ -184,6 +193,16 @@ def test_facts_are_learned_and_answered(talker):
     record = model.contents.training
     assert record["bits_a_byte"] > 0
     assert [file["name"] for file in record["data"]] == ["asked.jsonl", "other.jsonl"]
+
+
+def test_of_a_few_none_is_held_out(talker):
+    told = {}
+    openbook.train(
+        conversations=talker / "asked.jsonl", start=talker / "base.openbook", output=talker / "few.openbook",
+        listeners=[lambda event: told.setdefault(event["event"], event)], **LEARN | {"steps": 2})  # fmt: skip
+    assert told["prepared"]["scored"] == "learned" and "none of them held out" in told["prepared"]["lines"][0]
+    assert told["prepared"]["train_bytes"] == told["prepared"]["validation_bytes"]
+    assert told["tokens"]["train"] == told["tokens"]["validation"]
 
 
 @pytest.mark.parametrize(

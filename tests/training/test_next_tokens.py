@@ -28,7 +28,8 @@ def translator(**changes):
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("kind", ["tied", "untied", "encoder-decoder"])
 def test_logits_a_few_at_a_time_teach_what_all_at_once_teach(monkeypatch, kind, smoothing):
-    monkeypatch.setattr(learning, "LOGITS_AT_ONCE", 1)  # 64 tokens at a time
+    monkeypatch.setattr(learning, "LOGITS_AT_ONCE", 1)
+    monkeypatch.setattr(learning, "LEAST_AT_ONCE", 50)
     model = translator() if kind == "encoder-decoder" else build(replace(DEFAULT, tied=kind == "tied"))
     vocabulary = model.architecture.vocabulary
     ids, source = torch.randint(vocabulary, (9, 16)), torch.randint(vocabulary, (9, 7))

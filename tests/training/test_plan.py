@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from openbook.errors import OpenbookError
+from openbook.training import continuation
 from openbook.training import plan as planning
+from openbook.training.continuation import plan_continuation
 from openbook.training.measure import Speed, floating_operations
-from openbook.training.plan import SIZES, Text, default_minutes, make_plan, plan_continuation
+from openbook.training.plan import SIZES, Text, default_minutes, make_plan
 from openbook.training.recipe import build_architecture, make_recipe
 
 CPU = torch.device("cpu")
@@ -23,6 +25,7 @@ def machine(monkeypatch):
             return Speed(context, 1, device, dtype, {floating_operations(architecture, context): rate})
 
         monkeypatch.setattr(planning, "measured", measured)
+        monkeypatch.setattr(continuation, "measured", measured)
         monkeypatch.setattr(Speed, "add", lambda *_: None)
 
     return of
@@ -101,10 +104,23 @@ def test_going_on_keeps_the_architecture_and_learns_gently(machine):
     machine(2e11)
     architecture = build_architecture(make_recipe({}))
     made = plan_continuation(MEGABYTE, {}, architecture, CPU, used=0)
-    assert made.recipe.matrix_rate == pytest.approx(make_recipe({}).matrix_rate / 5)
-    assert made.recipe.context <= architecture.context
+    assert made.recipe.optimizer == "adamw" and made.recipe.rates_by_size
+    assert made.recipe.adamw_rate < make_recipe({}).adamw_rate
+    assert made.recipe.context == architecture.context == 256
+    low_rank = plan_continuation(MEGABYTE, {}, architecture, CPU, used=0, low_rank=True)
+    assert low_rank.recipe.adamw_rate > made.recipe.adamw_rate
     with pytest.raises(OpenbookError, match="at most 256"):
         plan_continuation(MEGABYTE, {"context": 512}, architecture, CPU, used=0)
+
+
+def test_what_is_to_be_read_often_is_given_its_time(machine):
+    machine(2e10)
+    architecture = build_architecture(make_recipe({}))
+    some = Text(2_000_000, 2_000_000)
+    made = plan_continuation(some, {}, architecture, CPU, used=60, readings=12)
+    assert made.epochs == pytest.approx(12, rel=0.1)
+    assert made.recipe.minutes == pytest.approx(made.seconds / 60, abs=1)
+    assert plan_continuation(some, {"minutes": 3}, architecture, CPU, used=60, readings=12).recipe.minutes == 3
 
 
 def test_speed_is_really_measured():

@@ -21,10 +21,11 @@ from openbook.text.tokenizer import Tokenizer
 from openbook.text.tokenizer_training import SAMPLE, train_tokenizer
 from openbook.text.tokens import Tokens, tokenize
 from openbook.training.books import Books
+from openbook.training.continuation import plan_continuation
 from openbook.training.loop import Listener
 from openbook.training.material import Tell
 from openbook.training.memory import check_memory, spare_memory
-from openbook.training.plan import SIZES, Plan, Text, make_plan, plan_continuation, shape_choices
+from openbook.training.plan import SIZES, Plan, Text, make_plan, shape_choices
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
 from openbook.training.record import data_record
 from openbook.training.request import Request
@@ -80,7 +81,8 @@ class BookMaterial:
     def plan(self, device: torch.device, clock: Callable[[], float]) -> Plan:
         text = Text(self.corpus.train.bytes, self.corpus.validation.bytes)
         if self.start is not None:
-            return plan_continuation(text, self.request.choices, self.start.architecture, device, clock())
+            low_rank = self.request.lora is not None
+            return plan_continuation(text, self.request.choices, self.start.architecture, device, clock(), low_rank)
         self._check_least()
         return make_plan(text, self.request.choices, device, clock())
 

@@ -25,10 +25,11 @@ from openbook.text.conversation_tokens import (
     tokenize_conversations,
 )
 from openbook.text.corpus import count
+from openbook.training.continuation import plan_continuation
 from openbook.training.conversations import ConversationRows, Conversations
 from openbook.training.loop import Event, Listener
 from openbook.training.material import Tell
-from openbook.training.plan import Plan, Text, plan_continuation
+from openbook.training.plan import Plan, Text
 from openbook.training.recipe import Recipe
 from openbook.training.record import files_record, hash_of
 from openbook.training.request import Request
@@ -37,6 +38,10 @@ from openbook.transformer.make import decoder_only
 
 ROUND = 32
 """The context is a multiple of this."""
+FEW = 1000
+"""Conversations; of fewer none is held out, if nobody asks for it: each of them is to be known afterwards."""
+READINGS = 12
+"""How often conversations are read where no minutes are given."""
 SAMPLING = Sampling(max_tokens=60, temperature=0)
 
 
@@ -50,6 +55,8 @@ class ConversationMaterial:
     files: list[Path] = field(init=False)
     train: TokenConversations = field(init=False)
     validation: TokenConversations = field(init=False)
+    apart: bool = field(init=False)
+    """Whether those to validate with are others than those to learn from."""
 
     def __post_init__(self) -> None:
         """Read the conversations through the model's chat template.
@@ -65,7 +72,10 @@ class ConversationMaterial:
         chat = Chat(start.make_tokenizer(), start.chat_template)
         self.files = find_books(request.inputs)
         found = tokenize_conversations(self.files, chat, self.track)
-        if request.validation is None:
+        self.apart = len(found) >= FEW or request.validation is not None or request.validation_share is not None
+        if not self.apart:
+            self.train = self.validation = found
+        elif request.validation is None:
             share = HELD_OUT if request.validation_share is None else request.validation_share
             if not 0 < share < 1:
                 raise OpenbookError(f"validation share {share}: must be between 0 and 1")
@@ -82,8 +92,9 @@ class ConversationMaterial:
 
     def facts(self) -> dict[str, Any]:
         train, validation = self.train, self.validation
+        held_out = f"{len(validation):,} to validate with" if self.apart else "none of them held out, being few"
         said = (
-            f"{count(len(train), 'conversation')} to learn from, {len(validation):,} to validate with; "
+            f"{count(len(train), 'conversation')} to learn from, {held_out}; "
             f"{int(train.answers.sum()):,} of {len(train.ids):,} tokens belong to answers"
         )
         return {
@@ -91,6 +102,7 @@ class ConversationMaterial:
             "expectations": [],
             "train_bytes": int(train.answer_bytes.sum()),
             "validation_bytes": int(validation.answer_bytes.sum()),
+            "scored": "held-out" if self.apart else "learned",
         }
 
     def record(self) -> list[dict[str, Any]]:
@@ -102,7 +114,8 @@ class ConversationMaterial:
         context = min(self.start.architecture.context, max(128, -(-longest // ROUND) * ROUND))
         given = {"context": context, **self.request.choices}
         text = Text(self._bytes(self.train), self._bytes(self.validation))
-        return plan_continuation(text, given, self.start.architecture, device, clock())
+        low_rank = self.request.lora is not None
+        return plan_continuation(text, given, self.start.architecture, device, clock(), low_rank, READINGS)
 
     def _bytes(self, conversations: TokenConversations) -> int:
         """Of all that is read, questions too, as an answer's token has bytes."""

@@ -24,6 +24,7 @@ class Display:
         self._loss = 0.0
         self._rate = 0.0
         self._score: float | None = None
+        self._scored = "held-out"
         self._last = (0, 0.0)
         self._warned = False
         self._shown = 0.0
@@ -42,6 +43,7 @@ class Display:
             self._live = None
 
     def _show_prepared(self, event: Event) -> None:
+        self._scored = event.get("scored", self._scored)
         for line in event["lines"]:
             self.console.print(escape(line), highlight=False)
         if event["expectations"]:
@@ -52,7 +54,7 @@ class Display:
 
     def _show_tokens(self, event: Event) -> None:
         if event.get("too_long"):
-            self.console.print(f"{event['too_long']:,} pairs have more tokens than the model sees; left out.")
+            self.console.print(f"{event['too_long']:,} have more tokens than the model sees; left out.")
         line = (
             f"{event['train']:,} tokens to learn from, {event['validation']:,} held out, {event['vocabulary']:,} kinds"
         )
@@ -83,7 +85,7 @@ class Display:
         done = event["progress"]
         started, begun = self._first = self._first or (event["progress"], event["seconds"])
         left = (event["seconds"] - begun) * (1 - done) / (done - started) if done > started else 0.0
-        score = "" if self._score is None else f"  held-out {self._score:.3f} bits a byte"
+        score = "" if self._score is None else f"  {self._scored} {self._score:.3f} bits a byte"
         facts = f"loss {self._loss:.3f}{score}  {self._rate:,.0f} tokens/s  {duration(left)} left"
         line = Table.grid(padding=(0, 1))
         line.add_row(f"update {event['step']:,}", ProgressBar(total=1.0, completed=done, width=20), facts)
@@ -94,10 +96,10 @@ class Display:
         best = "  best so far" if event["score"] <= event["best"] else f"  (best {event['best']:.3f})"
         self.console.print(
             f"update {event['step']:>7,}  {duration(event['seconds']):>7}  loss {self._loss:.3f}  "
-            f"held-out {event['score']:.3f} bits a byte{quality(event)}{best}",
+            f"{self._scored} {event['score']:.3f} bits a byte{quality(event)}{best}",
             highlight=False,
         )
-        if event["stale"] >= 2 and not self._warned:
+        if event["stale"] >= 2 and not self._warned and self._scored == "held-out":
             self._warned = True
             self.console.print(
                 "The held-out text is no longer predicted better: the model begins to learn the rest by heart. The "
@@ -116,7 +118,7 @@ class Display:
         how = {"finished": "Finished", "stopped early": "Stopped early, it got no better", "interrupted": "Interrupted"}
         self.console.print(
             f"{how[event['how']]} after {event['step']:,} updates and {duration(event['seconds'])}: "
-            f"[bold]{event['bits_a_byte']:.3f} bits a byte{quality(event)}[/bold] on held-out text, with the "
+            f"[bold]{event['bits_a_byte']:.3f} bits a byte{quality(event)}[/bold] on {self._scored} text, with the "
             f"weights of update {event['best_step']:,}.\n"
             f"Saved {escape(event['path'])}; loss curve in {escape(event['curve'])}.",
             highlight=False,
@@ -130,6 +132,7 @@ def plan_table(event: Mapping[str, Any]) -> Table:
     recipe, reasons = event["recipe"], event["reasons"]
     budget = f"{recipe['steps']:,} updates" if recipe["steps"] else f"{recipe['minutes']:g} minutes"
     gate = "gated " if recipe["gated"] else ""
+    rate = "matrix_rate" if recipe["optimizer"] == "muon" else "adamw_rate"
     encoder = f"{recipe['encoder_layers']} + " if recipe["encoder_layers"] else ""
     rows = {
         "budget": (budget, reasons.get("minutes", "") or f"about {duration(event['expected'])} in all"),
@@ -142,7 +145,7 @@ def plan_table(event: Mapping[str, Any]) -> Table:
         "feed-forward": (f"{gate}{recipe['activation']}, width {recipe['feed_forward_width']:,}", ""),
         "batch": (f"{recipe['batch_tokens']:,} tokens an update", reasons.get("batch_tokens", "")),
         "dropout": (f"{recipe['dropout']:g}", reasons.get("dropout", "")),
-        "optimizer": (f"{recipe['optimizer']} at {recipe['matrix_rate']:g}", recipe["precision"]),
+        "optimizer": (f"{recipe['optimizer']} at {recipe[rate]:g}", recipe["precision"]),
     }
     table = Table("choice", "picked", "because", box=None, header_style="bold", padding=(0, 2, 0, 0))
     for name, (picked, because) in rows.items():

@@ -7,10 +7,10 @@ from itertools import islice
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from openbook.progress import Advance
 from openbook.training.data import Tokens
+from openbook.training.learning import surprises
 from openbook.transformer.decoder_only import DecoderOnly
 
 
@@ -83,8 +83,8 @@ def score(
             while group := list(islice(windows, rows)):
                 batch = np.stack([tokens[start : start + length + 1] for start, _ in group]).astype(np.int64)
                 ids = torch.from_numpy(batch).to(device)
-                logits = model(ids[:, :-1]).float()
-                losses = F.cross_entropy(logits.mT, ids[:, 1:], reduction="none")
+                hidden = model.hidden(ids[:, :-1]).flatten(0, 1)
+                losses = surprises(model, hidden, ids[:, 1:].flatten()).view(len(group), length)
                 fresh = [length - (scored - 1 - start) for start, scored in group]
                 nats += sum(float(row[-count:].double().sum()) for row, count in zip(losses, fresh, strict=True))
                 counted += sum(fresh)

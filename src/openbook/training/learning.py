@@ -12,6 +12,8 @@ from openbook.transformer.decoder_only import DecoderOnly
 from openbook.transformer.encoder_decoder import EncoderDecoder
 
 LOGITS_AT_ONCE = 1 << 21
+LEAST_AT_ONCE = 256
+"""Tokens: a large table of logits is read, and its gradient added to, once for so many."""
 
 NOTHING = -100
 """Stands in place of a next token where there is none to learn."""
@@ -59,7 +61,7 @@ def learn_next(model: nn.Module, batch: Batch, share: float, smoothing: float = 
     real = next_ids != NOTHING
     if not bool(real.all()):
         hidden, next_ids = hidden[real], next_ids[real]
-    some = max(64, LOGITS_AT_ONCE // model.architecture.vocabulary)
+    some = _at_once(model)
     parts = [part.detach().requires_grad_() for part in torch.split(hidden, some)]
     total = torch.zeros((), device=next_ids.device)
     for part, wanted in zip(parts, torch.split(next_ids, some), strict=True):
@@ -69,6 +71,19 @@ def learn_next(model: nn.Module, batch: Batch, share: float, smoothing: float = 
         total += loss.detach()
     hidden.backward(torch.cat([part.grad for part in parts if part.grad is not None]))  # type: ignore[no-untyped-call]
     return total
+
+
+def _at_once(model: Transformer) -> int:
+    """How many tokens' logits are worked out together."""
+    return max(LEAST_AT_ONCE, LOGITS_AT_ONCE // model.architecture.vocabulary)
+
+
+@torch.inference_mode()
+def surprises(model: Transformer, hidden: Tensor, next_ids: Tensor) -> Tensor:
+    """The cross-entropy of each next token (n,) from its vector (n, D), in nats; logits a few at a time, as above."""
+    some = _at_once(model)
+    each = zip(torch.split(hidden, some), torch.split(next_ids, some), strict=True)
+    return torch.cat([F.cross_entropy(model.logits(part).float(), ids, reduction="none") for part, ids in each])
 
 
 @torch.inference_mode()
@@ -89,8 +104,7 @@ def surprise(model: nn.Module, batches: Iterable[Batch], dtype: torch.dtype = to
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             for batch in batches:
                 real = batch.next_ids != NOTHING
-                logits = model.logits(hidden_of(model, batch)[real]).float()
-                nats += float(F.cross_entropy(logits, batch.next_ids[real], reduction="none").double().sum())
+                nats += float(surprises(model, hidden_of(model, batch)[real], batch.next_ids[real]).double().sum())
                 counted += int(real.sum())
     finally:
         model.train(was_training)

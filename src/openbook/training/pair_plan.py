@@ -15,24 +15,22 @@ import torch
 from openbook.errors import OpenbookError
 from openbook.text.pairs import PairSplit
 from openbook.text.tokenizer_training import choose_vocabulary
+from openbook.training.continuation import GENTLE, check_kept, sizes_of
 from openbook.training.learners import most_learners
 from openbook.training.measure import Speed, choose_precision, count_parameters
 from openbook.training.memory import check_memory, spare_memory
 from openbook.training.plan import (
     PROBE,
-    RATES,
     Plan,
     Text,
     bytes_a_token,
-    check_kept,
     default_minutes,
     in_precision,
     largest_that_pays,
     plan_learning,
     shape_choices,
-    sizes_of,
 )
-from openbook.training.recipe import Recipe, build_architecture, make_recipe
+from openbook.training.recipe import build_architecture, make_recipe
 from openbook.transformer.architecture import Architecture
 
 SIZES = (
@@ -129,7 +127,7 @@ def head_choices(width: int, free: bool) -> dict[str, Any]:
 def plan_pair_continuation(
     amount: Amount, given: Mapping[str, Any], architecture: Architecture, device: torch.device, used: float
 ) -> Plan:
-    """Pick every choice that is not given, to go on from a model: its architecture stays, rates are a fifth.
+    """Pick every choice that is not given, to go on from a model: its architecture stays.
 
     Arguments and errors as for `make_pair_plan`.
     """
@@ -142,8 +140,7 @@ def plan_pair_continuation(
     if context > architecture.context:
         raise OpenbookError(f"--context {context}: the model sees at most {architecture.context} tokens")
     speed = measured(architecture, amount, each, device, seconds, given.get("precision", "auto"))
-    gentle = {name: getattr(Recipe, name) / 5 for name in RATES}
-    sizes = sizes_of(architecture) | {"context": context, "smoothing": SMOOTHING} | gentle
+    sizes = {**sizes_of(architecture), "context": context, "smoothing": SMOOTHING, **GENTLE}
     sizes["encoder_layers"] = len(architecture.encoder.blocks) if architecture.encoder is not None else 0
     a_token = speed.seconds_a_token(architecture)
     parts = most_learners(count_parameters(architecture), device)

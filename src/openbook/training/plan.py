@@ -12,12 +12,11 @@ from typing import Any
 
 import torch
 
-from openbook.errors import OpenbookError
 from openbook.text.tokenizer_training import choose_vocabulary
 from openbook.training.learners import LEAST, most_learners
 from openbook.training.measure import Speed, choose_precision, count_parameters
 from openbook.training.memory import fits_in_memory
-from openbook.training.recipe import FIELDS, Recipe, build_architecture, make_recipe
+from openbook.training.recipe import Recipe, build_architecture, make_recipe
 from openbook.transformer.architecture import Architecture
 
 SIZES = (
@@ -28,16 +27,6 @@ SIZES = (
 
 PROBE = 1
 """The size whose steps are timed first."""
-
-RATES = ("matrix_rate", "adamw_rate", "embedding_rate", "logits_rate", "vector_rate")
-
-LEARNING = (
-    "minutes", "steps", "context", "optimizer", "batch_tokens", "rows_at_once", *RATES, "rates_by_size", "momentum",
-    "betas", "weight_decay", "dropout", "warmup_steps", "warmdown", "final_rate", "clip", "average", "recompute",
-    "document_mask", "validations", "validation_tokens", "patience", "precision", "seed", "smoothing", "schedule",
-    "translations",
-)  # fmt: skip
-"""Choices that a model which is gone on from leaves open."""
 
 
 @dataclass(frozen=True)
@@ -159,39 +148,6 @@ def largest_that_pays(
     return best
 
 
-def check_kept(given: Mapping[str, Any]) -> None:
-    """Raises OpenbookError for a choice that is out of range, or that a model to go on from has made already."""
-    for name in FIELDS:
-        if name in given and name not in LEARNING:
-            raise OpenbookError(f"--{name.replace('_', '-')}: a model that is gone on from keeps its own")
-    make_recipe(given)
-
-
-def plan_continuation(
-    text: Text, given: Mapping[str, Any], architecture: Architecture, device: torch.device, used: float
-) -> Plan:
-    """Pick every choice that is not given, to go on from a model: its architecture stays, rates are a fifth.
-
-    Arguments and errors as for `make_plan`.
-    """
-    check_kept(given)
-    minutes = given.get("minutes") or default_minutes(text)
-    seconds = max(1.0, minutes * 60 - used)
-    unique = max(1.0, text.train_bytes / bytes_a_token(architecture.vocabulary, "bpe"))
-    context = given.get("context", min(architecture.context, pick_context(unique, seconds)))
-    if context > architecture.context:
-        raise OpenbookError(f"--context {context}: the model sees at most {architecture.context} tokens")
-    speed = measured(architecture, context, device, seconds, given.get("precision", "auto"))
-    each = speed.seconds_a_token(architecture)
-    gentle: dict[str, Any] = {name: getattr(Recipe, name) / 5 for name in RATES} | {"rates_by_size": True}
-    sizes = sizes_of(architecture) | {"context": context} | gentle
-    parts = most_learners(count_parameters(architecture), device)
-    plan = plan_learning(sizes, seconds / each, unique, minutes, given, parts)
-    reasons = {"layers": f"the model's own; {speed.rate(architecture) / 1e9:.0f} GFLOP/s, measured", **plan.reasons}
-    recipe = in_precision(plan.recipe, speed.dtype)
-    return replace(plan, recipe=recipe, reasons=reasons, seconds=used + plan.tokens * each)
-
-
 def measured(architecture: Architecture, context: int, device: torch.device, seconds: float, precision: str) -> Speed:
     """The speed of one size, measured in about a hundredth of the time there is, and the precision to take."""
     patience = min(4.0, 0.01 * seconds)
@@ -205,20 +161,6 @@ def measured(architecture: Architecture, context: int, device: torch.device, sec
 def in_precision(recipe: Recipe, dtype: torch.dtype) -> Recipe:
     """The recipe with its precision settled."""
     return replace(recipe, precision="bfloat16" if dtype == torch.bfloat16 else "float32")
-
-
-def sizes_of(architecture: Architecture) -> dict[str, Any]:
-    """What a recipe says of a model's size."""
-    first = architecture.decoder.blocks[0]
-    return {
-        "vocabulary": architecture.vocabulary,
-        "layers": len(architecture.decoder.blocks),
-        "width": architecture.width,
-        "heads": first.attention.heads,
-        "key_value_heads": first.attention.key_value_heads,
-        "head_width": first.attention.head_width,
-        "feed_forward_width": first.feed_forward.width,
-    }
 
 
 def plan_learning(
@@ -263,7 +205,11 @@ def too_large_for(unique: float, architecture: Architecture) -> bool:
 
 def pick_context(unique: float, seconds: float) -> int:
     """128 tokens, half in less than half a minute, twice from ten minutes on; fewer where the text has hardly any."""
-    wanted = 64 if seconds < 30 else 128 if seconds < 600 else 256
+    return fitting_context(unique, 64 if seconds < 30 else 128 if seconds < 600 else 256)
+
+
+def fitting_context(unique: float, wanted: int) -> int:
+    """The tokens wanted, or an eighth of the text where that is less."""
     return int(min(wanted, 2 ** max(3, math.floor(math.log2(max(8.0, unique / 8))))))
 
 
