@@ -73,7 +73,7 @@ class Translator:
     @cached_property
     def rules(self) -> TokenRules:
         """What the special tokens ask for."""
-        return TokenRules.of(self.writer.special, self.how.min_tokens, self.language)
+        return TokenRules.of(self.writer.special, self.how.min_tokens, self.language, no_repeat=self.how.no_repeat)
 
     def __call__(self, windows: Iterable[Sequence[Sentence]]) -> Iterator[Translation]:
         """The translation of every sentence, in order; see `batching.in_order`.

@@ -26,7 +26,7 @@ from openbook.model_file.huggingface.scales import query_factors, without_scales
 from openbook.model_file.huggingface.weights import INDEX, SINGLE, Weights
 from openbook.model_file.writing import DTYPES, write_parts
 from openbook.progress import Advance, Track, silent
-from openbook.text.foreign import write_tokenizer
+from openbook.text.foreign import write_pair, write_tokenizer
 from openbook.text.special_tokens import SpecialTokens
 from openbook.text.tokenizer import Tokenizer
 from openbook.transformer.architecture import Architecture
@@ -85,12 +85,16 @@ def export_folder(
         head = {"architectures": [family.class_name], "model_type": family.model_types[0]}
         _write_json(place / "config.json", {**head, **ids, **config, "dtype": word, "torch_dtype": word})
         _write_json(place / "generation_config.json", write_generation(contents.generation, {**ids, **_rules(special)}))
+        settings = None
+        if family.pair_tokenizer is not None and contents.source_tokenizer is not None:
+            settings = write_pair(place, contents.source_tokenizer, contents.tokenizer)
         write_tokenizer(
             place,
             contents.tokenizer,
             special,
             contents.chat_template,
             context=contents.architecture.context,
+            settings=settings and {"tokenizer_class": family.pair_tokenizer, **settings},
         )
         write_remainder(place, contents)
         shards = _shards(sizes, shard)
