@@ -116,13 +116,22 @@ def alone(asked: argparse.Namespace) -> None:
     """In a process of its own: seconds from its start to the first token, and peak memory after all of them (Linux)."""
     answer = OPENERS[asked.alone](asked.folder)
     list(answer(some_prompts(asked, 1), 1))
-    # The start of this process by the system's clock, so that the interpreter and the imports count.
-    ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
-    first = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    first = seconds_of_process()
     list(answer(some_prompts(asked, 1), asked.tokens))
+    peak, own = memory_of_process()
+    print(json.dumps({"first": first, "peak": peak, "own": own}))
+
+
+def seconds_of_process() -> float:
+    """Since the start of this process by the system's clock, so that the interpreter and the imports count (Linux)."""
+    ticks = int(Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def memory_of_process() -> tuple[float, float]:
+    """Gigabytes that this process has had at most, and those of now that are not mapped files (Linux)."""
     memory = dict(re.findall(r"(\w+):\s+(\d+) kB", Path("/proc/self/status").read_text()))
-    peak, own = int(memory["VmHWM"]), int(memory["RssAnon"])
-    print(json.dumps({"first": first, "peak": peak / 1e6, "own": own / 1e6}))
+    return int(memory["VmHWM"]) / 1e6, int(memory["RssAnon"]) / 1e6
 
 
 def bandwidth() -> Callable[[], float]:

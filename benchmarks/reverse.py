@@ -71,9 +71,8 @@ def score_reverser(path: Path, tests: dict[int, list[str]]) -> dict[int, float]:
     from openbook.training.translations import Translations
 
     model = openbook.load(path)
-    special = model.tokenizer.special
     sources = [model.tokenizer.encode_source(string) for strings in tests.values() for string in strings]
-    written = Translations([], [], [special.decoder_start], model.tokenizer).write(model.transformer, sources)
+    written = Translations([], [], model.tokenizer).write(model.transformer, sources)
     answers = iter(written)
     return {
         length: sum(next(answers) == string[::-1] for string in strings) / len(strings)

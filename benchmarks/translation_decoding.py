@@ -49,22 +49,12 @@ def read(asked: argparse.Namespace) -> tuple[list[str], list[str]]:
 
 def open_openbook(asked: argparse.Namespace) -> list[tuple[str, Translate]]:
     import openbook
-    from openbook.generation.translation import Sentence
 
     model = openbook.load(asked.model, "cpu")
 
-    class Ids:
-        """Stands in for the reader: the "texts" are ids already."""
-
-        def encode_source(self, text: str, language: str | None) -> list[int]:
-            return json.loads(text)
-
     def translate(sources: list[list[int]], beams: int) -> list[list[int]]:
         settings = {"beams": beams, "length_penalty": 1.0, "until": asked.until, "max_tokens": MOST}
-        translator = model.translator(**settings)
-        object.__setattr__(translator, "reader", Ids())
-        found = list(translator([[Sentence(json.dumps(source)) for source in sources]]))
-        return [list(each.candidates[0].hypothesis.tokens) for each in found]
+        return [list(best.tokens) for best, *_ in model.translator(**settings).tokens([sources])]
 
     return [("as it is", translate)]
 

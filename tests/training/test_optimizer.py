@@ -139,8 +139,8 @@ def test_only_low_rank_changes_learn():
     parts = Optimizers(model, some, torch.float32).parts
     names = {name for part in parts for name in part.parameters}
     assert all(isinstance(part, AdamW) for part in parts)
-    start = "decoder.blocks.0.self_attention.query.parametrizations.weight.0."
-    assert names == {start + "a", start + "b"}
+    start = "decoder.blocks.0.self_attention.query."
+    assert names == {start + "a.weight", start + "b.weight"}
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])

@@ -1,6 +1,7 @@
 """Pairs: batches of like lengths that are a function of seed and step, rows of both kinds, and their loss."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 from test_next_tokens import translator
 
 from openbook.errors import OpenbookError
+from openbook.generation.engine import TorchEngine
+from openbook.generation.settings import Beams
+from openbook.generation.token_translator import TokenTranslator
 from openbook.text.pair_tokens import TokenPairs, TokenSide
 from openbook.text.special_tokens import SpecialTokens
 from openbook.training.learning import NOTHING, hidden_of
 from openbook.training.pair_batches import Parts
 from openbook.training.pairs import PairRows, marks_of, score_pairs
-from openbook.training.translations import greedy
 
 SPECIAL = SpecialTokens(end=(39,), separator=38, suffix=(39,), decoder_start=37)
 CPU = torch.device("cpu")
@@ -129,25 +132,27 @@ def test_the_score_is_that_of_each_pair_alone(apart):
 
 @pytest.mark.parametrize("apart", [True, False])
 def test_greedy_choices_are_those_of_the_whole_model_step_by_step(apart):
-    from openbook.generation.engine import TorchEngine
-
     model = translator(encoder_layers=int(apart)).eval()
     rows = rows_of(random_pairs(80), apart)
     sources = [rows.source(number).tolist() for number in range(80)]
-    endless = Counter(chain.from_iterable(map(set, greedy(TorchEngine(model), sources, rows.marks.start, -1))))
+
+    def written(end, least=0):
+        special, how = replace(SPECIAL, end=(end,)), Beams(beams=1, min_tokens=least, max_tokens=64)
+        found = TokenTranslator(engine=TorchEngine(model), special=special, how=how)([sources])
+        return [best.tokens for best, *_ in found]
+
+    endless = Counter(chain.from_iterable(map(set, written(39, least=100))))
     end = next(token for token, count in endless.most_common() if count < 70)  # so that some end and others do not
-    written = greedy(TorchEngine(model), sources, rows.marks.start, end)
     lengths = set()
-    for source, found in zip(sources, written, strict=True):
+    for source, found in zip(sources, written(end), strict=True):
         expected, most = [], 2 * len(source) + 20
         while len(expected) < most:
             read = torch.tensor([[*rows.marks.start, *expected] if apart else [*source, *expected]])
             with torch.no_grad():
                 logits = model(torch.tensor([source]), read) if apart else model(read)
-            token = int(logits[0, -1].argmax())
-            if token == end:
+            expected.append(int(logits[0, -1].argmax()))
+            if expected[-1] == end:
                 break
-            expected.append(token)
-        assert found == expected
+        assert list(found) == expected
         lengths.add(len(found) == most)
     assert lengths == {True, False}

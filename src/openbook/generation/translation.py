@@ -1,23 +1,18 @@
 """Sentences in, translations out, in order: encoded, decoded many at once, and whatever cannot be is reported."""
 
-import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from openbook.errors import OpenbookError
-from openbook.generation.batching import in_order
-from openbook.generation.beam import Hypothesis, beam_search
+from openbook.generation.beam import Hypothesis
 from openbook.generation.engine import Engine
-from openbook.generation.generate import Chosen, generate
 from openbook.generation.settings import Beams, Sampling
 from openbook.generation.text import Candidate
 from openbook.generation.token_rules import TokenRules
+from openbook.generation.token_translator import BATCH_TOKENS, TokenTranslator
 from openbook.text.tokenizer import Tokenizer
-
-BATCH_TOKENS = 4096
-"""Source tokens of a batch, counted once for each beam."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ class Translation:
 
 @dataclass(frozen=True)
 class _Item:
-    """A sentence, and the token ids that its model reads: nothing if there is a problem."""
+    """A sentence, and the token ids that its model reads: none if there is a problem."""
 
     sentence: Sentence
     ids: list[int]
@@ -55,10 +50,8 @@ class _Item:
 class Translator:
     """A model with its tokenizers, and how to decode.
 
-    `reader` encodes sources, `writer` decodes targets. A decoder-only model reads the source, then the separator. `how`
-    is a beam search (one beam is greedy) or sampling. `source_language` and `language` are codes for a model that has
-    several. A translation has at most as many tokens as `how` says, or if `bounded` twice those of its source and 20
-    more, if that is less: a model that repeats itself ends soon.
+    `reader` encodes sources, `writer` decodes targets. A decoder-only model reads the source, then the separator.
+    `source_language` is a code for a model that has several; the others are as in `TokenTranslator`.
     """
 
     engine: Engine
@@ -71,9 +64,21 @@ class Translator:
     batch_tokens: int = BATCH_TOKENS
 
     @cached_property
+    def tokens(self) -> TokenTranslator:
+        """What translates token ids."""
+        return TokenTranslator(
+            engine=self.engine,
+            special=self.writer.special,
+            how=self.how,
+            language=self.language,
+            bounded=self.bounded,
+            batch_tokens=self.batch_tokens,
+        )
+
+    @property
     def rules(self) -> TokenRules:
         """What the special tokens ask for."""
-        return TokenRules.of(self.writer.special, self.how.min_tokens, self.language, no_repeat=self.how.no_repeat)
+        return self.tokens.rules
 
     def __call__(self, windows: Iterable[Sequence[Sentence]]) -> Iterator[Translation]:
         """The translation of every sentence, in order; see `batching.in_order`.
@@ -83,14 +88,21 @@ class Translator:
         """
         if isinstance(self.how, Sampling) and self.how.stop:
             raise OpenbookError("stop: a translation ends by itself; leave it out")
-        beams = self.how.beams if isinstance(self.how, Beams) else 1
-        return in_order(
-            ([self._item(sentence) for sentence in window] for window in windows),
-            lambda item: len(item.ids),
-            self._batch,
-            self.batch_tokens // beams,
-            self.engine.threads,
-        )
+        return self._translations(windows)
+
+    def _translations(self, windows: Iterable[Sequence[Sentence]]) -> Iterator[Translation]:
+        under_way: deque[_Item] = deque()
+
+        def sources() -> Iterator[list[list[int]]]:
+            for window in windows:
+                items = [self._item(sentence) for sentence in window]
+                under_way.extend(items)
+                yield [item.ids for item in items]
+
+        for hypotheses in self.tokens(sources()):
+            item = under_way.popleft()
+            found = tuple(Candidate(self._text(each), each) for each in hypotheses)
+            yield Translation(item.sentence.text, found, item.problem)
 
     def read(self, text: str) -> list[int]:
         """The token ids of a source, with all that stands around it."""
@@ -105,12 +117,7 @@ class Translator:
     def target(self, text: str) -> list[int]:
         """The token ids of a translation that somebody gives, from what the decoder begins with to the end token."""
         special = self.writer.special
-        return [self._start, *self.rules.forced_first, *self.writer.encode(text), special.end[0]]
-
-    @property
-    def _start(self) -> int:
-        special = self.writer.special
-        return special.end[0] if special.decoder_start is None else special.decoder_start
+        return [self.tokens.start, *self.rules.forced_first, *self.writer.encode(text), special.end[0]]
 
     def _item(self, sentence: Sentence) -> _Item:
         if sentence.problem is not None:
@@ -122,44 +129,5 @@ class Translator:
             return _Item(sentence, [], f"it has {len(ids):,} tokens, and the model reads at most {most:,}")
         return _Item(sentence, ids, None)
 
-    def _batch(self, items: list[_Item]) -> Iterator[tuple[int, Translation]]:
-        for place, item in enumerate(items):
-            if item.problem is not None:
-                yield place, Translation(item.sentence.text, (), item.problem)
-        good = [place for place, item in enumerate(items) if item.problem is None]
-        if good:
-            for row, hypotheses in self._decode([items[place].ids for place in good]):
-                found = tuple(Candidate(self._text(each), each) for each in hypotheses)
-                yield good[row], Translation(items[good[row]].sentence.text, found)
-
     def _text(self, hypothesis: Hypothesis) -> str:
         return self.writer.decode(hypothesis.tokens, skip_special=True).strip()
-
-    def _decode(self, rows: list[list[int]]) -> Iterator[tuple[int, tuple[Hypothesis, ...]]]:
-        special, most = self.writer.special, self.how.max_tokens
-        apart = self.engine.source_vocabulary is not None
-        prompts, sources = ([[self._start]] * len(rows), rows) if apart else (rows, None)
-        options: dict[str, Any] = {
-            "sources": sources,
-            "limits": [min(most, 2 * len(ids) + 20) if self.bounded else most for ids in rows],
-            "end_ids": special.end,
-        }
-        if isinstance(self.how, Beams):
-            for found in beam_search(self.engine, prompts, self.how, self.rules, **options):
-                yield found.row, found.hypotheses
-        else:
-            yield from sampled(self.engine, prompts, self.how, self.rules, **options)
-
-
-def sampled(
-    engine: Engine, prompts: list[list[int]], how: Sampling, rules: TokenRules, **options: Any
-) -> Iterator[tuple[int, tuple[Hypothesis, ...]]]:
-    """Each row with one hypothesis, as soon as it is drawn; arguments as for `generate`."""
-    rows: list[list[Chosen]] = [[] for _ in prompts]
-    for chosen in generate(engine, prompts, how, rules, **options):
-        row = rows[chosen.row]
-        row.append(chosen)
-        if chosen.finish is not None:
-            total = sum(math.log(each.probability) if each.probability else -math.inf for each in row)
-            tokens = tuple(each.token for each in row)
-            yield chosen.row, (Hypothesis(tokens, total, total / len(row), chosen.finish),)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from openbook.errors import OpenbookError
 from openbook.transformer.experts import ExpertLinear
@@ -14,18 +13,37 @@ TARGETS = ("query", "key", "value", "output", "gate", "up", "down")
 SCALE = 2.0
 
 
-class LowRankChange(nn.Module):
-    """weight + SCALE · B · A; A (rank, inputs) is random, B (outputs, rank) zero, so that nothing changes at first."""
+class LowRank(nn.Module):
+    """linear(x) + SCALE · B(A(x)); A (rank, inputs) is random and B (outputs, rank) zero: nothing changes at first.
 
-    def __init__(self, weight: Tensor, rank: int) -> None:
+    The product B · A is never made: the gradient of a matrix as large, a third of a step's work, is then not needed.
+    """
+
+    def __init__(self, linear: nn.Linear | ExpertLinear, rank: int) -> None:
         super().__init__()
-        *experts, outputs, inputs = weight.shape
-        self.a = nn.Parameter(torch.randn(*experts, rank, inputs, device=weight.device) * inputs**-0.5)
-        self.b = nn.Parameter(torch.zeros(*experts, outputs, rank, device=weight.device))
+        self.linear = linear
+        *experts, outputs, inputs = linear.weight.shape
+        with linear.weight.device:
+            self.a, self.b = _linear(experts, inputs, rank), _linear(experts, rank, outputs)
+        nn.init.normal_(self.a.weight, std=inputs**-0.5)
+        nn.init.zeros_(self.b.weight)
 
-    def forward(self, weight: Tensor) -> Tensor:
-        """(outputs, inputs), or (experts, outputs, inputs) → the same."""
-        return weight + SCALE * (self.b @ self.a).to(weight.dtype)
+    def forward(self, x: Tensor, *rows: Sequence[int]) -> Tensor:
+        """(…, inputs) → (…, outputs); `rows` are those of each expert, where there are experts."""
+        changed: Tensor = self.linear(x, *rows) + SCALE * self.b(self.a(x, *rows), *rows)
+        return changed
+
+    @torch.no_grad()
+    def merged(self) -> nn.Linear | ExpertLinear:
+        """The linear part with the change added to its weight for good."""
+        self.linear.weight += SCALE * (self.b.weight @ self.a.weight)
+        return self.linear
+
+
+def _linear(experts: list[int], inputs: int, outputs: int) -> nn.Linear | ExpertLinear:
+    if experts:
+        return ExpertLinear(experts[0], inputs, outputs, bias=False)
+    return nn.Linear(inputs, outputs, bias=False)
 
 
 def check_low_rank(rank: int, targets: Sequence[str]) -> None:
@@ -46,28 +64,30 @@ def add_low_rank(model: nn.Module, rank: int, targets: Sequence[str], seed: int)
     check_low_rank(rank, targets)
     model.requires_grad_(False)
     torch.manual_seed(seed)
-    changed = 0
-    for path, module in list(model.named_modules()):
-        if isinstance(module, nn.Linear | ExpertLinear) and ".blocks." in path and path.rsplit(".", 1)[-1] in targets:
-            parametrize.register_parametrization(module, "weight", LowRankChange(module.weight, rank))
-            changed += 1
-    if not changed:
+    found = [
+        (path, module)
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Linear | ExpertLinear) and ".blocks." in path and path.rsplit(".", 1)[-1] in targets
+    ]
+    for path, module in found:
+        model.set_submodule(path, LowRank(module, rank))
+    if not found:
         raise OpenbookError(f"--lora-targets {','.join(targets)}: this model has none of them")
 
 
 def low_rank_changes(model: nn.Module) -> dict[str, Tensor]:
     """A and B of every change, under the name of the weight with `.a` and `.b` behind it."""
-    changes: dict[str, Tensor] = {}
-    for path, module in model.named_modules():
-        if isinstance(module, LowRankChange):
-            weight = path.removesuffix(".parametrizations.weight.0") + ".weight"
-            changes |= {f"{weight}.a": module.a.detach().clone(), f"{weight}.b": module.b.detach().clone()}
-    return changes
+    return {
+        f"{path}.weight.{name}": part.weight.detach().clone()
+        for path, module in model.named_modules()
+        if isinstance(module, LowRank)
+        for name, part in (("a", module.a), ("b", module.b))
+    }
 
 
 def merge_low_rank(model: nn.Module) -> None:
     """Add every learned change to its matrix for good; a model without changes stays as it is."""
-    for module in model.modules():
-        if isinstance(module, nn.Linear | ExpertLinear) and parametrize.is_parametrized(module):
-            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+    for path, module in list(model.named_modules()):
+        if isinstance(module, LowRank):
+            model.set_submodule(path, module.merged())
     model.requires_grad_(True)

@@ -180,7 +180,7 @@ class Optimizers:
 def _kind(name: str, parameter: Tensor) -> str:
     if parameter.ndim == 1 or name.endswith(".bias"):
         return "vector"
-    if "parametrizations" in name:
+    if name.endswith((".a.weight", ".b.weight")):
         return "low rank"
     if name.startswith("to_logits"):
         return "logits"

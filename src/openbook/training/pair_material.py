@@ -180,7 +180,6 @@ class PairMaterial:
         return Translations(
             [rows.source(number).tolist() for number in numbers],
             [next(held_out.pairs(number, number + 1)).target for number in numbers],
-            [*rows.marks.start, *rows.marks.first],
             self.tokenizers[1],
         )
 
