@@ -43,7 +43,7 @@ def stored_parts(kinds: Kinds, parts: Iterable[tuple[str, Tensor]]) -> Iterator[
             name, scales = each, []
         if kinds[each][0] == INT8:
             matrix = quantized(part)
-            yield matrix.values
+            yield matrix.whole
             scales.append(matrix.scale)
         else:
             yield part
@@ -54,7 +54,7 @@ def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors as a file holds them: those of 8 bits with their scales behind them."""
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        pair = {name: tensor.values, name + SCALE: tensor.scale} if isinstance(tensor, Int8Weight) else {name: tensor}
+        pair = {name: tensor.whole, name + SCALE: tensor.scale} if isinstance(tensor, Int8Weight) else {name: tensor}
         found |= pair
     return found
 
@@ -68,7 +68,7 @@ def together(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def without_scales(found: Kinds) -> Kinds:
+def without_scales(found: Mapping[str, tuple[str, Shape]]) -> Kinds:
     """Whole numbers and scales checked and taken for one F32 tensor each; the others as they are.
 
     Raises:
@@ -83,8 +83,6 @@ def without_scales(found: Kinds) -> Kinds:
             merged[name] = (dtype, shape)
             continue
         if len(shape) < 2 or found.get(name + SCALE) != ("F32", (*shape[:-1], 1)):
-            raise OpenbookError(
-                f"tensor {name}: of 8 bits, but {name}{SCALE} does not give each row a float32; {AGAIN}"
-            )
+            raise OpenbookError(f"tensor {name}: of 8 bits, but {name}{SCALE} gives no float32 for each row; {AGAIN}")
         merged[name] = ("F32", shape)
     return merged

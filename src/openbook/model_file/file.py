@@ -49,7 +49,8 @@ def save(path: str | os.PathLike[str], contents: Contents, tensors: Mapping[str,
         path: where; the suffix is by custom .openbook.
         contents: all but the tensors.
         tensors: exactly those of the architecture, as from `state_dict()`, all float32, float16 or bfloat16, or
-            float32 and matrices of 8 bits among them, on any device. They are written one at a time, so nothing is held twice.
+            float32 and matrices of 8 bits among them, on any device. They are written one at a time, so nothing is
+            held twice.
 
     Raises:
         OpenbookError: the disk is full or cannot be written, or contents and tensors do not fit each other.

@@ -31,9 +31,9 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Keys: `file`, `bytes`, `format`, `dtype`, `parameters`, `architecture` (`words` and all `fields`), `parts` (each
     with `name`, `parameters`, `bytes`, `share` of all parameters, and `tensors`: `name`, `shape`, `parameters`, `bytes`
-    and `offset`, the place of its first byte in the file; a matrix of 8 bits has `scale_offset` too), `tokenizer`, `chat_template`, `generation`, `training`,
-    `license`. An adapter has `adapter` (`base`, `fingerprint`, `scale`, and `changes`: `name` and `rank`) instead of
-    what it takes from its base.
+    and `offset`, the place of its first byte in the file, and `scale_offset` that of the scales of a
+    matrix of 8 bits), `tokenizer`, `chat_template`, `generation`, `training`, `license`. An adapter has `adapter`
+    (`base`, `fingerprint`, `scale`, and `changes`: `name` and `rank`) instead of what it takes from its base.
     Strings are those of the file: escape them before they reach a terminal or a page.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Matrices kept as whole numbers of 8 bits and one scale for each row: weight[o, i] = scale[o] · values[o, i].
+"""Matrices kept as whole numbers of 8 bits and one scale for each row: weight[o, i] = scale[o] · whole[o, i].
 
 They take a quarter of the memory and stand for float32 numbers everywhere: in a product, in a look-up, or where
 somebody asks for a single one. They cannot be changed; whoever wants to learn takes `plain` ones.
@@ -20,24 +20,22 @@ _aten: Any = torch.ops.aten
 
 
 class Int8Weight(Tensor):
-    """A matrix (…, out, in) of float32 numbers, held as `values` (…, out, in) in int8 and `scale` (…, out, 1)."""
+    """A matrix (…, out, in) of float32 numbers, held as `whole` (…, out, in) in int8 and `scale` (…, out, 1)."""
 
-    values: Tensor
+    whole: Tensor
     scale: Tensor
 
     @staticmethod
-    def __new__(cls, values: Tensor, scale: Tensor) -> "Int8Weight":
-        weight: Int8Weight = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            cls, values.shape, dtype=scale.dtype, device=values.device
-        )
-        weight.values, weight.scale = values, scale
+    def __new__(cls, whole: Tensor, scale: Tensor) -> "Int8Weight":
+        weight: Int8Weight = Tensor._make_wrapper_subclass(cls, whole.shape, dtype=scale.dtype, device=whole.device)
+        weight.whole, weight.scale = whole, scale
         return weight
 
     def plain(self) -> Tensor:
         """The float32 numbers themselves, in memory of their own."""
-        return self.values * self.scale
+        return self.whole * self.scale
 
-    def __repr__(self, **_: Any) -> str:
+    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         return f"Int8Weight({list(self.shape)})"
 
     @classmethod
@@ -52,12 +50,12 @@ class Int8Weight(Tensor):
             return _linear(*arguments)
         if function is F.embedding and not named and isinstance(arguments[1], cls):
             tokens, table = arguments[:2]
-            return F.embedding(tokens, table.values) * F.embedding(tokens, table.scale)
+            return F.embedding(tokens, table.whole) * F.embedding(tokens, table.scale)
         with torch._C.DisableTorchFunctionSubclass():
             return function(*arguments, **(named or {}))
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls,
         function: Any,
         types: Sequence[type],
@@ -66,12 +64,12 @@ class Int8Weight(Tensor):
     ) -> Any:
         weight = arguments[0]
         if function in (_aten.detach.default, _aten.alias.default):
-            return cls(weight.values, weight.scale)
+            return cls(weight.whole, weight.scale)
         if function is _aten.unbind.int and len(arguments) == 1 and weight.dim() > 2:
-            return [cls(*each) for each in zip(weight.values, weight.scale, strict=True)]
+            return [cls(*each) for each in zip(weight.whole, weight.scale, strict=True)]
         if function is _aten.index.Tensor and isinstance(weight, cls):
             where = arguments[1]
-            return _aten.index(weight.values, where) * _aten.index(weight.scale.expand(weight.shape), where)
+            return _aten.index(weight.whole, where) * _aten.index(weight.scale.expand(weight.shape), where)
         if function._schema.is_mutable:
             raise TypeError(f"{function}: weights of 8 bits cannot be changed; take their plain numbers")
         return function(*tree_map_only(cls, cls.plain, arguments), **tree_map_only(cls, cls.plain, named or {}))
@@ -80,7 +78,7 @@ class Int8Weight(Tensor):
 def _linear(x: Tensor, weight: Int8Weight, bias: Tensor | None = None) -> Tensor:
     """x (…, in) · weightᵀ + bias → (…, out): rows at a time, so that no float matrix is ever there as a whole."""
     rows = max(1, CHUNK // weight.shape[-1])
-    parts = [F.linear(x, some.to(x.dtype)) for some in weight.values.split(rows)]
+    parts = [F.linear(x, some.to(x.dtype)) for some in torch.split(weight.whole, rows)]
     product = torch.cat(parts, dim=-1) * weight.scale.mT.to(x.dtype)
     return product if bias is None else product + bias
 
