@@ -18,6 +18,9 @@ SCALE = ".scale"
 MATRICES = ("query", "key", "value", "output", "gate", "up", "down", "token_embedding", "source_embedding", "to_logits")
 """The parts whose matrices may be of 8 bits: those that make up a model's size. Positions and routers stay precise."""
 
+AT_ONCE = 1 << 20
+"""Numbers that are rounded at once."""
+
 
 def stored(shapes: Mapping[str, Shape], dtype: str) -> Kinds:
     """The tensors that a file holds for those of an architecture, of one type or, for I8, of that and F32."""
@@ -41,12 +44,13 @@ def stored_parts(kinds: Kinds, parts: Iterable[tuple[str, Tensor]]) -> Iterator[
         if each != name:
             yield from scales
             name, scales = each, []
-        if kinds[each][0] == INT8:
-            matrix = quantized(part)
+        if kinds[each][0] != INT8:
+            yield part
+            continue
+        for rows in torch.split(part, max(1, AT_ONCE // part[0].numel())):
+            matrix = quantized(rows)
             yield matrix.whole
             scales.append(matrix.scale)
-        else:
-            yield part
     yield from scales
 
 
