@@ -14,8 +14,10 @@ from torch import Tensor
 from openbook.errors import OpenbookError
 from openbook.model_file.atomic import replacing, replacing_folder
 from openbook.model_file.blueprint import expected_shapes
+from openbook.model_file.eight_bits import INT8
 from openbook.model_file.families import FAMILIES
 from openbook.model_file.file import naming, open_model_file
+from openbook.model_file.header import Entry
 from openbook.model_file.huggingface.family import Family
 from openbook.model_file.huggingface.fields import Fields
 from openbook.model_file.huggingface.generation import write_generation
@@ -72,7 +74,7 @@ def export_folder(
     contents, entries = opened.contents, opened.header.tensors
     with naming(model):
         family, config, described = choose_family(contents.architecture)
-        own = next(iter(entries.values())).dtype
+        own = own_dtype(entries)
         kind = own if dtype is None else DTYPE_NAMES[checked_dtype(dtype)]
         special = Tokenizer.from_json(contents.tokenizer, contents.special_tokens).special
     weights = Weights({name: (model, entry) for name, entry in entries.items()})
@@ -105,6 +107,11 @@ def export_folder(
             table = {tensor: name for name, tensors in shards.items() for tensor in tensors}
             _write_json(place / INDEX, {"metadata": {"total_size": sum(sizes.values())}, "weight_map": table})
     return Exported(family.name, tuple(shards))
+
+
+def own_dtype(entries: Mapping[str, Entry]) -> str:
+    """The type of a model's numbers; what is of 8 bits stands for F32."""
+    return next((entry.dtype for entry in entries.values() if entry.dtype != INT8), "F32")
 
 
 def choose_family(architecture: Architecture) -> tuple[Family, dict[str, Any], Architecture]:
