@@ -44,7 +44,7 @@ def write_model(path: Path, gigabytes: float) -> None:
         vocabulary=VOCABULARY, width=WIDTH, context=512, decoder=Stack(blocks=layers * (block,))
     )
     contents = Contents(architecture=architecture, tokenizer=train_tokenizer(["any"], "bytes", 257).to_json())
-    random = (torch.randn(shape).bfloat16() for shape in expected_shapes(architecture).values())
+    random = ((name, torch.randn(shape).bfloat16()) for name, shape in expected_shapes(architecture).items())
     save_parts(path, contents, "BF16", random)
 
 

@@ -45,15 +45,16 @@ def their_answers(theirs, prompts, **options):
     return out[:, longest:].tolist()
 
 
-@pytest.mark.parametrize("penalty", [1.0, 1.3])
-def test_greedy_answers_of_a_padded_batch(theirs, ours, penalty) -> None:
+@pytest.mark.parametrize(("penalty", "no_repeat"), [(1.0, 0), (1.3, 0), (1.0, 1), (1.0, 2), (1.1, 3)])
+def test_greedy_answers_of_a_padded_batch(theirs, ours, penalty, no_repeat) -> None:
     generator = torch.Generator().manual_seed(1)
     prompts = [torch.randint(9, 60, (n,), generator=generator).tolist() for n in (3, 9, 1, 14, 6, 2)]
     settings = Sampling(temperature=0, max_tokens=20, repetition_penalty=penalty)
     answers = [[] for _ in prompts]
-    for chosen in generate(TorchEngine(ours), prompts, settings, end_ids={7, 8}):
+    rules = TokenRules(no_repeat=no_repeat)
+    for chosen in generate(TorchEngine(ours), prompts, settings, rules, end_ids={7, 8}):
         answers[chosen.row].append(chosen.token)
-    expected = their_answers(theirs, prompts, repetition_penalty=penalty)
+    expected = their_answers(theirs, prompts, repetition_penalty=penalty, no_repeat_ngram_size=no_repeat)
     assert [answer + [0] * (20 - len(answer)) for answer in answers] == [
         row + [0] * (20 - len(row)) for row in expected
     ]
@@ -68,12 +69,12 @@ THEIR_WORDS = {"sure": "never", "likely": False, "full": True}
 
 
 @pytest.mark.parametrize("until", THEIR_WORDS)
-@pytest.mark.parametrize("penalty", [0.0, 1.0, 1.8, -0.7])
-def test_beams_of_a_padded_batch(theirs, ours, until, penalty) -> None:
+@pytest.mark.parametrize(("penalty", "no_repeat"), [(0.0, 0), (1.0, 3), (1.8, 0), (-0.7, 2)])
+def test_beams_of_a_padded_batch(theirs, ours, until, penalty, no_repeat) -> None:
     generator = torch.Generator().manual_seed(2)
     prompts = [torch.randint(9, 60, (n,), generator=generator).tolist() for n in (3, 9, 1, 14, 6, 2)]
     beams = Beams(beams=4, n_best=4, length_penalty=penalty, max_tokens=20, until=until)
-    rules = TokenRules(min_tokens=4, never=(0, 13))
+    rules = TokenRules(min_tokens=4, never=(0, 13), no_repeat=no_repeat)
     longest = max(map(len, prompts))
     tokens = torch.tensor([[0] * (longest - len(p)) + p for p in prompts])
     theirs_found = theirs.generate(
@@ -85,6 +86,7 @@ def test_beams_of_a_padded_batch(theirs, ours, until, penalty) -> None:
         early_stopping=THEIR_WORDS[until],
         min_new_tokens=4,
         suppress_tokens=[0, 13],
+        no_repeat_ngram_size=no_repeat,
         max_new_tokens=20,
         do_sample=False,
         return_dict_in_generate=True,

@@ -18,6 +18,10 @@ from openbook.model_file.contents import Contents
 from openbook.model_file.file import load, save
 from openbook.model_file.huggingface.exporting import choose_family, export_folder
 from openbook.model_file.huggingface.importing import import_folder
+from openbook.text.foreign.pieces import to_backend
+from openbook.text.foreign.sentencepiece import Kind, Model, Piece
+from openbook.text.foreign.special import set_template
+from openbook.text.special_tokens import SpecialTokens
 from openbook.text.tokenizer import Tokenizer
 from openbook.text.tokenizer_training import train_tokenizer
 from openbook.training.pair_plan import SHAPE
@@ -208,6 +212,40 @@ def test_a_second_tokenizer_and_the_rules_of_answers_come_back(tmp_path):
     assert (rules["forced_bos_token_id"], rules["forced_eos_token_id"], rules["bad_words_ids"]) == (5, 2, [[0]])
     import_folder(tmp_path / "out", tmp_path / "again.openbook")
     assert (tmp_path / "m.openbook").read_bytes() == (tmp_path / "again.openbook").read_bytes()
+
+
+def test_a_pair_of_vocabularies_goes_out_as_their_class_reads_it(tmp_path):
+    folder = pair(("Marian", "two vocabularies"))[1]
+    contents, tensors = load(folder / "model.openbook")
+    sizes = (contents.architecture.source_vocabulary, contents.architecture.vocabulary)
+    letters = "abcdefghijklmnopqrstuvwxyzäöüABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+    source, target = (small_pieces("".join(letters[: size - 4])) for size in sizes)
+    contents = replace(
+        contents,
+        source_tokenizer=source,
+        tokenizer=target,
+        special_tokens=SpecialTokens(end=(0,), suffix=(0,), padding=1, unknown=2),
+    )
+    save(tmp_path / "m.openbook", contents, tensors)
+    export_folder(tmp_path / "m.openbook", tmp_path / "out")
+    loaded = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert type(loaded).__name__.startswith("MarianTokenizer") and loaded.pad_token_id == 1
+    ours = [Tokenizer.from_json(text, contents.special_tokens) for text in (source, target)]
+    for text in ("a bad cab", " q", "ZZz"):
+        assert loaded(text)["input_ids"] == [*ours[0].encode(text), 0]
+        assert loaded(text_target=text)["input_ids"] == [*ours[1].encode(text), 0]
+    import_folder(tmp_path / "out", tmp_path / "again.openbook")
+    assert (tmp_path / "m.openbook").read_bytes() == (tmp_path / "again.openbook").read_bytes()
+
+
+def small_pieces(letters):
+    """A vocabulary of pieces: special tokens, the mark of a space, letters."""
+    names = ("</s>", "<pad>", "<unk>")
+    ordinary = [Piece(letter, -1.0 - place / 8, Kind.NORMAL) for place, letter in enumerate("▁" + letters)]
+    special = [Piece(name, 0.0, Kind.CONTROL) for name in names]
+    backend = to_backend(Model(pieces=[*special, *ordinary], unknown=2))
+    set_template(backend, (), (0,))
+    return backend.to_str()
 
 
 @pytest.mark.slow

@@ -288,6 +288,7 @@ def test_a_field_that_would_change_the_result_is_refused_by_name(change, field):
             {"num_beams": 4, "length_penalty": 2.0, "early_stopping": True, "min_new_tokens": 3},
             {"beams": 4, "length_penalty": 2.0, "until": "full", "min_tokens": 3},
         ),
+        ({"no_repeat_ngram_size": 3}, {"no_repeat": 3}),
         ({"num_beams": 6, "early_stopping": "never"}, {"beams": 6, "until": "sure"}),
         ({"num_beams": 6, "early_stopping": False}, {"beams": 6, "until": "likely"}),
     ],

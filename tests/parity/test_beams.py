@@ -30,8 +30,8 @@ def test_sequences_and_scores_are_theirs(name, until):
     source, real = padded(SOURCE_LENGTHS, VOCABULARY, padding)
     never, first, penalty = [padding, 7], 11, {"sure": 0.6, "likely": 1.0, "full": 1.4}[until]
     theirs.generation_config = transformers.GenerationConfig(
-        max_new_tokens=MOST, min_new_tokens=3, do_sample=False, num_beams=4, num_return_sequences=3,
-        length_penalty=penalty, early_stopping=THEIR_WORDS[until], forced_bos_token_id=first,
+        max_new_tokens=MOST, min_new_tokens=3, no_repeat_ngram_size=2, do_sample=False, num_beams=4,
+        num_return_sequences=3, length_penalty=penalty, early_stopping=THEIR_WORDS[until], forced_bos_token_id=first,
         forced_eos_token_id=4, bad_words_ids=[[token] for token in never], pad_token_id=padding, eos_token_id=ENDS,
         decoder_start_token_id=start, return_dict_in_generate=True, output_scores=True,
     )  # fmt: skip
@@ -39,7 +39,7 @@ def test_sequences_and_scores_are_theirs(name, until):
 
     sources = [row[its_real].tolist() for row, its_real in zip(source, real, strict=True)]
     beams = Beams(beams=4, n_best=3, length_penalty=penalty, max_tokens=MOST, until=until)
-    rules = TokenRules(never=tuple(never), forced_first=(first,), forced_last=4, min_tokens=3)
+    rules = TokenRules(never=tuple(never), forced_first=(first,), forced_last=4, min_tokens=3, no_repeat=2)
     found = beam_search(
         TorchEngine(ours), [[start]] * len(sources), beams, rules, sources=sources, end_ids=ENDS
     )  # fmt: skip

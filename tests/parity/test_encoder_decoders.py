@@ -1,6 +1,5 @@
 """The same weights, the same source, the same target and answer as transformers: tiny random encoder-decoders."""
 
-from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,6 +10,9 @@ import transformers
 from model_file.foreign_models import imported, save_folder
 from openbook.generation.cache import Cache
 from openbook.generation.engine import TorchEngine
+from openbook.generation.generate import generate
+from openbook.generation.settings import Sampling
+from openbook.generation.token_rules import TokenRules
 from openbook.trace import trace
 from openbook.transformer.mask import positions_of
 from strategies import difference, randomise
@@ -131,14 +133,10 @@ def test_the_greedy_answer_is_theirs(name):
     expected = theirs.generate(source, attention_mask=real.long())
 
     sources = [row[its_real].tolist() for row, its_real in zip(source, real, strict=True)]
-    session, logits = TorchEngine(ours).prefill([[start]] * len(sources), sources)
     chosen = [[start] for _ in sources]
-    for _ in range(GREEDY):
-        logits = logits.clone()
-        for row, said in enumerate(chosen):
-            logits[row, [after for token, after in pairwise(said) if token == said[-1]]] = -torch.inf
-            said.append(int(logits[row].argmax()))
-        logits = session.step(torch.tensor([said[-1] for said in chosen]))
+    how, rules = Sampling(temperature=0, max_tokens=GREEDY), TokenRules(no_repeat=2)
+    for each in generate(TorchEngine(ours), [[start]] * len(sources), how, rules, sources=sources):
+        chosen[each.row].append(each.token)
     assert len(set(expected.flatten().tolist())) > 10
     assert chosen == expected.tolist()
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from openbook.errors import OpenbookError
 from openbook.generation.engine import Engine
-from openbook.generation.generate import Finish, check_prompts, limits_in_context
+from openbook.generation.generate import Finish, check_prompts, limits_in_context, padded
 from openbook.generation.settings import Beams
 from openbook.generation.token_rules import NO_RULES, TokenRules
 from openbook.generation.trail import Trail
@@ -102,7 +102,7 @@ def beam_search(
     limits = limits_in_context(engine, prompts, limits or [beams.max_tokens] * len(prompts))
     rows = [_Row(number, limit, beams) for number, limit in enumerate(limits)]
     session, logits = engine.prefill(prompts, sources)
-    state = _State(rows, beams, rules, end_ids, logits.device)
+    state = _State(rows, padded(prompts, logits.device), beams, rules, end_ids)
     logits = logits[:, None]
     while True:
         parents, over = state.advance(logits, trail)
@@ -118,12 +118,13 @@ def beam_search(
 
 
 class _State:
-    """The open beams of all rows: their tokens (B, W, T) and Σ log p (B, W), best first."""
+    """The open beams of all rows: their prompts (B, P), tokens (B, W, T) and Σ log p (B, W), best first."""
 
     def __init__(
-        self, rows: list[_Row], beams: Beams, rules: TokenRules, end_ids: Collection[int], device: torch.device
+        self, rows: list[_Row], prompts: Tensor, beams: Beams, rules: TokenRules, end_ids: Collection[int]
     ) -> None:
-        self.rows, self._beams, self._rules = rows, beams, rules
+        self.rows, self._prompts, self._beams, self._rules = rows, prompts, beams, rules
+        device = prompts.device
         self._end_ids = sorted(end_ids)
         self._ends = torch.tensor(self._end_ids, dtype=torch.long, device=device)
         self._limits = torch.tensor([row.limit for row in rows], device=device)
@@ -187,7 +188,7 @@ class _State:
         """Drop the rows that are over; gives the places of the others."""
         places = [place for place, row in enumerate(self.rows) if not row.over]
         left = torch.tensor(places, device=self._sums.device)
-        self.rows = [self.rows[place] for place in places]
+        self.rows, self._prompts = [self.rows[place] for place in places], self._prompts[left]
         self._sums, self._tokens, self._limits = self._sums[left], self._tokens[left], self._limits[left]
         return left
 
@@ -198,7 +199,8 @@ class _State:
         """
         produced = self._tokens.shape[-1]
         log_probability = logits.log_softmax(-1)
-        log_probability = self._rules.apply(log_probability, produced, self._limits == produced + 1, self._end_ids)
+        last = self._limits == produced + 1
+        log_probability = self._rules.apply(log_probability, self._all_tokens, produced, last, self._end_ids)
         # The best of all are among the best of each beam: two small searches in place of a large sum and search.
         count = max(2, 1 + len(self._end_ids)) * self._beams.beams
         of_beam, tokens = log_probability.topk(min(count, logits.shape[-1]))
@@ -208,6 +210,11 @@ class _State:
             raise OpenbookError("the model's logits are not finite: its weights are damaged, or training went astray")
         tokens = tokens.flatten(1).gather(1, places)
         return best, places // of_beam.shape[-1], tokens, torch.isin(tokens, self._ends)
+
+    def _all_tokens(self) -> Tensor:
+        """Those of the prompts and the beams', (B, W, P + T)."""
+        prompts = self._prompts[:, None].expand(-1, self._tokens.shape[1], -1)
+        return torch.cat((prompts, self._tokens), dim=-1)
 
     def _tell(
         self, trail: Trail, finished: Tensor, going: Tensor, sums: Tensor, parents: Tensor, tokens: Tensor

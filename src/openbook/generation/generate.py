@@ -7,6 +7,7 @@ get alone.
 import secrets
 from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -133,6 +134,12 @@ def generate(
             logits = session.step(tokens)
 
 
+def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """Token ids (B, T) with −1 before those of shorter rows."""
+    longest = max(map(len, rows))
+    return torch.tensor([[-1] * (longest - len(ids)) + list(ids) for ids in rows], device=device)
+
+
 def check_prompts(prompts: Sequence[Sequence[int]], vocabulary: int) -> None:
     """Raise OpenbookError if there is no prompt, or one is empty or has a token that is not in the vocabulary."""
     if not prompts:
@@ -172,7 +179,8 @@ def _choose(
         raise OpenbookError("the model's logits are not finite: its weights are damaged, or its training went astray")
     produced = rows[0].produced  # the same of all: they began together
     last = torch.tensor([row.limit == produced + 1 for row in rows], device=logits.device)
-    allowed = rules.apply(logits.clone(), produced, last, end_ids)
+    tokens_so_far = partial(padded, [row.tokens for row in rows], logits.device)
+    allowed = rules.apply(logits.clone(), tokens_so_far, produced, last, end_ids)
     chance = chances(filtered(allowed, history, sampling), sampling)
     if sampling.temperature > 0:
         tokens = draw(chance, torch.stack([torch.rand((), generator=row.random, dtype=torch.float64) for row in rows]))

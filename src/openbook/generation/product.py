@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from openbook.transformer.int8 import Int8Weight
+
 Model = TypeVar("Model", bound=nn.Module)
 
 WORTHWHILE = 1 << 19
@@ -62,7 +64,9 @@ def prepared(model: Model) -> Model:
     """
     shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     view = copy.deepcopy(model, shared).eval()
-    matrices = {id(weight): weight for weight in model.parameters() if weight.dim() == 2}
+    matrices = {
+        id(weight): weight for weight in model.parameters() if weight.dim() == 2 and not isinstance(weight, Int8Weight)
+    }
     largest = max(matrices.values(), key=Tensor.numel, default=None)
     if largest is None or not onednn_is_faster(largest):
         return view

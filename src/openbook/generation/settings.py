@@ -22,6 +22,7 @@ _WHOLE_NUMBERS: dict[str, tuple[int, int]] = {
     "top_k": (1, 2**24),
     "seed": (0, 2**63 - 1),
     "min_tokens": (0, 2**31),
+    "no_repeat": (0, 1000),
     "max_tokens": (1, 2**31),
     "beams": (1, 1000),
     "n_best": (1, 1000),
@@ -36,7 +37,8 @@ class Sampling:
     `temperature` 0 always takes the most probable token, and top_k, top_p and min_p then have no effect.
     `top_k` None, `top_p` 1, `min_p` 0, `repetition_penalty` 1 and `presence_penalty` 0 are off.
     `seed` None takes a new one for every answer; the same seed gives the same text.
-    `min_tokens` and `max_tokens` count the answer alone. `stop` are texts before which the answer ends.
+    `min_tokens` and `max_tokens` count the answer alone. No `no_repeat` tokens in a row come twice, those of the prompt
+    counted; 0 is off. `stop` are texts before which the answer ends.
     """
 
     temperature: float = 0.8
@@ -48,6 +50,7 @@ class Sampling:
     seed: int | None = None
     min_tokens: int = 0
     max_tokens: int = 256
+    no_repeat: int = 0
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -70,7 +73,8 @@ class Beams:
 
     `beams` beginnings are followed at once, and the `n_best` best finished sequences come out. One beam is greedy: it
     takes the likeliest token each time, and ends with the first that ends. A sequence scores
-    Σ log p(token) / length^`length_penalty`: 0 likes short ones, 1 is the mean, above 1 likes long ones.
+    Σ log p(token) / length^`length_penalty`: 0 likes short ones, 1 is the mean, above 1 likes long ones. `min_tokens`,
+    `max_tokens` and `no_repeat` are as for sampling.
     The search for a prompt ends `until`
     "sure": no open beam can still come among the n-best, whatever follows;
     "likely": as many are finished as there are beams, and no open one would come among them if it ended now;
@@ -82,6 +86,7 @@ class Beams:
     length_penalty: float = 1.0
     min_tokens: int = 0
     max_tokens: int = 256
+    no_repeat: int = 0
     until: Until = "likely"
 
     def __post_init__(self) -> None:

@@ -94,7 +94,7 @@ def stream(
         engine,
         ids,
         sampling,
-        TokenRules.of(tokenizer.special, sampling.min_tokens),
+        TokenRules.of(tokenizer.special, sampling.min_tokens, no_repeat=sampling.no_repeat),
         end_ids=tokenizer.end_ids,
         runners_up=runners_up,
         stopped=lambda row: stops[row].found,
@@ -129,7 +129,7 @@ def search(
 ) -> list[tuple[Candidate, ...]]:
     """The likeliest continuations of each prompt, best first; prompts are as for `stream`."""
     ids = [_ids(tokenizer, prompt) for prompt in prompts]
-    rules = TokenRules.of(tokenizer.special, beams.min_tokens)
+    rules = TokenRules.of(tokenizer.special, beams.min_tokens, no_repeat=beams.no_repeat)
     found = {each.row: each.hypotheses for each in beam_search(engine, ids, beams, rules, end_ids=tokenizer.end_ids)}
     return [
         tuple(Candidate(tokenizer.decode(each.tokens, skip_special=True), each) for each in found[row])

@@ -1,6 +1,6 @@
 """Rules about which tokens may come: some never, some only after a few others, some at a fixed place."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -16,16 +16,20 @@ class TokenRules:
 
     `never` are tokens that are not produced, such as padding. `forced_first` are the first tokens, such as the code of
     the language to write. `forced_last` is the token at the last place, if an answer gets that far. Fewer than
-    `min_tokens` tokens do not end an answer.
+    `min_tokens` tokens do not end an answer. No `no_repeat` tokens in a row come twice, those of the prompt counted
+    (Paulus et al. 2017, section 2.5); 0 is off.
     """
 
     never: tuple[int, ...] = ()
     forced_first: tuple[int, ...] = ()
     forced_last: int | None = None
     min_tokens: int = 0
+    no_repeat: int = 0
 
     @classmethod
-    def of(cls, special: SpecialTokens, min_tokens: int = 0, language: str | None = None) -> "TokenRules":
+    def of(
+        cls, special: SpecialTokens, min_tokens: int = 0, language: str | None = None, *, no_repeat: int = 0
+    ) -> "TokenRules":
         """What a vocabulary asks for: padding never comes, and a language begins with its token.
 
         Raises:
@@ -38,6 +42,7 @@ class TokenRules:
             forced_first=first,
             forced_last=special.forced_end,
             min_tokens=min_tokens,
+            no_repeat=no_repeat,
         )
 
     def check(self, vocabulary: int) -> None:
@@ -49,24 +54,41 @@ class TokenRules:
         if len(set(self.never)) >= vocabulary:
             raise OpenbookError("the rules allow no token at all; name fewer in `never`")
 
-    def apply(self, scores: Tensor, produced: int, last: Tensor, end_ids: Collection[int]) -> Tensor:
+    def apply(
+        self, scores: Tensor, tokens: Callable[[], Tensor], produced: int, last: Tensor, end_ids: Collection[int]
+    ) -> Tensor:
         """Write −∞ into logits or log-probabilities for what may not come, and 0 for what must.
 
         Log-probabilities are not made to add up to 1 again: a sequence is worth what the model says of it.
 
         Args:
             scores: (B, …, V) of the token after `produced` others.
+            tokens: gives all tokens so far (B, …, T), −1 before the first; asked only where a rule needs them.
             last: (B,) True where it is the last that the row may produce.
         """
         if self.never or produced < self.min_tokens:
             out = [*self.never, *(end_ids if produced < self.min_tokens else ())]
             scores = scores.index_fill_(-1, torch.tensor(out, device=scores.device), -torch.inf)
+        if self.no_repeat:
+            scores = scores.masked_fill(repeating(tokens(), self.no_repeat, scores.shape[-1]), -torch.inf)
         if produced < len(self.forced_first):
             scores = _only(scores, self.forced_first[produced])
         if self.forced_last is not None and bool(last.any()):
             at_last = last.view(-1, *[1] * (scores.dim() - 1))
             scores = torch.where(at_last, _only(scores, self.forced_last), scores)
         return scores
+
+
+def repeating(tokens: Tensor, count: int, vocabulary: int) -> Tensor:
+    """Which next tokens would make the last `count` of (B, …, T) a row that is there already: (B, …, V)."""
+    found = torch.zeros(*tokens.shape[:-1], vocabulary, dtype=torch.bool, device=tokens.device)
+    if tokens.shape[-1] < count:
+        return found
+    rows = tokens.unfold(-1, count, 1)
+    newest = tokens[..., None, tokens.shape[-1] - count + 1 :]
+    # A row with padding in it is no row: where the newest tokens have some, it is not at the same place.
+    again = (rows[..., :-1] == newest).all(-1) & (rows[..., -1] >= 0)
+    return found.scatter_reduce(-1, rows[..., -1].clamp(min=0), again, "amax")
 
 
 def _only(scores: Tensor, token: int) -> Tensor:

@@ -37,7 +37,7 @@ class TokenTranslator:
     @cached_property
     def rules(self) -> TokenRules:
         """What the special tokens ask for."""
-        return TokenRules.of(self.special, self.how.min_tokens, self.language)
+        return TokenRules.of(self.special, self.how.min_tokens, self.language, no_repeat=self.how.no_repeat)
 
     @property
     def start(self) -> int:

@@ -53,6 +53,7 @@ class Generation(TypedDict, total=False):
     length_penalty: Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
     until: Literal["sure", "likely", "full"]
     min_tokens: Annotated[int, Field(ge=0, le=2**31)]
+    no_repeat: Annotated[int, Field(ge=0, le=1000)]
     max_tokens: Annotated[int, Field(ge=1, le=2**31)]
     stop: Annotated[list[Annotated[str, Field(min_length=1, max_length=1000)]], Field(max_length=100)]
 

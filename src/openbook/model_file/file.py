@@ -19,9 +19,10 @@ from openbook.errors import OpenbookError
 from openbook.model_file.atomic import replacing
 from openbook.model_file.blueprint import blueprint, expected_shapes
 from openbook.model_file.contents import Contents
+from openbook.model_file.eight_bits import apart, stored, stored_parts, together, without_scales
 from openbook.model_file.header import AGAIN, Header, looks_like_safetensors, read_header
 from openbook.model_file.recognition import fault_of_bytes, fault_of_path
-from openbook.model_file.writing import DTYPES, NAMES_OF_DTYPES, write_parts, write_tensors
+from openbook.model_file.writing import DTYPES, NAMES_OF_DTYPES, STORED, write_parts, write_tensors
 from openbook.progress import Advance
 from openbook.text.printable import printable
 from openbook.transformer.architecture import Architecture
@@ -47,8 +48,9 @@ def save(path: str | os.PathLike[str], contents: Contents, tensors: Mapping[str,
     Args:
         path: where; the suffix is by custom .openbook.
         contents: all but the tensors.
-        tensors: exactly those of the architecture, as from `state_dict()`, all float32, float16 or bfloat16, on any
-            device. They are written one at a time, so nothing is held twice.
+        tensors: exactly those of the architecture, as from `state_dict()`, all float32, float16 or bfloat16, or
+            float32 and matrices of 8 bits among them, on any device. They are written one at a time, so nothing is
+            held twice.
 
     Raises:
         OpenbookError: the disk is full or cannot be written, or contents and tensors do not fit each other.
@@ -57,16 +59,16 @@ def save(path: str | os.PathLike[str], contents: Contents, tensors: Mapping[str,
     with naming(path):
         metadata = contents.to_metadata()
         Contents.from_metadata(metadata)  # what is saved can be loaded
-        found = {name: (str(NAMES_OF_DTYPES.get(t.dtype, t.dtype)), tuple(t.shape)) for name, t in tensors.items()}
-        expected = _check_tensors(contents.architecture, found)
-    write_tensors(path, metadata, {name: tensors[name] for name in expected})
+        kinds = {n: (str(NAMES_OF_DTYPES.get(t.dtype, t.dtype)), tuple(t.shape)) for n, t in apart(tensors).items()}
+        expected = _check_tensors(contents.architecture, kinds)
+    write_tensors(path, metadata, apart({name: tensors[name] for name in expected}))
 
 
 def save_parts(
     path: str | os.PathLike[str],
     contents: Contents,
     dtype: str,
-    parts: Iterable[Tensor],
+    parts: Iterable[tuple[str, Tensor]],
     advance: Advance = lambda amount: None,
 ) -> None:
     """Write a model file whose tensors come in parts, so that none need be whole in memory.
@@ -74,8 +76,9 @@ def save_parts(
     Args:
         path: where.
         contents: all but the tensors.
-        dtype: of all tensors: F32, F16 or BF16.
-        parts: the numbers of the architecture's tensors, in the order in which the model uses them.
+        dtype: of all tensors: F32, F16 or BF16; or I8, of the matrices alone.
+        parts: the numbers of the architecture's tensors, in the order in which the model uses them, in parts of whole
+            rows and each with the name of its tensor.
         advance: told of the bytes that are written.
 
     Raises:
@@ -85,9 +88,9 @@ def save_parts(
     with naming(path):
         metadata = contents.to_metadata()
         Contents.from_metadata(metadata)
-        shapes = {name: (dtype, shape) for name, shape in expected_shapes(contents.architecture).items()}
+        kinds = stored(expected_shapes(contents.architecture), dtype)
     with replacing(path) as file:
-        write_parts(file, metadata, shapes, parts, advance)
+        write_parts(file, metadata, kinds, stored_parts(kinds, parts), advance)
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Contents, dict[str, Tensor]]:
@@ -100,7 +103,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Contents, dict[str, Tensor]]:
         OpenbookError: naming the file, what is wrong with it, and the cure.
     """
     opened = open_model_file(path)
-    return opened.contents, map_tensors(opened.header, opened.data)
+    return opened.contents, together(map_tensors(opened.header, opened.data))
 
 
 def map_tensors(header: Header, data: mmap.mmap) -> dict[str, Tensor]:
@@ -111,12 +114,12 @@ def map_tensors(header: Header, data: mmap.mmap) -> dict[str, Tensor]:
     """
     tensors = {}
     for name, entry in header.tensors.items():
-        if entry.dtype not in DTYPES:
-            known = ", ".join(DTYPES)
+        if entry.dtype not in STORED:
+            known = ", ".join(STORED)
             raise OpenbookError(
                 f"tensor {name}, dtype: {entry.dtype} is not one of {known}; convert the model to one of them"
             )
-        dtype = DTYPES[entry.dtype]
+        dtype = STORED[entry.dtype]
         if entry.begin % dtype.itemsize:
             raise OpenbookError(f"tensor {name}: it begins at byte {entry.begin:,}, between numbers; {AGAIN}")
         count = (entry.end - entry.begin) // dtype.itemsize
@@ -155,7 +158,7 @@ def open_model_file(path: str | os.PathLike[str]) -> ModelFile:
         contents = Contents.from_metadata(header.metadata)
         _check_tensors(contents.architecture, {name: (e.dtype, e.shape) for name, e in header.tensors.items()})
         for name, entry in header.tensors.items():
-            if entry.begin % DTYPES[entry.dtype].itemsize:
+            if entry.begin % STORED[entry.dtype].itemsize:
                 raise OpenbookError(f"tensor {name}: it begins at byte {entry.begin:,}, between numbers; {AGAIN}")
     return ModelFile(contents, header, data)
 
@@ -165,7 +168,7 @@ def _check_tensors(architecture: Architecture, found: Mapping[str, tuple[str, tu
     blocks = sum(len(stack.blocks) for stack in architecture.stacks.values())
     if len(found) < blocks * _TENSORS_OF_A_BLOCK:  # before anything as large as the architecture claims is built
         raise OpenbookError(f"its architecture has {blocks:,} blocks, but there are {len(found):,} tensors; {AGAIN}")
-    expected = expected_shapes(architecture)
+    found, expected = without_scales(found), expected_shapes(architecture)
     for name in expected:
         if name not in found:
             raise OpenbookError(f"tensor {name} of its architecture is missing; {AGAIN}")

@@ -14,6 +14,7 @@ from openbook.errors import OpenbookError
 from openbook.model_file.adapter import FIRST, Adapter, read_adapter
 from openbook.model_file.blueprint import expected_shapes
 from openbook.model_file.contents import Contents
+from openbook.model_file.eight_bits import INT8, SCALE
 from openbook.model_file.file import ModelFile, naming, open_model_file
 from openbook.model_file.header import MAXIMUM_HEADER
 from openbook.model_file.wording import in_words
@@ -30,9 +31,9 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Keys: `file`, `bytes`, `format`, `dtype`, `parameters`, `architecture` (`words` and all `fields`), `parts` (each
     with `name`, `parameters`, `bytes`, `share` of all parameters, and `tensors`: `name`, `shape`, `parameters`, `bytes`
-    and `offset`, the place of its first byte in the file), `tokenizer`, `chat_template`, `generation`, `training`,
-    `license`. An adapter has `adapter` (`base`, `fingerprint`, `scale`, and `changes`: `name` and `rank`) instead of
-    what it takes from its base.
+    and `offset`, the place of its first byte in the file, and `scale_offset` that of the scales of a
+    matrix of 8 bits), `tokenizer`, `chat_template`, `generation`, `training`, `license`. An adapter has `adapter`
+    (`base`, `fingerprint`, `scale`, and `changes`: `name` and `rank`) instead of what it takes from its base.
     Strings are those of the file: escape them before they reach a terminal or a page.
 
     Raises:
@@ -46,14 +47,13 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     contents = opened.contents
     with naming(path):
         tokenizer = _tokenizer(contents)
-    tensors = opened.header.tensors.values()
     parts = list(_parts(opened))
     parameters = sum(part["parameters"] for part in parts)
     return {
         "file": str(path),
         "bytes": len(opened.data),
         "format": contents.format,
-        "dtype": str(DTYPES[next(iter(tensors)).dtype]).removeprefix("torch."),
+        "dtype": _dtype({entry.dtype for entry in opened.header.tensors.values()}),
         "parameters": parameters,
         "architecture": {
             "words": in_words(contents.architecture),
@@ -94,9 +94,10 @@ def _parts(opened: ModelFile) -> Iterator[dict[str, Any]]:
                 "name": name,
                 "shape": list(entries[name].shape),
                 "parameters": math.prod(entries[name].shape),
-                "bytes": entries[name].end - entries[name].begin,
+                "bytes": sum(each.end - each.begin for each in (entries[name], entries.get(name + SCALE)) if each),
                 "offset": entries[name].begin,
             }
+            | ({"scale_offset": entries[name + SCALE].begin} if name + SCALE in entries else {})
             for name in names
         ]
         yield {
@@ -105,6 +106,13 @@ def _parts(opened: ModelFile) -> Iterator[dict[str, Any]]:
             "bytes": sum(tensor["bytes"] for tensor in tensors),
             "tensors": tensors,
         }
+
+
+def _dtype(kinds: set[str]) -> str:
+    """The type of the numbers in words."""
+    if INT8 in kinds:
+        return "int8 matrices with a float32 scale for each row"
+    return str(DTYPES[kinds.pop()]).removeprefix("torch.")
 
 
 def _part_of(tensor: str) -> str:

@@ -19,7 +19,10 @@ from openbook.progress import Advance
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """Those that a model may have, by their names in the header."""
 
-NAMES_OF_DTYPES = {dtype: name for name, dtype in DTYPES.items()}
+STORED = {**DTYPES, "I8": torch.int8}
+"""Those that a file may have: matrices of 8 bits come with scales (see `eight_bits`)."""
+
+NAMES_OF_DTYPES = {dtype: name for name, dtype in STORED.items()}
 
 
 def write_tensors(path: Path, metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> None:

@@ -38,6 +38,7 @@ from openbook.training.record import hash_of, training_record
 from openbook.training.request import Request, Result
 from openbook.transformer.base import Transformer
 from openbook.transformer.block import Stack
+from openbook.transformer.int8 import plain
 from openbook.transformer.make import make_transformer
 
 CLOSING = 1.0
@@ -254,7 +255,7 @@ class Training:
         check_memory(contents.architecture, recipe, frozen=request.lora is not None)
         with torch.device("meta"):
             model = make_transformer(contents.architecture, recipe.dropout)
-        model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+        model.load_state_dict({name: tensor.float() for name, tensor in plain(tensors).items()}, assign=True)
         if request.lora is not None:
             add_low_rank(model, request.lora, request.lora_targets, recipe.seed)
         return contents, model

@@ -8,4 +8,11 @@ import typer
 MODEL = Annotated[Path, typer.Argument(help="a model file, such as austen.openbook", show_default=False)]
 DEVICE = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 JSON = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
+IMPORTED_DTYPE = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        help="float32, float16, bfloat16, or int8: matrices of 8 bits with a scale for each row; as it is, if absent",
+    ),
+]
 DTYPE = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16; as it is, if absent")]

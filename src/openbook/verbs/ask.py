@@ -24,6 +24,7 @@ def ask(
     presence_penalty: Annotated[float | None, typer.Option(help="taken off the logits of tokens in the answer")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="end before this text; may be given several times")] = None,
     min_tokens: Annotated[int | None, typer.Option(help="do not end before so many tokens")] = None,
+    no_repeat: Annotated[int | None, typer.Option(help="no so many tokens in a row come twice")] = None,
     beams: Annotated[
         int | None, typer.Option(help="follow so many of the likeliest beginnings at once; 1 is greedy")
     ] = None,
@@ -66,6 +67,7 @@ def ask(
         "max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "presence_penalty": presence_penalty, "stop": stop or None,
         "seed": seed, "min_tokens": min_tokens, "beams": beams, "n_best": n_best, "length_penalty": length_penalty,
+        "no_repeat": no_repeat,
     }  # fmt: skip
     settings = {name: value for name, value in settings.items() if value is not None}
     opened = load(model, device)

@@ -57,9 +57,12 @@ def explain(
         from openbook.generation.settings import Beams
         from openbook.generation.token_rules import TokenRules
 
-        how = Beams(beams=beams, n_best=beams, length_penalty=length_penalty, max_tokens=max_tokens)
+        no_repeat = opened.contents.generation.get("no_repeat", 0)
+        how = Beams(
+            beams=beams, n_best=beams, length_penalty=length_penalty, max_tokens=max_tokens, no_repeat=no_repeat
+        )
         special = opened.tokenizer.special
-        rules = TokenRules.of(special, language=language)
+        rules = TokenRules.of(special, language=language, no_repeat=how.no_repeat)
         found, trail = search_with_trail(opened.engine, tokens, source, how, rules, special.end)
         if as_json:
             print(tree_as_json(found, trail, how))

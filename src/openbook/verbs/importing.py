@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from openbook.verbs.arguments import DTYPE
+from openbook.verbs.arguments import IMPORTED_DTYPE
 
 
 def import_model(
@@ -13,7 +13,7 @@ def import_model(
         Path, typer.Argument(help="a folder with config.json and *.safetensors, or a GGUF file", show_default=False)
     ],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="the model file to make")] = None,
-    dtype: DTYPE = None,
+    dtype: IMPORTED_DTYPE = None,
 ) -> None:
     """Make a model file of a folder as Hugging Face has them, or of a GGUF file. Nothing in them is run.
 
@@ -22,6 +22,7 @@ def import_model(
       openbook import downloads/some-model -o some.openbook
       openbook import downloads/some-model -o small.openbook --dtype bfloat16
       openbook import assistant.Q4_K_M.gguf -o assistant.openbook
+      openbook import assistant.Q4_K_M.gguf -o assistant.openbook --dtype int8    a quarter of the memory
       openbook ask some.openbook "It is a truth"
     """
     from openbook.model_file.importing import import_model as make

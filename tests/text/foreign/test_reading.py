@@ -11,10 +11,10 @@ import pytest
 import sentencepiece
 import tiktoken
 from hypothesis import given
-from transformers import AutoTokenizer, GPT2TokenizerFast, T5Tokenizer
+from transformers import AutoTokenizer, GPT2TokenizerFast, MarianTokenizer, T5Tokenizer
 
 from openbook.errors import OpenbookError
-from openbook.text.foreign import Layout, read_tokenizer, write_tokenizer
+from openbook.text.foreign import Layout, read_tokenizer, write_pair, write_tokenizer
 from openbook.text.foreign.patterns import BY_NAME, FIRST
 from openbook.text.tokenizer import StreamDecoder, Tokenizer
 
@@ -203,8 +203,61 @@ def test_two_models_that_share_a_table_of_ids(tmp_path: Path) -> None:
 
     same()
     assert source.encode_source("two", "deu") == [2, *source.encode("two"), 0]
+    # Their own class reads what is written, and so do we where there is nothing else.
+    out = tmp_path / "out"
+    out.mkdir()
+    assert write_pair(out, found.source_tokenizer, found.tokenizer) == {"separate_vocabs": False}
+    shutil.copy(tmp_path / "config.json", out)
+    theirs = MarianTokenizer(*(str(out / name) for name in ("source.spm", "target.spm", "vocab.json")))
+    again = read_tokenizer(out)
+    assert (again.special_tokens, len(list(out.iterdir()))) == (special, 4)
+    ours = [Tokenizer.from_json(text, special) for text in (again.source_tokenizer, again.tokenizer)]
+
+    @given(texts)
+    def same_again(text: str) -> None:
+        for tokenizer, first in zip(ours, (source, target), strict=True):
+            assert tokenizer.encode(text) == first.encode(text)
+        for ids, reference in zip((theirs(text), theirs(text_target=text)), processors, strict=True):
+            expected = [table.get(piece, 1) for piece in reference.encode(text, out_type=str)]
+            assert text.startswith(">>") or ids["input_ids"] == [*expected, 0]
+
+    same_again()
     for name, number in table.items():  # also the pieces of the other language can be read
         assert target.token_bytes(number).decode() == (name if name.startswith("<") else name.replace("▁", " "))
+
+
+def test_two_models_with_ids_of_their_own(tmp_path: Path) -> None:
+    for side, ids, content in (
+        ("source", "vocab.json", pieces(vocab_size=300)),
+        ("target", "target_vocab.json", pieces(byte_fallback=True, normalization_rule_name="identity")),
+    ):
+        (tmp_path / f"{side}.spm").write_bytes(content)
+        processor = sentencepiece.SentencePieceProcessor(model_proto=content)
+        names = [processor.id_to_piece(number) for number in range(3, processor.get_piece_size())]
+        write_json(
+            tmp_path / ids, {name: number for number, name in enumerate(["</s>", "<unk>", *reversed(names), "<pad>"])}
+        )
+    write_json(tmp_path / "config.json", {"is_encoder_decoder": True})
+    found, out = read_tokenizer(tmp_path), tmp_path / "out"
+    out.mkdir()
+    assert write_pair(out, found.source_tokenizer, found.tokenizer) == {"separate_vocabs": True}
+    files = ("source.spm", "target.spm", "vocab.json", "target_vocab.json")
+    theirs = [
+        MarianTokenizer(*(str(folder / name) for name in files), separate_vocabs=True) for folder in (tmp_path, out)
+    ]
+    ours = [Tokenizer.from_json(text, found.special_tokens) for text in (found.source_tokenizer, found.tokenizer)]
+    for text in ("two words", "naïve ½ 12  café\n", "", "猫", " The"):
+        for each in theirs:
+            assert each(text)["input_ids"] == [*ours[0].encode(text), 0]
+            assert each(text_target=text)["input_ids"] == [*ours[1].encode(text), 0]
+    assert write_pair(out, found.tokenizer, byte_level_json()) is None
+
+
+def byte_level_json() -> str:
+    """A tokenizer that has no scores."""
+    from openbook.text.tokenizer_training import train_tokenizer
+
+    return train_tokenizer(["the cat " * 20], "bpe", 270).to_json()
 
 
 @pytest.mark.parametrize("place", ["before", "after"])

@@ -57,6 +57,7 @@ FAMILY = Family(
     write=write,
     tables=tables,
     prefix="model.",
+    pair_tokenizer="MarianTokenizer",
     ignored=WAVES,
     tied_copies=COPIES,
 )

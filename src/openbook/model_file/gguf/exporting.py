@@ -16,7 +16,7 @@ from openbook.model_file.gguf.header import Tensor
 from openbook.model_file.gguf.importing import FREQUENCIES
 from openbook.model_file.gguf.tokenizer_writing import tokenizer_fields
 from openbook.model_file.gguf.weights import Change, library, types
-from openbook.model_file.huggingface.exporting import Exported, assembled, choose_family, their_tensors
+from openbook.model_file.huggingface.exporting import Exported, assembled, choose_family, own_dtype, their_tensors
 from openbook.model_file.huggingface.fields import Fields
 from openbook.model_file.huggingface.importing import DTYPE_NAMES, family_of, read_architecture
 from openbook.model_file.huggingface.links import Link, Shape
@@ -58,7 +58,7 @@ def export_gguf(
     opened = open_model_file(model)
     contents, entries = opened.contents, opened.header.tensors
     with naming(model):
-        own = next(name for name, short in DTYPE_NAMES.items() if short == next(iter(entries.values())).dtype)
+        own = next(name for name, short in DTYPE_NAMES.items() if short == own_dtype(entries))
         if (dtype or own) not in TYPES:
             raise OpenbookError(f"--dtype {dtype}: must be one of {', '.join(TYPES)}")
         wanted = TYPES[dtype or own]

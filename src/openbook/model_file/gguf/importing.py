@@ -13,17 +13,16 @@ from openbook.model_file.gguf.tokenizer import read_tokenizer
 from openbook.model_file.gguf.weights import GgufWeights, Place, open_gguf, renamed
 from openbook.model_file.huggingface.fields import Fields
 from openbook.model_file.huggingface.importing import (
-    DTYPE_NAMES,
+    FILE_DTYPES,
     Imported,
     check_vocabulary,
     checked_dtype,
     family_of,
     parts,
     read_architecture,
-    shape_size,
+    stored_size,
 )
 from openbook.model_file.huggingface.resolving import resolve
-from openbook.model_file.writing import DTYPES
 from openbook.progress import Track, silent
 from openbook.text.printable import excerpt
 
@@ -42,7 +41,7 @@ def import_gguf(
     Args:
         path: the file.
         output: the model file.
-        dtype: float32, float16 or bfloat16; None keeps the file's own, or takes float32 where it is quantised.
+        dtype: float32, float16, bfloat16 or int8; None keeps the file's own, or takes float32 where it is quantised.
         track: shows progress, in bytes.
 
     Raises:
@@ -56,7 +55,7 @@ def import_gguf(
         family = family_of(fields)
         architecture = read_architecture(family, fields)
         found = resolve(family, architecture, weights)
-        chosen = DTYPE_NAMES[checked_dtype(dtype)] if dtype is not None else _dtype(header)
+        chosen = FILE_DTYPES[checked_dtype(dtype, FILE_DTYPES)] if dtype is not None else _dtype(header)
         text = read_tokenizer(header.fields)
         check_vocabulary(text.tokenizer, text.special_tokens, architecture.vocabulary)
         licence = header.fields.get("general.license")
@@ -68,10 +67,9 @@ def import_gguf(
             license=licence if isinstance(licence, str) else None,
         )
         shapes = expected_shapes(architecture)
-        total = sum(map(shape_size, shapes.values())) * DTYPES[chosen].itemsize
-        with track("Importing", total) as advance:
-            save_parts(output, contents, chosen, parts(found, weights, DTYPES[chosen], shapes), advance)
-    return Imported(family.name, contents, next(name for name, short in DTYPE_NAMES.items() if short == chosen))
+        with track("Importing", stored_size(shapes, chosen)) as advance:
+            save_parts(output, contents, chosen, parts(found, weights, chosen, shapes), advance)
+    return Imported(family.name, contents, next(name for name, short in FILE_DTYPES.items() if short == chosen))
 
 
 def _as_folder(path: Path, header: Header) -> tuple[GgufWeights, dict[str, object]]:

@@ -14,8 +14,10 @@ from torch import Tensor
 from openbook.errors import OpenbookError
 from openbook.model_file.atomic import replacing, replacing_folder
 from openbook.model_file.blueprint import expected_shapes
+from openbook.model_file.eight_bits import INT8
 from openbook.model_file.families import FAMILIES
 from openbook.model_file.file import naming, open_model_file
+from openbook.model_file.header import Entry
 from openbook.model_file.huggingface.family import Family
 from openbook.model_file.huggingface.fields import Fields
 from openbook.model_file.huggingface.generation import write_generation
@@ -26,7 +28,7 @@ from openbook.model_file.huggingface.scales import query_factors, without_scales
 from openbook.model_file.huggingface.weights import INDEX, SINGLE, Weights
 from openbook.model_file.writing import DTYPES, write_parts
 from openbook.progress import Advance, Track, silent
-from openbook.text.foreign import write_tokenizer
+from openbook.text.foreign import write_pair, write_tokenizer
 from openbook.text.special_tokens import SpecialTokens
 from openbook.text.tokenizer import Tokenizer
 from openbook.transformer.architecture import Architecture
@@ -72,7 +74,7 @@ def export_folder(
     contents, entries = opened.contents, opened.header.tensors
     with naming(model):
         family, config, described = choose_family(contents.architecture)
-        own = next(iter(entries.values())).dtype
+        own = own_dtype(entries)
         kind = own if dtype is None else DTYPE_NAMES[checked_dtype(dtype)]
         special = Tokenizer.from_json(contents.tokenizer, contents.special_tokens).special
     weights = Weights({name: (model, entry) for name, entry in entries.items()})
@@ -85,12 +87,16 @@ def export_folder(
         head = {"architectures": [family.class_name], "model_type": family.model_types[0]}
         _write_json(place / "config.json", {**head, **ids, **config, "dtype": word, "torch_dtype": word})
         _write_json(place / "generation_config.json", write_generation(contents.generation, {**ids, **_rules(special)}))
+        settings = None
+        if family.pair_tokenizer is not None and contents.source_tokenizer is not None:
+            settings = write_pair(place, contents.source_tokenizer, contents.tokenizer)
         write_tokenizer(
             place,
             contents.tokenizer,
             special,
             contents.chat_template,
             context=contents.architecture.context,
+            settings=settings and {"tokenizer_class": family.pair_tokenizer, **settings},
         )
         write_remainder(place, contents)
         shards = _shards(sizes, shard)
@@ -101,6 +107,11 @@ def export_folder(
             table = {tensor: name for name, tensors in shards.items() for tensor in tensors}
             _write_json(place / INDEX, {"metadata": {"total_size": sum(sizes.values())}, "weight_map": table})
     return Exported(family.name, tuple(shards))
+
+
+def own_dtype(entries: Mapping[str, Entry]) -> str:
+    """The type of a model's numbers; what is of 8 bits stands for F32."""
+    return next((entry.dtype for entry in entries.values() if entry.dtype != INT8), "F32")
 
 
 def choose_family(architecture: Architecture) -> tuple[Family, dict[str, Any], Architecture]:

@@ -30,6 +30,7 @@ class Family:
         prefix: with what their names begin, except in files that leave it out.
         ignored: regular expression of tensors that hold nothing of the model.
         tokenizer: how tokenizer files that are older than tokenizer.json are meant.
+        pair_tokenizer: the class of transformers that reads two vocabularies of pieces with one table of ids, if any.
         tied_copies: tensors that only repeat the token embedding where `tied`.
     """
 
@@ -43,4 +44,5 @@ class Family:
     prefix: str = ""
     ignored: str = r".*rotary_emb\.inv_freq"
     tokenizer: Layout = PLAIN
+    pair_tokenizer: str | None = None
     tied_copies: Sequence[str] = field(default=("lm_head.weight",))

@@ -18,6 +18,7 @@ SAME = {
     "beams": "num_beams",
     "min_tokens": "min_new_tokens",
     "max_tokens": "max_new_tokens",
+    "no_repeat": "no_repeat_ngram_size",
 }
 """Our names of settings that mean the same there, and theirs."""
 UNTIL = {False: "likely", True: "full", "never": "sure"}
@@ -46,7 +47,7 @@ def read_generation(folder: Path) -> Generation:
     elif "do_sample" in fields:
         found = {"temperature": 0.0}
     found["repetition_penalty"] = fields.maybe_number("repetition_penalty")
-    for ours in ("beams", "min_tokens", "max_tokens"):
+    for ours in ("beams", "min_tokens", "max_tokens", "no_repeat"):
         found[ours] = fields.maybe_whole(SAME[ours])
     if (found["beams"] or 1) > 1:
         found["length_penalty"] = fields.maybe_number("length_penalty")

@@ -1,7 +1,7 @@
 """A folder of Hugging Face → a model file, one part of a tensor after another."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,10 @@ from torch import Tensor
 from openbook.errors import OpenbookError
 from openbook.model_file.blueprint import expected_shapes
 from openbook.model_file.contents import Contents
+from openbook.model_file.eight_bits import INT8, stored
 from openbook.model_file.families import FAMILIES
 from openbook.model_file.file import naming, save_parts
+from openbook.model_file.header import ITEM_BYTES
 from openbook.model_file.huggingface.family import Family
 from openbook.model_file.huggingface.fields import Fields
 from openbook.model_file.huggingface.generation import read_generation
@@ -32,7 +34,8 @@ from openbook.transformer.architecture import Architecture
 
 LONGEST_CONFIG = 4_000_000
 DTYPE_NAMES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-"""How people call the types, and how safetensors does."""
+FILE_DTYPES = {**DTYPE_NAMES, "int8": INT8}
+"""How people call the types, and how safetensors does; a model file may have matrices of 8 bits too."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def import_folder(
     Args:
         folder: as `save_pretrained` of transformers writes it, or as it is downloaded.
         output: the model file.
-        dtype: float32, float16 or bfloat16; None keeps the folder's own.
+        dtype: float32, float16, bfloat16 or int8; None keeps the folder's own.
         track: shows progress, in bytes.
 
     Raises:
@@ -73,7 +76,7 @@ def import_folder(
         weights = open_weights(folder)
         architecture = family.adapt(architecture, weights)
         found = resolve(family, architecture, weights)
-        chosen = DTYPE_NAMES[checked_dtype(dtype)] if dtype is not None else _dtype(fields, weights, found)
+        chosen = FILE_DTYPES[checked_dtype(dtype, FILE_DTYPES)] if dtype is not None else _dtype(fields, weights, found)
     text = read_tokenizer(folder, family.tokenizer)
     with naming(folder):
         check_vocabulary(text.tokenizer, text.special_tokens, architecture.vocabulary)
@@ -89,10 +92,14 @@ def import_folder(
             ),
         )
         shapes = expected_shapes(architecture)
-        total = sum(map(shape_size, shapes.values())) * DTYPES[chosen].itemsize
-    with track("Importing", total) as advance:
-        save_parts(output, contents, chosen, parts(found, weights, DTYPES[chosen], shapes), advance)
-    return Imported(family.name, contents, next(name for name, short in DTYPE_NAMES.items() if short == chosen))
+    with track("Importing", stored_size(shapes, chosen)) as advance:
+        save_parts(output, contents, chosen, parts(found, weights, chosen, shapes), advance)
+    return Imported(family.name, contents, next(name for name, short in FILE_DTYPES.items() if short == chosen))
+
+
+def stored_size(shapes: dict[str, tuple[int, ...]], dtype: str) -> int:
+    """The bytes that tensors of these shapes take in a file of this type."""
+    return sum(shape_size(shape) * ITEM_BYTES[kind] for kind, shape in stored(shapes, dtype).values())
 
 
 def shape_size(shape: tuple[int, ...]) -> int:
@@ -103,10 +110,10 @@ def shape_size(shape: tuple[int, ...]) -> int:
     return size
 
 
-def checked_dtype(name: str) -> str:
+def checked_dtype(name: str, known: Mapping[str, str] = DTYPE_NAMES) -> str:
     """The name of a type that a model may have. Raises OpenbookError with those there are."""
-    if name not in DTYPE_NAMES:
-        raise OpenbookError(f"--dtype {name}: must be one of {', '.join(DTYPE_NAMES)}")
+    if name not in known:
+        raise OpenbookError(f"--dtype {name}: must be one of {', '.join(known)}")
     return name
 
 
@@ -170,13 +177,14 @@ def _dtype(fields: Fields, weights: Weights, found: dict[str, list[Link]]) -> st
 
 
 def parts(
-    found: dict[str, list[Link]], weights: Source, dtype: torch.dtype, shapes: dict[str, tuple[int, ...]]
-) -> Iterator[Tensor]:
+    found: dict[str, list[Link]], weights: Source, kind: str, shapes: dict[str, tuple[int, ...]]
+) -> Iterator[tuple[str, Tensor]]:
     """The numbers of our tensors, one after the other; of those with many experts, one expert after the other."""
+    dtype = DTYPES.get(kind, torch.float32)
     for each in found.values():
         for link in each:
             if not link.theirs:
-                yield torch.zeros(shapes[link.ours], dtype=dtype)
+                yield link.ours, torch.zeros(shapes[link.ours], dtype=dtype)
                 continue
             part = weights.read(link.theirs, link.theirs_at, link.packed)
-            yield (part.mT if link.transposed else part).to(dtype)
+            yield link.ours, (part.mT if link.transposed else part).to(dtype)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from openbook.errors import OpenbookError
+from openbook.model_file.eight_bits import INT8, SCALE
 from openbook.model_file.header import AGAIN, ITEM_BYTES, Entry, looks_like_safetensors, read_header
 from openbook.model_file.huggingface.links import Index, Shape
 from openbook.model_file.huggingface.mxfp4 import BLOCK, unpack
@@ -32,6 +33,7 @@ DTYPES = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
     "U8": torch.uint8,
+    "I8": torch.int8,
 }
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
@@ -90,6 +92,11 @@ class Weights:
         if packed:
             first, rest = at[:1], at[1:]
             return unpack(self._read(f"{name}_blocks", first), self._read(f"{name}_scales", first))[rest]
+        if self.dtype(name) == INT8:
+            if name + SCALE not in self:
+                raise OpenbookError(f"tensor {name}: dtype {INT8} without scales is none of {', '.join(DTYPES)}")
+            first, rest = at[:1], at[1:]
+            return (self._read(name, first) * self._read(name + SCALE, first))[rest]
         return self._read(name, at)
 
     def same(self, one: str, other: str) -> bool:

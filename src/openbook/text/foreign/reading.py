@@ -102,9 +102,10 @@ def _read_json(path: Path) -> tuple[str, Backend]:
 def _read_older(folder: Path, configuration: Configuration, layout: Layout) -> tuple[Backend, Backend | None]:
     """The tokenizer, and that of sources if it is another."""
     if (folder / "source.spm").exists() and (folder / "target.spm").exists():
+        apart = "target_vocab.json" if (folder / "target_vocab.json").exists() else "vocab.json"
         backend, source = (
-            _from_pieces(folder / name, configuration, layout, folder / "vocab.json")
-            for name in ("target.spm", "source.spm")
+            _from_pieces(folder / name, configuration, layout, folder / ids)
+            for name, ids in (("target.spm", apart), ("source.spm", "vocab.json"))
         )
         return backend, source
     for name in PIECES:

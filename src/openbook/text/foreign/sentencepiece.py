@@ -1,4 +1,4 @@
-"""SentencePiece models (`tokenizer.model`, `spiece.model`, `*.spm`): what such a file says.
+"""SentencePiece models (`tokenizer.model`, `spiece.model`, `*.spm`): what such a file says, and one made.
 
 Its protocol buffer is `sentencepiece_model.proto` of https://github.com/google/sentencepiece; a field that is absent
 has the default given there.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from openbook.errors import OpenbookError
 from openbook.text.foreign.files import read_bytes
-from openbook.text.foreign.wire import Value, fields
+from openbook.text.foreign.wire import Value, fields, written
 from openbook.text.printable import excerpt
 
 MAXIMUM_PIECES = 1 << 22
@@ -74,6 +74,19 @@ def read_model(path: Path) -> Model:
         reason = str(error).removeprefix(f"{path}: ")
         raise OpenbookError(f"{path}: is no SentencePiece model that can be read ({reason}); copy it again") from None
     return model
+
+
+def write_model(model: Model) -> bytes:
+    """The file that `read_model` reads."""
+    training = {3: 1 if model.unigram else 2, 24: model.space_behind, 35: model.byte_fallback}
+    ids = {40: model.unknown, 41: model.beginning, 42: model.end, 43: model.padding}
+    spaces = {3: model.space_before, 4: model.fewer_spaces, 5: model.spaces_marked}
+    normalizer = written([(2, model.character_map), *spaces.items()])
+    pieces = (
+        (1, written([(1, each.text.encode()), (2, float(each.score)), (3, int(each.kind))])) for each in model.pieces
+    )
+    unknown = (45, model.pieces[model.unknown].text.encode())
+    return written([*pieces, (2, written([*training.items(), *ids.items(), unknown])), (3, normalizer)])
 
 
 def _piece(message: memoryview) -> Piece:

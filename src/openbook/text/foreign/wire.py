@@ -1,11 +1,11 @@
-"""The fields of a protocol buffer, read without trusting it (protobuf.dev, "Encoding").
+"""The fields of a protocol buffer, read without trusting it, and written (protobuf.dev, "Encoding").
 
 A message is a row of fields: a key (number of the field, kind of its value), then the value. Each step moves on by at
 least a byte and within the message, so the cost is bounded by its length whatever it says.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from openbook.errors import OpenbookError
 
@@ -49,3 +49,25 @@ def _varint(message: memoryview, place: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, place + shift + 1
     raise OpenbookError(f"a number at byte {place:,} does not end")
+
+
+def written(fields: Iterable[tuple[int, int | float | bytes]]) -> bytes:
+    """A message of these fields, that `fields` reads: whole numbers, floats of 32 bits, and bytes."""
+    return b"".join(_field(number, value) for number, value in fields)
+
+
+def _field(number: int, value: int | float | bytes) -> bytes:
+    if isinstance(value, bytes):
+        return _digits(number << 3 | _BYTES) + _digits(len(value)) + value
+    if isinstance(value, float):
+        return _digits(number << 3 | _FIXED32) + struct.pack("<f", value)
+    return _digits(number << 3 | _VARINT) + _digits(value & (1 << 64) - 1)
+
+
+def _digits(value: int) -> bytes:
+    """The digits of a number to base 128, the lowest first; all but the last with their highest bit set."""
+    digits = bytearray()
+    while value > 0x7F:
+        digits.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*digits, value])

@@ -1,0 +1,79 @@
+"""Coverage-guided fuzzing of GGUF files and tokenizers: python fuzz_readers.py [libFuzzer's options]; needs atheris.
+
+The first byte says what the rest is. Whatever comes, it is read, or refused with an OpenbookError; anything else ends
+the run.
+"""
+
+import json
+import shutil
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["openbook.model_file.gguf", "openbook.text.foreign", "openbook.text"]):
+    from openbook.errors import OpenbookError
+    from openbook.model_file.gguf.header import read_header
+    from openbook.model_file.gguf.tokenizer import read_tokenizer as read_gguf_tokenizer
+    from openbook.model_file.gguf.weights import types
+    from openbook.model_file.importing import import_model
+    from openbook.text.foreign import read_tokenizer
+
+FOLDER = Path(tempfile.mkdtemp(prefix="openbook-fuzz-"))
+NAMES = {"eos_token": "</s>", "unk_token": "<unk>", "bos_token": "<s>", "pad_token": "<pad>"}
+
+
+def gguf(content: bytes) -> None:
+    read_gguf_tokenizer(read_header(content, types()).fields)
+
+
+def whole_gguf(content: bytes) -> None:
+    (FOLDER / "it.gguf").write_bytes(content)
+    import_model(FOLDER / "it.gguf", FOLDER / "it.openbook")
+
+
+def tokenizer(*files: str):
+    """Reads a folder that has these files, the content cut at the first zero bytes."""
+
+    def read(content: bytes) -> None:
+        folder = FOLDER / "tokenizer"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        (folder / "tokenizer_config.json").write_text(json.dumps(NAMES))
+        for name, part in zip(files, content.split(b"\0\0\0\0", len(files) - 1), strict=False):
+            (folder / name).write_bytes(part)
+        read_tokenizer(folder)
+
+    return read
+
+
+KINDS = (
+    gguf,
+    whole_gguf,
+    tokenizer("tokenizer.json"),
+    tokenizer("tokenizer.model"),
+    tokenizer("tekken.json"),
+    tokenizer("it.tiktoken"),
+    tokenizer("vocab.json", "merges.txt"),
+    tokenizer("tokenizer.json", "tokenizer_config.json"),
+)
+
+
+def one(content: bytes) -> None:
+    """What the fuzzer calls."""
+    if not content:
+        return
+    with suppress(OpenbookError):
+        KINDS[content[0] % len(KINDS)](content[1:])
+
+
+def main() -> None:
+    types()  # imports the library, which takes longer than any input may
+    atheris.Setup(sys.argv, one)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
