@@ -1,10 +1,13 @@
 """What a neuron makes of its input."""
 
+import math
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+GELU_ROOT = math.sqrt(2 / math.pi)
 
 
 def relu_squared(x: Tensor) -> Tensor:
@@ -14,7 +17,11 @@ def relu_squared(x: Tensor) -> Tensor:
 
 def gelu_tanh(x: Tensor) -> Tensor:
     """x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))   (Hendrycks & Gimpel 2016, section 2)."""
-    return F.gelu(x, approximate="tanh")
+    if torch.is_grad_enabled() or not x.is_cpu or x.dtype != torch.float32:
+        return F.gelu(x, approximate="tanh")
+    # (1 + tanh(z)) / 2 = σ(2z), and PyTorch's sigmoid takes a quarter of its tanh's time on a CPU.
+    inside = x.square().mul_(2 * GELU_ROOT * 0.044715).add_(2 * GELU_ROOT).mul_(x)
+    return inside.sigmoid_().mul_(x)
 
 
 def gelu_sigmoid(x: Tensor) -> Tensor:
