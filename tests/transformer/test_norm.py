@@ -79,3 +79,14 @@ def test_the_gradient_of_rms_norm_is_that_of_its_formula(offset):
 
     x = torch.randn(3, 2, 5, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(normed, (x, part.weight))
+
+
+def test_the_gradient_of_rms_norm_keeps_its_precision_under_autocast():
+    """The sums over a vector are not left to bfloat16."""
+    part = make_norm(64, Norm(kind="rms"))
+    torch.nn.init.normal_(part.weight)
+    x, of_output = torch.randn(2, 9, 64, requires_grad=True), torch.randn(2, 9, 64)
+    plain = torch.autograd.grad(part(x), (x, part.weight), of_output)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = torch.autograd.grad(part(x), (x, part.weight), of_output)
+    torch.testing.assert_close(cast, plain, rtol=1e-5, atol=1e-5)
