@@ -16,7 +16,7 @@ def largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     if count > 1 or groups < 2:  # a final among many groups would cost more than it saves
         found = values.topk(count)
         return found.values, found.indices
-    main = values[..., : groups * GROUP].unflatten(-1, (groups, GROUP))
+    main = values[..., : groups * GROUP].view(*values.shape[:-1], groups, GROUP)
     winner = main.amax(-1).argmax(-1, keepdim=True)
     finalists = main.gather(-2, winner[..., None].expand(*winner.shape, GROUP)).squeeze(-2)
     value, place = finalists.max(-1, keepdim=True)
