@@ -12,8 +12,8 @@ from test_run import interrupt_at
 from training_examples import write_pairs
 
 from openbook.errors import OpenbookError
-from openbook.training.comparison import compare, like, peak_memory
-from openbook.training.comparison_display import comparison_table, save_picture
+from openbook.training.comparison import KINDS, Measured, compare, like, peak_memory
+from openbook.training.comparison_display import comparison_table, save_picture, verdict
 from openbook.training.measure import count_parameters
 from openbook.training.recipe import build_architecture, make_recipe
 
@@ -106,3 +106,18 @@ def test_peak_memory_sees_what_was_there_and_is_gone():
     if small() is None:
         pytest.skip("this system does not say how much memory was used")
     assert large() - small() > 200
+
+
+@pytest.mark.parametrize(
+    ("bits", "updates", "said"),
+    [
+        ((2.0, 2.5), 500, "the encoder-decoder model is ahead: 2.000 bits a byte against 2.500."),
+        ((2.5, 2.0), 500, "the decoder-only model is ahead: 2.000 bits a byte against 2.500."),
+        ((2.0, 2.01), 500, "the two do alike: 2.000 bits a byte against 2.010."),
+        ((2.0, 2.5), 20, "against 2.500. After so few updates that may change."),
+    ],
+)
+def test_the_answer_in_a_sentence(bits, updates, said):
+    common = dict.fromkeys(Measured.__dataclass_fields__, 1.0) | {"updates": updates}
+    results = [Measured(**common | {"kind": kind, "bits_a_byte": each}) for kind, each in zip(KINDS, bits, strict=True)]
+    assert verdict(results).endswith(said)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from training_examples import make_loop, recipe, same, weights
 
+from openbook.training import optimizer
 from openbook.training.lora import add_low_rank
 from openbook.training.optimizer import NEWTON_SCHULZ_STEPS, AdamW, Average, Muon, Optimizers, orthogonalize, schedule
 from openbook.training.recipe import build_architecture
@@ -104,6 +105,13 @@ def test_orthogonalised_matrices_have_singular_values_near_one(shape):
     after = torch.linalg.svdvals(orthogonalize(matrices, torch.float32))
     assert after[before > 0.03].min() > 0.3 and after.max() < 1.3
     assert (after <= 1.01 * 3.4445**NEWTON_SCHULZ_STEPS * before).all()
+
+
+def test_matrices_a_few_at_a_time_become_what_all_at_once_become(monkeypatch):
+    matrices = torch.randn(5, 8, 24)
+    made = orthogonalize(matrices, torch.float32)
+    monkeypatch.setattr(optimizer, "NUMBERS_AT_ONCE", 2 * 8 * 24)
+    torch.testing.assert_close(orthogonalize(matrices, torch.float32), made)
 
 
 def test_a_gradient_of_zero_changes_nothing():

@@ -207,3 +207,23 @@ def test_a_plan_picks_everything(tmp_path, encoder_layers):
     )
     assert [event["event"] for event in events] == ["prepared", "plan"]
     assert not (tmp_path / "a.openbook").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "choices", "reason"),
+    [
+        ({}, {"tokenizer": "unigram"}, "tokenizer is unigram; take --tokenizer bpe"),
+        ({"pairs": False}, {}, "for sentence pairs; give --pairs too"),
+        ({"start": "words"}, {}, "not of byte pairs"),
+    ],
+)
+def test_bpe_dropout_without_byte_pairs_is_refused_before_anything_is_read(tmp_path, changed, choices, reason):
+    if "start" in changed:
+        write_pairs(tmp_path / "pairs.tsv")
+        words = CHOICES | {"tokenizer": "words", "steps": 1}
+        changed = {"start": tmp_path / "words.openbook"}
+        openbook.train(pairs=tmp_path / "pairs.tsv", output=changed["start"], device="cpu", **words)
+    asked = {"pairs": True} | changed
+    request = Request([tmp_path / "missing.tsv"], tmp_path / "a.openbook", choices | {"bpe_dropout": 0.1}, **asked)
+    with pytest.raises(OpenbookError, match=reason):
+        Training(request).run()

@@ -71,3 +71,14 @@ def test_geglu_against_torch(name):
 )
 def test_parameters_are_those_asked_for(gated, bias, count):
     assert len(list(make_feed_forward(4, FeedForward(width=8, gated=gated, bias=bias)).parameters())) == count
+
+
+def test_gelu_while_learning_is_that_of_torch():
+    x = torch.linspace(-12, 12, 97, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(ACTIVATIONS["gelu_tanh"], x)
+    for dtype, exact in ((torch.float64, 1e-14), (torch.float32, 1e-6)):
+        x = torch.cat((torch.linspace(-60, 60, 961), torch.randn(500))).to(dtype).requires_grad_()
+        mine, wanted = ACTIVATIONS["gelu_tanh"](x), F.gelu(x, approximate="tanh")
+        torch.testing.assert_close(mine, wanted, atol=exact, rtol=exact)
+        slopes = (torch.autograd.grad(y.sum(), x)[0] for y in (mine, wanted))
+        torch.testing.assert_close(*slopes, atol=2 * exact, rtol=exact)

@@ -33,6 +33,17 @@ def spell(word: str, ranks: Ranks, dropout: float, random: Callable[[], float]) 
         pieces[place : place + 2] = [pieces[place] + pieces[place + 1]]
 
 
+def check_byte_pairs(*tokenizers: Tokenizer) -> None:
+    """Raises OpenbookError where a tokenizer has no pairs to pass over."""
+    for tokenizer in tokenizers:
+        model = json.loads(tokenizer.to_json())["model"]
+        if model.get("type") != "BPE" or not model.get("merges"):
+            raise OpenbookError(
+                "--bpe-dropout: the model's vocabulary is not of byte pairs, and no word can be spelled in others; "
+                "leave it out"
+            )
+
+
 class BpeDropout:
     """Encodes like a byte-pair tokenizer, with dropout.
 
@@ -46,10 +57,8 @@ class BpeDropout:
     """
 
     def __init__(self, tokenizer: Tokenizer, dropout: float, seed: int) -> None:
-        content = json.loads(tokenizer.to_json())
-        model = content["model"]
-        if model.get("type") != "BPE" or not model.get("merges"):
-            raise OpenbookError("--bpe-dropout: the vocabulary is not of byte pairs; take --tokenizer bpe")
+        check_byte_pairs(tokenizer)
+        model = json.loads(tokenizer.to_json())["model"]
         merges = [each.split(" ") if isinstance(each, str) else each for each in model["merges"]]
         self._ranks = {(left, right): rank for rank, (left, right) in enumerate(merges)}
         self._ids: dict[str, int] = model["vocab"]

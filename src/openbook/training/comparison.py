@@ -97,6 +97,7 @@ def compare(
     place = folder / "comparison.json"
     if place.exists() and not overwrite:
         raise OpenbookError(f"{folder}: holds a comparison; give another --output, or --overwrite to replace it")
+    make_recipe(choices)
     files = find_books([*pairs, *(validation or [])])
     identity = json.dumps([[(str(path), *size_and_time(path)) for path in files], dict(choices)], sort_keys=True)
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,13 +11,21 @@ from openbook.training.display import duration
 COLOURS = ("#0072b2", "#d55e00")  # told apart by colour-blind eyes too (Okabe & Ito)
 
 
+ALIKE = 0.01
+"""Bits a byte that differ by a smaller share than this are no reason to choose: another seed changes them as much."""
+
+FEW = 200
+"""Updates after which it shows which model learns better."""
+
+
 def rows(result: Measured) -> dict[str, str]:
     """What the table says of one kind."""
     return {
         "layers × width": f"{result.layers} × {result.width}",
         "parameters": f"{result.parameters:,}",
-        "trained for": f"{duration(result.seconds)}, {result.updates:,} updates, {result.epochs:.1f} epochs",
-        "target tokens learned a second": f"{result.tokens_a_second:,.0f}",
+        "trained for": f"{duration(result.seconds)}",
+        "updates, epochs": f"{result.updates:,}, {result.epochs:.1f}",
+        "target tokens a second, learning": f"{result.tokens_a_second:,.0f}",
         "loss, nats a target token": f"{result.nats_a_token:.3f}",
         "bits a byte of target text": f"{result.bits_a_byte:.3f}",
         "perplexity a token": f"{result.perplexity:.1f}",
@@ -31,11 +39,21 @@ def rows(result: Measured) -> dict[str, str]:
 
 def comparison_table(results: Sequence[Measured]) -> Table:
     """Both kinds side by side."""
-    table = Table("held-out pairs", *(result.kind for result in results), box=None, header_style="bold")
+    table = Table("", *(result.kind for result in results), box=None, header_style="bold")
     columns = [rows(result) for result in results]
     for name in columns[0]:
         table.add_row(name, *(column[name] for column in columns))
     return table
+
+
+def verdict(results: Sequence[Measured]) -> str:
+    """The answer in a sentence: bits a byte tell the two apart, which need not have the same tokens."""
+    better, other = sorted(results, key=lambda result: result.bits_a_byte)
+    figures = f"{better.bits_a_byte:.3f} bits a byte against {other.bits_a_byte:.3f}"
+    if other.bits_a_byte < (1 + ALIKE) * better.bits_a_byte:
+        return f"On these pairs and in this time the two do alike: {figures}."
+    said = f"On these pairs and in this time the {better.kind} model is ahead: {figures}."
+    return said if min(better.updates, other.updates) >= FEW else f"{said} After so few updates that may change."
 
 
 def save_picture(results: Sequence[Measured], path: Path) -> None:
@@ -53,11 +71,14 @@ def save_picture(results: Sequence[Measured], path: Path) -> None:
     learning.set_ylabel("held-out bits a byte of target text")
     learning.legend()
     learning.grid(alpha=0.2)
+    least = (10, 10, 0, 0)  # what differs by less than a point shall not look like much
     titles = ("BLEU", "chrF", "tokens learned\na second", "sentences\na second")
-    for axes, title, name in zip(bars, titles, ("bleu", "chrf", "tokens_a_second", "sentences_a_second"), strict=True):
+    names = ("bleu", "chrf", "tokens_a_second", "sentences_a_second")
+    for axes, title, name, top in zip(bars, titles, names, least, strict=True):
         values = [getattr(result, name) for result in results]
         drawn = axes.bar(range(len(values)), values, color=COLOURS)
         axes.bar_label(drawn, [f"{value:,.1f}" if value < 100 else f"{value:,.0f}" for value in values], fontsize=8)
+        axes.set_ylim(0, 1.05 * max(top, *values) or 1)
         axes.set_title(title, fontsize=9)
         axes.set_xticks([])
         axes.set_yticks([])

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from openbook.errors import OpenbookError
 from openbook.training.checkpoint import Keeper, read_checkpoint, restore_weights, trained_weights, write_checkpoint
+from openbook.training.learners import Learners, pick_learners
 from openbook.training.optimizer import Average, Optimizers, schedule
 from openbook.training.recipe import Recipe
 
@@ -112,6 +113,8 @@ class Loop:
         self._earlier = 0.0
         self._reserve = self.closing
         self._learned = 0
+        parameters = sum(each.numel() for each in self.model.parameters())
+        self.learners = Learners(self.model, pick_learners(self.recipe, parameters, self.device))
 
     def run(self) -> Outcome:
         """Train to the end of the budget, from the newest checkpoint if there is one.
@@ -120,6 +123,12 @@ class Loop:
             OpenbookError: the loss is not a number any more or explodes, memory or disk is full. The newest
                 checkpoint and the best weights stay on disk.
         """
+        try:
+            return self._run()
+        finally:
+            self.learners.close()
+
+    def _run(self) -> Outcome:
         if self.keeper.checkpoint.exists():
             self._resume()
         else:
@@ -169,14 +178,16 @@ class Loop:
     def _step(self) -> float:
         """One update; the mean loss in nats a token."""
         at, recipe = self.position, self.recipe
-        torch.manual_seed((recipe.seed * 1_000_003 + at.step) % 2**63)  # dropout is a function of the step too
         batches = list(self.task.batches(at.step))
         self._learned = total = sum(count for _, count in batches)
-        summed = torch.zeros((), device=self.device)
+
+        def learn(model: nn.Module, batch: Any) -> Tensor:
+            with self._precision():
+                return self.task.learn(model, batch, 1 / total)
+
+        seed = (recipe.seed * 1_000_003 + at.step) % 2**63  # dropout is a function of the step too
         try:
-            for batch, _ in batches:
-                with self._precision():
-                    summed += self.task.learn(self.model, batch, 1 / total)
+            summed = self.learners.learn([batch for batch, _ in batches], learn, seed)
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
             if not isinstance(error, RuntimeError) or "memory" in str(error):
                 raise OpenbookError(
@@ -219,7 +230,9 @@ class Loop:
             scored = self._now()
             facts = self.task.describe(self.model)
             described = self._now() - scored
-            self._reserve = self.closing + (scored - before) / self.task.validated_share + 2 * described
+            # After the loop this score is taken once more, then that of all that is held out; each is described.
+            after = (1 + 1 / self.task.validated_share) * (scored - before) + 2 * described
+            self._reserve = self.closing + after
             at.validations = max(at.validations + 1, int(self.progress() * self.recipe.validations))
             if score < at.best:
                 at.best, at.best_step, at.stale = score, at.step, 0

@@ -5,7 +5,10 @@ import os
 from collections.abc import Collection
 from dataclasses import replace
 
+import torch
+
 from openbook.errors import OpenbookError
+from openbook.training.learners import pick_learners
 from openbook.training.measure import count_parameters
 from openbook.training.recipe import Recipe
 from openbook.transformer.architecture import Architecture, FeedForward
@@ -16,8 +19,11 @@ def bytes_to_train(architecture: Architecture, recipe: Recipe, frozen: bool = Fa
 
     The weights of a `frozen` model stay as they are, and what it learns besides is small.
     """
-    copies = 1 if frozen else 4 + bool(recipe.average)  # weight, gradient, up to two of optimizer state
-    tokens = recipe.rows_at_once * recipe.context
+    parameters = count_parameters(architecture)
+    learners = pick_learners(recipe, parameters, torch.device("cpu"))
+    # Weight, gradients, up to two of optimizer state.
+    copies = 1 if frozen else 3 + learners + bool(recipe.average)
+    tokens = learners * recipe.rows_at_once * recipe.context
     blocks = [
         10 * architecture.width + 4 * attention.heads * attention.head_width + 4 * _neurons(block.feed_forward)
         for stack in architecture.stacks.values()
@@ -25,7 +31,7 @@ def bytes_to_train(architecture: Architecture, recipe: Recipe, frozen: bool = Fa
         for attention in filter(None, (block.attention, block.cross_attention))
     ]
     kept = len(blocks) * architecture.width + max(blocks) if recipe.recompute else sum(blocks)
-    return 4 * (copies * count_parameters(architecture) + tokens * (kept + 3 * architecture.vocabulary))
+    return 4 * (copies * parameters + tokens * (kept + 3 * architecture.vocabulary))
 
 
 def _neurons(feed_forward: FeedForward) -> int:

@@ -15,7 +15,8 @@ import torch
 from openbook.errors import OpenbookError
 from openbook.text.pairs import PairSplit
 from openbook.text.tokenizer_training import choose_vocabulary
-from openbook.training.measure import Speed, choose_precision
+from openbook.training.learners import most_learners
+from openbook.training.measure import Speed, choose_precision, count_parameters
 from openbook.training.memory import check_memory, spare_memory
 from openbook.training.plan import (
     PROBE,
@@ -94,7 +95,11 @@ def make_pair_plan(amount: Amount, given: Mapping[str, Any], device: torch.devic
     base = (SHAPE if apart else {}) | {"vocabulary": vocabulary, "context": context, "smoothing": SMOOTHING, **given}
     sizes = [
         base
-        | shape_choices(given.get("layers", layers if apart else encoding + layers), given.get("width", width), given)
+        | shape_choices(
+            given.get("layers", layers if apart else encoding + layers),
+            given.get("width", width),
+            head_choices(given.get("width", width), apart and "heads" not in given) | dict(given),
+        )
         | {"encoder_layers": given.get("encoder_layers", encoding)}
         for encoding, layers, width, _ in SIZES
     ]
@@ -105,7 +110,8 @@ def make_pair_plan(amount: Amount, given: Mapping[str, Any], device: torch.devic
     speed = measured(shapes[PROBE], amount, each, device, seconds, given.get("precision", "auto"))
     unique = amount.target_bytes / each
     best = largest_that_pays(shapes, recipes, [needed for *_, needed in SIZES], speed, seconds, unique)
-    plan = learning(sizes[best], seconds / speed.seconds_a_token(shapes[best]), unique, minutes, given)
+    parts = most_learners(count_parameters(shapes[best]), device)
+    plan = learning(sizes[best], seconds / speed.seconds_a_token(shapes[best]), unique, minutes, given, parts)
     reasons = {
         "layers": f"the largest that pays at {speed.rate(shapes[best]) / 1e9:.0f} GFLOP/s, measured",
         "vocabulary": f"for {amount.pairs:,} pairs",
@@ -113,6 +119,11 @@ def make_pair_plan(amount: Amount, given: Mapping[str, Any], device: torch.devic
     }
     expected = used + plan.tokens * speed.seconds_a_token(shapes[best])
     return replace(plan, recipe=in_precision(plan.recipe, speed.dtype), reasons=reasons, seconds=expected)
+
+
+def head_choices(width: int, free: bool) -> dict[str, Any]:
+    """Four heads up to width 128, where there is an encoder and the choice is free: two learn letters more slowly."""
+    return {"head_width": max(1, width // 4)} if free and width <= 128 else {}
 
 
 def plan_pair_continuation(
@@ -135,15 +146,18 @@ def plan_pair_continuation(
     sizes = sizes_of(architecture) | {"context": context, "smoothing": SMOOTHING} | gentle
     sizes["encoder_layers"] = len(architecture.encoder.blocks) if architecture.encoder is not None else 0
     a_token = speed.seconds_a_token(architecture)
-    plan = learning(sizes, seconds / a_token, amount.target_bytes / each, minutes, given)
+    parts = most_learners(count_parameters(architecture), device)
+    plan = learning(sizes, seconds / a_token, amount.target_bytes / each, minutes, given, parts)
     reasons = {"layers": f"the model's own; {speed.rate(architecture) / 1e9:.0f} GFLOP/s, measured", **plan.reasons}
     recipe = in_precision(plan.recipe, speed.dtype)
     return replace(plan, recipe=recipe, reasons=reasons, seconds=used + plan.tokens * a_token)
 
 
-def learning(sizes: Mapping[str, Any], tokens: float, unique: float, minutes: float, given: Mapping[str, Any]) -> Plan:
+def learning(
+    sizes: Mapping[str, Any], tokens: float, unique: float, minutes: float, given: Mapping[str, Any], parts: int
+) -> Plan:
     """What does not depend on the machine, as for books, with the dropout of pairs."""
-    plan = plan_learning(sizes, tokens, unique, minutes, given)
+    plan = plan_learning(sizes, tokens, unique, minutes, given, parts)
     reasons = dict(plan.reasons) | {"dropout": f"the pairs are read {plan.epochs:.1f} times"}
     dropout = given.get("dropout", pick_dropout(plan.epochs))
     return replace(plan, recipe=replace(plan.recipe, dropout=dropout), reasons=reasons)

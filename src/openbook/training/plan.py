@@ -14,6 +14,7 @@ import torch
 
 from openbook.errors import OpenbookError
 from openbook.text.tokenizer_training import choose_vocabulary
+from openbook.training.learners import LEAST, most_learners
 from openbook.training.measure import Speed, choose_precision, count_parameters
 from openbook.training.memory import fits_in_memory
 from openbook.training.recipe import FIELDS, Recipe, build_architecture, make_recipe
@@ -116,7 +117,8 @@ def make_plan(text: Text, given: Mapping[str, Any], device: torch.device, used: 
     speed = measured(shapes[PROBE], base["context"], device, seconds, given.get("precision", "auto"))
     best = largest_that_pays(shapes, recipes, [needed for *_, needed in SIZES], speed, seconds, unique)
     tokens = seconds / speed.seconds_a_token(shapes[best])
-    plan = plan_learning(sizes[best], tokens, unique, minutes, given)
+    parts = most_learners(count_parameters(shapes[best]), device)
+    plan = plan_learning(sizes[best], tokens, unique, minutes, given, parts)
     reasons = {
         "layers": f"the largest that pays at {speed.rate(shapes[best]) / 1e9:.0f} GFLOP/s, measured",
         "vocabulary": f"for {text.train_bytes / 1e6:.2g} MB of text",
@@ -183,7 +185,8 @@ def plan_continuation(
     each = speed.seconds_a_token(architecture)
     gentle: dict[str, Any] = {name: getattr(Recipe, name) / 5 for name in RATES} | {"rates_by_size": True}
     sizes = sizes_of(architecture) | {"context": context} | gentle
-    plan = plan_learning(sizes, seconds / each, unique, minutes, given)
+    parts = most_learners(count_parameters(architecture), device)
+    plan = plan_learning(sizes, seconds / each, unique, minutes, given, parts)
     reasons = {"layers": f"the model's own; {speed.rate(architecture) / 1e9:.0f} GFLOP/s, measured", **plan.reasons}
     recipe = in_precision(plan.recipe, speed.dtype)
     return replace(plan, recipe=recipe, reasons=reasons, seconds=used + plan.tokens * each)
@@ -219,9 +222,9 @@ def sizes_of(architecture: Architecture) -> dict[str, Any]:
 
 
 def plan_learning(
-    sizes: Mapping[str, Any], tokens: float, unique: float, minutes: float, given: Mapping[str, Any]
+    sizes: Mapping[str, Any], tokens: float, unique: float, minutes: float, given: Mapping[str, Any], parts: int = 1
 ) -> Plan:
-    """Pick what does not depend on the machine: batch, regularisation, validation.
+    """Pick what does not depend on the machine's speed: batch, regularisation, validation.
 
     Args:
         sizes: the model's choices.
@@ -229,6 +232,7 @@ def plan_learning(
         unique: how many the text has.
         minutes: the budget.
         given: choices that are kept.
+        parts: how many parts of a batch can be learned from at once.
     """
     batch = given.get("batch_tokens", max(sizes["context"], pick_batch(tokens)))
     if given.get("steps"):
@@ -238,7 +242,8 @@ def plan_learning(
     validations = int(min(20, max(4, math.sqrt(tokens / 10_000))))
     picked: dict[str, Any] = {
         "batch_tokens": batch,
-        "rows_at_once": max(1, min(batch, 2048) // sizes["context"]),  # more do not stay in the cache
+        # More than 2,048 tokens do not stay in the cache.
+        "rows_at_once": max(1, min(max(LEAST, batch // parts), batch, 2048) // sizes["context"]),
         "dropout": pick_dropout(epochs),
         "validations": validations,
         "validation_tokens": max(4096, int(min(2**26, 0.08 * tokens / validations))),

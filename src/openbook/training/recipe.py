@@ -121,6 +121,11 @@ class Recipe:
             raise ValueError("give minutes or steps, not both")
         if self.heads % self.key_value_heads:
             raise ValueError(f"heads ({self.heads}) must be a multiple of key_value_heads ({self.key_value_heads})")
+        if self.bpe_dropout and self.tokenizer != "bpe":
+            raise ValueError(
+                f"bpe_dropout is for byte pairs, and the tokenizer is {self.tokenizer}; take --tokenizer "
+                "bpe, or leave --bpe-dropout out"
+            )
         if self.batch_tokens < self.context:
             raise ValueError(
                 f"batch_tokens ({self.batch_tokens}) must hold a window of context ({self.context}) tokens"

@@ -18,6 +18,7 @@ from openbook.model_file.atomic import replacing
 from openbook.model_file.contents import Contents
 from openbook.model_file.file import save
 from openbook.progress import Track, silent
+from openbook.text.bpe_dropout import check_byte_pairs
 from openbook.training.book_material import BookMaterial
 from openbook.training.checkpoint import Keeper
 from openbook.training.conversation_material import ConversationMaterial
@@ -151,8 +152,13 @@ class Training:
             check_low_rank(request.lora, request.lora_targets)
         if request.adapter:
             self._check_adapter()
+        if request.choices.get("bpe_dropout") and not request.pairs:
+            raise OpenbookError("--bpe-dropout: is for sentence pairs; give --pairs too, or leave it out")
         if request.start is not None:
-            return load_any(request.start)[0]
+            start = load_any(request.start)[0]
+            if request.pairs and request.choices.get("bpe_dropout"):
+                check_byte_pairs(start.make_source_tokenizer(), start.make_tokenizer())
+            return start
         if request.lora is not None:
             raise OpenbookError(f"--lora {request.lora}: changes a model that is there; give it with --from")
         return None

@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-GELU_ROOT = math.sqrt(2 / math.pi)
 
 
 def relu_squared(x: Tensor) -> Tensor:
@@ -15,13 +14,35 @@ def relu_squared(x: Tensor) -> Tensor:
     return F.relu(x).square()
 
 
+GELU_A = 2 * math.sqrt(2 / math.pi)
+GELU_B = 0.044715 * GELU_A
+
+
+class _Gelu(torch.autograd.Function):
+    """`gelu_tanh` as x · σ(u), since (1 + tanh(u/2)) / 2 = σ(u): on a CPU tanh takes three times as long as σ.
+
+    With u = x · (a + b · x²), a and b as above:
+    ∂x = ∂output · (σ + x · σ · (1 − σ) · (a + 3b · x²)).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        sigma = x.square().mul_(GELU_B).add_(GELU_A).mul_(x).sigmoid_()
+        ctx.save_for_backward(x, sigma)
+        return x * sigma
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        x, sigma = ctx.saved_tensors
+        slope = x.square().mul_(3 * GELU_B).add_(GELU_A).mul_(x).mul_(1 - sigma).add_(1).mul_(sigma)
+        return slope.mul_(gradients[0])
+
+
 def gelu_tanh(x: Tensor) -> Tensor:
     """x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))   (Hendrycks & Gimpel 2016, section 2)."""
-    if torch.is_grad_enabled() or not x.is_cpu or x.dtype != torch.float32:
-        return F.gelu(x, approximate="tanh")
-    # (1 + tanh(z)) / 2 = σ(2z), and PyTorch's sigmoid takes a quarter of its tanh's time on a CPU.
-    inside = x.square().mul_(2 * GELU_ROOT * 0.044715).add_(2 * GELU_ROOT).mul_(x)
-    return inside.sigmoid_().mul_(x)
+    if x.is_cpu and x.dtype in (torch.float32, torch.float64):
+        return _Gelu.apply(x)  # type: ignore[no-untyped-call]
+    return F.gelu(x, approximate="tanh")
 
 
 def gelu_sigmoid(x: Tensor) -> Tensor:

@@ -15,12 +15,13 @@ class Dropout(nn.Module):
     def __init__(self, share: float) -> None:
         super().__init__()
         self.dropped = min(255, round(share * 256))
+        self.generator: torch.Generator | None = None  # None: the one that all share
 
     def forward(self, x: Tensor) -> Tensor:
         """Shapes: any → the same."""
         if not self.training or self.dropped == 0:
             return x
         draws = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device)
-        random_bytes = draws.random_(torch.iinfo(torch.int64).min, None).view(torch.uint8)
+        random_bytes = draws.random_(torch.iinfo(torch.int64).min, None, generator=self.generator).view(torch.uint8)
         kept = random_bytes[: x.numel()].view(x.shape) >= self.dropped
         return x * (kept * (256 / (256 - self.dropped))).to(x.dtype)

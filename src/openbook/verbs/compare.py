@@ -40,7 +40,7 @@ def compare(
 
     from openbook.progress import bars
     from openbook.training.comparison import compare as run
-    from openbook.training.comparison_display import comparison_table, save_picture
+    from openbook.training.comparison_display import comparison_table, save_picture, verdict
     from openbook.training.display import Display
 
     console = Console(stderr=as_json)
@@ -76,4 +76,5 @@ def compare(
     else:
         console.print()
         console.print(comparison_table(results))
+        console.print(f"\n{verdict(results)}", highlight=False)
         console.print(f"Saved both models, the numbers and a picture in {folder}", highlight=False)

@@ -1,0 +1,100 @@
+"""Learning from parts side by side: the same gradients as one after the other, the same bits every time."""
+
+import pytest
+import torch
+from training_examples import recipe
+
+from openbook.training.initialize import initialize
+from openbook.training.learners import LARGEST, Learners, most_learners, pick_learners, sharing_weights
+from openbook.training.learning import Batch, learn_next
+from openbook.training.recipe import build_architecture
+from openbook.transformer.make import make_transformer
+
+CPU = torch.device("cpu")
+
+
+def model_of(dropout=0.0, **changes):
+    model = make_transformer(build_architecture(recipe(encoder_layers=1, query_key_norm=False, **changes)), dropout)
+    initialize(model, seed=3)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.rand(weight.shape, generator=torch.Generator().manual_seed(5)), alpha=0.1)
+    return model.train()
+
+
+def parts_of(model, count):
+    choose = torch.Generator().manual_seed(1)
+
+    def ids(*shape):
+        return torch.randint(model.architecture.vocabulary, shape, generator=choose)
+
+    return [Batch(ids(3, 7), None, ids(3, 5), ids(3, 5)) for _ in range(count)]
+
+
+def gradients_of(model, learners, parts, seed=0):
+    loss = Learners(model, learners).learn(parts, lambda some, part: learn_next(some, part, 0.1), seed)
+    found = [weight.grad for weight in model.parameters()]
+    model.zero_grad(set_to_none=True)
+    return loss, found
+
+
+@pytest.mark.parametrize("position", ["relative", "rotary"])
+@pytest.mark.parametrize(("learners", "count"), [(2, 1), (2, 5), (3, 3), (4, 2)])
+def test_side_by_side_the_gradients_are_those_of_one_after_the_other(position, learners, count):
+    model = model_of(position=position)
+    parts = parts_of(model, count)
+    (loss, mine), (alone, wanted) = gradients_of(model, learners, parts), gradients_of(model, 1, parts)
+    torch.testing.assert_close(loss, alone)
+    for one, other in zip(mine, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_the_same_step_is_the_same_to_the_bit_with_dropout_too():
+    model = model_of(dropout=0.4)
+    parts = parts_of(model, 6)
+    first, *others = (gradients_of(model, 2, parts, seed)[1] for seed in (1, 1, 1, 2))
+    same = [all(map(torch.equal, first, other)) for other in others]
+    assert same == [True, True, False]
+
+
+def test_each_learner_drops_other_numbers():
+    model = model_of(dropout=0.4)
+    part = parts_of(model, 1)[0]
+    twice = gradients_of(model, 2, [part, part])[1]
+    once = gradients_of(model, 2, [part])[1]
+    assert not all(torch.allclose(two, 2 * one) for two, one in zip(twice, once, strict=True))
+
+
+def test_weights_are_shared_and_gradients_are_not():
+    model = model_of()
+    other = sharing_weights(model)
+    with torch.no_grad():
+        next(model.parameters()).fill_(7.0)
+    for mine, its in zip(model.parameters(), other.parameters(), strict=True):
+        assert mine is not its and torch.equal(mine, its) and mine.data_ptr() == its.data_ptr()
+    next(other.parameters()).sum().backward()
+    assert next(model.parameters()).grad is None
+
+
+def test_threads_get_back_the_number_of_cores():
+    model, before = model_of(), torch.get_num_threads()
+    gradients_of(model, 2, parts_of(model, 2))
+    assert torch.get_num_threads() == before
+
+
+def test_what_fails_in_a_part_is_raised():
+    def fail(model, part):
+        raise RuntimeError("part 1 is bad")
+
+    with pytest.raises(RuntimeError, match="part 1 is bad"):
+        Learners(model_of(), 2).learn([0, 1], fail, 0)
+
+
+def test_only_small_models_on_a_processor_with_parts_worth_a_thread(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    some = {"context": 64, "rows_at_once": 8, "batch_tokens": 2048}
+    assert pick_learners(recipe(**some), 1000, CPU) == 4
+    assert pick_learners(recipe(**some | {"batch_tokens": 1024}), 1000, CPU) == 2
+    assert pick_learners(recipe(**some | {"rows_at_once": 4}), 1000, CPU) == 1
+    assert pick_learners(recipe(**some, recompute=True), 1000, CPU) == 1
+    assert most_learners(LARGEST + 1, CPU) == most_learners(1000, torch.device("cuda")) == 1
