@@ -13,6 +13,7 @@ operations = st.lists(
     st.one_of(
         st.tuples(st.just("append"), st.integers(1, 5)),
         st.tuples(st.just("reorder"), st.lists(st.integers(0, 3), min_size=1, max_size=4)),
+        st.tuples(st.just("reorder"), st.sampled_from([[0, 3, 2], [3, 1, 2], [0, 1, 2], [0, 1, 2, 1]])),  # few move
         st.tuples(st.just("truncate"), st.integers(1, 20)),
     ),
     max_size=12,

@@ -107,5 +107,5 @@ def test_as_many_joins_are_undone_as_was_asked_for():
 
 
 def test_joins_of_words_that_are_no_byte_pairs_are_refused():
-    with pytest.raises(OpenbookError, match="--tokenizer bpe"):
+    with pytest.raises(OpenbookError, match="not of byte pairs"):
         Joins(train_tokenizer([TEXT], "words", 50))

@@ -15,12 +15,13 @@ from torch import Tensor
 from openbook.errors import OpenbookError
 from openbook.generation.engine import Engine
 from openbook.generation.generate import Finish, check_prompts, limits_in_context, padded
+from openbook.generation.largest import largest
 from openbook.generation.settings import Beams
 from openbook.generation.token_rules import NO_RULES, TokenRules
 from openbook.generation.trail import Trail
 
-LEAVING = 8
-"""Rows that are over leave the batch when they are one in so many: each time costs a copy of what the others hold."""
+LEAVING = 16
+"""Rows that are over leave the batch when they are one in so many: it costs a copy of those that take their places."""
 
 
 @dataclass(frozen=True)
@@ -185,8 +186,10 @@ class _State:
         return len(over) * LEAVING >= len(self.rows) or any(produced >= row.limit for row in over)
 
     def leave(self) -> Tensor:
-        """Drop the rows that are over; gives the places of the others."""
-        places = [place for place, row in enumerate(self.rows) if not row.over]
+        """Drop the rows that are over, the last others taking their places; gives the places of those that stay."""
+        going = [place for place, row in enumerate(self.rows) if not row.over]
+        last = iter(place for place in going if place >= len(going))
+        places = [next(last) if row.over else place for place, row in enumerate(self.rows[: len(going)])]
         left = torch.tensor(places, device=self._sums.device)
         self.rows, self._prompts = [self.rows[place] for place in places], self._prompts[left]
         self._sums, self._tokens, self._limits = self._sums[left], self._tokens[left], self._limits[left]
@@ -202,8 +205,10 @@ class _State:
         last = self._limits == produced + 1
         log_probability = self._rules.apply(log_probability, self._all_tokens, produced, last, self._end_ids)
         # The best of all are among the best of each beam: two small searches in place of a large sum and search.
-        count = max(2, 1 + len(self._end_ids)) * self._beams.beams
-        of_beam, tokens = log_probability.topk(min(count, logits.shape[-1]))
+        # One beam is over when it ends, and needs nothing to go on with.
+        beams = self._beams.beams
+        count = 1 if beams == 1 else max(2, 1 + len(self._end_ids)) * beams
+        of_beam, tokens = largest(log_probability, min(count, logits.shape[-1]))
         sums = (self._sums[:, :, None] + of_beam).flatten(1)
         best, places = sums.topk(min(count, sums.shape[1]))
         if best.isnan().any():

@@ -48,19 +48,26 @@ class LayerCache:
         buffer[:, :, self.length : end] = new
         return buffer
 
-    def reorder(self, rows: Tensor) -> None:
-        """Row i becomes what row rows[i] was; rows may repeat, be fewer or more."""
-        if self._key is not None and self._value is not None:
+    def reorder(self, rows: Tensor, moved: Tensor | None) -> None:
+        """Row i becomes what row rows[i] was; where only the rows `moved` do so, nothing else is copied."""
+        if self._key is None or self._value is None:
+            return
+        if moved is None or len(rows) > self._key.shape[0]:
             self._key, self._value = self._key[rows], self._value[rows]
+            return
+        for buffer in (self._key, self._value):
+            filled = buffer[:, :, : self.length]
+            filled[moved] = filled[rows[moved]]
+        self._key, self._value = self._key[: len(rows)], self._value[: len(rows)]
 
-    def pick(self, rows: Tensor, columns: Tensor, room: int) -> None:
-        """Keep these columns (B′, S) of rows (B′,) alone, with room for some more, in one copy."""
+    def pick(self, columns: Tensor, room: int) -> None:
+        """Keep these columns (B, S) of each row alone, with room for some more, in one copy."""
         assert self._key is not None and self._value is not None, "nothing was kept yet"
-        _, heads, capacity, width = self._key.shape
+        rows, heads, capacity, width = self._key.shape
         columns = F.pad(columns, (0, room))
-        places = (rows[:, None] * heads + torch.arange(heads, device=rows.device))[:, :, None] * capacity
+        places = torch.arange(rows * heads, device=columns.device).view(rows, heads, 1) * capacity
         places = (places + columns[:, None]).flatten()
-        shape = (len(rows), heads, columns.shape[1], width)
+        shape = (rows, heads, columns.shape[1], width)
         self._key = self._key.view(-1, width).index_select(0, places).view(shape)
         self._value = self._value.view(-1, width).index_select(0, places).view(shape)
         self.length, self._capacity = columns.shape[1] - room, columns.shape[1]
@@ -140,38 +147,33 @@ class Cache:
 
     def tidy(self) -> None:
         """Throw away the columns that no beam sees, if it is time to."""
-        if self._ancestors is not None and self.length >= self._tidy_at:
-            self._keep_seen(torch.arange(self._ancestors.shape[0], device=self._ancestors.device))
-
-    def _keep_seen(self, rows: Tensor) -> None:
-        """Row i becomes what row rows[i] was, without the columns that none of its beams sees."""
-        assert self._ancestors is not None and self._positions is not None
-        ancestors = self._ancestors[rows]
-        seen = ancestors.any(dim=1)
+        if self._ancestors is None or self._positions is None or self.length < self._tidy_at:
+            return
+        rows, beams, _ = self._ancestors.shape
+        seen = self._ancestors.any(dim=1)
         most = int(seen.sum(dim=1).max())
         columns = seen.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
-        positions = self._positions.expand(self._ancestors.shape[0], -1)[rows].gather(1, columns)
         # Rows that see fewer columns than others are filled up with some that nobody sees.
+        positions = self._positions.expand(rows, -1).gather(1, columns)
         self._positions = positions.where(seen.gather(1, columns), -1)
-        self._ancestors = ancestors.gather(2, columns[:, None].expand(-1, ancestors.shape[1], -1))
-        room = TIDY_STEPS * ancestors.shape[1]
+        self._ancestors = self._ancestors.gather(2, columns[:, None].expand(-1, beams, -1))
+        room = TIDY_STEPS * beams
         self._tidy_at, self.padded = most + room, True
         for layer in self.layers:
-            layer.pick(rows, columns, room)
+            layer.pick(columns, room)
 
     def reorder(self, rows: Tensor) -> None:
-        """Row i becomes what row rows[i] was."""
+        """Row i becomes what row rows[i] was. Rows that stay at their places are not copied, if most do."""
         if self._ancestors is not None:
-            self._keep_seen(rows)
-        else:
-            if self._positions is not None and self._positions.shape[0] > 1:
-                self._positions = self._positions[rows]
-            for layer in self.layers:
-                layer.reorder(rows)
+            self._ancestors = self._ancestors[rows]
+        if self._positions is not None and self._positions.shape[0] > 1:
+            self._positions = self._positions[rows]
         if self._source is not None and self._source.places.position.shape[0] > 1:
             self._source = self._source._replace(places=Places(self._source.places.position[rows]))
-        for layer in self.cross_layers:
-            layer.reorder(rows)
+        moved = (rows != torch.arange(len(rows), device=rows.device)).nonzero().flatten()
+        few = moved if 2 * len(moved) <= len(rows) else None
+        for layer in (*self.layers, *self.cross_layers):
+            layer.reorder(rows, few)
 
     def truncate(self, length: int) -> None:
         """Forget all but the first `length` tokens. Raises ValueError where rows have branched."""

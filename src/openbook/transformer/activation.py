@@ -18,7 +18,7 @@ GELU_A = 2 * math.sqrt(2 / math.pi)
 GELU_B = 0.044715 * GELU_A
 
 
-class _LearningGelu(torch.autograd.Function):
+class _Gelu(torch.autograd.Function):
     """`gelu_tanh` as x · σ(u), since (1 + tanh(u/2)) / 2 = σ(u): on a CPU tanh takes three times as long as σ.
 
     With u = x · (a + b · x²), a and b as above:
@@ -40,8 +40,8 @@ class _LearningGelu(torch.autograd.Function):
 
 def gelu_tanh(x: Tensor) -> Tensor:
     """x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))   (Hendrycks & Gimpel 2016, section 2)."""
-    if x.requires_grad and x.is_cpu and x.dtype in (torch.float32, torch.float64):
-        return _LearningGelu.apply(x)  # type: ignore[no-untyped-call]
+    if x.is_cpu and x.dtype in (torch.float32, torch.float64):
+        return _Gelu.apply(x)  # type: ignore[no-untyped-call]
     return F.gelu(x, approximate="tanh")
 
 
