@@ -173,7 +173,7 @@ def test_other_paths_are_explained(folder, tmp_path_factory):
         with pytest.raises(OpenbookError, match=match):
             import_folder(path, folder / "m.openbook")
     with pytest.raises(OpenbookError, match="must be one of float32"):
-        import_folder(folder, folder / "m.openbook", dtype="int8")
+        import_folder(folder, folder / "m.openbook", dtype="int4")
 
 
 def test_a_tokenizer_larger_than_the_vocabulary_is_refused(folder):

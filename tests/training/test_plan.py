@@ -60,6 +60,14 @@ def test_little_text_gets_a_small_model_and_much_dropout(machine):
     much = make_plan(Text(100_000_000, 10_000), {"minutes": 10}, CPU, used=2)
     assert size_of(little) < size_of(much)
     assert little.recipe.dropout > much.recipe.dropout == 0
+    assert little.recipe.bpe_dropout > much.recipe.bpe_dropout == 0
+    assert little.recipe.tied and little.recipe.embedding_rate < much.recipe.embedding_rate and not much.recipe.tied
+
+
+def test_what_has_no_joins_is_never_spelled_otherwise(machine):
+    machine(2e12)
+    made = make_plan(Text(100_000, 10_000), {"minutes": 10, "tokenizer": "bytes"}, CPU, used=2)
+    assert made.epochs > 6 and made.recipe.bpe_dropout == 0
 
 
 def test_a_model_that_does_not_fit_is_not_picked(machine, monkeypatch):

@@ -25,8 +25,8 @@ from openbook.transformer.architecture import Architecture
 LEARNING = (
     "minutes", "steps", "context", "optimizer", "batch_tokens", "rows_at_once", "matrix_rate", "adamw_rate",
     "embedding_rate", "logits_rate", "vector_rate", "rates_by_size", "momentum", "betas", "weight_decay", "dropout",
-    "warmup_steps", "warmdown", "final_rate", "clip", "average", "recompute", "document_mask", "validations",
-    "validation_tokens", "patience", "precision", "seed", "smoothing", "schedule", "translations",
+    "bpe_dropout", "warmup_steps", "warmdown", "final_rate", "clip", "average", "recompute", "document_mask",
+    "validations", "validation_tokens", "patience", "precision", "seed", "smoothing", "schedule", "translations",
 )  # fmt: skip
 """Choices that a model which is gone on from leaves open."""
 
@@ -93,9 +93,9 @@ def plan_continuation(
         minutes = float(min(120, max(2, round((used + readings * unique * each) / 60))))
     sizes = {**sizes_of(architecture), "context": context, **GENTLE, **(LOW_RANK if low_rank else {})}
     tokens = max(1.0, minutes * 60 - used) / each
-    # Models of today were trained without dropout.
     parts = most_learners(count_parameters(architecture), device)
-    plan = plan_learning(sizes, tokens, unique, minutes, {"dropout": 0.0, **given}, parts)
+    # Models of today were trained without dropout.
+    plan = plan_learning(sizes, tokens, unique, minutes, given, parts, lambda epochs: {"dropout": 0.0})
     reasons = {"layers": f"the model's own; {speed.rate(architecture) / 1e9:.0f} GFLOP/s, measured", **plan.reasons}
     recipe = in_precision(plan.recipe, speed.dtype)
     return replace(plan, recipe=recipe, reasons=reasons, seconds=used + plan.tokens * each)

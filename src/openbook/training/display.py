@@ -144,13 +144,19 @@ def plan_table(event: Mapping[str, Any]) -> Table:
         ),
         "feed-forward": (f"{gate}{recipe['activation']}, width {recipe['feed_forward_width']:,}", ""),
         "batch": (f"{recipe['batch_tokens']:,} tokens an update", reasons.get("batch_tokens", "")),
-        "dropout": (f"{recipe['dropout']:g}", reasons.get("dropout", "")),
+        "dropout": (f"{recipe['dropout']:g}{regularized(recipe)}", reasons.get("dropout", "")),
         "optimizer": (f"{recipe['optimizer']} at {recipe[rate]:g}", recipe["precision"]),
     }
     table = Table("choice", "picked", "because", box=None, header_style="bold", padding=(0, 2, 0, 0))
     for name, (picked, because) in rows.items():
         table.add_row(name, picked, because)
     return table
+
+
+def regularized(recipe: Mapping[str, Any]) -> str:
+    """What else keeps the text from being known by heart."""
+    joins = f"; {recipe['bpe_dropout']:.0%} of joins undone" if recipe["bpe_dropout"] else ""
+    return joins + ("; embedding tied to logits" if recipe["tied"] else "")
 
 
 def quality(event: Mapping[str, Any]) -> str:

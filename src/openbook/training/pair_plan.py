@@ -154,10 +154,8 @@ def learning(
     sizes: Mapping[str, Any], tokens: float, unique: float, minutes: float, given: Mapping[str, Any], parts: int
 ) -> Plan:
     """What does not depend on the machine, as for books, with the dropout of pairs."""
-    plan = plan_learning(sizes, tokens, unique, minutes, given, parts)
-    reasons = dict(plan.reasons) | {"dropout": f"the pairs are read {plan.epochs:.1f} times"}
-    dropout = given.get("dropout", pick_dropout(plan.epochs))
-    return replace(plan, recipe=replace(plan.recipe, dropout=dropout), reasons=reasons)
+    plan = plan_learning(sizes, tokens, unique, minutes, given, parts, lambda epochs: {"dropout": pick_dropout(epochs)})
+    return replace(plan, reasons=dict(plan.reasons) | {"dropout": f"the pairs are read {plan.epochs:.1f} times"})
 
 
 def measured(

@@ -6,7 +6,7 @@ the rest come from runs of 15 seconds to 2 minutes, which stand in benchmarks/RE
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,7 +107,9 @@ def make_plan(text: Text, given: Mapping[str, Any], device: torch.device, used: 
     best = largest_that_pays(shapes, recipes, [needed for *_, needed in SIZES], speed, seconds, unique)
     tokens = seconds / speed.seconds_a_token(shapes[best])
     parts = most_learners(count_parameters(shapes[best]), device)
-    plan = plan_learning(sizes[best], tokens, unique, minutes, given, parts)
+    plan = plan_learning(
+        sizes[best], tokens, unique, minutes, given, parts, lambda epochs: pick_regularization(epochs, kind)
+    )
     reasons = {
         "layers": f"the largest that pays at {speed.rate(shapes[best]) / 1e9:.0f} GFLOP/s, measured",
         "vocabulary": f"for {text.train_bytes / 1e6:.2g} MB of text",
@@ -164,7 +166,13 @@ def in_precision(recipe: Recipe, dtype: torch.dtype) -> Recipe:
 
 
 def plan_learning(
-    sizes: Mapping[str, Any], tokens: float, unique: float, minutes: float, given: Mapping[str, Any], parts: int = 1
+    sizes: Mapping[str, Any],
+    tokens: float,
+    unique: float,
+    minutes: float,
+    given: Mapping[str, Any],
+    parts: int,
+    regularize: Callable[[float], Mapping[str, Any]],
 ) -> Plan:
     """Pick what does not depend on the machine's speed: batch, regularisation, validation.
 
@@ -175,6 +183,7 @@ def plan_learning(
         minutes: the budget.
         given: choices that are kept.
         parts: how many parts of a batch can be learned from at once.
+        regularize: what keeps a text from being known by heart that is read so many times.
     """
     batch = given.get("batch_tokens", max(sizes["context"], pick_batch(tokens)))
     if given.get("steps"):
@@ -186,7 +195,7 @@ def plan_learning(
         "batch_tokens": batch,
         # More than 2,048 tokens do not stay in the cache.
         "rows_at_once": max(1, min(max(LEAST, batch // parts), batch, 2048) // sizes["context"]),
-        "dropout": pick_dropout(epochs),
+        **regularize(epochs),
         "validations": validations,
         "validation_tokens": max(4096, int(min(2**26, 0.08 * tokens / validations))),
     }
@@ -218,6 +227,15 @@ def pick_batch(tokens: float) -> int:
     return int(2 ** min(19, max(10, round(math.log2(2.4 * math.sqrt(tokens))))))
 
 
-def pick_dropout(epochs: float) -> float:
-    """None while the text is new; more the oftener it is read."""
-    return 0.0 if epochs < 2 else 0.1 if epochs < 4 else 0.2 if epochs < 8 else 0.3
+def pick_regularization(epochs: float, kind: str) -> dict[str, Any]:
+    """What keeps a model from knowing by heart a text that is read so many times.
+
+    Dropout; one matrix for embedding and logits, which learns more slowly at first and is ahead from the third reading
+    on; and words spelled in other pieces each time.
+    """
+    picked: dict[str, Any] = {"dropout": 0.0 if epochs < 2 else 0.1 if epochs < 5 else 0.2}
+    if epochs >= 3:
+        picked |= {"tied": True, "embedding_rate": 0.02}
+    if epochs >= 6 and kind == "bpe":
+        picked |= {"bpe_dropout": 0.05}
+    return picked
