@@ -50,6 +50,7 @@ def seconds_of_step(
 ) -> float:
     """Seconds that forward and backward of `rows` windows take: the best of a few, within about `patience` seconds.
 
+    At least two are timed, since the first one waits for memory.
     For an encoder-decoder each has a source of as many tokens. A small model learns from as many at once as in a run.
     """
     with torch.device(device):
@@ -69,17 +70,18 @@ def seconds_of_step(
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             return learn_next(model, batch, 1.0)
 
-    best, begun = float("inf"), time.perf_counter()
+    times: list[float] = []
+    begun = time.perf_counter()
     while True:
         started = time.perf_counter()
         learners.learn([batch] * count, learn, seed=0)
         model.zero_grad(set_to_none=True)
         _wait(device)
         spent = time.perf_counter() - started
-        best = min(best, spent / count)
-        if time.perf_counter() - begun + spent > patience:
+        times.append(spent / count)
+        if len(times) > 1 and time.perf_counter() - begun + spent > patience:
             learners.close()
-            return best
+            return min(times)
 
 
 def _wait(device: torch.device) -> None:

@@ -20,8 +20,8 @@ from openbook.training.recipe import Recipe, build_architecture, make_recipe
 from openbook.transformer.architecture import Architecture
 
 SIZES = (
-    (2, 128, 0), (3, 192, 3e5), (4, 256, 6e5), (6, 256, 2e6), (6, 320, 4e6), (6, 384, 8e6), (8, 512, 4e7),
-    (10, 640, 1e8), (12, 768, 3e8), (16, 1024, 1e9), (24, 1536, 5e9),
+    (2, 128, 0), (3, 192, 3e5), (4, 192, 6e5), (4, 256, 2e6), (6, 256, 3e6), (6, 320, 4e6), (6, 384, 8e6),
+    (8, 512, 4e7), (10, 640, 1e8), (12, 768, 3e8), (16, 1024, 1e9), (24, 1536, 5e9),
 )  # fmt: skip
 """(layers, width, tokens to learn from that make it worth its time), from small to large."""
 
@@ -234,7 +234,7 @@ def pick_regularization(epochs: float, kind: str) -> dict[str, Any]:
     on; and words spelled in other pieces each time.
     """
     picked: dict[str, Any] = {"dropout": 0.0 if epochs < 2 else 0.1 if epochs < 5 else 0.2}
-    if epochs >= 3:
+    if epochs >= 2.5:
         picked |= {"tied": True, "embedding_rate": 0.02}
     if epochs >= 6 and kind == "bpe":
         picked |= {"bpe_dropout": 0.05}
