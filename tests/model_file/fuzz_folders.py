@@ -4,15 +4,13 @@ The first byte says what the rest is: a config.json, an index of shards, the hea
 generation defaults. Whatever comes, it is read, or refused with an OpenbookError; anything else ends the run.
 """
 
-import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 import atheris
+from fuzzing import fuzz
 
 with atheris.instrument_imports(include=["openbook.model_file", "openbook.text.strict_json"]):
-    from openbook.errors import OpenbookError
     from openbook.model_file.huggingface.fields import Fields
     from openbook.model_file.huggingface.generation import read_generation
     from openbook.model_file.huggingface.importing import family_of, read_architecture
@@ -50,18 +48,5 @@ def generation(content: bytes) -> None:
 KINDS = (config, index, header, generation)
 
 
-def one(content: bytes) -> None:
-    """What the fuzzer calls."""
-    if not content:
-        return
-    with suppress(OpenbookError):
-        KINDS[content[0] % len(KINDS)](content[1:])
-
-
-def main() -> None:
-    atheris.Setup(sys.argv, one)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    fuzz(KINDS)

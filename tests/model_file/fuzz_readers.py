@@ -6,15 +6,13 @@ the run.
 
 import json
 import shutil
-import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 import atheris
+from fuzzing import fuzz
 
 with atheris.instrument_imports(include=["openbook.model_file.gguf", "openbook.text.foreign", "openbook.text"]):
-    from openbook.errors import OpenbookError
     from openbook.model_file.gguf.header import read_header
     from openbook.model_file.gguf.tokenizer import read_tokenizer as read_gguf_tokenizer
     from openbook.model_file.gguf.weights import types
@@ -61,19 +59,6 @@ KINDS = (
 )
 
 
-def one(content: bytes) -> None:
-    """What the fuzzer calls."""
-    if not content:
-        return
-    with suppress(OpenbookError):
-        KINDS[content[0] % len(KINDS)](content[1:])
-
-
-def main() -> None:
-    types()  # imports the library, which takes longer than any input may
-    atheris.Setup(sys.argv, one)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    types()  # imports the library, which takes longer than any input may
+    fuzz(KINDS)
