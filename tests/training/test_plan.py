@@ -64,6 +64,13 @@ def test_little_text_gets_a_small_model_and_much_dropout(machine):
     assert little.recipe.tied and little.recipe.embedding_rate < much.recipe.embedding_rate and not much.recipe.tied
 
 
+def test_the_rate_of_the_embedding_follows_what_it_is_tied_to(machine):
+    machine(2e12)
+    for tied in (False, True):
+        made = make_plan(Text(100_000, 10_000), {"minutes": 10, "tied": tied}, CPU, used=2)
+        assert made.recipe.tied == tied and made.recipe.embedding_rate == (0.02 if tied else 0.1)
+
+
 def test_what_has_no_joins_is_never_spelled_otherwise(machine):
     machine(2e12)
     made = make_plan(Text(100_000, 10_000), {"minutes": 10, "tokenizer": "bytes"}, CPU, used=2)

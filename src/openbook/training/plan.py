@@ -108,7 +108,7 @@ def make_plan(text: Text, given: Mapping[str, Any], device: torch.device, used: 
     tokens = seconds / speed.seconds_a_token(shapes[best])
     parts = most_learners(count_parameters(shapes[best]), device)
     plan = plan_learning(
-        sizes[best], tokens, unique, minutes, given, parts, lambda epochs: pick_regularization(epochs, kind)
+        sizes[best], tokens, unique, minutes, given, parts, lambda epochs: pick_regularization(epochs, kind, given)
     )
     reasons = {
         "layers": f"the largest that pays at {speed.rate(shapes[best]) / 1e9:.0f} GFLOP/s, measured",
@@ -227,14 +227,14 @@ def pick_batch(tokens: float) -> int:
     return int(2 ** min(19, max(10, round(math.log2(2.4 * math.sqrt(tokens))))))
 
 
-def pick_regularization(epochs: float, kind: str) -> dict[str, Any]:
+def pick_regularization(epochs: float, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """What keeps a model from knowing by heart a text that is read so many times.
 
     Dropout; one matrix for embedding and logits, which learns more slowly at first and is ahead from the third reading
-    on; and words spelled in other pieces each time.
+    on; and words spelled in other pieces each time. One matrix wants a lower rate, whoever chose it.
     """
     picked: dict[str, Any] = {"dropout": 0.0 if epochs < 2 else 0.1 if epochs < 5 else 0.2}
-    if epochs >= 2.5:
+    if given.get("tied", epochs >= 2.5):
         picked |= {"tied": True, "embedding_rate": 0.02}
     if epochs >= 6 and kind == "bpe":
         picked |= {"bpe_dropout": 0.05}
