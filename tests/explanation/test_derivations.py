@@ -351,7 +351,7 @@ def test_a_score_is_worked_out_in_numbers():
         (plain, DEFAULT, (0, 0, 2, 4), "4 ≤ 2 and (4 ≥ 0 or 4 = 2)"),
         (padded, DEFAULT, (0, 0, 3, 0), "−1 ≤ 1 and (−1 ≥ 0 or −1 = 1)"),
         (plain, with_windows(DEFAULT, 3), (0, 0, 5, 1), "1 ≤ 5 and (1 ≥ 0 or 1 = 5) and 5 − 1 < 3"),
-        (documents, DEFAULT, (0, 0, 5, 1), "1 ≤ 5 and (1 ≥ 0 or 1 = 5) and 1 = 0"),
+        (documents, DEFAULT, (0, 0, 5, 1), "1 ≤ 5 and (1 ≥ 0 or 1 = 5) and (1 = 0 or 0 = −2)"),
         (TRANSLATED["padded pairs"], ENCODER_DECODERS["original"], (1, 0, 2, 3), "(−1 ≥ 0 or −1 = 2)"),
     ],
     ids=["later", "padding", "window", "document", "padding of the source"],

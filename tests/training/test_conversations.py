@@ -28,13 +28,16 @@ TEMPLATE = (
 )
 
 
-def conversations(count, seed=0, longest=9):
-    """Conversations of 2 to `longest` tokens of which the second half is the answer."""
+def conversations(count, seed=0, longest=9, beginning=()):
+    """Conversations of `beginning`, then 2 to `longest` tokens of which the second half is the answer."""
     generator = np.random.default_rng(seed)
     lengths = generator.integers(2, longest + 1, count)
-    ids = generator.integers(0, 40, lengths.sum())
-    answers = np.concatenate([np.arange(length) >= (length + 1) // 2 for length in lengths])
-    return TokenConversations(ids, answers, np.concatenate(([0], np.cumsum(lengths))), lengths)
+    ids, answers = [], []
+    for length in lengths:
+        ids.append(np.concatenate([beginning, generator.integers(0, 40, length)]).astype(np.int64))
+        answers.append(np.arange(len(ids[-1])) >= len(beginning) + (length + 1) // 2)
+    starts = np.concatenate(([0], np.cumsum([len(each) for each in ids])))
+    return TokenConversations(np.concatenate(ids), np.concatenate(answers), starts, lengths)
 
 
 def model_of(**changes):
@@ -63,12 +66,17 @@ def one_by_one(model, found):
     return nats, counted
 
 
+BEGINNING = (7, 3, 9, 3, 1)
+
+
+@pytest.mark.parametrize("beginning", [(), BEGINNING])
 @pytest.mark.parametrize("position", ["rotary", "learned"])
 @torch.no_grad()
-def test_a_conversation_in_a_row_of_many_is_scored_as_it_is_alone(position):
-    found, model = conversations(12), model_of(position=position)
+def test_a_conversation_in_a_row_of_many_is_scored_as_it_is_alone(position, beginning):
+    found, model = conversations(12, beginning=beginning), model_of(position=position)
     task = task_of(found)
     assert max(map(len, task.train.packs)) > 2
+    assert task.train.shared == len(beginning)
     score = task.final_score(model)
     nats, counted = one_by_one(model, found)
     assert score.tokens == counted
@@ -76,8 +84,9 @@ def test_a_conversation_in_a_row_of_many_is_scored_as_it_is_alone(position):
     assert score.bytes == found.answer_bytes.sum()
 
 
-def test_learning_is_learning_the_answers_alone():
-    found, model = conversations(12), model_of()
+@pytest.mark.parametrize("beginning", [(), BEGINNING])
+def test_learning_is_learning_the_answers_alone(beginning):
+    found, model = conversations(12, beginning=beginning), model_of()
     task = task_of(found, batch_tokens=16 * 20)
     batch = task.train.batch(task.train.packs, CPU)
     count = int((batch.next_ids != NOTHING).sum())
@@ -108,6 +117,25 @@ def test_other_conversations_and_questions_change_nothing():
     length = end - start - 1
     assert not torch.equal(before[:, :length], after[:, :length])
     assert torch.equal(before[:, length:], after[:, length:])
+
+
+def test_what_all_begin_with_stands_in_a_row_once():
+    found = conversations(12, beginning=BEGINNING)
+    rows = ConversationRows(found, 16)
+    batch = rows.batch(rows.packs, CPU)
+    assert (batch.target[:, :5] == torch.tensor(BEGINNING)).all() and (batch.next_ids[:, :5] == NOTHING).all()
+    assert rows.tokens == int((batch.positions >= 0).sum()) == found.lengths.sum() - 12 - 5 * (12 - len(rows.packs))
+    assert int((batch.next_ids != NOTHING).sum()) == found.answers.sum()
+
+
+def test_the_beginning_that_all_share_ends_before_what_is_told():
+    """Each tells the first token of its answer itself, from a token of its own."""
+    ids = np.array([5, 6, 7, 1, 5, 6, 7, 2, 5, 6, 7, 1, 5])
+    answers = np.array([0, 0, 0, 1, 0, 0, 1, 1, 0, 0, 0, 1, 1], bool)
+    found = TokenConversations(ids, answers, np.array([0, 4, 8, 13]), np.array([1, 2, 2]))
+    assert ConversationRows(found, 16).shared == 1
+    assert ConversationRows(found.chosen(np.array([0, 2])), 16).shared == 2
+    assert ConversationRows(found, 2).shared == 0  # nothing fits
 
 
 def test_an_epoch_visits_every_row_once():

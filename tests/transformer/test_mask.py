@@ -3,6 +3,7 @@
 import torch
 
 from openbook.transformer.mask import (
+    SHARED,
     Places,
     both,
     causal,
@@ -43,6 +44,11 @@ def test_padding_is_seen_by_padding_alone():
 def test_documents_do_not_see_each_other():
     at = places(0, 1, 2, 3, documents=[7, 7, 4, 4])
     assert torch.equal(drawn(both(causal, same_document), at), square("1000", "1100", "0010", "0011"))
+
+
+def test_documents_see_the_beginning_that_all_share():
+    at = places(0, 1, 2, 3, 2, documents=[SHARED, SHARED, 7, 7, 4])
+    assert torch.equal(drawn(both(causal, same_document), at), square("10000", "11000", "11100", "11110", "11001"))
 
 
 def test_decoder_mask_joins_what_applies():

@@ -25,7 +25,7 @@ from openbook.text.conversation_tokens import (
     tokenize_conversations,
 )
 from openbook.text.corpus import count
-from openbook.training.continuation import plan_continuation
+from openbook.training.continuation import CONTEXT, plan_continuation
 from openbook.training.conversations import ConversationRows, Conversations
 from openbook.training.loop import Event, Listener
 from openbook.training.material import Tell
@@ -111,16 +111,17 @@ class ConversationMaterial:
     def plan(self, device: torch.device, clock: Callable[[], float]) -> Plan:
         assert self.start is not None
         longest = int(self.train.lengths.max())
-        context = min(self.start.architecture.context, max(128, -(-longest // ROUND) * ROUND))
+        # Many share a row: the fuller it is, and the seldomer it holds again what all begin with.
+        context = min(self.start.architecture.context, max(CONTEXT, -(-longest // ROUND) * ROUND))
         given = {"context": context, **self.request.choices}
-        text = Text(self._bytes(self.train), self._bytes(self.validation))
+        text = Text(*(self._bytes(each, given["context"]) for each in (self.train, self.validation)))
         low_rank = self.request.lora is not None
         return plan_continuation(text, given, self.start.architecture, device, clock(), low_rank, READINGS)
 
-    def _bytes(self, conversations: TokenConversations) -> int:
+    def _bytes(self, conversations: TokenConversations, context: int) -> int:
         """Of all that is read, questions too, as an answer's token has bytes."""
         answers = max(1, int(conversations.answers.sum()))
-        return int(conversations.answer_bytes.sum() * len(conversations.ids) / answers)
+        return int(conversations.answer_bytes.sum() * ConversationRows(conversations, context).tokens / answers)
 
     def tokenize(self, recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
         rows = [ConversationRows(each, recipe.context) for each in (self.train, self.validation)]
@@ -131,8 +132,8 @@ class ConversationMaterial:
             )
         return recipe, {
             "vocabulary": recipe.vocabulary,
-            "train": int(self.train.lengths[rows[0].fitting].sum()),
-            "validation": int(self.validation.lengths[rows[1].fitting].sum()),
+            "train": rows[0].tokens,
+            "validation": rows[1].tokens,
             "unknown": 0,
             "too_long": len(self.train) - len(rows[0].fitting),
         }

@@ -18,6 +18,7 @@ from openbook.training.learning import NOTHING, Batch, learn_next, surprise
 from openbook.training.packs import pack
 from openbook.training.pair_batches import padded
 from openbook.training.recipe import Recipe
+from openbook.transformer.mask import SHARED
 
 NO_CONVERSATION = -1
 """The document that padding belongs to."""
@@ -25,7 +26,10 @@ NO_CONVERSATION = -1
 
 @dataclass(frozen=True)
 class ConversationRows:
-    """Conversations packed into rows of at most `context` tokens; longer ones are left out."""
+    """Conversations packed into rows of at most `context` tokens; longer ones are left out.
+
+    What all of them begin with, such as the template's own words, stands in a row once.
+    """
 
     conversations: TokenConversations
     context: int
@@ -36,20 +40,41 @@ class ConversationRows:
         return np.flatnonzero(self.conversations.lengths - 1 <= self.context)
 
     @cached_property
+    def shared(self) -> int:
+        """How many tokens all of them begin with, from which nothing is to be told yet."""
+        shared: NDArray[np.int64] | None = None
+        for ids, answers in map(self._part, self.fitting):
+            # The token before the first of an answer tells it, and is each conversation's own.
+            own = max(0, (int(np.argmax(answers)) if answers.any() else len(ids)) - 1)
+            shared = ids[:own] if shared is None else shared[:own]
+            shared = shared[np.logical_and.accumulate(shared == ids[: len(shared)])]
+        return 0 if shared is None else len(shared)
+
+    @cached_property
     def packs(self) -> list[NDArray[np.int64]]:
         """The numbers of the conversations of each row."""
-        return [self.fitting[row] for row in pack(self.conversations.lengths[self.fitting] - 1, self.context)]
+        own = self.conversations.lengths[self.fitting] - 1 - self.shared
+        return [self.fitting[row] for row in pack(own, self.context - self.shared)]
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens all rows have."""
+        own = self.conversations.lengths[self.fitting] - 1 - self.shared
+        return int(own.sum()) + self.shared * len(self.packs)
 
     def batch(self, rows: Sequence[NDArray[np.int64]], device: torch.device) -> Batch:
-        """Rows side by side. No conversation sees another, and each begins at position 0."""
+        """Rows side by side. No conversation sees another, and each goes on from what all begin with."""
         read, told, documents, positions = [], [], [], []
+        shared = self.shared
         for numbers in rows:
             parts = [self._part(number) for number in numbers]
-            read.append(np.concatenate([ids[:-1] for ids, _ in parts]))
-            told.append(np.concatenate([np.where(answers, ids, NOTHING)[1:] for ids, answers in parts]))
-            counts = [len(ids) - 1 for ids, _ in parts]
-            documents.append(np.repeat(np.arange(len(parts)), counts))
-            positions.append(np.concatenate([np.arange(count) for count in counts]))
+            counts = [len(ids) - 1 - shared for ids, _ in parts]
+            ends = [np.arange(shared, shared + count) for count in counts]
+            read.append(np.concatenate([parts[0][0][:shared], *(ids[shared:-1] for ids, _ in parts)]))
+            answers = [np.where(answers, ids, NOTHING)[shared + 1 :] for ids, answers in parts]
+            told.append(np.concatenate([np.full(shared, NOTHING), *answers]))
+            documents.append(np.repeat([SHARED, *range(len(parts))], [shared, *counts]))
+            positions.append(np.concatenate([np.arange(shared), *ends]))
         return Batch(
             None,
             None,
@@ -97,13 +122,18 @@ class Conversations:
 
     @property
     def validated_share(self) -> float:
-        """The part of the held-out rows that `validate` scores."""
-        return len(self._some) / len(self.validation.packs)
+        """The part of the held-out rows that `validate` scores; where none are held out, no others are scored."""
+        return len(self._some) / len(self._all)
 
     @cached_property
     def _some(self) -> list[NDArray[np.int64]]:
         wanted = max(1, self.recipe.validation_tokens // self.recipe.context)
         return self.validation.packs[:: -(-len(self.validation.packs) // wanted)]
+
+    @property
+    def _all(self) -> list[NDArray[np.int64]]:
+        held_out = self.validation.conversations is not self.train.conversations
+        return self.validation.packs if held_out else self._some
 
     def validate(self, model: nn.Module) -> float:
         """Bits a byte of answers, on evenly spread held-out rows, always the same."""
@@ -114,9 +144,9 @@ class Conversations:
         return {}
 
     def final_score(self, model: nn.Module, track: Track = silent) -> Score:
-        """The score on all held-out conversations."""
-        with track("Scoring the held-out conversations", len(self.validation.packs)) as advance:
-            return self._score(model, self.validation.packs, advance)
+        """The score on all held-out conversations, or on some to learn from where none are held out."""
+        with track("Scoring the conversations", len(self._all)) as advance:
+            return self._score(model, self._all, advance)
 
     def _score(
         self, model: nn.Module, packs: Sequence[NDArray[np.int64]], advance: Advance = lambda amount: None

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from openbook.text.tokenizer_training import choose_vocabulary
-from openbook.training.learners import LEAST, most_learners
+from openbook.training.learners import LARGEST, LEAST, most_learners
 from openbook.training.measure import Speed, choose_precision, count_parameters
 from openbook.training.memory import fits_in_memory
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
@@ -153,7 +153,10 @@ def largest_that_pays(
 def measured(architecture: Architecture, context: int, device: torch.device, seconds: float, precision: str) -> Speed:
     """The speed of one size, measured in about a hundredth of the time there is, and the precision to take."""
     patience = min(4.0, 0.01 * seconds)
-    rows = max(1, 1024 // context)
+    # A step of a large model takes seconds, and says what its speed is by fewer tokens.
+    tokens = 1024 if count_parameters(architecture) <= LARGEST else 256
+    context = min(context, tokens)
+    rows = tokens // context
     dtype = choose_precision(precision, architecture, context, rows, device, patience)
     speed = Speed(context, rows, device, dtype)
     speed.add(architecture, patience / 2)
@@ -197,7 +200,7 @@ def plan_learning(
         "rows_at_once": max(1, min(max(LEAST, batch // parts), batch, 2048) // sizes["context"]),
         **regularize(epochs),
         "validations": validations,
-        "validation_tokens": max(4096, int(min(2**26, 0.08 * tokens / validations))),
+        "validation_tokens": max(4 * batch, int(min(2**26, 0.08 * tokens / validations))),
     }
     choices = dict(sizes) | picked | dict(given)
     if not given.get("steps"):
@@ -223,8 +226,8 @@ def fitting_context(unique: float, wanted: int) -> int:
 
 
 def pick_batch(tokens: float) -> int:
-    """Tokens an update: the power of two next to 2.4·√tokens, from 1,024 to 524,288."""
-    return int(2 ** min(19, max(10, round(math.log2(2.4 * math.sqrt(tokens))))))
+    """Tokens an update: the power of two next to 2.4·√tokens, from 512 to 524,288."""
+    return int(2 ** min(19, max(9, round(math.log2(2.4 * math.sqrt(tokens))))))
 
 
 def pick_regularization(epochs: float, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,6 +33,9 @@ class Places(NamedTuple):
 
 Predicate = Callable[[Places, Places], Tensor]
 
+SHARED = -2
+"""The document of a beginning that all documents of its row go on from."""
+
 
 def causal(query: Places, key: Places) -> Tensor:
     """A token sees itself and what came before it."""
@@ -55,9 +58,9 @@ def not_padding(query: Places, key: Places) -> Tensor:
 
 
 def same_document(query: Places, key: Places) -> Tensor:
-    """A token sees only its own document."""
+    """A token sees only its own document, and the beginning that all share."""
     assert query.document is not None and key.document is not None
-    return query.document == key.document
+    return (query.document == key.document) | (key.document == SHARED)
 
 
 def among_ancestors(query: Places, key: Places) -> Tensor:

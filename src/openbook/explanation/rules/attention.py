@@ -9,6 +9,7 @@ from openbook.explanation.rules.sums import linear, softmax
 from openbook.explanation.rules.table import rule
 from openbook.transformer import architecture
 from openbook.transformer.attention import Attention
+from openbook.transformer.mask import SHARED
 
 
 def _spec(read: Reader) -> architecture.Attention:
@@ -147,7 +148,7 @@ def mask(read: Reader, b: Expression, _: Expression, t: Expression, s: Expressio
             read.recorded(documents, b, t, name="document"),
             read.recorded(documents, b, s, name="document"),
         )
-        allowed = allowed & equal(of_query, of_key)
+        allowed = allowed & (equal(of_query, of_key) | equal(of_key, SHARED))
     return allowed
 
 
