@@ -6,12 +6,11 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from openbook.errors import OpenbookError
-from openbook.explanation.run import Explanation, explain
 from openbook.generation.engine import Engine, TorchEngine
 from openbook.generation.settings import Beams, Sampling, decoding
 from openbook.generation.text import Answer, Candidate, Piece, Prompt, answer, search, stream
@@ -26,14 +25,16 @@ from openbook.text.chat import Chat, Message
 from openbook.text.pieces import token_safe
 from openbook.text.readers import read_book
 from openbook.training.device import choose_device
-from openbook.training.evaluation import Score, score
-from openbook.training.loop import Listener
 from openbook.training.lora import TARGETS
-from openbook.training.pair_evaluation import PairScore, evaluate_pairs
-from openbook.training.request import Request
-from openbook.training.run import Training
 from openbook.transformer.base import Transformer
 from openbook.transformer.make import decoder_only
+
+# What asking does not need is imported by what does: opening a model comes before every answer.
+if TYPE_CHECKING:
+    from openbook.explanation.run import Explanation
+    from openbook.training.evaluation import Score
+    from openbook.training.loop import Listener
+    from openbook.training.pair_evaluation import PairScore
 
 CHUNK = 1 << 16
 
@@ -179,7 +180,7 @@ class Model:
         listed = [sentences] if isinstance(sentences, str) else sentences
         return list(translator([[Sentence(text) for text in listed]]))
 
-    def trace(self, prompt: str, target: str = "", *, plain: bool = False, **languages: str | None) -> Explanation:
+    def trace(self, prompt: str, target: str = "", *, plain: bool = False, **languages: str | None) -> "Explanation":
         """Every number between a prompt and the next token, or between a source with the target so far and the next.
 
         Args:
@@ -191,6 +192,8 @@ class Model:
         Raises:
             OpenbookError: a target is given to a model that does not translate; the text is too long to explain.
         """
+        from openbook.explanation.run import explain
+
         tokens, source = self.traced_tokens(prompt, target, plain=plain, **languages)
         return explain(self.transformer, tokens, source=source)
 
@@ -219,7 +222,7 @@ class Model:
         context: int | None = None,
         stride: int | None = None,
         track: Track = silent,
-    ) -> Score:
+    ) -> "Score":
         """How well the model predicts whole files: their text as it is, each after an end-of-text token.
 
         Memory does not grow with the text.
@@ -233,6 +236,8 @@ class Model:
         Raises:
             OpenbookError: a file cannot be read, there is none, or a number is out of range.
         """
+        from openbook.training.evaluation import score
+
         model = decoder_only(self.transformer, "scoring texts")
         context = self._within("context", context, self.contents.architecture.context)
         stride = self._within("stride", max(1, context // 2) if stride is None else stride, context)
@@ -246,7 +251,7 @@ class Model:
 
     def evaluate_pairs(
         self, files: str | Path | Sequence[str | Path], *, track: Track = silent, **settings: Any
-    ) -> PairScore:
+    ) -> "PairScore":
         """BLEU and chrF of translating the sources of held-out pairs, and how well their targets are guessed.
 
         Args:
@@ -257,6 +262,8 @@ class Model:
         Raises:
             OpenbookError: the model does not translate, a file cannot be read, or there is no pair.
         """
+        from openbook.training.pair_evaluation import evaluate_pairs
+
         return evaluate_pairs(self.transformer, self.translator(**settings), _listed(files), track)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -333,7 +340,7 @@ def train(
     adapter: bool = False,
     device: str = "auto",
     overwrite: bool = False,
-    listeners: Sequence[Listener] = (),
+    listeners: "Sequence[Listener]" = (),
     track: Track = silent,
     **choices: Any,
 ) -> Model:
@@ -360,6 +367,9 @@ def train(
     Raises:
         OpenbookError: there is nothing to train on, or training fails; the message says what is kept.
     """
+    from openbook.training.request import Request
+    from openbook.training.run import Training
+
     given = [each for each in (inputs, pairs, conversations) if each is not None]
     if len(given) != 1:
         raise OpenbookError("give books, pairs or conversations to train on, one of them")

@@ -3,7 +3,9 @@
 import codecs
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 
 import tokenizers
@@ -13,6 +15,9 @@ from openbook.text.disguise import Disguise
 from openbook.text.special_tokens import LARGEST_ID, SpecialTokens
 from openbook.text.spelling import Spelling
 
+SWITCH = threading.Lock()
+"""Held while a tokenizer encodes: whether special tokens are looked for is part of its state."""
+
 
 class Tokenizer:
     """Encodes text to token ids and back. Safe to share between threads."""
@@ -20,12 +25,13 @@ class Tokenizer:
     def __init__(self, tokenizer: tokenizers.Tokenizer, special: SpecialTokens | None = None) -> None:
         """`special` says what the special tokens are for; None: those of our own vocabularies, found by name.
 
-        Raises OpenbookError where the vocabulary has no such tokens.
+        Raises OpenbookError where the vocabulary has no such tokens, or its decoder is of a kind not known here.
         """
         self.special = SpecialTokens.named(tokenizer.token_to_id) if special is None else special
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self._tokenizer = tokenizer
+        self._spelling = Spelling.of(tokenizer)
         tokenizer.encode_special_tokens = True
 
     @cached_property
@@ -48,10 +54,21 @@ class Tokenizer:
         """The token for what the vocabulary lacks."""
         return self.special.unknown
 
-    @cached_property
-    def _parsing(self) -> tokenizers.Tokenizer:
-        """The same, but "<|end|>" in a text becomes the special token. A second one, since the switch is its state."""
-        return tokenizers.Tokenizer.from_str(self.to_json())
+    @contextmanager
+    def _encoder(self, allow_special: bool) -> Iterator[tokenizers.Tokenizer]:
+        """What encodes: with `allow_special` "<|end|>" in a text becomes the special token, for one thread at a time.
+
+        A second tokenizer for that would double the memory and the time it takes to open a model.
+        """
+        if not allow_special and self._text is not self._tokenizer:
+            yield self._text
+            return
+        with SWITCH:
+            self._tokenizer.encode_special_tokens = not allow_special
+            try:
+                yield self._tokenizer
+            finally:
+                self._tokenizer.encode_special_tokens = True
 
     @cached_property
     def disguise(self) -> Disguise:
@@ -66,11 +83,9 @@ class Tokenizer:
 
     @cached_property
     def _table(self) -> dict[int, bytes]:
-        return _token_table(self._tokenizer, self._spelling)
-
-    @cached_property
-    def _spelling(self) -> Spelling:
-        return Spelling.of(self._tokenizer)
+        """The bytes of tokens: at first of the added ones, then of all that were asked for."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        return {token_id: token.content.encode() for token_id, token in added.items()}
 
     @cached_property
     def _special(self) -> frozenset[int]:
@@ -92,9 +107,9 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str], *, allow_special: bool = False) -> list[list[int]]:
         """Token ids of each text, on all cores. Raises OpenbookError for lone surrogates, which are no text."""
-        tokenizer = self._parsing if allow_special else self._text
         try:
-            return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+            with self._encoder(allow_special) as tokenizer:
+                return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
         except TypeError:
             raise OpenbookError("text: holds half a surrogate pair, which is no character; give it as UTF-8") from None
         except (KeyboardInterrupt, SystemExit, Exception):
@@ -109,7 +124,8 @@ class Tokenizer:
 
     def encode_with_starts(self, text: str) -> tuple[list[int], list[int]]:
         """Token ids of a text in which names of special tokens mean those tokens, and where each begins in the text."""
-        encoding = self._parsing.encode(text, add_special_tokens=False)
+        with self._encoder(allow_special=True) as tokenizer:
+            encoding = tokenizer.encode(text, add_special_tokens=False)
         return encoding.ids, [start for start, _ in encoding.offsets]
 
     def encode_prompt(self, text: str, *, allow_special: bool = False) -> list[int]:
@@ -139,10 +155,13 @@ class Tokenizer:
 
     def token_bytes(self, token_id: int) -> bytes:
         """Exactly the bytes that a token stands for, which may be part of a character."""
-        try:
-            return self._table[token_id]
-        except KeyError:
-            raise OpenbookError(f"token {token_id}: not in the vocabulary of {self.vocabulary_size:,}") from None
+        known = self._table.get(token_id)
+        if known is None:
+            token = self._tokenizer.id_to_token(token_id) if 0 <= token_id < LARGEST_ID else None
+            if token is None:
+                raise OpenbookError(f"token {token_id}: not in the vocabulary of {self.vocabulary_size:,}")
+            known = self._table[token_id] = self._spelling(token)
+        return known
 
     def token_text(self, token_id: int) -> str:
         r"""A token for people to look at; bytes that are part of a character show as \xe2."""
@@ -201,13 +220,6 @@ class StreamDecoder:
     def flush(self) -> str:
         """What was held back, at the end of the stream."""
         return self._decoder.decode(b"", final=True)
-
-
-def _token_table(tokenizer: tokenizers.Tokenizer, spelling: Spelling) -> dict[int, bytes]:
-    """The bytes of every token."""
-    table = {token_id: spelling(token) for token, token_id in tokenizer.get_vocab(with_added_tokens=False).items()}
-    added = tokenizer.get_added_tokens_decoder()
-    return table | {token_id: token.content.encode() for token_id, token in added.items()}
 
 
 def _spells_itself(tokenizer: tokenizers.Tokenizer, names: dict[str, int]) -> bool:
