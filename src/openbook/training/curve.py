@@ -5,8 +5,8 @@ from pathlib import Path
 from openbook.training.loop import Event
 
 
-def save_curve(events: list[Event], path: Path) -> None:
-    """Draw training loss and held-out bits a byte over time, as PNG or SVG by the suffix of `path`."""
+def save_curve(events: list[Event], path: Path, scored: str = "held-out") -> None:
+    """Draw training loss and bits a byte of `scored` text over time, as PNG or SVG by the suffix of `path`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -25,7 +25,7 @@ def save_curve(events: list[Event], path: Path) -> None:
         right.plot([e["step"] for e in scores], [e["score"] for e in scores], "o-", color=score_colour, markersize=4)
         best = min(scores, key=lambda event: event["score"])
         right.annotate(f"best {best['score']:.3f}", (best["step"], best["score"]), (0, 10), textcoords="offset points")
-        right.set_ylabel("held-out bits a byte", color=score_colour)
+        right.set_ylabel(f"{scored} bits a byte", color=score_colour)
     axes.grid(alpha=0.2)
     figure.savefig(path, dpi=120)
 

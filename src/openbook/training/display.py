@@ -55,9 +55,8 @@ class Display:
     def _show_tokens(self, event: Event) -> None:
         if event.get("too_long"):
             self.console.print(f"{event['too_long']:,} have more tokens than the model sees; left out.")
-        line = (
-            f"{event['train']:,} tokens to learn from, {event['validation']:,} held out, {event['vocabulary']:,} kinds"
-        )
+        held_out = f" {event['validation']:,} held out," if self._scored == "held-out" else ""
+        line = f"{event['train']:,} tokens to learn from,{held_out} {event['vocabulary']:,} kinds"
         if event["unknown"]:
             line += f"; {event['unknown']:,} are not in the vocabulary and stand as unknown"
         self.console.print(line, highlight=False)

@@ -124,7 +124,7 @@ class Training:
             logbook.close()
             curve = request.folder / "loss.png"
             with suppress(OSError):  # on a full disk what matters is said already
-                save_curve(read_log(logbook.path), curve)
+                save_curve(read_log(logbook.path), curve, material.facts().get("scored", "held-out"))
         if outcome.how != "interrupted":
             (request.folder / "run.json").unlink(missing_ok=True)
             keeper.forget()
