@@ -2,6 +2,7 @@
 
 import struct
 import tracemalloc
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -110,6 +111,38 @@ def test_what_is_wrong_is_named(content: bytes, complaint: str) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4_000_000  # what the test itself takes is a quarter of it
+
+
+MANY = 400_000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        struct.pack("<IIQ", 9, 0, MANY) + MANY * b"\xff",
+        struct.pack("<IIQ", 9, 10, MANY) + MANY * b"\xff\xff\xff\xff\x00\x00\x00\x00",
+        struct.pack("<IIQ", 9, 12, MANY) + MANY * struct.pack("<d", 0.1),
+        struct.pack("<IIQ", 9, 8, MANY // 2) + MANY // 2 * struct.pack("<Q", 0),
+        struct.pack("<IIQ", 9, 8, MANY // 2) + MANY // 2 * text(b"ab"),
+        struct.pack("<IIQ", 9, 8, MANY // 20) + MANY // 20 * text("ab\U0001f600" * 10),
+        struct.pack("<I", 8) + text("x" * 6_000_000 + "\U0001f600"),
+    ],
+    ids=["bytes", "whole numbers", "numbers", "nothing", "short texts", "wide texts", "a wide text"],
+)
+def test_fields_take_four_times_the_file_at_most(value: bytes) -> None:
+    content = file(text("a") + value, 1)
+    tracemalloc.start()
+    with suppress(OpenbookError):
+        read_header(content, KINDS)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * len(content) + 20_000_000
+
+
+def test_a_file_that_is_all_fields_is_too_much() -> None:
+    content = file(text("a") + struct.pack("<IIQ", 9, 0, MANY) + MANY * b"\xff", 1)
+    with pytest.raises(OpenbookError, match="field a: would take 19,200,000 bytes, too much"):
+        read_header(content, KINDS)
 
 
 def changed(old: bytes, new: bytes) -> bytes:

@@ -363,7 +363,7 @@ def test_memory_stays_in_proportion(shared_path: Path, data: bytes) -> None:
     finally:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert peak < 8 * len(data) + 1_000_000
+    assert peak < 4 * len(data) + 1_000_000
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")

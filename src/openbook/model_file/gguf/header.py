@@ -28,6 +28,10 @@ MOST_ELEMENTS = 1 << 22
 LONGEST_NAME = 256
 LONGEST_TEXT = 16_000_000
 MOST_AXES = 4
+TIMES, LEAST_ROOM = 4, 1 << 24
+"""The fields may take so many times the file's size of memory, and bytes more."""
+TEXT, WIDEST, NUMBER = 90, 6, 48
+"""The most that Python takes for a text, for each of its bytes while it reads them, and for a number, in a list."""
 
 _SCALARS = {
     0: "<u1",
@@ -142,6 +146,13 @@ class _Reader:
 
     def __init__(self, data: bytes | mmap.mmap) -> None:
         self.data, self.place = data, 0
+        self.room = TIMES * len(data) + LEAST_ROOM
+
+    def hold(self, memory: int, where: str) -> None:
+        """Make sure that what is about to be read takes no more memory than a file of this size may."""
+        self.room -= memory
+        if self.room < 0:
+            raise OpenbookError(f"{where}: would take {memory:,} bytes, too much for a file of this size; {AGAIN}")
 
     def take(self, count: int, where: str) -> bytes:
         """The next bytes."""
@@ -160,8 +171,10 @@ class _Reader:
         length = self.number("<Q", where)
         if length > longest:
             raise OpenbookError(f"{where}: has {length:,} bytes, more than the {longest:,} allowed; {AGAIN}")
+        content = self.take(length, where)
+        self.hold(TEXT + WIDEST * length, where)
         try:
-            return self.take(length, where).decode()
+            return content.decode()
         except UnicodeDecodeError:
             raise OpenbookError(f"{where}: is not UTF-8; {AGAIN}") from None
 
@@ -184,7 +197,9 @@ class _Reader:
         if kind not in _SCALARS:
             raise OpenbookError(f"{where}: the kind {kind:,} is not known, or arrays within arrays; {AGAIN}")
         dtype = np.dtype(_SCALARS[kind])
-        values: list[Any] = np.frombuffer(self.take(count * dtype.itemsize, where), dtype).tolist()
+        content = self.take(count * dtype.itemsize, where)
+        self.hold(count * NUMBER, where)
+        values: list[Any] = np.frombuffer(content, dtype).tolist()
         if kind == 6:  # the number of fewest digits that is this float32: 1e-05, not 9.999999747378752e-06
             values = [float(str(np.float32(value))) for value in values] if count == 1 else values
         if dtype.kind == "f" and not all(map(math.isfinite, values)):
