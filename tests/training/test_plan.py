@@ -2,14 +2,17 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from openbook.errors import OpenbookError
 from openbook.training import continuation
 from openbook.training import plan as planning
 from openbook.training.continuation import plan_continuation
-from openbook.training.measure import Speed, floating_operations
+from openbook.training.measure import Speed, floating_operations, orthogonalizing_operations
+from openbook.training.optimizer import kind_of, orthogonalize
 from openbook.training.plan import SIZES, Text, default_minutes, make_plan
 from openbook.training.recipe import build_architecture, make_recipe
+from openbook.transformer.make import make_transformer
 
 CPU = torch.device("cpu")
 MEGABYTE = Text(1_000_000, 100_000)
@@ -143,3 +146,19 @@ def test_speed_is_really_measured():
     speed = planning.measured(architecture, 16, CPU, seconds=1, precision="float32")
     assert 1e6 < speed.rate(architecture) < 1e15
     assert speed.seconds_a_token(architecture) == floating_operations(architecture, 16) / speed.rate(architecture)
+
+
+def test_an_update_s_own_products_are_counted():
+    """Against counting them in `orthogonalize` itself, by PyTorch's counter."""
+    architecture = build_architecture(make_recipe({"layers": 2, "width": 32, "head_width": 16, "context": 16}))
+    model = make_transformer(architecture)
+    matrices = [weight.detach() for name, weight in model.named_parameters() if kind_of(name, weight) == "matrix"]
+    with FlopCounterMode(display=False) as counter:
+        for matrix in matrices:
+            orthogonalize(matrix[None], torch.float32)
+    assert orthogonalizing_operations(architecture) == counter.get_total_flops()
+    speed = Speed(16, 1, CPU, torch.float32, {floating_operations(architecture, 16): 1e9})
+    tokens = planning.tokens_in(60, architecture, speed)
+    updates = tokens / planning.pick_batch(tokens)
+    spent = tokens * floating_operations(architecture, 16) + updates * orthogonalizing_operations(architecture)
+    assert spent == pytest.approx(60e9, rel=0.01)

@@ -1,5 +1,6 @@
 """How fast this machine trains: a few real steps of small models, timed."""
 
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from openbook.training.initialize import initialize
 from openbook.training.learners import Learners, most_learners
 from openbook.training.learning import Batch, learn_next
+from openbook.training.optimizer import NEWTON_SCHULZ_STEPS, kind_of
 from openbook.transformer.architecture import Architecture
 from openbook.transformer.make import make_transformer
 
@@ -36,6 +38,22 @@ def floating_operations(architecture: Architecture, context: int) -> int:
                 reach = share * min(context, attention.window or context)
                 seen += attention.heads * attention.head_width * reach
     return 6 * (weights + seen)
+
+
+def orthogonalizing_operations(architecture: Architecture) -> int:
+    """Floating-point operations of Muon's Newton–Schulz steps in one update; see `optimizer.orthogonalize`.
+
+    4·m²·n + 2·m³ for each step of each matrix, m its shorter side: a quarter of a short run of a small model.
+    """
+    with torch.device("meta"):
+        model = make_transformer(architecture)
+    operations = 0
+    for name, parameter in model.named_parameters():
+        if kind_of(name, parameter) == "matrix":
+            *experts, rows, columns = parameter.shape
+            short, long = sorted((rows, columns))
+            operations += math.prod(experts) * (4 * short**2 * long + 2 * short**3)
+    return NEWTON_SCHULZ_STEPS * operations
 
 
 def count_parameters(architecture: Architecture) -> int:

@@ -160,7 +160,7 @@ class Optimizers:
         kinds: dict[str, dict[str, nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                kinds.setdefault(_kind(name, parameter), {})[name] = parameter
+                kinds.setdefault(kind_of(name, parameter), {})[name] = parameter
         decay = recipe.weight_decay
         self.parts: list[AdamW | Muon] = []
         if recipe.optimizer == "muon" and "matrix" in kinds:
@@ -197,7 +197,8 @@ class Optimizers:
                 part.steps = steps
 
 
-def _kind(name: str, parameter: Tensor) -> str:
+def kind_of(name: str, parameter: Tensor) -> str:
+    """What a parameter is to the optimizers: matrix (of a block), vector, low rank, logits or embedding."""
     if parameter.ndim == 1 or name.endswith(".bias"):
         return "vector"
     if name.endswith((".a.weight", ".b.weight")):

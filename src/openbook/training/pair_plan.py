@@ -29,6 +29,7 @@ from openbook.training.plan import (
     largest_that_pays,
     plan_learning,
     shape_choices,
+    tokens_in,
 )
 from openbook.training.recipe import build_architecture, make_recipe
 from openbook.transformer.architecture import Architecture
@@ -109,13 +110,14 @@ def make_pair_plan(amount: Amount, given: Mapping[str, Any], device: torch.devic
     unique = amount.target_bytes / each
     best = largest_that_pays(shapes, recipes, [needed for *_, needed in SIZES], speed, seconds, unique)
     parts = most_learners(count_parameters(shapes[best]), device)
-    plan = learning(sizes[best], seconds / speed.seconds_a_token(shapes[best]), unique, minutes, given, parts)
+    tokens = tokens_in(seconds, shapes[best], speed)
+    plan = learning(sizes[best], tokens, unique, minutes, given, parts)
     reasons = {
         "layers": f"the largest that pays at {speed.rate(shapes[best]) / 1e9:.0f} GFLOP/s, measured",
         "vocabulary": f"for {amount.pairs:,} pairs",
         **plan.reasons,
     }
-    expected = used + plan.tokens * speed.seconds_a_token(shapes[best])
+    expected = used + seconds * plan.tokens / tokens
     return replace(plan, recipe=in_precision(plan.recipe, speed.dtype), reasons=reasons, seconds=expected)
 
 

@@ -14,7 +14,7 @@ import torch
 
 from openbook.text.tokenizer_training import choose_vocabulary
 from openbook.training.learners import LARGEST, LEAST, most_learners
-from openbook.training.measure import Speed, choose_precision, count_parameters
+from openbook.training.measure import Speed, choose_precision, count_parameters, orthogonalizing_operations
 from openbook.training.memory import fits_in_memory
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
 from openbook.transformer.architecture import Architecture
@@ -105,7 +105,7 @@ def make_plan(text: Text, given: Mapping[str, Any], device: torch.device, used: 
     shapes = [build_architecture(recipe) for recipe in recipes]
     speed = measured(shapes[PROBE], base["context"], device, seconds, given.get("precision", "auto"))
     best = largest_that_pays(shapes, recipes, [needed for *_, needed in SIZES], speed, seconds, unique)
-    tokens = seconds / speed.seconds_a_token(shapes[best])
+    tokens = tokens_in(seconds, shapes[best], speed)
     parts = most_learners(count_parameters(shapes[best]), device)
     plan = plan_learning(
         sizes[best], tokens, unique, minutes, given, parts, lambda epochs: pick_regularization(epochs, kind, given)
@@ -115,7 +115,7 @@ def make_plan(text: Text, given: Mapping[str, Any], device: torch.device, used: 
         "vocabulary": f"for {text.train_bytes / 1e6:.2g} MB of text",
         **plan.reasons,
     }
-    expected = used + plan.tokens * speed.seconds_a_token(shapes[best])
+    expected = used + seconds * plan.tokens / tokens
     return replace(plan, recipe=in_precision(plan.recipe, speed.dtype), reasons=reasons, seconds=expected)
 
 
@@ -143,11 +143,21 @@ def largest_that_pays(
         step = speed.rows * speed.context * speed.seconds_a_token(shape)
         if number > PROBE and shape != shapes[number - 1] and 2 * step < patience:
             speed.add(shape, patience)
-        pays = seconds / speed.seconds_a_token(shape) >= needed[number]
+        pays = tokens_in(seconds, shape, speed) >= needed[number]
         if not pays or too_large_for(unique, shape) or not fits_in_memory(shape, recipes[number]):
             break
         best = number
     return best
+
+
+def tokens_in(seconds: float, architecture: Architecture, speed: Speed) -> float:
+    """How many tokens a new model learns from in the time, with what Muon multiplies in each update."""
+    a_token = speed.seconds_a_token(architecture)
+    an_update = orthogonalizing_operations(architecture) / speed.rate(architecture)
+    tokens = seconds / a_token
+    for _ in range(3):  # the more tokens, the more of them an update has
+        tokens = seconds / (a_token + an_update / pick_batch(tokens))
+    return tokens
 
 
 def measured(architecture: Architecture, context: int, device: torch.device, seconds: float, precision: str) -> Speed:
