@@ -26,11 +26,11 @@ from austen import make_austen
 BUDGETS = (0.25, 1.0, 2.0, 5.0, 20.0)
 
 HAND = {
-    0.25: "",
-    1.0: "",
-    2.0: "",
-    5.0: "",
-    20.0: "",
+    0.25: "--layers 1 --width 128 --batch-tokens 512",
+    1.0: "--layers 2 --width 192 --batch-tokens 1024 --dropout 0",
+    2.0: "--layers 3 --width 192 --batch-tokens 1024 --dropout 0.1",
+    5.0: "--layers 4 --width 192 --batch-tokens 4096 --dropout 0.2 --tied --embedding-rate 0.02",
+    20.0: "--layers 6 --width 256 --batch-tokens 4096 --dropout 0.2 --tied --embedding-rate 0.02 --bpe-dropout 0.05",
 }
 """The best options found by hand for each budget; see benchmarks/README.md for what was tried."""
 
