@@ -17,6 +17,7 @@ from openbook.training.plan import (
     fitting_context,
     in_precision,
     measured,
+    pick_batch,
     plan_learning,
 )
 from openbook.training.recipe import FIELDS, make_recipe
@@ -94,6 +95,8 @@ def plan_continuation(
     sizes = {**sizes_of(architecture), "context": context, **GENTLE, **(LOW_RANK if low_rank else {})}
     tokens = max(1.0, minutes * 60 - used) / each
     parts = most_learners(count_parameters(architecture), device)
+    # A large model gets few updates here, and takes little longer for each token when they are small.
+    given = {"batch_tokens": max(context, pick_batch(tokens, least=512)), **given}
     # Models of today were trained without dropout.
     plan = plan_learning(sizes, tokens, unique, minutes, given, parts, lambda epochs: {"dropout": 0.0})
     reasons = {"layers": f"the model's own; {speed.rate(architecture) / 1e9:.0f} GFLOP/s, measured", **plan.reasons}

@@ -239,9 +239,9 @@ def fitting_context(unique: float, wanted: int) -> int:
     return int(min(wanted, 2 ** max(3, math.floor(math.log2(max(8.0, unique / 8))))))
 
 
-def pick_batch(tokens: float) -> int:
-    """Tokens an update: the power of two next to 2.4·√tokens, from 512 to 524,288."""
-    return int(2 ** min(19, max(9, round(math.log2(2.4 * math.sqrt(tokens))))))
+def pick_batch(tokens: float, least: int = 1024) -> int:
+    """Tokens an update: the power of two next to 2.4·√tokens, from `least` to 524,288."""
+    return max(least, int(2 ** min(19, round(math.log2(2.4 * math.sqrt(tokens))))))
 
 
 def pick_regularization(epochs: float, kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
