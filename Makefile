@@ -23,7 +23,7 @@ lint: $(VENV)/test-tools
 	$(BIN)/mypy
 
 test: lint  ## everything that is quick: style, types, tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/test-tools  ## what takes minutes, or needs data that is not in the repository
 	$(BIN)/python -m pytest -m slow
