@@ -20,7 +20,7 @@ from openbook.training.recipe import Recipe, build_architecture, make_recipe
 from openbook.transformer.architecture import Architecture
 
 SIZES = (
-    (2, 128, 0), (3, 192, 4e5), (4, 192, 1e6), (4, 256, 2e6), (6, 256, 3e6), (6, 320, 4e6), (6, 384, 8e6),
+    (2, 128, 0), (3, 192, 4e5), (4, 192, 8e5), (4, 256, 2e6), (6, 256, 3e6), (6, 320, 4e6), (6, 384, 8e6),
     (8, 512, 4e7), (10, 640, 1e8), (12, 768, 3e8), (16, 1024, 1e9), (24, 1536, 5e9),
 )  # fmt: skip
 """(layers, width, tokens to learn from that make it worth its time), from small to large."""
