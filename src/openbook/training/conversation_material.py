@@ -57,6 +57,7 @@ class ConversationMaterial:
     validation: TokenConversations = field(init=False)
     apart: bool = field(init=False)
     """Whether those to validate with are others than those to learn from."""
+    _packed: tuple[ConversationRows, ConversationRows] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         """Read the conversations through the model's chat template.
@@ -114,17 +115,19 @@ class ConversationMaterial:
         # Many share a row: the fuller it is, and the seldomer it holds again what all begin with.
         context = min(self.start.architecture.context, max(CONTEXT, -(-longest // ROUND) * ROUND))
         given = {"context": context, **self.request.choices}
-        text = Text(*(self._bytes(each, given["context"]) for each in (self.train, self.validation)))
+        text = Text(*map(_bytes, self._rows(given["context"])))
         low_rank = self.request.lora is not None
         return plan_continuation(text, given, self.start.architecture, device, clock(), low_rank, READINGS)
 
-    def _bytes(self, conversations: TokenConversations, context: int) -> int:
-        """Of all that is read, questions too, as an answer's token has bytes."""
-        answers = max(1, int(conversations.answers.sum()))
-        return int(conversations.answer_bytes.sum() * ConversationRows(conversations, context).tokens / answers)
+    def _rows(self, context: int) -> tuple[ConversationRows, ConversationRows]:
+        """What to learn from and what to validate with, packed once; the same where none is held out."""
+        if self._packed is None or self._packed[0].context != context:
+            train = ConversationRows(self.train, context)
+            self._packed = train, ConversationRows(self.validation, context) if self.apart else train
+        return self._packed
 
     def tokenize(self, recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
-        rows = [ConversationRows(each, recipe.context) for each in (self.train, self.validation)]
+        rows = self._rows(recipe.context)
         if not all(len(each.fitting) for each in rows):
             raise OpenbookError(
                 f"--context {recipe.context}: no conversation to learn from, or none to validate with, has so few "
@@ -143,8 +146,7 @@ class ConversationMaterial:
         return self.start
 
     def task(self, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> Conversations:
-        train, validation = (ConversationRows(each, recipe.context) for each in (self.train, self.validation))
-        return Conversations(recipe, train, validation, device, dtype)
+        return Conversations(recipe, *self._rows(recipe.context), device, dtype)
 
     def samples(self, model: nn.Module, every: float, tell: Tell) -> Listener:
         """The answer to a held-out question after a validation, if the last is `every` seconds old."""
@@ -166,3 +168,9 @@ class ConversationMaterial:
             tell(tokenizer.decode(prompt, skip_special=True), tokenizer.decode(written, skip_special=True))
 
         return sample
+
+
+def _bytes(rows: ConversationRows) -> int:
+    """Of all that is read, questions too, as an answer's token has bytes."""
+    found = rows.conversations
+    return int(found.answer_bytes.sum() * rows.tokens / max(1, int(found.answers.sum())))

@@ -132,8 +132,7 @@ class Conversations:
 
     @property
     def _all(self) -> list[NDArray[np.int64]]:
-        held_out = self.validation.conversations is not self.train.conversations
-        return self.validation.packs if held_out else self._some
+        return self._some if self.validation is self.train else self.validation.packs
 
     def validate(self, model: nn.Module) -> float:
         """Bits a byte of answers, on evenly spread held-out rows, always the same."""

@@ -1,7 +1,7 @@
 """Optimizers: Muon for the matrices of the blocks, AdamW for the rest; the schedule; the average of weights.
 
-Both are written out here, and tests hold them to `torch.optim`: importing that takes one and a half seconds, a tenth
-of the shortest run.
+AdamW is PyTorch's kernel, Muon is written out, and tests hold both to `torch.optim`: importing that takes one and a
+half seconds, a tenth of the shortest run.
 """
 
 import math

@@ -2,7 +2,7 @@
 
 A larger model learns more from each token and fewer tokens in the time. `SIZES` says from how many tokens on a size
 pays; the largest one that gets as many in the time, at the speed measured here, is taken. The table and the rules for
-the rest come from runs of 15 seconds to 2 minutes, which stand in benchmarks/README.md; beyond those they are a guess.
+the rest come from runs of 15 seconds to 20 minutes, which stand in benchmarks/README.md; beyond those they are a guess.
 """
 
 import math
