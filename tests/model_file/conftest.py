@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from foreign_models import made, pair
+from foreign_models import made, made_pair
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -12,4 +12,4 @@ def _tidy():
     for folder in made:
         shutil.rmtree(folder, ignore_errors=True)
     made.clear()
-    pair.cache_clear()
+    made_pair.cache_clear()

@@ -1,6 +1,7 @@
 """Tiny random models of transformers, family by family, with and without each of their options; saved as folders."""
 
 import json
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -191,9 +192,16 @@ made: list[Path] = []
 """Folders to take away at the end."""
 
 
-@cache
 def pair(case):
     """Their model, the folder it was saved in, and ours imported from there."""
+    theirs, folder, ours = made_pair(case)
+    # A model of theirs with stretched positions keeps the longest length it has seen, and computes otherwise from then.
+    return deepcopy(theirs), folder, ours
+
+
+@cache
+def made_pair(case):
+    """What `pair` gives, made once."""
     theirs = make_theirs(*{**CASES, **PAIR_CASES}[case])
     if "untied" in case[1] and case[0] != "GPT-2":
         untie(theirs)
