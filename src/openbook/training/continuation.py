@@ -34,10 +34,11 @@ LEARNING = (
 GENTLE: Mapping[str, Any] = {
     "optimizer": "adamw",
     "rates_by_size": True,
-    "adamw_rate": 1e-3,
-    "embedding_rate": 1e-3,
-    "logits_rate": 1e-3,
-    "vector_rate": 1e-3,
+    "adamw_rate": 8e-4,
+    "embedding_rate": 8e-4,
+    "logits_rate": 8e-4,
+    "vector_rate": 8e-4,
+    "warmdown": 0.9,
 }
 """AdamW, whose rates are shares of each tensor's own size.
 
@@ -96,7 +97,7 @@ def plan_continuation(
     tokens = max(1.0, minutes * 60 - used) / each
     parts = most_learners(count_parameters(architecture), device)
     # A large model gets few updates here, and takes little longer for each token when they are small.
-    given = {"batch_tokens": max(context, pick_batch(tokens, least=512)), **given}
+    given = {"batch_tokens": max(context, pick_batch(tokens / 4, least=256)), **given}
     # Models of today were trained without dropout.
     plan = plan_learning(sizes, tokens, unique, minutes, given, parts, lambda epochs: {"dropout": 0.0})
     reasons = {"layers": f"the model's own; {speed.rate(architecture) / 1e9:.0f} GFLOP/s, measured", **plan.reasons}

@@ -25,17 +25,19 @@ from openbook.text.conversation_tokens import (
     tokenize_conversations,
 )
 from openbook.text.corpus import count
-from openbook.training.continuation import CONTEXT, plan_continuation
+from openbook.training.continuation import plan_continuation
 from openbook.training.conversations import ConversationRows, Conversations
 from openbook.training.loop import Event, Listener
 from openbook.training.material import Tell
-from openbook.training.plan import Plan, Text
+from openbook.training.plan import Plan, Text, bytes_a_token
 from openbook.training.recipe import Recipe
 from openbook.training.record import files_record, hash_of
 from openbook.training.request import Request
 from openbook.transformer.architecture import Architecture
 from openbook.transformer.make import decoder_only
 
+CONTEXT = 256
+"""Tokens of a row, if no conversation is longer: many share it, and what all of them begin with stands in it once."""
 ROUND = 32
 """The context is a multiple of this."""
 FEW = 1000
@@ -112,10 +114,13 @@ class ConversationMaterial:
     def plan(self, device: torch.device, clock: Callable[[], float]) -> Plan:
         assert self.start is not None
         longest = int(self.train.lengths.max())
-        # Many share a row: the fuller it is, and the seldomer it holds again what all begin with.
         context = min(self.start.architecture.context, max(CONTEXT, -(-longest // ROUND) * ROUND))
-        given = {"context": context, **self.request.choices}
-        text = Text(*map(_bytes, self._rows(given["context"])))
+        # The score of what is learned can only fall: one on the way tells how long the last will take.
+        seldom = {} if self.apart else {"validations": 2}
+        given = {"context": context, **seldom, **self.request.choices}
+        # The plan counts in bytes of prose, of which the tokens are known here.
+        each = bytes_a_token(self.start.architecture.vocabulary, "bpe")
+        text = Text(*(round(rows.tokens * each) for rows in self._rows(given["context"])))
         low_rank = self.request.lora is not None
         return plan_continuation(text, given, self.start.architecture, device, clock(), low_rank, READINGS)
 
@@ -168,9 +173,3 @@ class ConversationMaterial:
             tell(tokenizer.decode(prompt, skip_special=True), tokenizer.decode(written, skip_special=True))
 
         return sample
-
-
-def _bytes(rows: ConversationRows) -> int:
-    """Of all that is read, questions too, as an answer's token has bytes."""
-    found = rows.conversations
-    return int(found.answer_bytes.sum() * rows.tokens / max(1, int(found.answers.sum())))
