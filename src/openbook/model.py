@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from openbook.errors import OpenbookError
-from openbook.generation.engine import Engine, TorchEngine
+from openbook.generation.engine import Engine
+from openbook.generation.engines import check_engine, open_engine
 from openbook.generation.settings import Beams, Sampling, decoding
 from openbook.generation.text import Answer, Candidate, Piece, Prompt, answer, search, stream
 from openbook.generation.translation import Sentence, Translation, Translator
@@ -48,15 +49,21 @@ class Model:
         tokenizer: text ↔ token ids.
     """
 
-    def __init__(self, contents: Contents, transformer: Transformer) -> None:
+    def __init__(self, contents: Contents, transformer: Transformer, engine: str = "torch") -> None:
         self.contents = contents
         self.transformer = transformer
         self.tokenizer = contents.make_tokenizer()
+        self._engine = engine
 
     @cached_property
     def engine(self) -> Engine:
         """What decodes; made when it is first needed."""
-        return TorchEngine(self.transformer)
+        return open_engine(self._engine, self.transformer)
+
+    def open_engine(self, track: Track = silent) -> None:
+        """Open the engine now, while `track` shows that something happens, and not with the first question."""
+        with track("Opening the engine", None):
+            _ = self.engine
 
     def sampling(self, **settings: Any) -> Sampling:
         """The model's own generation defaults, overridden by `settings` (see `Sampling`).
@@ -314,15 +321,21 @@ def _listed(inputs: str | Path | Sequence[str | Path]) -> list[str | Path]:
     return [inputs] if isinstance(inputs, str | Path) else list(inputs)
 
 
-def load(path: str | os.PathLike[str], device: str = "auto") -> Model:
+def load(path: str | os.PathLike[str], device: str = "auto", engine: str = "torch") -> Model:
     """Open a model file, or an adapter beside one; weights stay in the file until they are used.
+
+    Args:
+        path: the file.
+        device: auto, cpu, cuda or mps.
+        engine: what decodes: torch, or onnx for many sentences on a processor (see `generation.engines`).
 
     Raises:
         OpenbookError: the file is missing or damaged; the message names the field and the cure.
     """
+    check_engine(engine)
     contents, tensors = load_any(path)
     transformer = build(contents.architecture, tensors)
-    return Model(contents, transformer.to(choose_device(device)))
+    return Model(contents, transformer.to(choose_device(device)), engine)
 
 
 def train(

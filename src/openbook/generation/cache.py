@@ -38,6 +38,11 @@ class LayerCache:
         assert self._key is not None and self._value is not None, "nothing was kept yet"
         return self._key[:, :, : self.length], self._value[:, :, : self.length]
 
+    def put(self, key: Tensor, value: Tensor) -> None:
+        """Keep these (B, G, S, K) in place of all that was kept: from engines that hand back longer ones."""
+        self._key, self._value = key, value
+        self.length = self._capacity = key.shape[2]
+
     def _store(self, buffer: Tensor | None, new: Tensor, end: int) -> Tensor:
         if buffer is None or buffer.shape[2] < end:
             self._capacity = max(self._capacity, end if buffer is None else 2 * end)
@@ -135,6 +140,11 @@ class Cache:
             self._tidy_at = self.length + TIDY_STEPS * beams
         else:
             self._ancestors = self._ancestors.gather(1, parents[..., None].expand(-1, -1, self.length))
+
+    @property
+    def source(self) -> Memory | None:
+        """The source's places, as soon as it has been looked at."""
+        return self._source
 
     def look_at(self, memory: Memory | None) -> Memory:
         """Keep the places of a source at first; give them back, without its hidden vectors, ever after."""

@@ -95,38 +95,50 @@ class Engine(Protocol):
         ...
 
 
-class TorchEngine:
+class EngineOf:
+    """What every engine says of the model that it has opened."""
+
+    def __init__(self, model: Transformer) -> None:
+        self.device = next(model.parameters()).device
+        architecture = model.architecture
+        self.vocabulary, self.context = architecture.vocabulary, architecture.context
+        self.threads = torch.get_num_threads() if self.device.type == "cpu" and _is_small(model) else 1
+        self.source_vocabulary = None
+        if architecture.encoder is not None:
+            self.source_vocabulary = architecture.source_vocabulary or architecture.vocabulary
+
+    def check_sources(self, prompts: Sequence[Sequence[int]], sources: Sequence[Sequence[int]] | None) -> None:
+        """Raises OpenbookError if sources are missing, or given to a model that reads none."""
+        if self.source_vocabulary is None:
+            if sources is not None:
+                raise OpenbookError("this model is decoder-only: it reads no sources")
+        elif sources is None:
+            raise OpenbookError("this model is an encoder-decoder: it needs a source to each prompt")
+        elif len(sources) != len(prompts) or not all(sources):
+            raise OpenbookError("each prompt needs a source of at least one token")
+
+
+class TorchEngine(EngineOf):
     """The reference engine: the PyTorch model itself, on whatever device it is.
 
     It shares the model's weights and sees later changes to them; the model is left as it was.
     """
 
     def __init__(self, model: Transformer) -> None:
+        super().__init__(model)
         self._model = prepared(model)
-        self._device = next(model.parameters()).device
-        architecture = model.architecture
-        self.vocabulary, self.context = architecture.vocabulary, architecture.context
-        self.threads = torch.get_num_threads() if self._device.type == "cpu" and _is_small(model) else 1
-        self.source_vocabulary = None
-        if architecture.encoder is not None:
-            self.source_vocabulary = architecture.source_vocabulary or architecture.vocabulary
 
     @torch.inference_mode()
     def prefill(
         self, prompts: Sequence[Sequence[int]], sources: Sequence[Sequence[int]] | None = None
     ) -> tuple["TorchSession", Tensor]:
         """As `Engine.prefill`."""
+        self.check_sources(prompts, sources)
         session = TorchSession(self._model)
         memory = None
-        if isinstance(self._model, EncoderDecoder):
-            if sources is None:
-                raise OpenbookError("this model is an encoder-decoder: it needs a source to each prompt")
-            if len(sources) != len(prompts) or not all(sources):
-                raise OpenbookError("each prompt needs a source of at least one token")
-            memory = self._model.encode(*_batch(sources, self._device))
-        elif sources is not None:
-            raise OpenbookError("this model is decoder-only: it reads no sources")
-        return session, session.extend(*_batch(prompts, self._device), memory)
+        if isinstance(self._model, EncoderDecoder) and sources is not None:
+            memory = self._model.encode(*as_batch(sources, self.device))
+        return session, session.extend(*as_batch(prompts, self.device), memory)
 
 
 def _is_small(model: Transformer) -> bool:
@@ -134,7 +146,7 @@ def _is_small(model: Transformer) -> bool:
     return sum(weight.numel() for weight in model.parameters()) < SMALL
 
 
-def _batch(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
+def as_batch(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
     """Token ids (B, T), shorter rows padded on the left, and their positions where there is padding."""
     longest = max(map(len, rows))
     tokens = torch.tensor([[0] * (longest - len(ids)) + list(ids) for ids in rows], device=device)

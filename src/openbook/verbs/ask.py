@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from openbook.errors import OpenbookError
-from openbook.verbs.arguments import DEVICE, JSON, MODEL
+from openbook.verbs.arguments import DEVICE, ENGINE, JSON, MODEL
 
 
 def ask(
@@ -43,6 +43,7 @@ def ask(
     ] = False,
     as_json: JSON = False,
     device: DEVICE = "auto",
+    engine: ENGINE = "torch",
 ) -> None:
     """Ask a model: it goes on from your prompt, answers it if it was trained to talk, or translates your sentence.
 
@@ -62,6 +63,7 @@ def ask(
     """
     from openbook.asking import answer
     from openbook.model import load
+    from openbook.progress import bars
 
     settings: dict[str, Any] = {
         "max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
@@ -70,7 +72,9 @@ def ask(
         "no_repeat": no_repeat,
     }  # fmt: skip
     settings = {name: value for name, value in settings.items() if value is not None}
-    opened = load(model, device)
+    opened = load(model, device, engine)
+    if engine != "torch":  # takes seconds
+        opened.open_engine(bars)
     if chat:
         from openbook.talk import refuse_beside_chat, talk
 

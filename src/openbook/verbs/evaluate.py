@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from openbook.errors import OpenbookError
-from openbook.verbs.arguments import DEVICE, JSON, MODEL
+from openbook.verbs.arguments import DEVICE, ENGINE, JSON, MODEL
 
 
 def evaluate(
@@ -25,6 +25,7 @@ def evaluate(
     source_language: Annotated[str | None, typer.Option(help="of pairs: to translate from")] = None,
     as_json: JSON = False,
     device: DEVICE = "auto",
+    engine: ENGINE = "torch",
 ) -> None:
     """Score a model on held-out files: how well it predicts texts, or for a translator BLEU, chrF and perplexity.
 
@@ -38,7 +39,7 @@ def evaluate(
     from openbook.progress import bars
     from openbook.training.pair_display import print_pair_score
 
-    opened = load(model, device)
+    opened = load(model, device, engine)
     of_pairs = {
         "beams": beams, "length_penalty": length_penalty, "language": language, "source_language": source_language
     }  # fmt: skip
@@ -46,10 +47,13 @@ def evaluate(
     if opened.translates:
         if context is not None or stride is not None:
             raise OpenbookError("--context and --stride are for texts, and this model translates pairs")
+        opened.open_engine(bars)
         print_pair_score(opened.evaluate_pairs(files, track=bars, **of_pairs), as_json)
         return
     if of_pairs:
         raise OpenbookError(f"--{next(iter(of_pairs)).replace('_', '-')} is for translators; this model predicts texts")
+    if engine != "torch":
+        raise OpenbookError("--engine is for translators; texts are scored by the model itself")
     score = opened.evaluate(files, context=context, stride=stride, track=bars)
     facts = {
         "bits_a_byte": score.bits_a_byte,

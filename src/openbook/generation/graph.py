@@ -1,0 +1,169 @@
+"""A session's passes as functions of tensors alone: all that is remembered comes in, and goes out longer.
+
+The transformer itself is called, so what is written down as a graph from here is no second account of it.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from openbook.transformer.base import Transformer
+from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.encoder_decoder import EncoderDecoder
+from openbook.transformer.mask import Places
+from openbook.transformer.memory import Memory
+
+
+class _Layer:
+    """Keys and values of one layer, without room to grow: new ones make new tensors."""
+
+    def __init__(self) -> None:
+        self._tensors: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def filled(self) -> bool:
+        return self._tensors is not None
+
+    def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        if self._tensors is not None:
+            key, value = (torch.cat(pair, dim=2) for pair in zip(self._tensors, (key, value), strict=True))
+        self._tensors = key, value
+        return self._tensors
+
+    def kept(self) -> tuple[Tensor, Tensor]:
+        assert self._tensors is not None, "nothing was kept yet"
+        return self._tensors
+
+
+class _Given:
+    """A cache for one pass (see `memory.Cache`): `key` are the places of all tokens, None where nothing came before."""
+
+    length = 0
+
+    def __init__(self, layers: int, key: Places | None = None, source: Memory | None = None) -> None:
+        self.layers = [_Layer() for _ in range(layers)]
+        self.cross_layers = [_Layer() for _ in range(layers)]
+        self._key, self._source = key, source
+
+    def place(self, query: Places, padded: bool) -> tuple[Places, bool]:
+        return query if self._key is None else self._key, True
+
+    def look_at(self, memory: Memory | None) -> Memory:
+        found = self._source if memory is None else memory
+        assert found is not None, "a source comes in with the first pass, and its places with later ones"
+        return found
+
+    def all_kept(self) -> tuple[Tensor, ...]:
+        """Keys and values of every layer's self-attention."""
+        return tuple(tensor for layer in self.layers for tensor in layer.kept())
+
+    def all_crossed(self) -> tuple[Tensor, ...]:
+        """Those of every layer's cross-attention, where there is one."""
+        return tuple(tensor for layer in self.cross_layers if layer.filled for tensor in layer.kept())
+
+
+class First(nn.Module):
+    """The pass over prompts and sources: logits (B, V) after each prompt, then all keys and values (B, G, S, K)."""
+
+    def __init__(self, model: Transformer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        source: Tensor | None = None,
+        source_positions: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
+        """tokens and positions (B, T), source and its positions (B, S); positions are negative at padding."""
+        cache = _Given(len(self.model.architecture.decoder.blocks))
+        if source is None:
+            assert isinstance(self.model, DecoderOnly)
+            x = self.model.hidden(tokens, positions, cache=cache)
+        else:
+            assert isinstance(self.model, EncoderDecoder)
+            x = self.model.hidden(tokens, self.model.encode(source, source_positions), positions, cache=cache)
+        return self.model.logits(x[:, -1:])[:, 0], *cache.all_kept(), *cache.all_crossed()
+
+
+class Next(nn.Module):
+    """A later pass over W new tokens a row: logits (B, W, V), then the keys and values of self-attention, W longer."""
+
+    def __init__(self, model: Transformer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        key_positions: Tensor,
+        ancestors: Tensor,
+        kept: Sequence[Tensor],
+        source_positions: Tensor | None = None,
+        crossed: Sequence[Tensor] = (),
+    ) -> tuple[Tensor, ...]:
+        """tokens and positions (B, W), key_positions (B, S + W), ancestors (B, W, S + W) as in `Places`."""
+        source = None if source_positions is None else Memory(None, Places(source_positions), padded=True)
+        cache = _Given(len(self.model.architecture.decoder.blocks), Places(key_positions, None, ancestors), source)
+        for layers, tensors in ((cache.layers, kept), (cache.cross_layers, crossed)):
+            for layer, key, value in zip(layers, tensors[::2], tensors[1::2], strict=False):
+                layer.append(key, value)
+        if isinstance(self.model, EncoderDecoder):
+            x = self.model.hidden(tokens, None, positions, cache=cache)
+        else:
+            assert isinstance(self.model, DecoderOnly)
+            x = self.model.hidden(tokens, positions, cache=cache)
+        return self.model.logits(x), *cache.all_kept()
+
+
+def example(model: Transformer, first: bool) -> tuple[tuple[object, ...], tuple[object, ...]]:
+    """Arguments for `First` or `Next`, and which of their dimensions vary, as `torch.export` wants to be told."""
+    rows, before, new, read = 3, 5, 2, 4  # all apart, so that none is taken for another
+    varies = torch.export.Dim.AUTO
+    both = {0: varies, 1: varies}
+    blocks = model.architecture.decoder.blocks
+    encoder = model.architecture.encoder is not None
+
+    def ids(length: int) -> Tensor:
+        return torch.zeros(rows, length, dtype=torch.long)
+
+    def positions(length: int) -> Tensor:
+        return torch.arange(length).expand(rows, -1).contiguous()
+
+    def tensors(crossing: bool, length: int) -> list[Tensor]:
+        specs = [block.cross_attention if crossing else block.attention for block in blocks]
+        return [
+            torch.zeros(rows, spec.key_value_heads, length, spec.head_width)
+            for spec in specs
+            if spec is not None
+            for _ in range(2)
+        ]
+
+    if first:
+        some = (ids(before), positions(before))
+        if not encoder:
+            return some, (both, both)
+        return (*some, ids(read), positions(read)), (both, both, both, both)
+    whole = before + new
+    kept = tensors(False, before)
+    arguments: tuple[object, ...] = (
+        ids(new),
+        positions(whole)[:, before:].contiguous(),
+        positions(whole),
+        torch.ones(rows, new, whole, dtype=torch.bool),
+        kept,
+    )
+    shapes: tuple[object, ...] = (
+        both,
+        both,
+        both,
+        {0: varies, 1: varies, 2: varies},
+        [{0: varies, 2: varies}] * len(kept),
+    )
+    if not encoder:
+        return arguments, shapes
+    crossed = tensors(True, read)
+    return (*arguments, positions(read), crossed), (*shapes, both, [{0: varies, 2: varies}] * len(crossed))

@@ -1,0 +1,123 @@
+"""ONNX Runtime's engine against the reference, pass by pass and in a search."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+from naive import PROMPTS
+
+from openbook.errors import OpenbookError
+from openbook.generation.beam import beam_search
+from openbook.generation.engine import TorchEngine
+from openbook.generation.engines import open_engine
+from openbook.generation.generate import generate
+from openbook.generation.onnx_engine import OnnxEngine
+from openbook.generation.settings import Beams, Sampling
+from openbook.model import load
+from openbook.transformer.architecture import Experts
+from strategies import DEFAULT, HALVES, ORIGINAL, RELATIVE, build, difference
+
+WINDOWED = replace(
+    DEFAULT,
+    decoder=replace(
+        DEFAULT.decoder,
+        blocks=tuple(
+            replace(block, attention=replace(block.attention, window=window, score_cap=cap, sinks=cap is not None))
+            for block, window, cap in zip(DEFAULT.decoder.blocks, (3, None), (None, 5.0), strict=True)
+        ),
+    ),
+)
+SHAPES = {"default": DEFAULT, "windowed": WINDOWED, "original": ORIGINAL, "relative": RELATIVE, "halves": HALVES}
+SOURCES = [[3, 4, 5, 6], [7], [8, 9], [10, 11, 12, 13, 14, 15, 16]]
+
+
+@cache
+def engines(name):
+    """Both engines of one model, opened once."""
+    model = build(SHAPES[name])
+    return TorchEngine(model), OnnxEngine(model)
+
+
+def both(name, act):
+    """The largest difference between the logits that `act` gives of both engines."""
+    sources = None if SHAPES[name].encoder is None else SOURCES
+    ours, theirs = (act(engine, sources) for engine in engines(name))
+    assert len(ours) == len(theirs)
+    return max(difference(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_pass_gives_the_reference_logits(name):
+    def act(engine, sources):
+        session, logits = engine.prefill(PROMPTS, sources)
+        found = [logits, session.step(torch.tensor([1, 2, 3, 4]))]
+        session.reorder(torch.tensor([2, 0, 0]))
+        found.append(session.step(torch.tensor([5, 6, 7])))
+        session.truncate(session.length - 1)
+        found.append(session.step(torch.tensor([8, 9, 10])))
+        session.branch(torch.tensor([[0, 0], [0, 0], [0, 0]]))
+        found.append(session.step(torch.tensor([[4, 5], [6, 7], [8, 9]])))
+        session.reorder(torch.tensor([2, 0]))
+        for parents in ([[1, 1], [1, 0]], [[0, 0], [0, 1]]) * 6:  # past the first tidying
+            session.branch(torch.tensor(parents))
+            found.append(session.step(torch.tensor([[10, 11], [12, 13]])))
+        return found
+
+    assert both(name, act) < 1e-5
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_one_row_of_one_token_is_served_too(name):
+    def act(engine, sources):
+        session, logits = engine.prefill([[5]], None if sources is None else [[4]])
+        return [logits, *(session.step(torch.tensor([token])) for token in (1, 2, 3))]
+
+    assert both(name, act) < 1e-5
+
+
+def test_searches_and_answers_are_the_same():
+    ours, theirs = engines("relative")
+    beams = Beams(beams=3, n_best=3, max_tokens=12)
+    found = [
+        [
+            [hypothesis.tokens for hypothesis in each.hypotheses]
+            for each in sorted(
+                beam_search(engine, [[1]] * 4, beams, sources=SOURCES, end_ids={2}), key=lambda each: each.row
+            )
+        ]
+        for engine in (ours, theirs)
+    ]
+    assert found[0] == found[1]
+    ours, theirs = engines("default")
+    how = Sampling(temperature=1, seed=3, max_tokens=40)  # past the context of 24
+    tokens = [[each.token for each in generate(engine, PROMPTS, how)] for engine in (ours, theirs)]
+    assert tokens[0] == tokens[1]
+
+
+def test_what_it_cannot_take_is_refused_with_the_cure():
+    with pytest.raises(OpenbookError, match="float32: import the model with --dtype float32"):
+        OnnxEngine(build(DEFAULT, dtype=torch.bfloat16))
+    block = DEFAULT.decoder.blocks[0]
+    mixture = replace(block, feed_forward=replace(block.feed_forward, experts=Experts(count=4, chosen=2)))
+    with pytest.raises(OpenbookError, match="cannot be written as an ONNX graph .*; use the engine torch"):
+        OnnxEngine(build(replace(DEFAULT, decoder=replace(DEFAULT.decoder, blocks=(mixture,)))))
+    with pytest.raises(OpenbookError, match="engine fast: there are torch, onnx"):
+        open_engine("fast", build(DEFAULT))
+    with pytest.raises(OpenbookError, match="engine fast: there are torch, onnx"):
+        load("no such file", engine="fast")
+
+
+def test_without_its_packages_it_says_which_extra_has_them():
+    code = (
+        "import sys; sys.modules['onnxruntime'] = None\n"
+        "from strategies import DEFAULT, build\n"
+        "from openbook.generation.onnx_engine import OnnxEngine\n"
+        "OnnxEngine(build(DEFAULT))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": ":".join(sys.path)}
+    )
+    assert "pip install 'openbook[onnx]'" in done.stderr
