@@ -30,7 +30,7 @@ from openbook.training.logbook import Logbook, read_log
 from openbook.training.loop import Event, Listener, Loop
 from openbook.training.lora import SCALE, add_low_rank, check_low_rank, low_rank_changes, merge_low_rank
 from openbook.training.material import Material
-from openbook.training.memory import check_memory, spare_memory
+from openbook.training.memory import check_memory, keep_freed_memory, spare_memory
 from openbook.training.pair_material import PairMaterial
 from openbook.training.plan import Plan
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
@@ -42,7 +42,9 @@ from openbook.transformer.int8 import plain
 from openbook.transformer.make import make_transformer
 
 CLOSING = 1.0
-"""Seconds to write the model and draw the curve."""
+"""Seconds to draw the curve and write a small model."""
+WRITTEN_A_SECOND = 2e8
+"""Bytes of a large one."""
 
 
 @dataclass
@@ -67,6 +69,7 @@ class Training:
         Raises:
             OpenbookError: there is no text, or a choice is out of range.
         """
+        keep_freed_memory()
         start = self._check()
         return self._plan(self._prepare(start), start)
 
@@ -77,6 +80,7 @@ class Training:
             OpenbookError: the output exists (and not `overwrite`), another run is unfinished there, there is no
                 text, or training fails; the message says what is kept.
         """
+        keep_freed_memory()
         request = self.request
         start = self._check()
         self._check_output(overwrite)
@@ -103,7 +107,7 @@ class Training:
                     keeper,
                     dtype,
                     self.clock,
-                    closing=CLOSING,
+                    closing=CLOSING + sum(each.nbytes for each in model.parameters()) / WRITTEN_A_SECOND,
                     listeners=[*self.listeners, logbook, samples],
                     interrupted=interrupted,
                 )
