@@ -6,7 +6,8 @@
 Each side runs in processes of its own (their thread libraries disturb each other) that take turns; a round translates
 all sources, as token ids, and the best round of each counts, since other work on the machine can only add to it.
 Both search alike: length penalty 1, until as many are finished as there are beams. CTranslate2 runs with all cores for
-a batch and with a batch for each core, and with batches of several sizes; its fastest way counts.
+a batch and with a batch for each core, and with batches of several sizes; its fastest way counts, and the faster of our
+engines.
 """
 
 import argparse
@@ -35,6 +36,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sentences", type=int, default=None, help="only so many, spread over all")
     parser.add_argument("--until", default="full", help="when our search ends: sure, likely or full")
+    parser.add_argument("--engines", nargs="+", default=["torch", "onnx"], help="ours; the faster one counts")
     parser.add_argument("--alone", choices=("openbook", "ctranslate2"), help=argparse.SUPPRESS)
     parser.add_argument("--beams", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -50,13 +52,16 @@ def read(asked: argparse.Namespace) -> tuple[list[str], list[str]]:
 def open_openbook(asked: argparse.Namespace) -> list[tuple[str, Translate]]:
     import openbook
 
-    model = openbook.load(asked.model, "cpu")
+    def way(engine: str) -> Translate:
+        model = openbook.load(asked.model, "cpu", engine)
 
-    def translate(sources: list[list[int]], beams: int) -> list[list[int]]:
-        settings = {"beams": beams, "length_penalty": 1.0, "until": asked.until, "max_tokens": MOST}
-        return [list(best.tokens) for best, *_ in model.translator(**settings).tokens([sources])]
+        def translate(sources: list[list[int]], beams: int) -> list[list[int]]:
+            settings = {"beams": beams, "length_penalty": 1.0, "until": asked.until, "max_tokens": MOST}
+            return [list(best.tokens) for best, *_ in model.translator(**settings).tokens([sources])]
 
-    return [("as it is", translate)]
+        return translate
+
+    return [(f"openbook, engine {engine}", way(engine)) for engine in asked.engines]
 
 
 def open_ctranslate2(asked: argparse.Namespace) -> list[tuple[str, Translate]]:
@@ -121,16 +126,18 @@ def side_by_side(asked: argparse.Namespace, folder: Path, beams: int) -> None:
             result = json.loads(out.splitlines()[-1])
             written[side] = result["written"]
             for name, seconds in result["seconds"].items():
-                best[side] = min(best.get(side, (1e9, "")), (seconds, name))
+                row = name if side == "openbook" else side  # of theirs the fastest way, of ours each engine
+                best[row] = min(best.get(row, (1e9, "")), (seconds, name))
     count = len(written["openbook"])
     same = sum(one == other for one, other in zip(*written.values(), strict=True))
     tokenizer = openbook.load(asked.model, "cpu").tokenizer
     print(f"| {beams} beam{'s' * (beams > 1)} | sentences a second | ratio | BLEU | its way |\n|---|---|---|---|---|")
-    for side, (seconds, name) in best.items():
-        texts = [tokenizer.decode(ids, skip_special=True).strip() for ids in written[side]]
+    for row, (seconds, name) in best.items():
+        ids_of = written["ctranslate2" if row == "ctranslate2" else "openbook"]
+        texts = [tokenizer.decode(ids, skip_special=True).strip() for ids in ids_of]
         bleu = sacrebleu.corpus_bleu(texts, [references], force=True).score if len(texts) == len(references) else 0
         ratio = best["ctranslate2"][0] / seconds
-        print(f"| {side} | {count / seconds:.1f} | {ratio:.2f} | {bleu:.1f} | {name} |")
+        print(f"| {row} | {count / seconds:.1f} | {ratio:.2f} | {bleu:.1f} | {name} |")
     print(f"\n{count} sentences, {same} translated alike.\n")
 
 

@@ -102,7 +102,7 @@ def test_what_it_cannot_take_is_refused_with_the_cure():
         OnnxEngine(build(DEFAULT, dtype=torch.bfloat16))
     block = DEFAULT.decoder.blocks[0]
     mixture = replace(block, feed_forward=replace(block.feed_forward, experts=Experts(count=4, chosen=2)))
-    with pytest.raises(OpenbookError, match="cannot be written as an ONNX graph .*; use the engine torch"):
+    with pytest.raises(OpenbookError, match=r"cannot be written as an ONNX graph .*; use the engine torch"):
         OnnxEngine(build(replace(DEFAULT, decoder=replace(DEFAULT.decoder, blocks=(mixture,)))))
     with pytest.raises(OpenbookError, match="engine fast: there are torch, onnx"):
         open_engine("fast", build(DEFAULT))

@@ -146,6 +146,10 @@ class Cache:
         """The source's places, as soon as it has been looked at."""
         return self._source
 
+    def put_source(self, places: Places) -> None:
+        """Keep the places of a source whose keys and values the layers are given."""
+        self._source = Memory(None, places, padded=True)
+
     def look_at(self, memory: Memory | None) -> Memory:
         """Keep the places of a source at first; give them back, without its hidden vectors, ever after."""
         if self._source is not None:

@@ -22,7 +22,6 @@ from openbook.generation.engine import EngineOf, as_batch
 from openbook.generation.graph import First, Next, example
 from openbook.transformer.base import Transformer
 from openbook.transformer.mask import Places
-from openbook.transformer.memory import Memory
 
 
 class OnnxEngine(EngineOf):
@@ -60,7 +59,7 @@ class OnnxEngine(EngineOf):
         cache = Cache(self._layers)
         cache.place(Places(read[0][1]), True)
         if sources is not None:
-            cache.look_at(Memory(logits, Places(read[1][1]), padded=True))
+            cache.put_source(Places(read[1][1]))
         of_layers = zip(tensors[::2], tensors[1::2], strict=True)
         for layer, (key, value) in zip((*cache.layers, *cache.cross_layers), of_layers, strict=False):
             layer.put(key, value)
