@@ -6,7 +6,7 @@ from openbook.transformer.base import Transformer
 
 ENGINES = {
     "torch": "the model itself, on any device",
-    "onnx": "ONNX Runtime, on processors: opens in some ten seconds, then decodes small models twice as fast",
+    "onnx": "ONNX Runtime, on processors: opens in some ten seconds, then decodes small models up to twice as fast",
 }
 
 
