@@ -14,6 +14,7 @@ from torch import Tensor
 from openbook.errors import OpenbookError
 from openbook.generation.cache import Cache
 from openbook.generation.product import prepared
+from openbook.transformer import memory
 from openbook.transformer.base import Transformer
 from openbook.transformer.decoder_only import DecoderOnly
 from openbook.transformer.encoder_decoder import EncoderDecoder
@@ -135,10 +136,10 @@ class TorchEngine(EngineOf):
         """As `Engine.prefill`."""
         self.check_sources(prompts, sources)
         session = TorchSession(self._model)
-        memory = None
+        source = None
         if isinstance(self._model, EncoderDecoder) and sources is not None:
-            memory = self._model.encode(*as_batch(sources, self.device))
-        return session, session.extend(*as_batch(prompts, self.device), memory)
+            source = self._model.encode(*as_batch(sources, self.device))
+        return session, session.extend(*as_batch(prompts, self.device), source)
 
 
 def _is_small(model: Transformer) -> bool:
@@ -156,40 +157,26 @@ def as_batch(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tenso
     return tokens, positions_of(torch.arange(longest, device=device) >= missing[:, None])
 
 
-class TorchSession:
-    """A batch under way in a `TorchEngine`."""
+def hidden_of(
+    model: Transformer, tokens: Tensor, positions: Tensor | None, cache: memory.Cache, source: Memory | None = None
+) -> Tensor:
+    """The vectors (B, T, D) of tokens (B, T) after those in the cache; `source` comes with the first of them."""
+    if isinstance(model, EncoderDecoder):
+        return model.hidden(tokens, source, positions, cache=cache)
+    assert isinstance(model, DecoderOnly)
+    return model.hidden(tokens, positions, cache=cache)
 
-    def __init__(self, model: Transformer) -> None:
-        self._model = model
-        self._cache = Cache(len(model.architecture.decoder.blocks))
+
+class CachedSession:
+    """What sessions have in common that keep their columns in a `Cache`."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
 
     @property
     def length(self) -> int:
         """How many columns it holds."""
         return self._cache.length
-
-    def extend(self, tokens: Tensor, positions: Tensor | None, memory: Memory | None = None) -> Tensor:
-        """Append tokens (B, T) at positions (B, T), None without padding; logits (B, V) after the last of them.
-
-        An encoder-decoder is given the source's `memory` with the first of them.
-        """
-        x = self._hidden(tokens, positions, memory)
-        return self._model.logits(x[:, -1:])[:, -1].float()
-
-    def _hidden(self, tokens: Tensor, positions: Tensor | None, memory: Memory | None = None) -> Tensor:
-        if isinstance(self._model, EncoderDecoder):
-            return self._model.hidden(tokens, memory, positions, cache=self._cache)
-        assert isinstance(self._model, DecoderOnly)
-        return self._model.hidden(tokens, positions, cache=self._cache)
-
-    @torch.inference_mode()
-    def step(self, tokens: Tensor) -> Tensor:
-        """As `Session.step`."""
-        if tokens.dim() == 2:
-            self._cache.tidy()
-            positions = self._cache.next_position.expand(tokens.shape)
-            return self._model.logits(self._hidden(tokens, positions)).float()
-        return self.extend(tokens[:, None], self._cache.next_position if self._cache.padded else None)
 
     @torch.inference_mode()
     def branch(self, parents: Tensor) -> None:
@@ -204,3 +191,28 @@ class TorchSession:
     def truncate(self, length: int) -> None:
         """As `Session.truncate`."""
         self._cache.truncate(length)
+
+
+class TorchSession(CachedSession):
+    """A batch under way in a `TorchEngine`."""
+
+    def __init__(self, model: Transformer) -> None:
+        super().__init__(Cache(len(model.architecture.decoder.blocks)))
+        self._model = model
+
+    def extend(self, tokens: Tensor, positions: Tensor | None, source: Memory | None = None) -> Tensor:
+        """Append tokens (B, T) at positions (B, T), None without padding; logits (B, V) after the last of them.
+
+        An encoder-decoder is given its `source` with the first of them.
+        """
+        x = hidden_of(self._model, tokens, positions, self._cache, source)
+        return self._model.logits(x[:, -1:])[:, -1].float()
+
+    @torch.inference_mode()
+    def step(self, tokens: Tensor) -> Tensor:
+        """As `Session.step`."""
+        if tokens.dim() == 2:
+            self._cache.tidy()
+            positions = self._cache.next_position.expand(tokens.shape)
+            return self._model.logits(hidden_of(self._model, tokens, positions, self._cache)).float()
+        return self.extend(tokens[:, None], self._cache.next_position if self._cache.padded else None)

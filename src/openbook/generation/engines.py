@@ -4,10 +4,8 @@ from openbook.errors import OpenbookError
 from openbook.generation.engine import Engine, TorchEngine
 from openbook.transformer.base import Transformer
 
-ENGINES = {
-    "torch": "the model itself, on any device",
-    "onnx": "ONNX Runtime, on processors: opens in some ten seconds, then decodes small models up to twice as fast",
-}
+ENGINES = ("torch", "onnx")
+"""The model itself, on any device; and ONNX Runtime, on processors."""
 
 
 def check_engine(name: str) -> None:

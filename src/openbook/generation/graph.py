@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from openbook.generation.engine import hidden_of
 from openbook.transformer.base import Transformer
-from openbook.transformer.decoder_only import DecoderOnly
 from openbook.transformer.encoder_decoder import EncoderDecoder
 from openbook.transformer.mask import Places
 from openbook.transformer.memory import Memory
@@ -63,12 +63,15 @@ class _Given:
         return tuple(tensor for layer in self.cross_layers if layer.filled for tensor in layer.kept())
 
 
-class First(nn.Module):
-    """The pass over prompts and sources: logits (B, V) after each prompt, then all keys and values (B, G, S, K)."""
-
+class _Pass(nn.Module):
     def __init__(self, model: Transformer) -> None:
         super().__init__()
         self.model = model
+        self.layers = len(model.architecture.decoder.blocks)
+
+
+class First(_Pass):
+    """The pass over prompts and sources: logits (B, V) after each prompt, then all keys and values (B, G, S, K)."""
 
     def forward(
         self,
@@ -78,22 +81,16 @@ class First(nn.Module):
         source_positions: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """tokens and positions (B, T), source and its positions (B, S); positions are negative at padding."""
-        cache = _Given(len(self.model.architecture.decoder.blocks))
-        if source is None:
-            assert isinstance(self.model, DecoderOnly)
-            x = self.model.hidden(tokens, positions, cache=cache)
-        else:
+        cache, memory = _Given(self.layers), None
+        if source is not None:
             assert isinstance(self.model, EncoderDecoder)
-            x = self.model.hidden(tokens, self.model.encode(source, source_positions), positions, cache=cache)
+            memory = self.model.encode(source, source_positions)
+        x = hidden_of(self.model, tokens, positions, cache, memory)
         return self.model.logits(x[:, -1:])[:, 0], *cache.all_kept(), *cache.all_crossed()
 
 
-class Next(nn.Module):
+class Next(_Pass):
     """A later pass over W new tokens a row: logits (B, W, V), then the keys and values of self-attention, W longer."""
-
-    def __init__(self, model: Transformer) -> None:
-        super().__init__()
-        self.model = model
 
     def forward(
         self,
@@ -107,16 +104,11 @@ class Next(nn.Module):
     ) -> tuple[Tensor, ...]:
         """tokens and positions (B, W), key_positions (B, S + W), ancestors (B, W, S + W) as in `Places`."""
         source = None if source_positions is None else Memory(None, Places(source_positions), padded=True)
-        cache = _Given(len(self.model.architecture.decoder.blocks), Places(key_positions, None, ancestors), source)
+        cache = _Given(self.layers, Places(key_positions, None, ancestors), source)
         for layers, tensors in ((cache.layers, kept), (cache.cross_layers, crossed)):
             for layer, key, value in zip(layers, tensors[::2], tensors[1::2], strict=False):
                 layer.append(key, value)
-        if isinstance(self.model, EncoderDecoder):
-            x = self.model.hidden(tokens, None, positions, cache=cache)
-        else:
-            assert isinstance(self.model, DecoderOnly)
-            x = self.model.hidden(tokens, positions, cache=cache)
-        return self.model.logits(x), *cache.all_kept()
+        return self.model.logits(hidden_of(self.model, tokens, positions, cache)), *cache.all_kept()
 
 
 def example(model: Transformer, first: bool) -> tuple[tuple[object, ...], tuple[object, ...]]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from openbook.errors import OpenbookError
 from openbook.generation.cache import Cache, LayerCache
-from openbook.generation.engine import EngineOf, as_batch
+from openbook.generation.engine import CachedSession, EngineOf, as_batch
 from openbook.generation.graph import First, Next, example
 from openbook.transformer.base import Transformer
 from openbook.transformer.mask import Places
@@ -66,16 +66,12 @@ class OnnxEngine(EngineOf):
         return OnnxSession(self._next, cache), logits
 
 
-class OnnxSession:
+class OnnxSession(CachedSession):
     """A batch under way in an `OnnxEngine`."""
 
     def __init__(self, runtime: Any, cache: Cache) -> None:
-        self._runtime, self._cache = runtime, cache
-
-    @property
-    def length(self) -> int:
-        """How many columns it holds."""
-        return self._cache.length
+        super().__init__(cache)
+        self._runtime = runtime
 
     @torch.inference_mode()
     def step(self, tokens: Tensor) -> Tensor:
@@ -98,19 +94,6 @@ class OnnxSession:
             layer.put(k, v)
         return logits[:, 0] if single else logits
 
-    def branch(self, parents: Tensor) -> None:
-        """As `Session.branch`."""
-        self._cache.branch(parents)
-
-    @torch.inference_mode()
-    def reorder(self, rows: Tensor) -> None:
-        """As `Session.reorder`."""
-        self._cache.reorder(rows)
-
-    def truncate(self, length: int) -> None:
-        """As `Session.truncate`."""
-        self._cache.truncate(length)
-
 
 def _all(layers: Sequence[LayerCache]) -> list[Tensor]:
     return [tensor for layer in layers if layer.length for tensor in layer.kept()]
@@ -123,7 +106,7 @@ def _placed(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 
 
 def _run(runtime: Any, feeds: Sequence[Tensor]) -> list[Tensor]:
-    """The outputs of a graph for its inputs in order; nothing is copied on the way."""
+    """The outputs of a graph for its inputs in order; only what does not lie in one piece is copied."""
     named = {put.name: each.contiguous().numpy() for put, each in zip(runtime.get_inputs(), feeds, strict=True)}
     return [torch.from_numpy(each) for each in runtime.run(None, named)]
 
@@ -144,9 +127,7 @@ def _opened(passes: nn.Module, arguments: tuple[object, ...], varying: tuple[obj
         path = Path(folder) / "pass.onnx"
         with _quietly():
             try:
-                written = torch.onnx.export(
-                    passes, arguments, dynamo=True, dynamic_shapes=varying, verbose=False, optimize=True
-                )
+                written = torch.onnx.export(passes, arguments, dynamo=True, dynamic_shapes=varying, verbose=False)
                 assert written is not None
                 written.save(path, external_data=True)
             except Exception as error:  # whatever its many parts raise, it says what they do not know

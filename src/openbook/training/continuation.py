@@ -96,7 +96,7 @@ def plan_continuation(
     sizes = {**sizes_of(architecture), "context": context, **GENTLE, **(LOW_RANK if low_rank else {})}
     tokens = max(1.0, minutes * 60 - used) / each
     parts = most_learners(count_parameters(architecture), device)
-    # A large model gets few updates here, and takes little longer for each token when they are small.
+    # Half of what a new model takes: a large one gets few updates here, and little slower when they are small.
     given = {"batch_tokens": max(context, pick_batch(tokens / 4, least=256)), **given}
     # Models of today were trained without dropout.
     plan = plan_learning(sizes, tokens, unique, minutes, given, parts, lambda epochs: {"dropout": 0.0})
