@@ -4,7 +4,6 @@ import json
 import os
 import re
 import resource
-import time  # process time: what else the machine does is not the file's fault
 import tracemalloc
 from collections.abc import Callable
 from copy import deepcopy
@@ -20,6 +19,7 @@ from sample_files import in_child, put_together, same_bits, small_file, take_apa
 from openbook.errors import OpenbookError
 from openbook.model_file.file import build, load
 from openbook.model_file.inspection import describe
+from soon import soon
 from strategies import some_tokens
 
 QUERY = "decoder.blocks.0.self_attention.query.weight"
@@ -34,15 +34,13 @@ def load_or_refuse(path: Path, data: bytes) -> str | None:
     Whatever loads is what the safetensors library reads, and makes a model that runs.
     """
     path.write_bytes(data)
-    started = time.process_time()
     try:
-        contents, tensors = load(path)
+        with soon():
+            contents, tensors = load(path)
     except OpenbookError as error:
-        assert time.process_time() - started < 1
         assert str(error).startswith(f"{path}: ")
         assert str(error).isprintable()
         return str(error)
-    assert time.process_time() - started < 1
     plain = load_file(path)
     assert plain.keys() == tensors.keys()
     assert all(same_bits(plain[name], tensors[name]) for name in tensors)
@@ -387,11 +385,9 @@ def test_little_memory_is_enough(path: Path, data: Callable[[], bytes]) -> None:
     def load_with_little_memory() -> None:
         limit = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + room
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        started = time.process_time()
-        with pytest.raises(OpenbookError, match=re.escape(str(path))) as caught:
+        with pytest.raises(OpenbookError, match=re.escape(str(path))) as caught, soon():
             load(path)
         assert "cannot be read" not in str(caught.value)  # which would be the limit's doing
-        assert time.process_time() - started < 1
 
     assert os.waitpid(in_child(load_with_little_memory), 0)[1] == 0
 

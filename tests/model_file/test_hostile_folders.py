@@ -3,7 +3,6 @@
 import json
 import pickle
 import shutil
-import time
 
 import pytest
 import torch
@@ -17,8 +16,8 @@ from openbook.errors import OpenbookError
 from openbook.model_file.huggingface.exporting import export_folder
 from openbook.model_file.huggingface.fields import Fields
 from openbook.model_file.huggingface.importing import family_of, import_folder, read_architecture
+from soon import soon
 
-SECONDS = 2.0
 CASE = ("Llama", "grouped, head width")
 
 
@@ -207,13 +206,12 @@ odd = st.one_of(
     changes=st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=5), odd, min_size=1, max_size=3),
 )
 def test_any_config_is_read_or_refused(config, changes):
-    started = time.perf_counter()
     try:
-        fields = Fields(config | changes)
-        read_architecture(family_of(fields), fields)
+        with soon():
+            fields = Fields(config | changes)
+            read_architecture(family_of(fields), fields)
     except OpenbookError as error:
         assert str(error)
-    assert time.perf_counter() - started < SECONDS
 
 
 @given(data=st.data())
@@ -235,10 +233,9 @@ def test_any_damage_is_refused_or_harmless(data, tmp_path_factory):
             case _:
                 content[place:place] = data.draw(st.binary(max_size=40))
     path.write_bytes(content)
-    started = time.perf_counter()
     try:
-        import_folder(spoilt, spoilt / "m.openbook")
+        with soon():
+            import_folder(spoilt, spoilt / "m.openbook")
     except OpenbookError as error:
         assert str(error)
-    assert time.perf_counter() - started < SECONDS
     shutil.rmtree(spoilt)

@@ -2,7 +2,6 @@
 
 import codecs
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from openbook.errors import OpenbookError
 from openbook.text import encodings, markup, readers
 from openbook.text.markup import declared_encoding, html_paragraphs, markdown_paragraphs
 from openbook.text.readers import read_book
+from soon import soon
 
 GERMAN = "Über den Wäldern lag süßer Nebel; die Mädchen hörten schöne Geschichten.\n" * 20
 
@@ -138,10 +138,9 @@ def test_odd_html_is_read_without_complaint(page: str) -> None:
 
 
 def test_hostile_html_takes_no_more_than_linear_time() -> None:
-    start = time.monotonic()
-    for hostile in ("<a ", "<!--", "</a ", "<a b='", "<![CDATA[", "<?"):
-        html(hostile * 50_000)
-    assert time.monotonic() - start < 5  # closing the parser on one of these took a minute
+    with soon():  # closing the parser on one of these took a minute
+        for hostile in ("<a ", "<!--", "</a ", "<a b='", "<![CDATA[", "<?"):
+            html(hostile * 50_000)
 
 
 def test_too_much_markup_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

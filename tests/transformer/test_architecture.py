@@ -1,7 +1,6 @@
 """`Architecture` as data: it comes back from JSON unchanged, and nothing that could not be built gets in."""
 
 import json
-import time
 
 import pytest
 from hypothesis import given
@@ -19,6 +18,7 @@ from openbook.transformer.architecture import (
     Position,
     Stack,
 )
+from soon import soon
 from strategies import DEFAULT, ESSENTIAL, RELATIVE, architectures, build, some_tokens
 
 
@@ -39,11 +39,9 @@ def changed(path, value, spec=DEFAULT):
 
 
 def refusal(text):
-    """The message with which this JSON is refused; it must come within a second."""
-    start = time.process_time()
-    with pytest.raises(OpenbookError) as refused:
+    """The message with which this JSON is refused; it must come soon."""
+    with pytest.raises(OpenbookError) as refused, soon():
         Architecture.from_json(text)
-    assert time.process_time() - start < 1.0
     message = str(refused.value)
     assert len(message) < 500
     assert message.isprintable()

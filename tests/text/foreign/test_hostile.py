@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import json
-import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,6 +17,7 @@ from openbook.text.foreign.patterns import BY_NAME, check_patterns
 from openbook.text.foreign.sentencepiece import read_model
 from openbook.text.foreign.wire import fields
 from openbook.text.tokenizer import Tokenizer
+from soon import soon
 
 from .examples import byte_level, pieces, ranks, write_json, write_merges
 
@@ -78,10 +78,8 @@ def test_a_damaged_character_map(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pattern", [r"(a+)+$", r"(a|a)*$", r"(x+x+)+y", r"(\s*\s*)*\S$"])
 def test_patterns_that_run_away_are_refused(pattern: str) -> None:
-    begun = time.perf_counter()
-    with pytest.raises(OpenbookError, match="takes too long on"):
+    with pytest.raises(OpenbookError, match="takes too long on"), soon():
         check_patterns({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": pattern}}})
-    assert time.perf_counter() - begun < 20  # about one second on an idle machine
 
 
 def test_patterns_in_use_are_accepted() -> None:
