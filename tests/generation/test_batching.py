@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbook.generation.batching import arriving, batches, in_order
+from openbook.generation.batching import Waiting, arriving, batches, in_order
 
 lengths = st.lists(st.integers(1, 30), max_size=40)
 
@@ -24,24 +24,47 @@ def test_batches_hold_each_once_and_no_more_than_they_may(lengths, most) -> None
 
 @given(st.lists(lengths, max_size=4), st.integers(1, 60), st.randoms())
 def test_results_come_in_order_whatever_finishes_first(windows, most, random) -> None:
+    """Some of what is under way is done at each step, and others join as soon as there is room for them."""
     sizes = []
 
-    def work(batch):
-        sizes.append(len(batch) * max(batch))
-        places = list(range(len(batch)))
-        random.shuffle(places)
-        yield from ((place, batch[place]) for place in places)
+    def work(waiting):
+        under_way = waiting.take()
+        while under_way:
+            sizes.append(len(under_way) * max(item for _, item in under_way))
+            random.shuffle(under_way)
+            done = random.randint(1, len(under_way))
+            yield from under_way[:done]
+            under_way = under_way[done:]
+            under_way += waiting.take(len(under_way), max((item for _, item in under_way), default=0))
 
     assert list(in_order(windows, lambda item: item, work, most)) == [item for window in windows for item in window]
     assert all(size <= max(most, 30) for size in sizes)
 
 
+def test_others_join_when_a_third_is_free_or_few_are_left() -> None:
+    waiting = Waiting("abcdefgh", [1] * 8, 6)
+    assert [item for _, item in waiting.take()] == list("abcdef")
+    assert waiting.take(5, 1) == []
+    assert waiting.take(4, 1) == [(6, "g"), (7, "h")]
+    waiting = Waiting("abcdefg", [1] * 7, 6)
+    waiting.take()
+    assert waiting.take(5, 1) == [(6, "g")]
+    assert waiting.take(0, 0) == []
+
+
+def test_what_is_empty_waits_for_nobody() -> None:
+    waiting = Waiting(["", "ab", "", "a"], [0, 2, 0, 1], 9)
+    assert waiting.take_empty() == [0, 2]
+    assert waiting.take() == [(1, "ab"), (3, "a")]
+
+
 def test_a_result_comes_as_soon_as_those_before_it_are_there() -> None:
     batches_done = []
 
-    def work(batch):
-        batches_done.append(batch)
-        yield from enumerate(batch)
+    def work(waiting):
+        while taken := waiting.take():
+            batches_done.append([item for _, item in taken])
+            yield from taken
 
     results = in_order([[30, 2, 1]], lambda item: item, work, 10)
     assert [next(results), batches_done] == [30, [[30]]]
@@ -52,10 +75,11 @@ def test_threads_work_on_a_batch_each() -> None:
     """Two batches wait for each other, so one after the other would never end; each product is on one core."""
     meeting, before, cores = threading.Barrier(2, timeout=20), torch.get_num_threads(), []
 
-    def work(batch):
+    def work(waiting):
+        taken = waiting.take()
         meeting.wait()
         cores.append(torch.get_num_threads())
-        yield from enumerate(batch)
+        yield from taken
 
     items = list(range(1, 17))
     assert list(in_order([items], lambda item: 3, work, 1000, threads=2)) == items
@@ -63,11 +87,25 @@ def test_threads_work_on_a_batch_each() -> None:
 
 
 def test_an_error_of_a_thread_is_raised() -> None:
-    def work(batch):
+    def work(waiting):
+        yield from waiting.take()
         raise ValueError("wrong")
 
     with pytest.raises(ValueError, match="wrong"):
         list(in_order([range(1, 41)], lambda item: item, work, 40, threads=2))
+
+
+def test_threads_end_with_who_listens() -> None:
+    before, cores = threading.active_count(), torch.get_num_threads()
+
+    def work(waiting):
+        while taken := waiting.take():
+            yield from taken
+
+    results = in_order([range(1, 4001)], lambda item: item, work, 4000, threads=2)
+    assert next(results) == 1
+    results.close()
+    assert (threading.active_count(), torch.get_num_threads()) == (before, cores)
 
 
 def test_a_window_is_what_has_arrived() -> None:

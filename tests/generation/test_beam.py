@@ -1,6 +1,7 @@
 """Beam search against the same by hand, and against trying every sequence."""
 
 from dataclasses import replace
+from itertools import cycle
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from naive import PROMPTS, default_model
 from naive_beam import best_of_all, naive_beam
 
 from openbook.errors import OpenbookError
-from openbook.generation.beam import beam_search
+from openbook.generation.beam import Prompt, beam_search, search_through
 from openbook.generation.engine import TorchEngine
 from openbook.generation.settings import Beams
 from openbook.generation.token_rules import NO_RULES, TokenRules
@@ -70,6 +71,44 @@ def test_it_is_the_search_by_hand_beside_sources(model, sources, beams, rules) -
             expected = naive_beam(model, prompt, beams, ENDS, rules, by_hand)
         assert [each.tokens for each in hypotheses] == [tokens for tokens, _ in expected]
         assert [each.score for each in hypotheses] == pytest.approx([score for _, score in expected], abs=1e-5)
+
+
+def joining(asked, numbers):
+    """For `search_through`: as many as the next of these numbers says, and one where nothing is under way."""
+
+    def more(under_way, longest):
+        number = next(numbers) if under_way else 1
+        taken, asked[:] = asked[:number], asked[number:]
+        return taken
+
+    return more
+
+
+schedules = st.lists(st.integers(0, 2), min_size=1, max_size=6).map(cycle)
+
+
+@given(architectures(), prompts, settings | st.just(Beams(beams=1, max_tokens=7)), st.sampled_from(RULES), schedules)
+def test_rows_that_join_are_searched_as_if_alone(spec, prompts, beams, rules, schedule) -> None:
+    model = build(spec, dtype=torch.float64)
+    asked = [Prompt(row, ids) for row, ids in enumerate(prompts)]
+    results = list(search_through(TorchEngine(model), joining(asked, schedule), beams, rules, end_ids=ENDS))
+    assert sorted(each.row for each in results) == list(range(len(prompts)))
+    for each in results:
+        [alone] = found(model, [prompts[each.row]], beams, rules)
+        assert [one.tokens for one in each.hypotheses] == [one.tokens for one in alone]
+        assert [one.score for one in each.hypotheses] == pytest.approx([one.score for one in alone], abs=1e-9)
+
+
+@given(translators(), prompts, settings | st.just(Beams(beams=1, max_tokens=7)), st.sampled_from(RULES), schedules)
+def test_rows_that_join_keep_their_sources(model, sources, beams, rules, schedule) -> None:
+    model, sources = model.double(), [[token % 19 for token in source] for source in sources]
+    asked = [Prompt(row, [1], source) for row, source in enumerate(sources)]
+    results = list(search_through(TorchEngine(model), joining(asked, schedule), beams, rules, end_ids=ENDS))
+    assert sorted(each.row for each in results) == list(range(len(sources)))
+    for each in results:
+        [alone] = found(model, [[1]], beams, rules, sources=[sources[each.row]])
+        assert [one.tokens for one in each.hypotheses] == [one.tokens for one in alone]
+        assert [one.score for one in each.hypotheses] == pytest.approx([one.score for one in alone], abs=1e-9)
 
 
 @pytest.mark.parametrize("until", ["sure", "likely", "full"])

@@ -71,6 +71,28 @@ def test_every_pass_gives_the_reference_logits(name):
 
 
 @pytest.mark.parametrize("name", SHAPES)
+def test_rows_that_join_are_served_too(name):
+    def act(engine, sources):
+        found = []
+        session, _ = engine.prefill(PROMPTS[:2], sources and sources[:2])
+        for _ in range(3):
+            session.step(torch.tensor([5, 6]))
+        session.join(engine.prefill(PROMPTS[2:], sources and sources[2:])[0])
+        found.append(session.step(torch.tensor([8, 9, 10, 11])))
+        session.reorder(torch.tensor([3, 2]))
+        session.branch(torch.tensor([[0, 0], [0, 0]]))
+        other, _ = engine.prefill(PROMPTS[:1], sources and sources[:1])
+        other.branch(torch.tensor([[0, 0]]))
+        session.join(other)
+        for parents in ([[1, 1], [1, 0], [0, 1]], [[0, 0], [0, 1], [0, 1]]) * 6:  # past the first tidying
+            session.branch(torch.tensor(parents))
+            found.append(session.step(torch.tensor([[10, 11], [12, 13], [4, 5]])))
+        return found
+
+    assert both(name, act) < 1e-5
+
+
+@pytest.mark.parametrize("name", SHAPES)
 def test_one_row_of_one_token_is_served_too(name):
     def act(engine, sources):
         session, logits = engine.prefill([[5]], None if sources is None else [[4]])

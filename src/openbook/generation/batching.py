@@ -7,8 +7,7 @@ line, and a file goes through in windows of many batches.
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 
@@ -19,6 +18,50 @@ WINDOW = 4096
 """Most inputs that are sorted together."""
 WORTH_A_THREAD = 8
 """Inputs from which another thread is worth its while."""
+ROOM_TO_REFILL = 1 / 3
+"""Share of a batch that is free before others join it."""
+
+
+class Waiting(Generic[Item]):
+    """Inputs that wait for their turn, longest first. Threads may share them.
+
+    Args:
+        items: with their lengths in tokens.
+        most_tokens: of those under way at once, each counted as long as the longest of them.
+    """
+
+    def __init__(self, items: Sequence[Item], lengths: Sequence[int], most_tokens: int) -> None:
+        self._items, self._lengths, self._most_tokens = items, lengths, most_tokens
+        self._places = sorted(range(len(items)), key=lambda each: -lengths[each])
+        self._lock = threading.Lock()
+
+    def take(self, under_way: int = 0, longest: int = 0) -> list[tuple[int, Item]]:
+        """The next inputs, each with its place: as many as there is room for beside so many that are `under_way`.
+
+        Nothing until a third of the room is free: small batches take almost as long to begin with as large ones.
+        """
+        with self._lock:
+            if not self._places:
+                return []
+            longest = max(1, longest, self._lengths[self._places[0]])
+            most = max(1, self._most_tokens // longest)
+            free = most - under_way
+            if under_way and free < most * ROOM_TO_REFILL and free < len(self._places):
+                return []
+            taken, self._places = self._places[:free], self._places[free:]
+            return [(place, self._items[place]) for place in taken]
+
+    def take_empty(self) -> list[int]:
+        """The places of all inputs of no length, which need no work."""
+        with self._lock:
+            empty = [place for place in self._places if not self._lengths[place]]
+            self._places = self._places[: len(self._places) - len(empty)]  # the shortest are last
+            return empty
+
+    def clear(self) -> None:
+        """Nothing waits any more."""
+        with self._lock:
+            self._places = []
 
 
 def batches(lengths: Sequence[int], most_tokens: int) -> Iterator[list[int]]:
@@ -26,20 +69,15 @@ def batches(lengths: Sequence[int], most_tokens: int) -> Iterator[list[int]]:
 
     Padded to its longest, each holds at most `most_tokens` tokens, or one input.
     """
-    batch: list[int] = []
-    for place in sorted(range(len(lengths)), key=lambda each: -lengths[each]):
-        if batch and (len(batch) + 1) * max(1, lengths[batch[0]]) > most_tokens:
-            yield batch
-            batch = []
-        batch.append(place)
-    if batch:
-        yield batch
+    waiting = Waiting(lengths, lengths, most_tokens)
+    while taken := waiting.take():
+        yield [place for place, _ in taken]
 
 
 def in_order(
     windows: Iterable[Sequence[Item]],
     length: Callable[[Item], int],
-    work: Callable[[list[Item]], Iterable[tuple[int, Result]]],
+    work: Callable[[Waiting[Item]], Iterable[tuple[int, Result]]],
     most_tokens: int,
     threads: int = 1,
 ) -> Iterator[Result]:
@@ -48,54 +86,69 @@ def in_order(
     Args:
         windows: groups of items; one is worked on as a whole before the next is asked for.
         length: of an item, in tokens.
-        work: takes a batch, and gives the place in the batch and the result of each item as they are found.
-        most_tokens: padded tokens of a batch.
-        threads: batches at once, where a window has enough for each; see `at_once`.
+        work: takes what waits, bit by bit, and gives the place and the result of each item as they are found.
+        most_tokens: padded tokens that are under way at once.
+        threads: how many work at once, where a window has enough for each; see `at_once`.
     """
     for window in windows:
         done: dict[int, Result] = {}
         given = 0
         lengths = [length(item) for item in window]
-        if len(window) >= threads * WORTH_A_THREAD:
-            most_tokens = min(most_tokens, max(1, -(-sum(lengths) // threads)))
-        parts = list(batches(lengths, most_tokens))
-
-        def of_batch(batch: list[int], window: Sequence[Item] = window) -> Iterable[tuple[int, Result]]:
-            return work([window[each] for each in batch])
-
-        for batch, found in at_once(parts, of_batch, threads):
-            for place, result in found:
-                done[batch[place]] = result
-                while given in done:
-                    yield done.pop(given)
-                    given += 1
+        share = max(1, -(-sum(lengths) // threads))
+        several = threads > 1 and len(window) >= threads * WORTH_A_THREAD
+        waiting = Waiting(window, lengths, min(most_tokens, share) if several else most_tokens)
+        results = at_once(waiting, work, threads) if several else work(waiting)
+        for place, result in results:
+            done[place] = result
+            while given in done:
+                yield done.pop(given)
+                given += 1
         assert given == len(window), "every item of a window has a result"
 
 
 def at_once(
-    parts: Sequence[Item], work: Callable[[Item], Iterable[Result]], threads: int
-) -> Iterator[tuple[Item, Iterable[Result]]]:
-    """Each part with its results: one part after the other, or several at once on a thread each.
+    waiting: Waiting[Item], work: Callable[[Waiting[Item]], Iterable[Result]], threads: int
+) -> Iterator[Result]:
+    """The results of so many threads that take of what is `waiting` until nothing is left.
 
     Small models leave cores idle if all of them share each product, and Python waits in between; a batch for each core
     keeps them busy.
     """
-    if threads == 1 or len(parts) == 1:
-        yield from ((part, work(part)) for part in parts)
-        return
+    results: queue.SimpleQueue[Result | _End] = queue.SimpleQueue()
+    closed = threading.Event()
+
+    def one() -> None:
+        end = _End()
+        torch.set_num_threads(1)
+        try:
+            for result in work(waiting):
+                results.put(result)
+                if closed.is_set():
+                    break
+        except BaseException as error:
+            end = _End(error)
+        results.put(end)
+
     before = torch.get_num_threads()
-    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
+    running = [threading.Thread(target=one, daemon=True) for _ in range(threads)]
+    for thread in running:
+        thread.start()
     try:
-        waiting = {pool.submit(_all_of, work, part): part for part in parts}
-        for finished in as_completed(waiting):
-            yield waiting[finished], finished.result()
+        left = threads
+        while left:
+            newest = results.get()
+            if not isinstance(newest, _End):
+                yield newest
+                continue
+            if newest.error is not None:
+                raise newest.error
+            left -= 1
     finally:
-        pool.shutdown(cancel_futures=True)
+        closed.set()
+        waiting.clear()
+        for thread in running:
+            thread.join()
         torch.set_num_threads(before)  # the products' library knows one number for all threads
-
-
-def _all_of(work: Callable[[Item], Iterable[Result]], part: Item) -> list[Result]:
-    return list(work(part))
 
 
 def arriving(items: Iterable[Item], most: int = WINDOW) -> Iterator[list[Item]]:

@@ -6,16 +6,18 @@ beams that do not end; one that ends is finished if it is among the `beams` best
 """
 
 import bisect
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from openbook.errors import OpenbookError
 from openbook.generation.engine import Engine
-from openbook.generation.generate import Finish, check_prompts, limits_in_context, padded
+from openbook.generation.generate import Finish, check_prompts, limits_in_context
 from openbook.generation.largest import largest
+from openbook.generation.padding import NOTHING, one_below_other, padded
 from openbook.generation.settings import Beams
 from openbook.generation.token_rules import NO_RULES, TokenRules
 from openbook.generation.trail import Trail
@@ -42,34 +44,55 @@ class Found:
     hypotheses: tuple[Hypothesis, ...]
 
 
-class _Row:
-    """One prompt: how many tokens it may produce, and the best of what has finished so far."""
+@dataclass(frozen=True)
+class Prompt:
+    """What the beams of a row begin with: token ids, the source beside them, and how many tokens it may produce."""
 
-    def __init__(self, number: int, limit: int, beams: Beams) -> None:
-        self.number, self.limit, self._beams = number, limit, beams
+    row: int
+    ids: Sequence[int]
+    source: Sequence[int] | None = None
+    limit: int | None = None
+
+    @property
+    def length(self) -> int:
+        """Tokens that are read before the first is produced, of the longer of the two."""
+        return max(len(self.ids), len(self.source or ()))
+
+
+class _Row:
+    """One prompt: how many tokens it may produce and has, and the best of what has finished so far."""
+
+    def __init__(self, prompt: Prompt, limit: int, beams: Beams) -> None:
+        self.number, self.length, self.limit, self._beams = prompt.row, prompt.length, limit, beams
         self.finished: list[Hypothesis] = []
+        self.produced = 0
         self.over = False
 
     def add(self, hypothesis: Hypothesis) -> None:
         bisect.insort(self.finished, hypothesis, key=lambda each: -each.score)
         del self.finished[self._beams.beams :]
 
-    def is_over(self, best_open: float, produced: int) -> bool:
-        """Whether to end, when the best open beam has this Σ log p after so many tokens."""
-        if best_open == -torch.inf or produced >= self.limit:
+    @property
+    def found(self) -> Found:
+        """What it has come to."""
+        return Found(self.number, tuple(self.finished[: self._beams.n_best]))
+
+    def is_over(self, best_open: float) -> bool:
+        """Whether to end, when the best open beam has this Σ log p."""
+        if best_open == -torch.inf or self.produced >= self.limit:
             return True
         wanted = self._beams.n_best if self._beams.until == "sure" else self._beams.beams
         if len(self.finished) < wanted:
             return False
         if self._beams.until == "full" or self._beams.beams == 1:
             return True
-        return self._beams.score(best_open, self._length_to_hope_for(produced)) <= self.finished[wanted - 1].score
+        return self._beams.score(best_open, self._length_to_hope_for()) <= self.finished[wanted - 1].score
 
-    def _length_to_hope_for(self, produced: int) -> int:
+    def _length_to_hope_for(self) -> int:
         """Sums only fall, so a longer sequence gains by its length alone: most at the limit, or for p < 0 at once."""
         if self._beams.until == "sure":
-            return self.limit if self._beams.length_penalty > 0 else produced + 1
-        return produced
+            return self.limit if self._beams.length_penalty > 0 else self.produced + 1
+        return self.produced
 
 
 def beam_search(
@@ -99,62 +122,123 @@ def beam_search(
             the vocabulary; the logits are not finite.
     """
     check_prompts(prompts, engine.vocabulary)
+    engine.check_sources(prompts, sources)
+    batch = [
+        Prompt(row, ids, None if sources is None else sources[row], None if limits is None else limits[row])
+        for row, ids in enumerate(prompts)
+    ]
+    all_at_once = iter([batch])
+    search = search_through(engine, lambda *_: next(all_at_once, []), beams, rules, end_ids=end_ids, trail=trail)
+    yield from search
+
+
+More = Callable[[int, int], Sequence[Prompt]]
+"""Gives the prompts that may join so many rows under way, the longest of which is so long; [] for none as yet."""
+
+
+def search_through(
+    engine: Engine,
+    more: More,
+    beams: Beams,
+    rules: TokenRules = NO_RULES,
+    *,
+    end_ids: Collection[int] = (),
+    trail: Trail | None = None,
+) -> Generator[Found, None, None]:
+    """The same for any number of prompts: where rows have left the batch others join it, so that it is always full.
+
+    Each row is what it would be alone. Arguments as for `beam_search`, but for `more`, which is asked before each
+    step, and with nothing under way for the last time.
+    """
     rules.check(engine.vocabulary)
-    limits = limits_in_context(engine, prompts, limits or [beams.max_tokens] * len(prompts))
-    rows = [_Row(number, limit, beams) for number, limit in enumerate(limits)]
-    session, logits = engine.prefill(prompts, sources)
-    state = _State(rows, padded(prompts, logits.device), beams, rules, end_ids)
-    logits = logits[:, None]
+    under_way: _Batch | None = None
     while True:
-        parents, over = state.advance(logits, trail)
-        for row in over:
-            yield Found(row.number, tuple(row.finished[: beams.n_best]))
-        if state.is_empty:
+        joining = more(0, 0) if under_way is None else more(*under_way.size)
+        if joining:
+            begun = _Batch(engine, joining, beams, rules, end_ids)
+            yield from begun.advance(begun.logits, trail)
+            if begun.rows and under_way is not None:
+                under_way.join(begun)
+            elif begun.rows:
+                under_way = begun
+        elif under_way is None:
             return
-        if beams.beams > 1:
-            session.branch(parents)
-        if state.crowded:
-            session.reorder(state.leave())
-        logits = session.step(state.newest) if beams.beams > 1 else session.step(state.newest[:, 0])[:, None]
+        if under_way is not None:
+            yield from under_way.advance(under_way.step(), trail)
+            if not under_way.rows:
+                under_way = None
 
 
-class _State:
-    """The open beams of all rows: their prompts (B, P), tokens (B, W, T) and Σ log p (B, W), best first."""
+class _Batch:
+    """Rows under way: the tokens (B, W, T) of their open beams, prompts too, and Σ log p (B, W), best first."""
 
     def __init__(
-        self, rows: list[_Row], prompts: Tensor, beams: Beams, rules: TokenRules, end_ids: Collection[int]
+        self, engine: Engine, prompts: Sequence[Prompt], beams: Beams, rules: TokenRules, end_ids: Collection[int]
     ) -> None:
-        self.rows, self._prompts, self._beams, self._rules = rows, prompts, beams, rules
-        device = prompts.device
-        self._end_ids = sorted(end_ids)
-        self._ends = torch.tensor(self._end_ids, dtype=torch.long, device=device)
-        self._limits = torch.tensor([row.limit for row in rows], device=device)
-        self._sums = torch.zeros(len(rows), 1, device=device)
-        self._tokens = torch.zeros(len(rows), 1, 0, dtype=torch.long, device=device)
+        ids = [prompt.ids for prompt in prompts]
+        check_prompts(ids, engine.vocabulary)
+        asked = [beams.max_tokens if prompt.limit is None else prompt.limit for prompt in prompts]
+        limits = limits_in_context(engine, ids, asked)
+        sources = [prompt.source for prompt in prompts if prompt.source is not None]
+        self._session, logits = engine.prefill(ids, sources or None)
+        self.logits = logits[:, None]
+        self._beams, self._rules, self._end_ids = beams, rules, sorted(end_ids)
+        self.rows = [_Row(*each, beams) for each in zip(prompts, limits, strict=True)]
+        self._ends = torch.tensor(self._end_ids, dtype=torch.long, device=logits.device)
+        self._tokens = padded(ids, logits.device)[:, None]
+        self._sums = torch.zeros(len(prompts), 1, device=logits.device)
 
     @property
-    def newest(self) -> Tensor:
-        """The last token of each open beam, (B, W)."""
-        return self._tokens[..., -1]
+    def size(self) -> tuple[int, int]:
+        """How many rows are not over, and the tokens of the longest prompt or source among them."""
+        lengths = [row.length for row in self.rows if not row.over]
+        return len(lengths), max(lengths)
 
-    def advance(self, logits: Tensor, trail: Trail | None) -> tuple[Tensor, list[_Row]]:
-        """One step from logits (B, W, V): which beam each of those now open goes on from, and the rows that are over.
+    def step(self) -> Tensor:
+        """The logits (B, W, V) after the newest tokens."""
+        newest = self._tokens[..., -1]
+        if self._beams.beams > 1:
+            return self._session.step(newest)
+        return self._session.step(newest[:, 0])[:, None]
 
-        Those stay, without an open beam, until they `leave`.
-        """
+    def join(self, other: "_Batch") -> None:
+        """The rows of a batch that has advanced once follow those of this one that are not over."""
+        self._leave()
+        other._leave()
+        self._session.join(other._session)
+        start = int((self._tokens != NOTHING).any(1).any(0).to(torch.uint8).argmax())
+        self._tokens = one_below_other(self._tokens[..., start:], other._tokens, NOTHING)
+        self._sums = torch.cat((self._sums, other._sums))
+        self.rows = [*self.rows, *other.rows]
+
+    def advance(self, logits: Tensor, trail: Trail | None) -> Iterator[Found]:
+        """One step from logits (B, W, V); gives the rows that are over, which leave, at once or with the next."""
+        parents, over = self._choose(logits, trail)
+        yield from (row.found for row in over)
+        if all(row.over for row in self.rows):
+            self.rows = []
+            return
+        if self._beams.beams > 1:
+            self._session.branch(parents)
+        if self._crowded:
+            self._leave()
+
+    def _choose(self, logits: Tensor, trail: Trail | None) -> tuple[Tensor, list[_Row]]:
+        """Which beam each of those now open goes on from, (B, W), and the rows that are over."""
+        for row in self.rows:
+            row.produced += 1
         sums, parents, tokens, ends = self._candidates(logits)
-        produced = self._tokens.shape[-1] + 1
-        at_limit = (self._limits == produced)[:, None]
-        over = ends | at_limit
+        over = ends | self._where(row.produced == row.limit for row in self.rows)
         finished = over[:, : self._beams.beams] & (sums[:, : self._beams.beams] > -torch.inf)
-        for row, place in finished.nonzero().tolist():
-            before = self._tokens[row, parents[row, place]].tolist()
-            self.rows[row].add(
+        for place, beam in finished.nonzero().tolist():
+            row = self.rows[place]
+            before = self._tokens[place, parents[place, beam]].tolist()
+            row.add(
                 Hypothesis(
-                    (*before, int(tokens[row, place])),
-                    total := float(sums[row, place]),
-                    self._beams.score(total, produced),
-                    "end" if ends[row, place] else "length",
+                    (*before[len(before) - row.produced + 1 :], int(tokens[place, beam])),
+                    total := float(sums[place, beam]),
+                    self._beams.score(total, row.produced),
+                    "end" if ends[place, beam] else "length",
                 )
             )
         # A stable sort: those that go on first, best first.
@@ -165,45 +249,45 @@ class _State:
         parents, tokens = parents.gather(1, going), tokens.gather(1, going)
         self._tokens = torch.cat((_of_beams(self._tokens, parents), tokens[..., None]), dim=-1)
         gone = []
-        for place, best in enumerate(self._sums[:, 0].tolist()):
-            row = self.rows[place]
-            if not row.over and row.is_over(best, produced):
+        for row, best in zip(self.rows, self._sums[:, 0].tolist(), strict=True):
+            if not row.over and row.is_over(best):
                 row.over = True
                 gone.append(row)
         if gone:
-            self._sums.masked_fill_(torch.tensor([[row.over] for row in self.rows], device=over.device), -torch.inf)
+            self._sums.masked_fill_(self._where(row.over for row in self.rows), -torch.inf)
         return parents, gone
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether all rows are over."""
-        return all(row.over for row in self.rows)
+    def _where(self, each: Iterable[bool]) -> Tensor:
+        """(B, 1) of what is so for which rows."""
+        return torch.tensor([[one] for one in each], device=self._sums.device)
 
     @property
-    def crowded(self) -> bool:
+    def _crowded(self) -> bool:
         """Whether rows that are over have to leave: enough to be worth the copy, or some without room to go on."""
-        produced, over = self._tokens.shape[-1], [row for row in self.rows if row.over]
-        return len(over) * LEAVING >= len(self.rows) or any(produced >= row.limit for row in over)
+        over = [row for row in self.rows if row.over]
+        return len(over) * LEAVING >= len(self.rows) or any(row.produced >= row.limit for row in over)
 
-    def leave(self) -> Tensor:
-        """Drop the rows that are over, the last others taking their places; gives the places of those that stay."""
+    def _leave(self) -> None:
+        """Drop the rows that are over, the last others taking their places."""
         going = [place for place, row in enumerate(self.rows) if not row.over]
+        if len(going) == len(self.rows):
+            return
         last = iter(place for place in going if place >= len(going))
         places = [next(last) if row.over else place for place, row in enumerate(self.rows[: len(going)])]
         left = torch.tensor(places, device=self._sums.device)
-        self.rows, self._prompts = [self.rows[place] for place in places], self._prompts[left]
-        self._sums, self._tokens, self._limits = self._sums[left], self._tokens[left], self._limits[left]
-        return left
+        self.rows = [self.rows[place] for place in places]
+        self._sums, self._tokens = self._sums[left], self._tokens[left]
+        self._session.reorder(left)
 
     def _candidates(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The best continuations of each row, best first: Σ log p, beam, token and whether that ends it; each (B, C).
 
         There are enough of them for `beams` to go on even if each beam's best continuations are all its ends.
         """
-        produced = self._tokens.shape[-1]
+        produced = torch.tensor([row.produced - 1 for row in self.rows], device=logits.device)
+        last = self._where(row.produced == row.limit for row in self.rows)[:, 0]
         log_probability = logits.log_softmax(-1)
-        last = self._limits == produced + 1
-        log_probability = self._rules.apply(log_probability, self._all_tokens, produced, last, self._end_ids)
+        log_probability = self._rules.apply(log_probability, lambda: self._tokens, produced, last, self._end_ids)
         # The best of all are among the best of each beam: two small searches in place of a large sum and search.
         # One beam is over when it ends, and needs nothing to go on with.
         beams = self._beams.beams
@@ -214,12 +298,10 @@ class _State:
         if best.isnan().any():
             raise OpenbookError("the model's logits are not finite: its weights are damaged, or training went astray")
         tokens = tokens.flatten(1).gather(1, places)
+        if best.shape[1] < beams:  # of few words there are fewer beginnings than beams at first
+            room = (0, beams - best.shape[1])
+            best, places, tokens = F.pad(best, room, value=-torch.inf), F.pad(places, room), F.pad(tokens, room)
         return best, places // of_beam.shape[-1], tokens, torch.isin(tokens, self._ends)
-
-    def _all_tokens(self) -> Tensor:
-        """Those of the prompts and the beams', (B, W, P + T)."""
-        prompts = self._prompts[:, None].expand(-1, self._tokens.shape[1], -1)
-        return torch.cat((prompts, self._tokens), dim=-1)
 
     def _tell(
         self, trail: Trail, finished: Tensor, going: Tensor, sums: Tensor, parents: Tensor, tokens: Tensor

@@ -9,9 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from openbook.generation.padding import one_below_other
 from openbook.transformer.mask import Places
 from openbook.transformer.memory import Memory
 
+ROOM = 32
+"""Columns that there is room for when rows have joined."""
 TIDY_STEPS = 8
 """After so many steps of a session with beams, what no beam goes on from any more is thrown away."""
 
@@ -80,6 +83,23 @@ class LayerCache:
     def truncate(self, length: int) -> None:
         """Forget all but the first `length` tokens."""
         self.length = min(self.length, length)
+
+    def join(self, other: "LayerCache", start: int, room: int) -> None:
+        """The rows of another layer follow; of those here only the columns from `start` on stay.
+
+        What is shorter is padded on the left. There is room for some more columns.
+        """
+        pairs = [(mine[:, :, start:], added) for mine, added in zip(self.kept(), other.kept(), strict=True)]
+        self.length = max(each.shape[2] for each in pairs[0])
+        self._capacity = self.length + room
+        self._key, self._value = (self._joined(*pair) for pair in pairs)
+
+    def _joined(self, mine: Tensor, added: Tensor) -> Tensor:
+        rows, heads, columns, width = mine.shape
+        joined = mine.new_zeros(rows + len(added), heads, self._capacity, width)
+        joined[:rows, :, self.length - columns : self.length] = mine
+        joined[rows:, :, self.length - added.shape[2] : self.length] = added
+        return joined
 
 
 class Cache:
@@ -189,6 +209,33 @@ class Cache:
         for layer in (*self.layers, *self.cross_layers):
             layer.reorder(rows, few)
 
+    def join(self, other: "Cache") -> None:
+        """The rows of another cache follow: what is shorter is padded on the left, and columns of padding alone go."""
+        mine, added = self._all_positions(), other._all_positions()
+        start = _first_used(mine)
+        self._positions, self.padded = one_below_other(mine[:, start:], added, -1), True
+        if self._ancestors is not None:
+            assert other._ancestors is not None, "one has branched, the other has not"
+            self._ancestors = one_below_other(self._ancestors[..., start:], other._ancestors, False)
+            self._tidy_at = max(self._tidy_at - start, other._tidy_at)
+        for layer, others in zip(self.layers, other.layers, strict=True):
+            layer.join(others, start, ROOM)
+        if self._source is None or other._source is None:
+            return
+        upper, lower = (
+            cache.places.position.expand(len(rows), -1)
+            for cache, rows in ((self._source, mine), (other._source, added))
+        )
+        start = _first_used(upper)
+        self._source = Memory(None, Places(one_below_other(upper[:, start:], lower, -1)), padded=True)
+        for layer, others in zip(self.cross_layers, other.cross_layers, strict=True):
+            layer.join(others, start, 0)
+
+    def _all_positions(self) -> Tensor:
+        """Those of each row, (B, S), also where all have the same."""
+        assert self._positions is not None, "an empty cache has no rows"
+        return self._positions.expand(len(self.layers[0].kept()[0]), -1)
+
     def truncate(self, length: int) -> None:
         """Forget all but the first `length` tokens. Raises ValueError where rows have branched."""
         if self._ancestors is not None:
@@ -197,3 +244,8 @@ class Cache:
             self._positions = self._positions[:, :length]
         for layer in self.layers:
             layer.truncate(length)
+
+
+def _first_used(positions: Tensor) -> int:
+    """The first column of positions (B, S) in which not all is padding."""
+    return int((positions >= 0).any(0).to(torch.uint8).argmax())

@@ -6,7 +6,7 @@ while ...:
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -51,6 +51,13 @@ class Session(Protocol):
         """Row i becomes what row rows[i] was, with its beams: rows may repeat, be fewer (finished) or more."""
         ...
 
+    def join(self, other: Self) -> None:
+        """The rows of another session of the same engine follow those of this one; the other is not used again.
+
+        Both have branched to the same number of beams, or neither has.
+        """
+        ...
+
     def truncate(self, length: int) -> None:
         """Forget all but the first `length` columns, at least 1; the next step goes on from there.
 
@@ -81,6 +88,10 @@ class Engine(Protocol):
     @property
     def source_vocabulary(self) -> int | None:
         """Number of tokens that a source may have; None for a model that reads no sources."""
+        ...
+
+    def check_sources(self, prompts: Sequence[Sequence[int]], sources: Sequence[Sequence[int]] | None) -> None:
+        """Raises OpenbookError if sources are missing, or given to a model that reads none."""
         ...
 
     def prefill(
@@ -187,6 +198,11 @@ class CachedSession:
     def reorder(self, rows: Tensor) -> None:
         """As `Session.reorder`."""
         self._cache.reorder(rows)
+
+    @torch.inference_mode()
+    def join(self, other: Self) -> None:
+        """As `Session.join`."""
+        self._cache.join(other._cache)
 
     def truncate(self, length: int) -> None:
         """As `Session.truncate`."""

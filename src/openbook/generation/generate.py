@@ -15,6 +15,7 @@ from torch import Tensor
 
 from openbook.errors import OpenbookError
 from openbook.generation.engine import Engine
+from openbook.generation.padding import padded
 from openbook.generation.sampling import History, chances, draw, filtered
 from openbook.generation.settings import Sampling
 from openbook.generation.token_rules import NO_RULES, TokenRules
@@ -134,12 +135,6 @@ def generate(
             logits = session.step(tokens)
 
 
-def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-    """Token ids (B, T) with −1 before those of shorter rows."""
-    longest = max(map(len, rows))
-    return torch.tensor([[-1] * (longest - len(ids)) + list(ids) for ids in rows], device=device)
-
-
 def check_prompts(prompts: Sequence[Sequence[int]], vocabulary: int) -> None:
     """Raise OpenbookError if there is no prompt, or one is empty or has a token that is not in the vocabulary."""
     if not prompts:
@@ -177,8 +172,8 @@ def _choose(
     """Choose a token for each row from logits (B, V) and write it down."""
     if not logits.isfinite().all():
         raise OpenbookError("the model's logits are not finite: its weights are damaged, or its training went astray")
-    produced = rows[0].produced  # the same of all: they began together
-    last = torch.tensor([row.limit == produced + 1 for row in rows], device=logits.device)
+    produced = torch.tensor([row.produced for row in rows], device=logits.device)
+    last = torch.tensor([row.limit == row.produced + 1 for row in rows], device=logits.device)
     tokens_so_far = partial(padded, [row.tokens for row in rows], logits.device)
     allowed = rules.apply(logits.clone(), tokens_so_far, produced, last, end_ids)
     chance = chances(filtered(allowed, history, sampling), sampling)

@@ -55,27 +55,32 @@ class TokenRules:
             raise OpenbookError("the rules allow no token at all; name fewer in `never`")
 
     def apply(
-        self, scores: Tensor, tokens: Callable[[], Tensor], produced: int, last: Tensor, end_ids: Collection[int]
+        self, scores: Tensor, tokens: Callable[[], Tensor], produced: Tensor, last: Tensor, end_ids: Collection[int]
     ) -> Tensor:
         """Write −∞ into logits or log-probabilities for what may not come, and 0 for what must.
 
         Log-probabilities are not made to add up to 1 again: a sequence is worth what the model says of it.
 
         Args:
-            scores: (B, …, V) of the token after `produced` others.
+            scores: (B, …, V) of the next token.
             tokens: gives all tokens so far (B, …, T), −1 before the first; asked only where a rule needs them.
+            produced: (B,) how many tokens the row has produced before.
             last: (B,) True where it is the last that the row may produce.
         """
-        if self.never or produced < self.min_tokens:
-            out = [*self.never, *(end_ids if produced < self.min_tokens else ())]
-            scores = scores.index_fill_(-1, torch.tensor(out, device=scores.device), -torch.inf)
+        device = scores.device
+        if self.never:
+            scores = scores.index_fill_(-1, torch.tensor(self.never, device=device), -torch.inf)
+        if self.min_tokens and end_ids and bool((produced < self.min_tokens).any()):
+            out = torch.zeros(scores.shape[-1], dtype=torch.bool, device=device)
+            out[list(end_ids)] = True
+            scores = scores.masked_fill(_of_rows(produced < self.min_tokens, scores) & out, -torch.inf)
         if self.no_repeat:
             scores = scores.masked_fill(repeating(tokens(), self.no_repeat, scores.shape[-1]), -torch.inf)
-        if produced < len(self.forced_first):
-            scores = _only(scores, self.forced_first[produced])
+        for place, token in enumerate(self.forced_first):
+            if bool((produced == place).any()):
+                scores = torch.where(_of_rows(produced == place, scores), _only(scores, token), scores)
         if self.forced_last is not None and bool(last.any()):
-            at_last = last.view(-1, *[1] * (scores.dim() - 1))
-            scores = torch.where(at_last, _only(scores, self.forced_last), scores)
+            scores = torch.where(_of_rows(last, scores), _only(scores, self.forced_last), scores)
         return scores
 
 
@@ -89,6 +94,11 @@ def repeating(tokens: Tensor, count: int, vocabulary: int) -> Tensor:
     # A row with padding in it is no row: where the newest tokens have some, it is not at the same place.
     again = (rows[..., :-1] == newest).all(-1) & (rows[..., -1] >= 0)
     return found.scatter_reduce(-1, rows[..., -1].clamp(min=0), again, "amax")
+
+
+def _of_rows(each: Tensor, scores: Tensor) -> Tensor:
+    """(B,) so that it applies to all of its row's scores (B, …, V)."""
+    return each.view(-1, *[1] * (scores.dim() - 1))
 
 
 def _only(scores: Tensor, token: int) -> Tensor:

@@ -1,13 +1,12 @@
 """Token ids of sources in, token ids of their translations out, in order and many at once."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
-from openbook.generation.batching import in_order
-from openbook.generation.beam import Hypothesis, beam_search
+from openbook.generation.batching import Waiting, in_order
+from openbook.generation.beam import Hypothesis, Prompt, search_through
 from openbook.generation.engine import Engine
 from openbook.generation.generate import Chosen, generate
 from openbook.generation.settings import Beams, Sampling
@@ -15,7 +14,10 @@ from openbook.generation.token_rules import TokenRules
 from openbook.text.special_tokens import SpecialTokens
 
 BATCH_TOKENS = 4096
-"""Source tokens of a batch, counted once for each beam."""
+"""Source tokens under way at once, counted once for each beam."""
+
+Result = tuple[int, tuple[Hypothesis, ...]]
+"""The place of a source, and its hypotheses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,40 +52,44 @@ class TokenTranslator:
         A source is token ids with all that stands around it. One without any gets no hypotheses.
         """
         beams = self.how.beams if isinstance(self.how, Beams) else 1
-        return in_order(windows, len, self._batch, self.batch_tokens // beams, self.engine.threads)
+        work = self._search if isinstance(self.how, Beams) else self._draw
+        return in_order(windows, len, work, self.batch_tokens // beams, self.engine.threads)
 
-    def _batch(self, sources: list[Sequence[int]]) -> Iterator[tuple[int, tuple[Hypothesis, ...]]]:
-        good = [place for place, ids in enumerate(sources) if len(ids)]
-        yield from ((place, ()) for place, ids in enumerate(sources) if not len(ids))
-        if good:
-            for row, hypotheses in self._decode([sources[place] for place in good]):
-                yield good[row], hypotheses
+    def _search(self, waiting: Waiting[Sequence[int]]) -> Iterator[Result]:
+        def more(under_way: int, longest: int) -> list[Prompt]:
+            return [self._prompt(*each) for each in waiting.take(under_way, longest)]
 
-    def _decode(self, rows: list[Sequence[int]]) -> Iterator[tuple[int, tuple[Hypothesis, ...]]]:
-        most = self.how.max_tokens
-        apart = self.engine.source_vocabulary is not None
-        prompts, sources = ([[self.start]] * len(rows), rows) if apart else (rows, None)
-        options: dict[str, Any] = {
-            "sources": sources,
-            "limits": [min(most, 2 * len(ids) + 20) if self.bounded else most for ids in rows],
-            "end_ids": self.special.end,
-        }
-        if isinstance(self.how, Beams):
-            for found in beam_search(self.engine, prompts, self.how, self.rules, **options):
-                yield found.row, found.hypotheses
-        else:
-            yield from sampled(self.engine, prompts, self.how, self.rules, **options)
+        assert isinstance(self.how, Beams)
+        yield from ((place, ()) for place in waiting.take_empty())
+        for found in search_through(self.engine, more, self.how, self.rules, end_ids=self.special.end):
+            yield found.row, found.hypotheses
+
+    def _draw(self, waiting: Waiting[Sequence[int]]) -> Iterator[Result]:
+        assert isinstance(self.how, Sampling)
+        yield from ((place, ()) for place in waiting.take_empty())
+        while taken := waiting.take():
+            prompts = [self._prompt(*each) for each in taken]
+            yield from sampled(self.engine, prompts, self.how, self.rules, self.special.end)
+
+    def _prompt(self, row: int, ids: Sequence[int]) -> Prompt:
+        limit = min(self.how.max_tokens, 2 * len(ids) + 20) if self.bounded else self.how.max_tokens
+        if self.engine.source_vocabulary is None:
+            return Prompt(row, ids, None, limit)
+        return Prompt(row, [self.start], ids, limit)
 
 
 def sampled(
-    engine: Engine, prompts: Sequence[Sequence[int]], how: Sampling, rules: TokenRules, **options: Any
-) -> Iterator[tuple[int, tuple[Hypothesis, ...]]]:
-    """Each row with one hypothesis, as soon as it is drawn; arguments as for `generate`."""
+    engine: Engine, prompts: Sequence[Prompt], how: Sampling, rules: TokenRules, end_ids: Collection[int]
+) -> Iterator[Result]:
+    """Each row with one hypothesis, as soon as it is drawn."""
     rows: list[list[Chosen]] = [[] for _ in prompts]
-    for chosen in generate(engine, prompts, how, rules, **options):
+    sources = [prompt.source for prompt in prompts if prompt.source is not None]
+    limits = [how.max_tokens if prompt.limit is None else prompt.limit for prompt in prompts]
+    ids = [prompt.ids for prompt in prompts]
+    for chosen in generate(engine, ids, how, rules, sources=sources or None, limits=limits, end_ids=end_ids):
         row = rows[chosen.row]
         row.append(chosen)
         if chosen.finish is not None:
             total = sum(math.log(each.probability) if each.probability else -math.inf for each in row)
             tokens = tuple(each.token for each in row)
-            yield chosen.row, (Hypothesis(tokens, total, total / len(row), chosen.finish),)
+            yield prompts[chosen.row].row, (Hypothesis(tokens, total, total / len(row), chosen.finish),)
