@@ -24,32 +24,22 @@ def test_batches_hold_each_once_and_no_more_than_they_may(lengths, most) -> None
 
 @given(st.lists(lengths, max_size=4), st.integers(1, 60), st.randoms())
 def test_results_come_in_order_whatever_finishes_first(windows, most, random) -> None:
-    """Some of what is under way is done at each step, and others join as soon as there is room for them."""
+    """Some of each batch is put aside, and done after the next."""
     sizes = []
 
     def work(waiting):
-        under_way = waiting.take()
-        while under_way:
-            sizes.append(len(under_way) * max(item for _, item in under_way))
-            random.shuffle(under_way)
-            done = random.randint(1, len(under_way))
-            yield from under_way[:done]
-            under_way = under_way[done:]
-            under_way += waiting.take(len(under_way), max((item for _, item in under_way), default=0))
+        late = []
+        while taken := waiting.take():
+            sizes.append(len(taken) * max(item for _, item in taken))
+            late += taken
+            random.shuffle(late)
+            done = random.randint(1, len(late))
+            yield from late[:done]
+            late = late[done:]
+        yield from late
 
     assert list(in_order(windows, lambda item: item, work, most)) == [item for window in windows for item in window]
     assert all(size <= max(most, 30) for size in sizes)
-
-
-def test_others_join_when_a_third_is_free_or_few_are_left() -> None:
-    waiting = Waiting("abcdefgh", [1] * 8, 6)
-    assert [item for _, item in waiting.take()] == list("abcdef")
-    assert waiting.take(5, 1) == []
-    assert waiting.take(4, 1) == [(6, "g"), (7, "h")]
-    waiting = Waiting("abcdefg", [1] * 7, 6)
-    waiting.take()
-    assert waiting.take(5, 1) == [(6, "g")]
-    assert waiting.take(0, 0) == []
 
 
 def test_what_is_empty_waits_for_nobody() -> None:

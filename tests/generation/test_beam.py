@@ -1,5 +1,6 @@
 """Beam search against the same by hand, and against trying every sequence."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import cycle
 
@@ -73,25 +74,39 @@ def test_it_is_the_search_by_hand_beside_sources(model, sources, beams, rules) -
         assert [each.score for each in hypotheses] == pytest.approx([score for _, score in expected], abs=1e-5)
 
 
-def joining(asked, numbers):
-    """For `search_through`: as many as the next of these numbers says, and one where nothing is under way."""
+@contextmanager
+def small_batches(late, piece):
+    """With batches of a few rows what happens between large ones happens: pieces that join, rows that are late."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("openbook.generation.beam.LATE", late)
+        patch.setattr("openbook.generation.beam.PIECE_TOKENS", piece)
+        yield
 
-    def more(under_way, longest):
-        number = next(numbers) if under_way else 1
-        taken, asked[:] = asked[:number], asked[number:]
+
+def in_batches(prompts, sizes):
+    """For `search_through`: as many prompts in each batch as the next of these numbers says."""
+    left, sizes = list(prompts), cycle(sizes)
+
+    def more():
+        size = next(sizes)
+        taken, left[:] = left[:size], left[size:]
         return taken
 
     return more
 
 
-schedules = st.lists(st.integers(0, 2), min_size=1, max_size=6).map(cycle)
+many = st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=6), min_size=1, max_size=9)
+sizes = st.lists(st.integers(1, 4), min_size=1, max_size=4)
+late, pieces = st.sampled_from([0.0, 0.3, 0.5, 0.8]), st.integers(1, 9)
+any_width = settings | st.builds(Beams, beams=st.just(1), max_tokens=st.integers(1, 8))
 
 
-@given(architectures(), prompts, settings | st.just(Beams(beams=1, max_tokens=7)), st.sampled_from(RULES), schedules)
-def test_rows_that_join_are_searched_as_if_alone(spec, prompts, beams, rules, schedule) -> None:
+@given(architectures(), many, any_width, st.sampled_from(RULES), sizes, late, pieces)
+def test_batches_whose_late_rows_join_are_as_if_alone(spec, prompts, beams, rules, sizes, late, piece) -> None:
     model = build(spec, dtype=torch.float64)
-    asked = [Prompt(row, ids) for row, ids in enumerate(prompts)]
-    results = list(search_through(TorchEngine(model), joining(asked, schedule), beams, rules, end_ids=ENDS))
+    batches = in_batches([Prompt(row, ids) for row, ids in enumerate(prompts)], sizes)
+    with small_batches(late, piece):
+        results = list(search_through(TorchEngine(model), batches, beams, rules, end_ids=ENDS))
     assert sorted(each.row for each in results) == list(range(len(prompts)))
     for each in results:
         [alone] = found(model, [prompts[each.row]], beams, rules)
@@ -99,11 +114,12 @@ def test_rows_that_join_are_searched_as_if_alone(spec, prompts, beams, rules, sc
         assert [one.score for one in each.hypotheses] == pytest.approx([one.score for one in alone], abs=1e-9)
 
 
-@given(translators(), prompts, settings | st.just(Beams(beams=1, max_tokens=7)), st.sampled_from(RULES), schedules)
-def test_rows_that_join_keep_their_sources(model, sources, beams, rules, schedule) -> None:
+@given(translators(), many, any_width, st.sampled_from(RULES), sizes, late, pieces)
+def test_batches_whose_late_rows_join_keep_their_sources(model, sources, beams, rules, sizes, late, piece) -> None:
     model, sources = model.double(), [[token % 19 for token in source] for source in sources]
-    asked = [Prompt(row, [1], source) for row, source in enumerate(sources)]
-    results = list(search_through(TorchEngine(model), joining(asked, schedule), beams, rules, end_ids=ENDS))
+    batches = in_batches([Prompt(row, [1], source) for row, source in enumerate(sources)], sizes)
+    with small_batches(late, piece):
+        results = list(search_through(TorchEngine(model), batches, beams, rules, end_ids=ENDS))
     assert sorted(each.row for each in results) == list(range(len(sources)))
     for each in results:
         [alone] = found(model, [[1]], beams, rules, sources=[sources[each.row]])

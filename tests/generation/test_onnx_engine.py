@@ -77,13 +77,13 @@ def test_rows_that_join_are_served_too(name):
         session, _ = engine.prefill(PROMPTS[:2], sources and sources[:2])
         for _ in range(3):
             session.step(torch.tensor([5, 6]))
-        session.join(engine.prefill(PROMPTS[2:], sources and sources[2:])[0])
+        session.join([engine.prefill(PROMPTS[n : n + 1], sources and sources[n : n + 1])[0] for n in (2, 3)])
         found.append(session.step(torch.tensor([8, 9, 10, 11])))
         session.reorder(torch.tensor([3, 2]))
         session.branch(torch.tensor([[0, 0], [0, 0]]))
         other, _ = engine.prefill(PROMPTS[:1], sources and sources[:1])
         other.branch(torch.tensor([[0, 0]]))
-        session.join(other)
+        session.join([other])
         for parents in ([[1, 1], [1, 0], [0, 1]], [[0, 0], [0, 1], [0, 1]]) * 6:  # past the first tidying
             session.branch(torch.tensor(parents))
             found.append(session.step(torch.tensor([[10, 11], [12, 13], [4, 5]])))

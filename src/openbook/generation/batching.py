@@ -18,8 +18,6 @@ WINDOW = 4096
 """Most inputs that are sorted together."""
 WORTH_A_THREAD = 8
 """Inputs from which another thread is worth its while."""
-ROOM_TO_REFILL = 1 / 3
-"""Share of a batch that is free before others join it."""
 
 
 class Waiting(Generic[Item]):
@@ -27,7 +25,7 @@ class Waiting(Generic[Item]):
 
     Args:
         items: with their lengths in tokens.
-        most_tokens: of those under way at once, each counted as long as the longest of them.
+        most_tokens: of a batch, each counted as long as the longest of them.
     """
 
     def __init__(self, items: Sequence[Item], lengths: Sequence[int], most_tokens: int) -> None:
@@ -35,20 +33,13 @@ class Waiting(Generic[Item]):
         self._places = sorted(range(len(items)), key=lambda each: -lengths[each])
         self._lock = threading.Lock()
 
-    def take(self, under_way: int = 0, longest: int = 0) -> list[tuple[int, Item]]:
-        """The next inputs, each with its place: as many as there is room for beside so many that are `under_way`.
-
-        Nothing until a third of the room is free: small batches take almost as long to begin with as large ones.
-        """
+    def take(self) -> list[tuple[int, Item]]:
+        """The next batch of inputs, each with its place."""
         with self._lock:
             if not self._places:
                 return []
-            longest = max(1, longest, self._lengths[self._places[0]])
-            most = max(1, self._most_tokens // longest)
-            free = most - under_way
-            if under_way and free < most * ROOM_TO_REFILL and free < len(self._places):
-                return []
-            taken, self._places = self._places[:free], self._places[free:]
+            most = max(1, self._most_tokens // max(1, self._lengths[self._places[0]]))
+            taken, self._places = self._places[:most], self._places[most:]
             return [(place, self._items[place]) for place in taken]
 
     def take_empty(self) -> list[int]:

@@ -14,14 +14,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from openbook.errors import OpenbookError
-from openbook.generation.engine import Engine
+from openbook.generation.batching import batches
+from openbook.generation.engine import Engine, Session
 from openbook.generation.generate import Finish, check_prompts, limits_in_context
 from openbook.generation.largest import largest
-from openbook.generation.padding import NOTHING, one_below_other, padded
+from openbook.generation.padding import NOTHING, below_each_other, padded
 from openbook.generation.settings import Beams
 from openbook.generation.token_rules import NO_RULES, TokenRules
 from openbook.generation.trail import Trail
 
+PIECE_TOKENS = 2048
+"""Tokens that are read at once."""
+LATE = 1 / 4
+"""Share of a batch that is put aside when only so many of its rows are left."""
 LEAVING = 16
 """Rows that are over leave the batch when they are one in so many: it costs a copy of those that take their places."""
 
@@ -55,15 +60,15 @@ class Prompt:
 
     @property
     def length(self) -> int:
-        """Tokens that are read before the first is produced, of the longer of the two."""
-        return max(len(self.ids), len(self.source or ()))
+        """Tokens to read before the first is produced."""
+        return len(self.ids if self.source is None else self.source)
 
 
 class _Row:
     """One prompt: how many tokens it may produce and has, and the best of what has finished so far."""
 
     def __init__(self, prompt: Prompt, limit: int, beams: Beams) -> None:
-        self.number, self.length, self.limit, self._beams = prompt.row, prompt.length, limit, beams
+        self.number, self.limit, self._beams = prompt.row, limit, beams
         self.finished: list[Hypothesis] = []
         self.produced = 0
         self.over = False
@@ -128,12 +133,11 @@ def beam_search(
         for row, ids in enumerate(prompts)
     ]
     all_at_once = iter([batch])
-    search = search_through(engine, lambda *_: next(all_at_once, []), beams, rules, end_ids=end_ids, trail=trail)
-    yield from search
+    yield from search_through(engine, lambda: next(all_at_once, []), beams, rules, end_ids=end_ids, trail=trail)
 
 
-More = Callable[[int, int], Sequence[Prompt]]
-"""Gives the prompts that may join so many rows under way, the longest of which is so long; [] for none as yet."""
+More = Callable[[], Sequence[Prompt]]
+"""Gives the next prompts to work on together; [] when there are none."""
 
 
 def search_through(
@@ -145,28 +149,26 @@ def search_through(
     end_ids: Collection[int] = (),
     trail: Trail | None = None,
 ) -> Generator[Found, None, None]:
-    """The same for any number of prompts: where rows have left the batch others join it, so that it is always full.
+    """The same for any number of prompts, batch by batch; arguments as for `beam_search`, but for `more`.
 
-    Each row is what it would be alone. Arguments as for `beam_search`, but for `more`, which is asked before each
-    step, and with nothing under way for the last time.
+    A few rows of each batch go on long after the others, and a step costs almost as much for them as for many. So they
+    are put aside, and go on together when they are many. Each row is what it would be alone.
     """
     rules.check(engine.vocabulary)
-    under_way: _Batch | None = None
-    while True:
-        joining = more(0, 0) if under_way is None else more(*under_way.size)
-        if joining:
-            begun = _Batch(engine, joining, beams, rules, end_ids)
-            yield from begun.advance(begun.logits, trail)
-            if begun.rows and under_way is not None:
-                under_way.join(begun)
-            elif begun.rows:
-                under_way = begun
-        elif under_way is None:
-            return
-        if under_way is not None:
-            yield from under_way.advance(under_way.step(), trail)
-            if not under_way.rows:
-                under_way = None
+    late: _Batch | None = None
+    while prompts := more():
+        batch = _Batch(engine, prompts, beams, rules, end_ids)
+        yield from batch.run(trail, LATE * len(prompts))
+        if late is None:
+            late = batch
+        elif batch.rows:
+            late.join(batch)
+        if len(late.rows) >= len(prompts):
+            yield from late.run(trail, LATE * len(late.rows))
+        if not late.rows:
+            late = None
+    if late is not None:
+        yield from late.run(trail)
 
 
 class _Batch:
@@ -179,41 +181,45 @@ class _Batch:
         check_prompts(ids, engine.vocabulary)
         asked = [beams.max_tokens if prompt.limit is None else prompt.limit for prompt in prompts]
         limits = limits_in_context(engine, ids, asked)
-        sources = [prompt.source for prompt in prompts if prompt.source is not None]
-        self._session, logits = engine.prefill(ids, sources or None)
-        self.logits = logits[:, None]
+        rows = [_Row(*each, beams) for each in zip(prompts, limits, strict=True)]
+        pieces = list(batches([prompt.length for prompt in prompts], PIECE_TOKENS))
+        self.rows = [rows[place] for piece in pieces for place in piece]
+        ids = [ids[place] for piece in pieces for place in piece]
+        self._session, logits = _read(engine, [[prompts[place] for place in piece] for piece in pieces])
+        self._first: Tensor | None = logits[:, None]
         self._beams, self._rules, self._end_ids = beams, rules, sorted(end_ids)
-        self.rows = [_Row(*each, beams) for each in zip(prompts, limits, strict=True)]
         self._ends = torch.tensor(self._end_ids, dtype=torch.long, device=logits.device)
         self._tokens = padded(ids, logits.device)[:, None]
         self._sums = torch.zeros(len(prompts), 1, device=logits.device)
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """How many rows are not over, and the tokens of the longest prompt or source among them."""
-        lengths = [row.length for row in self.rows if not row.over]
-        return len(lengths), max(lengths)
+    def run(self, trail: Trail | None, few: float = 0) -> Iterator[Found]:
+        """The rows that are over, step by step, until no more than so `few` are left."""
+        while len(self.rows) > few:
+            yield from self._advance(trail)
 
-    def step(self) -> Tensor:
+    def _step(self) -> Tensor:
         """The logits (B, W, V) after the newest tokens."""
+        if self._first is not None:
+            logits, self._first = self._first, None
+            return logits
         newest = self._tokens[..., -1]
         if self._beams.beams > 1:
             return self._session.step(newest)
         return self._session.step(newest[:, 0])[:, None]
 
     def join(self, other: "_Batch") -> None:
-        """The rows of a batch that has advanced once follow those of this one that are not over."""
+        """The rows of another batch follow those of this one."""
         self._leave()
         other._leave()
-        self._session.join(other._session)
+        self._session.join([other._session])
         start = int((self._tokens != NOTHING).any(1).any(0).to(torch.uint8).argmax())
-        self._tokens = one_below_other(self._tokens[..., start:], other._tokens, NOTHING)
+        self._tokens = below_each_other([self._tokens[..., start:], other._tokens], NOTHING)
         self._sums = torch.cat((self._sums, other._sums))
         self.rows = [*self.rows, *other.rows]
 
-    def advance(self, logits: Tensor, trail: Trail | None) -> Iterator[Found]:
-        """One step from logits (B, W, V); gives the rows that are over, which leave, at once or with the next."""
-        parents, over = self._choose(logits, trail)
+    def _advance(self, trail: Trail | None) -> Iterator[Found]:
+        """One step; gives the rows that are over, which leave, at once or with the next."""
+        parents, over = self._choose(self._step(), trail)
         yield from (row.found for row in over)
         if all(row.over for row in self.rows):
             self.rows = []
@@ -315,6 +321,18 @@ class _Batch:
                 [steps[each] for each in finished[place].nonzero().flatten().tolist()],
                 [steps[each] for each, alive in zip(going[place].tolist(), live, strict=True) if alive],
             )
+
+
+def _read(engine: Engine, pieces: Sequence[Sequence[Prompt]]) -> tuple[Session, Tensor]:
+    """A session of all prompts, read piece by piece: so there is less padding, and what a piece needs stays at hand."""
+    begun = []
+    for piece in pieces:
+        sources = [prompt.source for prompt in piece if prompt.source is not None]
+        begun.append(engine.prefill([prompt.ids for prompt in piece], sources or None))
+    sessions, logits = zip(*begun, strict=True)
+    if len(sessions) > 1:
+        sessions[0].join(sessions[1:])
+    return sessions[0], torch.cat(logits)
 
 
 def _of_beams(values: Tensor, parents: Tensor) -> Tensor:

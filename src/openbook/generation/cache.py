@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from openbook.generation.padding import one_below_other
+from openbook.generation.padding import below_each_other
 from openbook.transformer.mask import Places
 from openbook.transformer.memory import Memory
 
@@ -84,21 +84,26 @@ class LayerCache:
         """Forget all but the first `length` tokens."""
         self.length = min(self.length, length)
 
-    def join(self, other: "LayerCache", start: int, room: int) -> None:
-        """The rows of another layer follow; of those here only the columns from `start` on stay.
+    def join(self, others: Sequence["LayerCache"], start: int, room: int) -> None:
+        """The rows of other layers follow; of those here only the columns from `start` on stay.
 
         What is shorter is padded on the left. There is room for some more columns.
         """
-        pairs = [(mine[:, :, start:], added) for mine, added in zip(self.kept(), other.kept(), strict=True)]
-        self.length = max(each.shape[2] for each in pairs[0])
+        keys, values = zip(*(layer.kept() for layer in (self, *others)), strict=True)
+        keys, values = ((each[0][:, :, start:], *each[1:]) for each in (keys, values))
+        self.length = max(key.shape[2] for key in keys)
         self._capacity = self.length + room
-        self._key, self._value = (self._joined(*pair) for pair in pairs)
+        self._key, self._value = self._joined(keys), self._joined(values)
 
-    def _joined(self, mine: Tensor, added: Tensor) -> Tensor:
-        rows, heads, columns, width = mine.shape
-        joined = mine.new_zeros(rows + len(added), heads, self._capacity, width)
-        joined[:rows, :, self.length - columns : self.length] = mine
-        joined[rows:, :, self.length - added.shape[2] : self.length] = added
+    def _joined(self, tensors: Sequence[Tensor]) -> Tensor:
+        _, heads, _, width = tensors[0].shape
+        joined = tensors[0].new_empty(sum(map(len, tensors)), heads, self._capacity, width)
+        row = 0
+        for each in tensors:
+            rows = joined[row : row + len(each)]
+            rows[:, :, : self.length - each.shape[2]] = 0
+            rows[:, :, self.length - each.shape[2] : self.length] = each
+            row += len(each)
         return joined
 
 
@@ -209,27 +214,30 @@ class Cache:
         for layer in (*self.layers, *self.cross_layers):
             layer.reorder(rows, few)
 
-    def join(self, other: "Cache") -> None:
-        """The rows of another cache follow: what is shorter is padded on the left, and columns of padding alone go."""
-        mine, added = self._all_positions(), other._all_positions()
-        start = _first_used(mine)
-        self._positions, self.padded = one_below_other(mine[:, start:], added, -1), True
+    def join(self, others: Sequence["Cache"]) -> None:
+        """The rows of other caches follow: what is shorter is padded on the left, and columns of padding alone go."""
+        positions = [cache._all_positions() for cache in (self, *others)]
+        start = _first_used(positions[0])
+        self._positions = below_each_other([positions[0][:, start:], *positions[1:]], -1)
+        self.padded = True
         if self._ancestors is not None:
-            assert other._ancestors is not None, "one has branched, the other has not"
-            self._ancestors = one_below_other(self._ancestors[..., start:], other._ancestors, False)
-            self._tidy_at = max(self._tidy_at - start, other._tidy_at)
-        for layer, others in zip(self.layers, other.layers, strict=True):
-            layer.join(others, start, ROOM)
-        if self._source is None or other._source is None:
+            ancestors = [cache._ancestors for cache in others if cache._ancestors is not None]
+            assert len(ancestors) == len(others), "one has branched, another has not"
+            self._ancestors = below_each_other([self._ancestors[..., start:], *ancestors], False)
+            self._tidy_at = max(self._tidy_at - start, *(cache._tidy_at for cache in others))
+        for layer, *same in zip(self.layers, *(cache.layers for cache in others), strict=True):
+            layer.join(same, start, ROOM)
+        if self._source is None:
             return
-        upper, lower = (
-            cache.places.position.expand(len(rows), -1)
-            for cache, rows in ((self._source, mine), (other._source, added))
-        )
-        start = _first_used(upper)
-        self._source = Memory(None, Places(one_below_other(upper[:, start:], lower, -1)), padded=True)
-        for layer, others in zip(self.cross_layers, other.cross_layers, strict=True):
-            layer.join(others, start, 0)
+        read = [cache._all_source_positions(len(rows)) for cache, rows in zip((self, *others), positions, strict=True)]
+        start = _first_used(read[0])
+        self.put_source(Places(below_each_other([read[0][:, start:], *read[1:]], -1)))
+        for layer, *same in zip(self.cross_layers, *(cache.cross_layers for cache in others), strict=True):
+            layer.join(same, start, 0)
+
+    def _all_source_positions(self, rows: int) -> Tensor:
+        assert self._source is not None, "the cache holds no source"
+        return self._source.places.position.expand(rows, -1)
 
     def _all_positions(self) -> Tensor:
         """Those of each row, (B, S), also where all have the same."""

@@ -51,10 +51,10 @@ class Session(Protocol):
         """Row i becomes what row rows[i] was, with its beams: rows may repeat, be fewer (finished) or more."""
         ...
 
-    def join(self, other: Self) -> None:
-        """The rows of another session of the same engine follow those of this one; the other is not used again.
+    def join(self, others: Sequence[Self]) -> None:
+        """The rows of other sessions of the same engine follow those of this one; the others are not used again.
 
-        Both have branched to the same number of beams, or neither has.
+        All have branched to the same number of beams, or none has.
         """
         ...
 
@@ -200,9 +200,9 @@ class CachedSession:
         self._cache.reorder(rows)
 
     @torch.inference_mode()
-    def join(self, other: Self) -> None:
+    def join(self, others: Sequence[Self]) -> None:
         """As `Session.join`."""
-        self._cache.join(other._cache)
+        self._cache.join([other._cache for other in others])
 
     def truncate(self, length: int) -> None:
         """As `Session.truncate`."""

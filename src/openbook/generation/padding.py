@@ -16,7 +16,7 @@ def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
     return torch.tensor([[NOTHING] * (longest - len(ids)) + list(ids) for ids in rows], device=device)
 
 
-def one_below_other(upper: Tensor, lower: Tensor, fill: float) -> Tensor:
-    """(A, …, S) and (B, …, T) → (A + B, …, max(S, T)), with `fill` before the shorter rows."""
-    longest = max(upper.shape[-1], lower.shape[-1])
-    return torch.cat([F.pad(each, (longest - each.shape[-1], 0), value=fill) for each in (upper, lower)])
+def below_each_other(tensors: Sequence[Tensor], fill: float) -> Tensor:
+    """Rows of several (B, …, T) in one, with `fill` before those that are shorter than the longest."""
+    longest = max(each.shape[-1] for each in tensors)
+    return torch.cat([F.pad(each, (longest - each.shape[-1], 0), value=fill) for each in tensors])

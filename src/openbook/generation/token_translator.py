@@ -56,8 +56,8 @@ class TokenTranslator:
         return in_order(windows, len, work, self.batch_tokens // beams, self.engine.threads)
 
     def _search(self, waiting: Waiting[Sequence[int]]) -> Iterator[Result]:
-        def more(under_way: int, longest: int) -> list[Prompt]:
-            return [self._prompt(*each) for each in waiting.take(under_way, longest)]
+        def more() -> list[Prompt]:
+            return [self._prompt(*each) for each in waiting.take()]
 
         assert isinstance(self.how, Beams)
         yield from ((place, ()) for place in waiting.take_empty())
