@@ -23,7 +23,7 @@ from pathlib import Path
 BEAMS = (1, 5)
 MOST = 128
 """Tokens of a translation."""
-WAYS = [(inter, tokens) for inter in (1, 2) for tokens in (512, 1024, 2048, 4096)]
+WAYS = [(inter, tokens) for inter in (1, 2) for tokens in (1024, 2048, 4096, 16384)]
 """Batches at once, and source tokens of a batch, for CTranslate2."""
 
 Translate = Callable[[list[list[int]], int], list[list[int]]]

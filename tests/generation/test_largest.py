@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from openbook.generation.largest import GROUP, largest
 
-sizes = st.integers(1, 5 * GROUP)
+sizes = st.integers(1, 12 * GROUP)
 
 
-@given(sizes, st.integers(1, 3), st.integers(0, 99))
+@given(sizes, st.integers(1, 6), st.integers(0, 99))
 def test_the_largest_are_those_of_a_search_and_stand_at_their_places(size, count, seed) -> None:
     values = torch.randn(2, 3, size, generator=torch.Generator().manual_seed(seed))
     found, places = largest(values, min(count, size))

@@ -11,6 +11,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
+from openbook.allocation import keep_freed_memory
 from openbook.errors import OpenbookError
 from openbook.generation.cache import Cache
 from openbook.generation.product import prepared
@@ -112,6 +113,8 @@ class EngineOf:
 
     def __init__(self, model: Transformer) -> None:
         self.device = next(model.parameters()).device
+        if self.device.type == "cpu":
+            keep_freed_memory()
         architecture = model.architecture
         self.vocabulary, self.context = architecture.vocabulary, architecture.context
         self.threads = torch.get_num_threads() if self.device.type == "cpu" and _is_small(model) else 1

@@ -1,6 +1,5 @@
 """Whether a run fits into memory, said before it starts."""
 
-import ctypes
 import math
 import os
 from collections.abc import Collection
@@ -78,18 +77,3 @@ def spare_memory(architecture: Architecture, recipe: Recipe, given: Collection[s
     while "rows_at_once" not in given and recipe.rows_at_once > 1 and not fits_in_memory(architecture, recipe, frozen):
         recipe = replace(recipe, rows_at_once=recipe.rows_at_once // 2)
     return recipe
-
-
-def keep_freed_memory() -> None:
-    """Let the process keep what it frees, for its next step, where it allocates by glibc.
-
-    By default glibc hands large blocks back at once: a step of a model of 135 M numbers then waits for some 150,000
-    pages to be given and cleared, a sixth of its time. Blocks of over 32 MB go back all the same.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another allocator, or another system
-        return
-    trim_threshold, mmap_threshold = -1, -3
-    mallopt(trim_threshold, 2**31 - 1)
-    mallopt(mmap_threshold, 2**25)

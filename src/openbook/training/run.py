@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from openbook.allocation import keep_freed_memory
 from openbook.errors import OpenbookError
 from openbook.model_file.adapter import Adapter, fingerprint, load_any, read_adapter, save_adapter
 from openbook.model_file.atomic import replacing
@@ -30,7 +31,7 @@ from openbook.training.logbook import Logbook, read_log
 from openbook.training.loop import Event, Listener, Loop
 from openbook.training.lora import SCALE, add_low_rank, check_low_rank, low_rank_changes, merge_low_rank
 from openbook.training.material import Material
-from openbook.training.memory import check_memory, keep_freed_memory, spare_memory
+from openbook.training.memory import check_memory, spare_memory
 from openbook.training.pair_material import PairMaterial
 from openbook.training.plan import Plan
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
