@@ -11,7 +11,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
-from openbook.allocation import keep_freed_memory
+from openbook.generation.allocation import keep_freed_memory
 from openbook.errors import OpenbookError
 from openbook.generation.cache import Cache
 from openbook.generation.product import prepared

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from openbook.allocation import keep_freed_memory
+from openbook.generation.allocation import keep_freed_memory
 from openbook.errors import OpenbookError
 from openbook.model_file.adapter import Adapter, fingerprint, load_any, read_adapter, save_adapter
 from openbook.model_file.atomic import replacing
