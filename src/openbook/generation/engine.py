@@ -11,8 +11,8 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
-from openbook.generation.allocation import keep_freed_memory
 from openbook.errors import OpenbookError
+from openbook.generation.allocation import keep_freed_memory
 from openbook.generation.cache import Cache
 from openbook.generation.product import prepared
 from openbook.transformer import memory

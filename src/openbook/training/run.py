@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from openbook.generation.allocation import keep_freed_memory
 from openbook.errors import OpenbookError
+from openbook.generation.allocation import keep_freed_memory
 from openbook.model_file.adapter import Adapter, fingerprint, load_any, read_adapter, save_adapter
 from openbook.model_file.atomic import replacing
 from openbook.model_file.contents import Contents
