@@ -80,7 +80,7 @@ def in_order(
         windows: groups of items; one is worked on as a whole before the next is asked for.
         length: of an item, in tokens.
         work: takes what waits, bit by bit, and gives the place and the result of each item as they are found.
-        most_tokens: padded tokens that are under way at once.
+        most_tokens: padded tokens of a batch.
         threads: how many work at once, where a window has enough for each; see `at_once`.
     """
     for window in windows:

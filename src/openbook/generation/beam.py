@@ -18,7 +18,7 @@ from openbook.generation.batching import batches
 from openbook.generation.engine import Engine, Session
 from openbook.generation.generate import Finish, check_prompts, limits_in_context
 from openbook.generation.largest import largest
-from openbook.generation.padding import NOTHING, below_each_other, padded
+from openbook.generation.padding import NOTHING, below_each_other, first_used, padded
 from openbook.generation.settings import Beams
 from openbook.generation.token_rules import NO_RULES, TokenRules
 from openbook.generation.trail import Trail
@@ -212,7 +212,7 @@ class _Batch:
         self._leave()
         other._leave()
         self._session.join([other._session])
-        start = int((self._tokens != NOTHING).any(1).any(0).to(torch.uint8).argmax())
+        start = first_used(self._tokens)
         self._tokens = below_each_other([self._tokens[..., start:], other._tokens], NOTHING)
         self._sums = torch.cat((self._sums, other._sums))
         self.rows = [*self.rows, *other.rows]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from openbook.generation.padding import below_each_other
+from openbook.generation.padding import below_each_other, first_used
 from openbook.transformer.mask import Places
 from openbook.transformer.memory import Memory
 
@@ -217,7 +217,7 @@ class Cache:
     def join(self, others: Sequence["Cache"]) -> None:
         """The rows of other caches follow: what is shorter is padded on the left, and columns of padding alone go."""
         positions = [cache._all_positions() for cache in (self, *others)]
-        start = _first_used(positions[0])
+        start = first_used(positions[0])
         self._positions = below_each_other([positions[0][:, start:], *positions[1:]], -1)
         self.padded = True
         if self._ancestors is not None:
@@ -230,7 +230,7 @@ class Cache:
         if self._source is None:
             return
         read = [cache._all_source_positions(len(rows)) for cache, rows in zip((self, *others), positions, strict=True)]
-        start = _first_used(read[0])
+        start = first_used(read[0])
         self.put_source(Places(below_each_other([read[0][:, start:], *read[1:]], -1)))
         for layer, *same in zip(self.cross_layers, *(cache.cross_layers for cache in others), strict=True):
             layer.join(same, start, 0)
@@ -252,8 +252,3 @@ class Cache:
             self._positions = self._positions[:, :length]
         for layer in self.layers:
             layer.truncate(length)
-
-
-def _first_used(positions: Tensor) -> int:
-    """The first column of positions (B, S) in which not all is padding."""
-    return int((positions >= 0).any(0).to(torch.uint8).argmax())

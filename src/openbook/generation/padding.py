@@ -20,3 +20,8 @@ def below_each_other(tensors: Sequence[Tensor], fill: float) -> Tensor:
     """Rows of several (B, …, T) in one, with `fill` before those that are shorter than the longest."""
     longest = max(each.shape[-1] for each in tensors)
     return torch.cat([F.pad(each, (longest - each.shape[-1], 0), value=fill) for each in tensors])
+
+
+def first_used(rows: Tensor) -> int:
+    """The first column of token ids or positions (…, S) in which not all is padding, which is negative."""
+    return int((rows >= 0).flatten(0, -2).any(0).to(torch.uint8).argmax())
