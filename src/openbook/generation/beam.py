@@ -177,6 +177,7 @@ class _Batch:
     def __init__(
         self, engine: Engine, prompts: Sequence[Prompt], beams: Beams, rules: TokenRules, end_ids: Collection[int]
     ) -> None:
+        self._engine = engine
         ids = [prompt.ids for prompt in prompts]
         check_prompts(ids, engine.vocabulary)
         asked = [beams.max_tokens if prompt.limit is None else prompt.limit for prompt in prompts]
@@ -292,22 +293,18 @@ class _Batch:
         """
         produced = torch.tensor([row.produced - 1 for row in self.rows], device=logits.device)
         last = self._where(row.produced == row.limit for row in self.rows)[:, 0]
-        log_probability = logits.log_softmax(-1)
+        log_probability = self._engine.log_softmax(logits)
         log_probability = self._rules.apply(log_probability, lambda: self._tokens, produced, last, self._end_ids)
-        # The best of all are among the best of each beam: two small searches in place of a large sum and search.
         # One beam is over when it ends, and needs nothing to go on with.
         beams = self._beams.beams
         count = 1 if beams == 1 else max(2, 1 + len(self._end_ids)) * beams
-        of_beam, tokens = largest(log_probability, min(count, logits.shape[-1]))
-        sums = (self._sums[:, :, None] + of_beam).flatten(1)
-        best, places = sums.topk(min(count, sums.shape[1]))
+        best, parents, tokens = largest(log_probability, self._sums, count)
         if best.isnan().any():
             raise OpenbookError("the model's logits are not finite: its weights are damaged, or training went astray")
-        tokens = tokens.flatten(1).gather(1, places)
         if best.shape[1] < beams:  # of few words there are fewer beginnings than beams at first
             room = (0, beams - best.shape[1])
-            best, places, tokens = F.pad(best, room, value=-torch.inf), F.pad(places, room), F.pad(tokens, room)
-        return best, places // of_beam.shape[-1], tokens, torch.isin(tokens, self._ends)
+            best, parents, tokens = F.pad(best, room, value=-torch.inf), F.pad(parents, room), F.pad(tokens, room)
+        return best, parents, tokens, torch.isin(tokens, self._ends)
 
     def _tell(
         self, trail: Trail, finished: Tensor, going: Tensor, sums: Tensor, parents: Tensor, tokens: Tensor

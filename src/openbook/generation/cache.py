@@ -13,14 +13,14 @@ from openbook.generation.padding import below_each_other, first_used
 from openbook.transformer.mask import Places
 from openbook.transformer.memory import Memory
 
-ROOM = 32
-"""Columns that there is room for when rows have joined."""
-TIDY_STEPS = 8
+ROOM = 8
+"""Columns that there is room for, or a quarter of those that are there, when a cache grows or rows have joined."""
+TIDY_STEPS = 4
 """After so many steps of a session with beams, what no beam goes on from any more is thrown away."""
 
 
 class LayerCache:
-    """Keys and values of one layer, in buffers that double when they are full."""
+    """Keys and values of one layer, in buffers with room for some more columns."""
 
     def __init__(self, capacity: int) -> None:
         self.length = 0
@@ -30,11 +30,22 @@ class LayerCache:
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Keep key and value (B, G, T, K); give back all so far, (B, G, S, K)."""
-        end = self.length + key.shape[2]
-        self._key = self._store(self._key, key, end)
-        self._value = self._store(self._value, value, end)
-        self.length = end
+        start = self.length
+        for buffer, new in zip(self.opened(key.shape[2], key, value), (key, value), strict=True):
+            buffer[:, :, start : self.length] = new
         return self.kept()
+
+    def opened(self, columns: int, key: Tensor | None = None, value: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The whole buffers (B, G, C, K), to write so many more columns into, which count as kept from now on.
+
+        The first `key` and `value` tell an empty cache what it is to hold.
+        """
+        end = self.length + columns
+        if self._key is None or self._value is None or self._key.shape[2] < end:
+            self._capacity = max(self._capacity, end + max(ROOM, end // 4))
+            self._key, self._value = self._grown(self._key, key), self._grown(self._value, value)
+        self.length = end
+        return self._key, self._value
 
     def kept(self) -> tuple[Tensor, Tensor]:
         """All keys and values so far, (B, G, S, K)."""
@@ -46,15 +57,13 @@ class LayerCache:
         self._key, self._value = key, value
         self.length = self._capacity = key.shape[2]
 
-    def _store(self, buffer: Tensor | None, new: Tensor, end: int) -> Tensor:
-        if buffer is None or buffer.shape[2] < end:
-            self._capacity = max(self._capacity, end if buffer is None else 2 * end)
-            larger = new.new_empty(*new.shape[:2], self._capacity, new.shape[3])
-            if buffer is not None:
-                larger[:, :, : self.length] = buffer[:, :, : self.length]
-            buffer = larger
-        buffer[:, :, self.length : end] = new
-        return buffer
+    def _grown(self, buffer: Tensor | None, new: Tensor | None) -> Tensor:
+        like = new if buffer is None else buffer
+        assert like is not None, "an empty cache is told what it is to hold"
+        larger = like.new_zeros(*like.shape[:2], self._capacity, like.shape[3])
+        if buffer is not None:
+            larger[:, :, : self.length] = buffer[:, :, : self.length]
+        return larger
 
     def reorder(self, rows: Tensor, moved: Tensor | None) -> None:
         """Row i becomes what row rows[i] was; where only the rows `moved` do so, nothing else is copied."""
@@ -102,6 +111,7 @@ class LayerCache:
         for each in tensors:
             rows = joined[row : row + len(each)]
             rows[:, :, : self.length - each.shape[2]] = 0
+            rows[:, :, self.length :] = 0
             rows[:, :, self.length - each.shape[2] : self.length] = each
             row += len(each)
         return joined

@@ -95,6 +95,10 @@ class Engine(Protocol):
         """Raises OpenbookError if sources are missing, or given to a model that reads none."""
         ...
 
+    def log_softmax(self, logits: Tensor) -> Tensor:
+        """Log-probabilities of logits (…, V), in a tensor of their own."""
+        ...
+
     def prefill(
         self, prompts: Sequence[Sequence[int]], sources: Sequence[Sequence[int]] | None = None
     ) -> tuple[Session, Tensor]:
@@ -131,6 +135,10 @@ class EngineOf:
             raise OpenbookError("this model is an encoder-decoder: it needs a source to each prompt")
         elif len(sources) != len(prompts) or not all(sources):
             raise OpenbookError("each prompt needs a source of at least one token")
+
+    def log_softmax(self, logits: Tensor) -> Tensor:
+        """As `Engine.log_softmax`."""
+        return logits.log_softmax(-1)
 
 
 class TorchEngine(EngineOf):

@@ -16,10 +16,14 @@ from openbook.transformer.memory import Memory
 
 
 class _Layer:
-    """Keys and values of one layer, without room to grow: new ones make new tensors."""
+    """Keys and values of one layer: buffers, and the columns (W,) of them where new ones are written."""
 
-    def __init__(self) -> None:
+    def __init__(self, columns: Tensor | None = None) -> None:
         self._tensors: tuple[Tensor, Tensor] | None = None
+        self._columns = columns
+
+    def put(self, key: Tensor, value: Tensor) -> None:
+        self._tensors = key, value
 
     @property
     def filled(self) -> bool:
@@ -27,7 +31,10 @@ class _Layer:
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         if self._tensors is not None:
-            key, value = (torch.cat(pair, dim=2) for pair in zip(self._tensors, (key, value), strict=True))
+            assert self._columns is not None
+            rows, heads = (torch.arange(size) for size in key.shape[:2])
+            places = rows[:, None, None], heads[:, None], self._columns
+            key, value = (old.index_put(places, new) for old, new in zip(self._tensors, (key, value), strict=True))
         self._tensors = key, value
         return self._tensors
 
@@ -41,8 +48,10 @@ class _Given:
 
     length = 0
 
-    def __init__(self, layers: int, key: Places | None = None, source: Memory | None = None) -> None:
-        self.layers = [_Layer() for _ in range(layers)]
+    def __init__(
+        self, layers: int, columns: Tensor | None = None, key: Places | None = None, source: Memory | None = None
+    ) -> None:
+        self.layers = [_Layer(columns) for _ in range(layers)]
         self.cross_layers = [_Layer() for _ in range(layers)]
         self._key, self._source = key, source
 
@@ -61,6 +70,13 @@ class _Given:
     def all_crossed(self) -> tuple[Tensor, ...]:
         """Those of every layer's cross-attention, where there is one."""
         return tuple(tensor for layer in self.cross_layers if layer.filled for tensor in layer.kept())
+
+
+class LogSoftmax(nn.Module):
+    """Log-probabilities of logits (B, V)."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits.log_softmax(-1)
 
 
 class _Pass(nn.Module):
@@ -90,7 +106,7 @@ class First(_Pass):
 
 
 class Next(_Pass):
-    """A later pass over W new tokens a row: logits (B, W, V), then the keys and values of self-attention, W longer."""
+    """A later pass over W new tokens a row: logits (B, W, V), then self-attention's buffers with theirs written in."""
 
     def forward(
         self,
@@ -98,16 +114,21 @@ class Next(_Pass):
         positions: Tensor,
         key_positions: Tensor,
         ancestors: Tensor,
+        columns: Tensor,
         kept: Sequence[Tensor],
         source_positions: Tensor | None = None,
         crossed: Sequence[Tensor] = (),
     ) -> tuple[Tensor, ...]:
-        """tokens and positions (B, W), key_positions (B, S + W), ancestors (B, W, S + W) as in `Places`."""
+        """tokens (B, W), their position (B, 1), and as in `Places` key_positions (B, C), ancestors (B, W, C).
+
+        `kept` are keys and values (B, G, C, K) of which the new ones become `columns` (W,). What of them nobody has
+        filled yet has negative positions.
+        """
         source = None if source_positions is None else Memory(None, Places(source_positions), padded=True)
-        cache = _Given(self.layers, Places(key_positions, None, ancestors), source)
+        cache = _Given(self.layers, columns, Places(key_positions, None, ancestors), source)
         for layers, tensors in ((cache.layers, kept), (cache.cross_layers, crossed)):
             for layer, key, value in zip(layers, tensors[::2], tensors[1::2], strict=False):
-                layer.append(key, value)
+                layer.put(key, value)
         return self.model.logits(hidden_of(self.model, tokens, positions, cache)), *cache.all_kept()
 
 
@@ -140,19 +161,21 @@ def example(model: Transformer, first: bool) -> tuple[tuple[object, ...], tuple[
             return some, (both, both)
         return (*some, ids(read), positions(read)), (both, both, both, both)
     whole = before + new
-    kept = tensors(False, before)
+    kept = tensors(False, whole)
     arguments: tuple[object, ...] = (
         ids(new),
-        positions(whole)[:, before:].contiguous(),
+        positions(1),
         positions(whole),
         torch.ones(rows, new, whole, dtype=torch.bool),
+        torch.arange(before, whole),
         kept,
     )
     shapes: tuple[object, ...] = (
         both,
-        both,
+        {0: varies},
         both,
         {0: varies, 1: varies, 2: varies},
+        {0: varies},
         [{0: varies, 2: varies}] * len(kept),
     )
     if not encoder:

@@ -1,4 +1,4 @@
-"""The largest few of many numbers: a tournament, where PyTorch would look at each number on its own."""
+"""The largest few of many sums: a tournament, where PyTorch would look at each number on its own."""
 
 import torch
 from torch import Tensor
@@ -7,23 +7,31 @@ GROUP = 16
 """Numbers that are compared with each other first, by vector instructions."""
 
 
-def largest(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` largest of values (…, V), largest first, and their places, both (…, count).
+def largest(values: Tensor, added: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The `count` largest of values (B, W, V) + added (B, W) in each row, largest first; all if there are fewer.
 
-    They stand in no more than `count` groups, those with the largest winners, and only these are searched: a third of
-    the time of a search of all. NaN counts as larger than all else. Of equal numbers any may come first, as with
+    They stand in no more than `count` groups, those with the largest winners, and only these are searched: a quarter
+    of the time of a search of all. NaN counts as larger than all else. Of equal numbers any may come first, as with
     `torch.topk`.
+
+    Returns:
+        The sums, and where they stand along W and along V, each (B, count).
     """
-    groups = values.shape[-1] // GROUP
-    if groups <= count:
-        found = values.topk(count)
-        return found.values, found.indices
+    beams, size = values.shape[1:]
+    groups = size // GROUP
+    if beams * groups <= count:
+        found = (values + added[..., None]).flatten(1).topk(min(count, beams * size))
+        return found.values, found.indices // size, found.indices % size
     # A group is every so many-th number, so that winners are found for many groups side by side.
-    winners = values[..., : groups * GROUP].view(*values.shape[:-1], GROUP, groups).amax(-2)
-    best = winners.argmax(-1, keepdim=True) if count == 1 else winners.topk(count).indices
-    step = torch.arange(0, groups * GROUP, groups, device=values.device)
-    places = (best[..., None, :] + step[:, None]).flatten(-2)
-    rest = torch.arange(groups * GROUP, values.shape[-1], device=values.device)
-    places = torch.cat((places, rest.expand(*places.shape[:-1], -1)), dim=-1)
-    found = values.gather(-1, places).topk(count)
-    return found.values, places.gather(-1, found.indices)
+    winners = values[..., : groups * GROUP].unflatten(-1, (GROUP, groups)).amax(-2) + added[..., None]
+    best = winners.flatten(1).topk(count).indices
+    of_group = torch.arange(0, groups * GROUP, groups, device=values.device)
+    starts = best // groups * size + best % groups
+    places = (starts[..., None] + of_group).flatten(1)
+    if groups * GROUP < size:
+        rest = torch.arange(beams * size, device=values.device).view(beams, size)[:, groups * GROUP :].flatten()
+        places = torch.cat((places, rest.expand(len(places), -1)), dim=1)
+    sums = values.flatten(1).gather(1, places) + added.gather(1, places // size)
+    found = sums.topk(count)
+    places = places.gather(1, found.indices)
+    return found.values, places // size, places % size

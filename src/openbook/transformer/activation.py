@@ -40,7 +40,7 @@ class _Gelu(torch.autograd.Function):
 
 def gelu_tanh(x: Tensor) -> Tensor:
     """x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))   (Hendrycks & Gimpel 2016, section 2)."""
-    if x.is_cpu and x.dtype in (torch.float32, torch.float64):
+    if x.is_cpu and x.dtype in (torch.float32, torch.float64) and not torch.compiler.is_exporting():
         return _Gelu.apply(x)  # type: ignore[no-untyped-call]
     return F.gelu(x, approximate="tanh")
 

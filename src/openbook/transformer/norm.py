@@ -56,11 +56,12 @@ class RMSNorm(nn.Module):
         scale = self.weight + self.offset if self.offset else self.weight
         if torch.is_grad_enabled() and not tracing():
             return _LearningRMSNorm.apply(x, scale, self.epsilon)  # type: ignore[no-untyped-call]
-        if not tracing():
+        if not tracing() and not torch.compiler.is_exporting():
             return F.rms_norm(x, scale.shape, scale.to(x.dtype), self.epsilon)
         wide = _wide(x)
         mean_square = note("mean_square", wide.square().mean(-1, keepdim=True))
-        return note("output", (wide * torch.rsqrt(mean_square + self.epsilon) * scale).to(x.dtype))
+        # The steps as they stand here are what other engines know how to fuse.
+        return note("output", (wide / torch.sqrt(mean_square + self.epsilon) * scale).to(x.dtype))
 
 
 class LayerNorm(nn.Module):
