@@ -23,7 +23,7 @@ from openbook.generation.settings import Beams
 from openbook.generation.token_rules import NO_RULES, TokenRules
 from openbook.generation.trail import Trail
 
-PIECE_TOKENS = 2048
+PIECE_TOKENS = 1024
 """Tokens that are read at once."""
 LATE = 1 / 4
 """Share of a batch that is put aside when only so many of its rows are left."""
@@ -192,6 +192,8 @@ class _Batch:
         self._ends = torch.tensor(self._end_ids, dtype=torch.long, device=logits.device)
         self._tokens = padded(ids, logits.device)[:, None]
         self._sums = torch.zeros(len(prompts), 1, device=logits.device)
+        self._limits = torch.tensor([row.limit for row in self.rows], device=logits.device)
+        self._produced = torch.zeros_like(self._limits)
 
     def run(self, trail: Trail | None, few: float = 0) -> Iterator[Found]:
         """The rows that are over, step by step, until no more than so `few` are left."""
@@ -216,6 +218,8 @@ class _Batch:
         start = first_used(self._tokens)
         self._tokens = below_each_other([self._tokens[..., start:], other._tokens], NOTHING)
         self._sums = torch.cat((self._sums, other._sums))
+        self._limits = torch.cat((self._limits, other._limits))
+        self._produced = torch.cat((self._produced, other._produced))
         self.rows = [*self.rows, *other.rows]
 
     def _advance(self, trail: Trail | None) -> Iterator[Found]:
@@ -234,9 +238,11 @@ class _Batch:
         """Which beam each of those now open goes on from, (B, W), and the rows that are over."""
         for row in self.rows:
             row.produced += 1
-        sums, parents, tokens, ends = self._candidates(logits)
-        over = ends | self._where(row.produced == row.limit for row in self.rows)
-        finished = over[:, : self._beams.beams] & (sums[:, : self._beams.beams] > -torch.inf)
+        last = self._produced + 1 == self._limits
+        sums, parents, tokens, ends = self._candidates(logits, last)
+        self._produced = self._produced + 1
+        over, beams = ends | last[:, None], self._beams.beams
+        finished = over[:, :beams] & (sums[:, :beams] > -torch.inf)
         for place, beam in finished.nonzero().tolist():
             row = self.rows[place]
             before = self._tokens[place, parents[place, beam]].tolist()
@@ -249,24 +255,21 @@ class _Batch:
                 )
             )
         # A stable sort: those that go on first, best first.
-        going = over.to(torch.uint8).argsort(dim=1, stable=True)[:, : self._beams.beams]
+        going = over.to(torch.uint8).argsort(dim=1, stable=True)[:, :beams]
         self._sums = sums.masked_fill(over, -torch.inf).gather(1, going)
         if trail is not None:
             self._tell(trail, finished, going, sums, parents, tokens)
         parents, tokens = parents.gather(1, going), tokens.gather(1, going)
         self._tokens = torch.cat((_of_beams(self._tokens, parents), tokens[..., None]), dim=-1)
-        gone = []
-        for row, best in zip(self.rows, self._sums[:, 0].tolist(), strict=True):
-            if not row.over and row.is_over(best):
-                row.over = True
-                gone.append(row)
-        if gone:
-            self._sums.masked_fill_(self._where(row.over for row in self.rows), -torch.inf)
-        return parents, gone
-
-    def _where(self, each: Iterable[bool]) -> Tensor:
-        """(B, 1) of what is so for which rows."""
-        return torch.tensor([[one] for one in each], device=self._sums.device)
+        gone = [
+            place
+            for place, (row, best) in enumerate(zip(self.rows, self._sums[:, 0].tolist(), strict=True))
+            if not row.over and row.is_over(best)
+        ]
+        for place in gone:
+            self.rows[place].over = True
+        self._sums[gone] = -torch.inf
+        return parents, [self.rows[place] for place in gone]
 
     @property
     def _crowded(self) -> bool:
@@ -284,22 +287,21 @@ class _Batch:
         left = torch.tensor(places, device=self._sums.device)
         self.rows = [self.rows[place] for place in places]
         self._sums, self._tokens = self._sums[left], self._tokens[left]
+        self._limits, self._produced = self._limits[left], self._produced[left]
         self._session.reorder(left)
 
-    def _candidates(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _candidates(self, logits: Tensor, last: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The best continuations of each row, best first: Σ log p, beam, token and whether that ends it; each (B, C).
 
         There are enough of them for `beams` to go on even if each beam's best continuations are all its ends.
         """
-        produced = torch.tensor([row.produced - 1 for row in self.rows], device=logits.device)
-        last = self._where(row.produced == row.limit for row in self.rows)[:, 0]
         log_probability = self._engine.log_softmax(logits)
-        log_probability = self._rules.apply(log_probability, lambda: self._tokens, produced, last, self._end_ids)
+        log_probability = self._rules.apply(log_probability, lambda: self._tokens, self._produced, last, self._end_ids)
         # One beam is over when it ends, and needs nothing to go on with.
         beams = self._beams.beams
         count = 1 if beams == 1 else max(2, 1 + len(self._end_ids)) * beams
         best, parents, tokens = largest(log_probability, self._sums, count)
-        if best.isnan().any():
+        if best[:, 0].isnan().any():
             raise OpenbookError("the model's logits are not finite: its weights are damaged, or training went astray")
         if best.shape[1] < beams:  # of few words there are fewer beginnings than beams at first
             room = (0, beams - best.shape[1])
