@@ -17,7 +17,7 @@ from openbook.errors import OpenbookError
 from openbook.generation.batching import batches
 from openbook.generation.engine import Engine, Session
 from openbook.generation.generate import Finish, check_prompts, limits_in_context
-from openbook.generation.largest import largest
+from openbook.generation.largest import Continuations, largest
 from openbook.generation.padding import NOTHING, below_each_other, first_used, padded
 from openbook.generation.settings import Beams
 from openbook.generation.token_rules import NO_RULES, TokenRules
@@ -177,7 +177,6 @@ class _Batch:
     def __init__(
         self, engine: Engine, prompts: Sequence[Prompt], beams: Beams, rules: TokenRules, end_ids: Collection[int]
     ) -> None:
-        self._engine = engine
         ids = [prompt.ids for prompt in prompts]
         check_prompts(ids, engine.vocabulary)
         asked = [beams.max_tokens if prompt.limit is None else prompt.limit for prompt in prompts]
@@ -189,6 +188,7 @@ class _Batch:
         self._session, logits = _read(engine, [[prompts[place] for place in piece] for piece in pieces])
         self._first: Tensor | None = logits[:, None]
         self._beams, self._rules, self._end_ids = beams, rules, sorted(end_ids)
+        self._barred = rules.barred(engine.vocabulary, logits.device)
         self._ends = torch.tensor(self._end_ids, dtype=torch.long, device=logits.device)
         self._tokens = padded(ids, logits.device)[:, None]
         self._sums = torch.zeros(len(prompts), 1, device=logits.device)
@@ -224,7 +224,7 @@ class _Batch:
 
     def _advance(self, trail: Trail | None) -> Iterator[Found]:
         """One step; gives the rows that are over, which leave, at once or with the next."""
-        parents, over = self._choose(self._step(), trail)
+        parents, over = self._choose(trail)
         yield from (row.found for row in over)
         if all(row.over for row in self.rows):
             self.rows = []
@@ -234,12 +234,13 @@ class _Batch:
         if self._crowded:
             self._leave()
 
-    def _choose(self, logits: Tensor, trail: Trail | None) -> tuple[Tensor, list[_Row]]:
+    def _choose(self, trail: Trail | None) -> tuple[Tensor, list[_Row]]:
         """Which beam each of those now open goes on from, (B, W), and the rows that are over."""
         for row in self.rows:
             row.produced += 1
         last = self._produced + 1 == self._limits
-        sums, parents, tokens, ends = self._candidates(logits, last)
+        sums, parents, tokens = self._candidates(last)
+        ends = torch.isin(tokens, self._ends)
         self._produced = self._produced + 1
         over, beams = ends | last[:, None], self._beams.beams
         finished = over[:, :beams] & (sums[:, :beams] > -torch.inf)
@@ -290,23 +291,27 @@ class _Batch:
         self._limits, self._produced = self._limits[left], self._produced[left]
         self._session.reorder(left)
 
-    def _candidates(self, logits: Tensor, last: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The best continuations of each row, best first: Σ log p, beam, token and whether that ends it; each (B, C).
+    def _candidates(self, last: Tensor) -> Continuations:
+        """The best continuations of each row, where `last` (B,) says whether it is the last that the row may produce.
 
         There are enough of them for `beams` to go on even if each beam's best continuations are all its ends.
         """
-        log_probability = self._engine.log_softmax(logits)
-        log_probability = self._rules.apply(log_probability, lambda: self._tokens, self._produced, last, self._end_ids)
         # One beam is over when it ends, and needs nothing to go on with.
         beams = self._beams.beams
         count = 1 if beams == 1 else max(2, 1 + len(self._end_ids)) * beams
-        best, parents, tokens = largest(log_probability, self._sums, count)
-        if best[:, 0].isnan().any():
+        if self._first is None and self._rules.plain:
+            found = self._session.likeliest(self._tokens[..., -1], self._sums, self._barred, count)
+        else:
+            scores = self._step().log_softmax(-1)
+            scores = self._rules.apply(scores, lambda: self._tokens, self._produced, last, self._end_ids)
+            found = largest(scores, self._sums, count)
+        if found.sums[:, 0].isnan().any():
             raise OpenbookError("the model's logits are not finite: its weights are damaged, or training went astray")
-        if best.shape[1] < beams:  # of few words there are fewer beginnings than beams at first
-            room = (0, beams - best.shape[1])
-            best, parents, tokens = F.pad(best, room, value=-torch.inf), F.pad(parents, room), F.pad(tokens, room)
-        return best, parents, tokens, torch.isin(tokens, self._ends)
+        if (room := beams - found.sums.shape[1]) > 0:  # of few words there are fewer beginnings than beams at first
+            return Continuations(
+                F.pad(found.sums, (0, room), value=-torch.inf), *(F.pad(each, (0, room)) for each in found[1:])
+            )
+        return found
 
     def _tell(
         self, trail: Trail, finished: Tensor, going: Tensor, sums: Tensor, parents: Tensor, tokens: Tensor

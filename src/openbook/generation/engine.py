@@ -14,6 +14,7 @@ from torch import Tensor
 from openbook.errors import OpenbookError
 from openbook.generation.allocation import keep_freed_memory
 from openbook.generation.cache import Cache
+from openbook.generation.largest import Continuations, likeliest
 from openbook.generation.product import prepared
 from openbook.transformer import memory
 from openbook.transformer.base import Transformer
@@ -38,6 +39,13 @@ class Session(Protocol):
         """Append a token to each row, ids (B,), and give the logits (B, V) of the token after it.
 
         Of a session that has branched: a token to each beam, ids (B, W), and logits (B, W, V).
+        """
+        ...
+
+    def likeliest(self, tokens: Tensor, sums: Tensor, barred: Tensor, count: int) -> Continuations:
+        """Append a token to each beam, ids (B, W), as `step` does, and give what best follows, see `likeliest`.
+
+        One beam is a session that has not branched.
         """
         ...
 
@@ -95,10 +103,6 @@ class Engine(Protocol):
         """Raises OpenbookError if sources are missing, or given to a model that reads none."""
         ...
 
-    def log_softmax(self, logits: Tensor) -> Tensor:
-        """Log-probabilities of logits (…, V), in a tensor of their own."""
-        ...
-
     def prefill(
         self, prompts: Sequence[Sequence[int]], sources: Sequence[Sequence[int]] | None = None
     ) -> tuple[Session, Tensor]:
@@ -135,10 +139,6 @@ class EngineOf:
             raise OpenbookError("this model is an encoder-decoder: it needs a source to each prompt")
         elif len(sources) != len(prompts) or not all(sources):
             raise OpenbookError("each prompt needs a source of at least one token")
-
-    def log_softmax(self, logits: Tensor) -> Tensor:
-        """As `Engine.log_softmax`."""
-        return logits.log_softmax(-1)
 
 
 class TorchEngine(EngineOf):
@@ -199,6 +199,16 @@ class CachedSession:
     def length(self) -> int:
         """How many columns it holds."""
         return self._cache.length
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """As `Session.step`."""
+        raise NotImplementedError
+
+    @torch.inference_mode()
+    def likeliest(self, tokens: Tensor, sums: Tensor, barred: Tensor, count: int) -> Continuations:
+        """As `Session.likeliest`."""
+        logits = self.step(tokens) if tokens.shape[1] > 1 else self.step(tokens[:, 0])[:, None]
+        return likeliest(logits, sums, barred, count)
 
     @torch.inference_mode()
     def branch(self, parents: Tensor) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from openbook.generation.engine import hidden_of
+from openbook.generation.largest import likeliest
 from openbook.transformer.base import Transformer
 from openbook.transformer.encoder_decoder import EncoderDecoder
 from openbook.transformer.mask import Places
@@ -72,13 +73,6 @@ class _Given:
         return tuple(tensor for layer in self.cross_layers if layer.filled for tensor in layer.kept())
 
 
-class LogSoftmax(nn.Module):
-    """Log-probabilities of logits (B, V)."""
-
-    def forward(self, logits: Tensor) -> Tensor:
-        return logits.log_softmax(-1)
-
-
 class _Pass(nn.Module):
     def __init__(self, model: Transformer) -> None:
         super().__init__()
@@ -106,7 +100,10 @@ class First(_Pass):
 
 
 class Next(_Pass):
-    """A later pass over W new tokens a row: logits (B, W, V), then self-attention's buffers with theirs written in."""
+    """A later pass over W new tokens a row.
+
+    It gives logits (B, W, V), what best follows, and self-attention's buffers with the new keys and values written in.
+    """
 
     def forward(
         self,
@@ -115,6 +112,9 @@ class Next(_Pass):
         key_positions: Tensor,
         ancestors: Tensor,
         columns: Tensor,
+        sums: Tensor,
+        barred: Tensor,
+        wanted: Tensor,
         kept: Sequence[Tensor],
         source_positions: Tensor | None = None,
         crossed: Sequence[Tensor] = (),
@@ -122,19 +122,22 @@ class Next(_Pass):
         """tokens (B, W), their position (B, 1), and as in `Places` key_positions (B, C), ancestors (B, W, C).
 
         `kept` are keys and values (B, G, C, K) of which the new ones become `columns` (W,). What of them nobody has
-        filled yet has negative positions.
+        filled yet has negative positions. `sums` (B, W) and `barred` (V,) are as for `likeliest`, and `wanted` has as
+        many numbers as are to follow.
         """
         source = None if source_positions is None else Memory(None, Places(source_positions), padded=True)
         cache = _Given(self.layers, columns, Places(key_positions, None, ancestors), source)
         for layers, tensors in ((cache.layers, kept), (cache.cross_layers, crossed)):
             for layer, key, value in zip(layers, tensors[::2], tensors[1::2], strict=False):
                 layer.put(key, value)
-        return self.model.logits(hidden_of(self.model, tokens, positions, cache)), *cache.all_kept()
+        logits = self.model.logits(hidden_of(self.model, tokens, positions, cache))
+        return logits, *likeliest(logits, sums, barred, wanted.shape[0]), *cache.all_kept()
 
 
 def example(model: Transformer, first: bool) -> tuple[tuple[object, ...], tuple[object, ...]]:
     """Arguments for `First` or `Next`, and which of their dimensions vary, as `torch.export` wants to be told."""
-    rows, before, new, read = 3, 5, 2, 4  # all apart, so that none is taken for another
+    # All apart, so that none is taken for another; fewer are wanted than new ones, so that they are from a tournament.
+    rows, before, new, read, wanted = 3, 5, 7, 4, 6
     varies = torch.export.Dim.AUTO
     both = {0: varies, 1: varies}
     blocks = model.architecture.decoder.blocks
@@ -168,6 +171,9 @@ def example(model: Transformer, first: bool) -> tuple[tuple[object, ...], tuple[
         positions(whole),
         torch.ones(rows, new, whole, dtype=torch.bool),
         torch.arange(before, whole),
+        torch.zeros(rows, new),
+        torch.zeros(model.architecture.vocabulary),
+        torch.zeros(wanted),
         kept,
     )
     shapes: tuple[object, ...] = (
@@ -175,6 +181,9 @@ def example(model: Transformer, first: bool) -> tuple[tuple[object, ...], tuple[
         {0: varies},
         both,
         {0: varies, 1: varies, 2: varies},
+        {0: varies},
+        both,
+        {},
         {0: varies},
         [{0: varies, 2: varies}] * len(kept),
     )

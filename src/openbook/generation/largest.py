@@ -1,5 +1,7 @@
 """The largest few of many sums: a tournament, where PyTorch would look at each number on its own."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -7,21 +9,26 @@ GROUP = 16
 """Numbers that are compared with each other first, by vector instructions."""
 
 
-def largest(values: Tensor, added: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+class Continuations(NamedTuple):
+    """The best that can follow in each row, best first: Σ log p, the beam gone on from, and the token; each (B, C)."""
+
+    sums: Tensor
+    beams: Tensor
+    tokens: Tensor
+
+
+def largest(values: Tensor, added: Tensor, count: int) -> Continuations:
     """The `count` largest of values (B, W, V) + added (B, W) in each row, largest first; all if there are fewer.
 
     They stand in no more than `count` groups, those with the largest winners, and only these are searched: a quarter
     of the time of a search of all. NaN counts as larger than all else. Of equal numbers any may come first, as with
     `torch.topk`.
-
-    Returns:
-        The sums, and where they stand along W and along V, each (B, count).
     """
     beams, size = values.shape[1:]
     groups = size // GROUP
     if beams * groups <= count:
         found = (values + added[..., None]).flatten(1).topk(min(count, beams * size))
-        return found.values, found.indices // size, found.indices % size
+        return Continuations(found.values, found.indices // size, found.indices % size)
     # A group is every so many-th number, so that winners are found for many groups side by side.
     winners = values[..., : groups * GROUP].unflatten(-1, (GROUP, groups)).amax(-2) + added[..., None]
     best = winners.flatten(1).topk(count).indices
@@ -34,4 +41,16 @@ def largest(values: Tensor, added: Tensor, count: int) -> tuple[Tensor, Tensor, 
     sums = values.flatten(1).gather(1, places) + added.gather(1, places // size)
     found = sums.topk(count)
     places = places.gather(1, found.indices)
-    return found.values, places // size, places % size
+    return Continuations(found.values, places // size, places % size)
+
+
+def likeliest(logits: Tensor, sums: Tensor, barred: Tensor, count: int) -> Continuations:
+    """The `count` best continuations of beams worth `sums` (B, W), or all if there are fewer.
+
+    Args:
+        logits: (B, W, V) of the next token.
+        sums: Σ log p of the beams.
+        barred: (V,) −∞ for tokens that may not come, else 0. The others' probabilities stay the model's own.
+        count: how many; the number C of what is given back.
+    """
+    return largest(logits.log_softmax(-1) + barred, sums, count)

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from openbook.errors import OpenbookError
 from openbook.generation.cache import Cache, LayerCache
 from openbook.generation.engine import CachedSession, EngineOf, as_batch
-from openbook.generation.graph import First, LogSoftmax, Next, example
+from openbook.generation.graph import First, Next, example
+from openbook.generation.largest import GROUP, Continuations
 from openbook.transformer.base import Transformer
 from openbook.transformer.mask import Places
 
@@ -53,14 +54,6 @@ class OnnxEngine(EngineOf):
             self._next = _opened(Next(model), *example(model, first=False), self.threads)
         finally:
             model.train(was_training)
-        varying = ({0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO},)
-        self._log_softmax = _opened(LogSoftmax(), (torch.zeros(3, 5),), varying, self.threads)
-
-    def log_softmax(self, logits: Tensor) -> Tensor:
-        """As `Engine.log_softmax`, in a third of the time that PyTorch takes."""
-        found = torch.empty_like(logits)
-        _Bound(self._log_softmax).run([logits.flatten(0, -2)], [found.flatten(0, -2)])
-        return found
 
     @torch.inference_mode()
     def prefill(
@@ -86,29 +79,56 @@ class OnnxSession(CachedSession):
     def __init__(self, runtime: Any, cache: Cache, vocabulary: int) -> None:
         super().__init__(cache)
         self._graph, self._vocabulary = _Bound(runtime), vocabulary
+        self._unread = torch.empty(0)
 
     @torch.inference_mode()
     def step(self, tokens: Tensor) -> Tensor:
         """As `Session.step`."""
-        cache, single = self._cache, tokens.dim() == 1
+        single = tokens.dim() == 1
         if single:
             tokens = tokens[:, None]
-        else:
-            cache.tidy()
+        logits = torch.empty(*tokens.shape, self._vocabulary)
+        self._pass(tokens, torch.zeros(tokens.shape), torch.zeros(self._vocabulary), logits, 1)
+        return logits[:, 0] if single else logits
+
+    @torch.inference_mode()
+    def likeliest(self, tokens: Tensor, sums: Tensor, barred: Tensor, count: int) -> Continuations:
+        """As `Session.likeliest`: the graph has looked for them already."""
+        if tokens.shape[1] * (self._vocabulary // GROUP) <= count:
+            return super().likeliest(tokens, sums, barred, count)
+        size = tokens.numel() * self._vocabulary
+        if self._unread.numel() < size:
+            self._unread = torch.empty(size)
+        return self._pass(tokens, sums, barred, self._unread[:size].view(*tokens.shape, self._vocabulary), count)
+
+    def _pass(self, tokens: Tensor, sums: Tensor, barred: Tensor, logits: Tensor, count: int) -> Continuations:
+        """Append tokens (B, W), write their `logits`, and give what best follows."""
         rows, new = tokens.shape
+        cache = self._cache
+        cache.tidy()
         position, start = cache.next_position.expand(rows, 1), cache.length
         key, _ = cache.place(Places(position.expand(rows, new)), True)
         kept = [buffer for layer in cache.layers for buffer in layer.opened(new)]
         end = cache.length
         room = (0, kept[0].shape[2] - end)
         ancestors = torch.ones(rows, new, end, dtype=torch.bool) if key.ancestors is None else key.ancestors
-        key_positions = F.pad(key.position.expand(rows, end), room, value=-1)
-        feeds = [tokens, position, key_positions, F.pad(ancestors, room), torch.arange(start, end), *kept]
+        feeds = [
+            tokens,
+            position,
+            F.pad(key.position.expand(rows, end), room, value=-1),
+            F.pad(ancestors, room),
+            torch.arange(start, end),
+            sums,
+            barred,
+            torch.empty(count),
+            *kept,
+        ]
         if cache.source is not None:
             feeds += [cache.source.places.position.expand(rows, -1), *_all(cache.cross_layers)]
-        logits = torch.empty(rows, new, self._vocabulary)
-        self._graph.run(feeds, [logits, *kept])
-        return logits[:, 0] if single else logits
+        places = torch.empty(2, rows, count, dtype=torch.long)
+        best = Continuations(torch.empty(rows, count), *places)
+        self._graph.run(feeds, [logits, *best, *kept])
+        return best
 
 
 def _all(layers: Sequence[LayerCache]) -> list[Tensor]:
