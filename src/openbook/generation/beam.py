@@ -6,6 +6,7 @@ beams that do not end; one that ends is finished if it is among the `beams` best
 """
 
 import bisect
+import threading
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -148,27 +149,49 @@ def search_through(
     *,
     end_ids: Collection[int] = (),
     trail: Trail | None = None,
+    late: "Late | None" = None,
 ) -> Generator[Found, None, None]:
     """The same for any number of prompts, batch by batch; arguments as for `beam_search`, but for `more`.
 
     A few rows of each batch go on long after the others, and a step costs almost as much for them as for many. So they
-    are put aside, and go on together when they are many. Each row is what it would be alone.
+    are put aside, and go on together when they are many. Each row is what it would be alone. Searches on several
+    threads may put theirs aside together, `late`.
     """
     rules.check(engine.vocabulary)
-    late: _Batch | None = None
+    late = late or Late()
     while prompts := more():
-        batch = _Batch(engine, prompts, beams, rules, end_ids)
-        yield from batch.run(trail, LATE * len(prompts))
-        if late is None:
-            late = batch
-        elif batch.rows:
-            late.join(batch)
-        if len(late.rows) >= len(prompts):
-            yield from late.run(trail, LATE * len(late.rows))
-        if not late.rows:
-            late = None
-    if late is not None:
-        yield from late.run(trail)
+        batch: _Batch | None = _Batch(engine, prompts, beams, rules, end_ids)
+        while batch is not None:
+            yield from batch.run(trail, LATE * len(batch.rows))
+            batch = late.put(batch, len(prompts))
+    while (batch := late.take()) is not None:
+        yield from batch.run(trail)
+
+
+class Late:
+    """Rows that are put aside until they are many, or nothing else is left to do."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._batch: _Batch | None = None
+
+    def put(self, batch: "_Batch", enough: int) -> "_Batch | None":
+        """Put its rows aside; all that are there come back if they are `enough`."""
+        with self._lock:
+            if batch.rows and self._batch is None:
+                self._batch = batch
+            elif batch.rows and self._batch is not None:
+                self._batch.join(batch)
+            return self._taken() if self._batch is not None and len(self._batch.rows) >= enough else None
+
+    def take(self) -> "_Batch | None":
+        """All that are there."""
+        with self._lock:
+            return self._taken()
+
+    def _taken(self) -> "_Batch | None":
+        batch, self._batch = self._batch, None
+        return batch
 
 
 class _Batch:

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from openbook.generation.batching import Waiting, in_order
-from openbook.generation.beam import Hypothesis, Prompt, search_through
+from openbook.generation.beam import Hypothesis, Late, Prompt, search_through
 from openbook.generation.engine import Engine
 from openbook.generation.generate import Chosen, generate
 from openbook.generation.settings import Beams, Sampling
@@ -52,16 +52,16 @@ class TokenTranslator:
         A source is token ids with all that stands around it. One without any gets no hypotheses.
         """
         beams = self.how.beams if isinstance(self.how, Beams) else 1
-        work = self._search if isinstance(self.how, Beams) else self._draw
+        work = partial(self._search, Late()) if isinstance(self.how, Beams) else self._draw
         return in_order(windows, len, work, 2 * self.batch_tokens // (1 + beams), self.engine.threads)
 
-    def _search(self, waiting: Waiting[Sequence[int]]) -> Iterator[Result]:
+    def _search(self, late: Late, waiting: Waiting[Sequence[int]]) -> Iterator[Result]:
         def more() -> list[Prompt]:
             return [self._prompt(*each) for each in waiting.take()]
 
         assert isinstance(self.how, Beams)
         yield from ((place, ()) for place in waiting.take_empty())
-        for found in search_through(self.engine, more, self.how, self.rules, end_ids=self.special.end):
+        for found in search_through(self.engine, more, self.how, self.rules, end_ids=self.special.end, late=late):
             yield found.row, found.hypotheses
 
     def _draw(self, waiting: Waiting[Sequence[int]]) -> Iterator[Result]:
