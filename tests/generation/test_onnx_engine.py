@@ -14,11 +14,12 @@ from openbook.generation.beam import beam_search
 from openbook.generation.engine import TorchEngine
 from openbook.generation.engines import open_engine
 from openbook.generation.generate import generate
+from openbook.generation.largest import likeliest
 from openbook.generation.onnx_engine import OnnxEngine
 from openbook.generation.settings import Beams, Sampling
 from openbook.model import load
 from openbook.transformer.architecture import Experts
-from strategies import DEFAULT, ORIGINAL, RELATIVE, build, difference
+from strategies import DEFAULT, ORIGINAL, RELATIVE, VOCABULARY, build, difference
 
 WINDOWED = replace(
     DEFAULT,
@@ -99,6 +100,27 @@ def test_one_row_of_one_token_is_served_too(name):
         return [logits, *(session.step(torch.tensor([token])) for token in (1, 2, 3))]
 
     assert both(name, act) < 1e-5
+
+
+@pytest.mark.parametrize("count", [1, 2, 6, 20])
+@pytest.mark.parametrize("beams", [1, 3])
+def test_what_best_follows_is_the_same(beams, count):
+    """From the graph, and where that has fewer groups than are wanted, from the logits."""
+    barred = torch.zeros(VOCABULARY)
+    barred[[3, 7]] = -torch.inf
+    sums = torch.tensor([0.0, -0.5, -1.0])[:beams].repeat(4, 1)
+    found = []
+    for engine in engines("relative"):
+        session, logits = engine.prefill(PROMPTS, SOURCES)
+        found.append(likeliest(logits[:, None], sums[:, :1], barred, count))
+        if beams > 1:
+            session.branch(torch.zeros(4, beams, dtype=torch.long))
+        for step in range(3):
+            found.append(session.likeliest(torch.full((4, beams), step + 8) + torch.arange(beams), sums, barred, count))
+    for one, other in zip(found[:4], found[4:], strict=True):
+        assert torch.equal(one.beams, other.beams) and torch.equal(one.tokens, other.tokens)
+        assert difference(one.sums, other.sums) < 1e-5
+        assert not torch.isin(one.tokens[one.sums > -torch.inf], torch.tensor([3, 7])).any()
 
 
 def test_searches_and_answers_are_the_same():

@@ -18,8 +18,6 @@ WINDOW = 4096
 """Most inputs that are sorted together."""
 WORTH_A_THREAD = 8
 """Inputs from which another thread is worth its while."""
-BATCHES_EACH = 2
-"""Batches for each thread at least, so that none ends long before the others."""
 
 
 class Waiting(Generic[Item]):
@@ -87,7 +85,7 @@ def in_order(
         done: dict[int, Result] = {}
         given = 0
         lengths = [length(item) for item in window]
-        share = max(1, -(-sum(lengths) // (threads * BATCHES_EACH)))
+        share = max(1, -(-sum(lengths) // threads))
         several = threads > 1 and len(window) >= threads * WORTH_A_THREAD
         waiting = Waiting(window, lengths, min(most_tokens, share) if several else most_tokens)
         results = at_once(waiting, work, threads) if several else work(waiting)

@@ -7,7 +7,7 @@ beams that do not end; one that ends is finished if it is among the `beams` best
 
 import bisect
 import threading
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -178,9 +178,9 @@ class Late:
     def put(self, batch: "_Batch", enough: int) -> "_Batch | None":
         """Put its rows aside; all that are there come back if they are `enough`."""
         with self._lock:
-            if batch.rows and self._batch is None:
-                self._batch = batch
-            elif batch.rows and self._batch is not None:
+            if self._batch is None:
+                self._batch = batch if batch.rows else None
+            elif batch.rows:
                 self._batch.join(batch)
             return self._taken() if self._batch is not None and len(self._batch.rows) >= enough else None
 

@@ -30,14 +30,14 @@ def largest(values: Tensor, added: Tensor, count: int) -> Continuations:
         found = (values + added[..., None]).flatten(1).topk(min(count, beams * size))
         return Continuations(found.values, found.indices // size, found.indices % size)
     # A group is every so many-th number, so that winners are found for many groups side by side.
-    winners = values[..., : groups * GROUP].unflatten(-1, (GROUP, groups)).amax(-2) + added[..., None]
+    winners = values[..., : groups * GROUP].view(-1, beams, GROUP, groups).amax(-2) + added[..., None]
     best = winners.flatten(1).topk(count).indices
     of_group = torch.arange(0, groups * GROUP, groups, device=values.device)
     starts = best // groups * size + best % groups
     places = (starts[..., None] + of_group).flatten(1)
     if groups * GROUP < size:
         rest = torch.arange(beams * size, device=values.device).view(beams, size)[:, groups * GROUP :].flatten()
-        places = torch.cat((places, rest.expand(len(places), -1)), dim=1)
+        places = torch.cat((places, rest.expand(places.shape[0], -1)), dim=1)
     sums = values.flatten(1).gather(1, places) + added.gather(1, places // size)
     found = sums.topk(count)
     places = places.gather(1, found.indices)

@@ -26,7 +26,6 @@ from openbook.generation.largest import GROUP, Continuations
 from openbook.transformer.base import Transformer
 from openbook.transformer.mask import Places
 
-
 OPSET = 20
 """Version of the operators: from this one on GELU is one of them."""
 
@@ -154,13 +153,13 @@ class _Bound:
         self._runtime, self._binding = runtime, runtime.io_binding()
         self._inputs = [(put.name, self._binding.bind_input) for put in runtime.get_inputs()]
         self._outputs = [(put.name, self._binding.bind_output) for put in runtime.get_outputs()]
-        self._lying: list[Tensor] = []
+        self._lying: list[Tensor] | list[None] = [None] * len(self._inputs + self._outputs)
 
     def run(self, feeds: Sequence[Tensor], results: Sequence[Tensor]) -> None:
         """Run it on its inputs in order and write its outputs into `results`; they may be inputs, too."""
+        assert all(each.is_contiguous() for each in results), "outputs are written in one piece"
         lying = [*(each.contiguous() for each in feeds), *results]
-        before = self._lying or [None] * len(lying)
-        for (name, bind), each, old in zip((*self._inputs, *self._outputs), lying, before, strict=True):
+        for (name, bind), each, old in zip((*self._inputs, *self._outputs), lying, self._lying, strict=True):
             if old is None or old.data_ptr() != each.data_ptr() or old.shape != each.shape:
                 bind(name, "cpu", 0, _KINDS[each.dtype], each.shape, each.data_ptr())
         self._lying = lying  # bound by address, so they have to live on
@@ -186,7 +185,9 @@ def _opened(passes: nn.Module, arguments: tuple[object, ...], varying: tuple[obj
         path = Path(folder) / "pass.onnx"
         with _quietly():
             try:
-                written = torch.onnx.export(passes, arguments, dynamo=True, dynamic_shapes=varying, opset_version=OPSET, verbose=False)
+                written = torch.onnx.export(
+                    passes, arguments, dynamo=True, dynamic_shapes=varying, opset_version=OPSET, verbose=False
+                )
                 assert written is not None
                 written.save(path, external_data=True)
             except Exception as error:  # whatever its many parts raise, it says what they do not know
@@ -194,7 +195,10 @@ def _opened(passes: nn.Module, arguments: tuple[object, ...], varying: tuple[obj
                 raise OpenbookError(
                     f"this architecture cannot be written as an ONNX graph ({reason}); use the engine torch"
                 ) from error
-        return onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=["MatMulScaleFusion"])
+        # A product that scales as well has no kernel for a single query, and takes more than twice as long.
+        return onnxruntime.InferenceSession(
+            os.fspath(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=["MatMulScaleFusion"]
+        )
 
 
 @contextmanager
