@@ -317,9 +317,11 @@ def test_a_call_that_cannot_be_understood_is_told(command, arguments):
     assert code == 2 and "Error" in err and "Traceback" not in err
 
 
-def test_a_reader_who_has_seen_enough_is_no_error(model, book):
-    """`openbook inspect MODEL --json | head -c 1`, in real processes."""
-    command = [sys.executable, "-m", "openbook.cli", "inspect", str(model), "--json"]
+@pytest.mark.parametrize("what", ["long", "short"])
+def test_a_reader_who_has_seen_enough_is_no_error(model, book, what):
+    """`openbook inspect MODEL --json | head -c 1`, in real processes; what is short is written when all is over."""
+    asked = ["inspect", str(model), "--json"] if what == "long" else ["--version"]
+    command = [sys.executable, "-m", "openbook.cli", *asked]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
         errors = process.stderr.read()

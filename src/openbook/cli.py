@@ -71,6 +71,19 @@ def main() -> None:
     except OpenbookError as error:
         print(f"openbook: {error}", file=sys.stderr)
         sys.exit(1)
+    finally:
+        _write_out()
+
+
+def _write_out() -> None:
+    """Write what is still held back. A reader who has seen enough ends the command, without a word."""
+    out = sys.__stdout__  # not what stands in for it after a write that failed: Python tries both when it ends
+    try:
+        if out is not None:
+            out.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
 
 
 if __name__ == "__main__":
