@@ -5,6 +5,7 @@ while ...:
     logits = session.step(tokens)
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol, Self
 
@@ -189,7 +190,7 @@ def hidden_of(
     return model.hidden(tokens, positions, cache=cache)
 
 
-class CachedSession:
+class CachedSession(ABC):
     """What sessions have in common that keep their columns in a `Cache`."""
 
     def __init__(self, cache: Cache) -> None:
@@ -200,9 +201,9 @@ class CachedSession:
         """How many columns it holds."""
         return self._cache.length
 
+    @abstractmethod
     def step(self, tokens: Tensor) -> Tensor:
         """As `Session.step`."""
-        raise NotImplementedError
 
     @torch.inference_mode()
     def likeliest(self, tokens: Tensor, sums: Tensor, barred: Tensor, count: int) -> Continuations:
