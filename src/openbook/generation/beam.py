@@ -66,13 +66,11 @@ class Prompt:
 
 
 class _Row:
-    """One prompt: how many tokens it may produce and has, and the best of what has finished so far."""
+    """One prompt: how many tokens it may produce, and the best of what has finished so far."""
 
     def __init__(self, prompt: Prompt, limit: int, beams: Beams) -> None:
         self.number, self.limit, self._beams = prompt.row, limit, beams
         self.finished: list[Hypothesis] = []
-        self.produced = 0
-        self.over = False
 
     def add(self, hypothesis: Hypothesis) -> None:
         bisect.insort(self.finished, hypothesis, key=lambda each: -each.score)
@@ -83,22 +81,30 @@ class _Row:
         """What it has come to."""
         return Found(self.number, tuple(self.finished[: self._beams.n_best]))
 
-    def is_over(self, best_open: float) -> bool:
-        """Whether to end, when the best open beam has this Σ log p."""
-        if best_open == -torch.inf or self.produced >= self.limit:
+    @property
+    def _wanted(self) -> int:
+        return self._beams.n_best if self._beams.until == "sure" else self._beams.beams
+
+    @property
+    def has_enough(self) -> bool:
+        """Whether enough have finished to end, if no open beam can be better."""
+        return len(self.finished) >= self._wanted
+
+    def is_over(self, best_open: float, produced: int) -> bool:
+        """Whether to end, when so many tokens are produced and the best open beam has this Σ log p."""
+        if best_open == -torch.inf or produced >= self.limit:
             return True
-        wanted = self._beams.n_best if self._beams.until == "sure" else self._beams.beams
-        if len(self.finished) < wanted:
+        if not self.has_enough:
             return False
         if self._beams.until == "full" or self._beams.beams == 1:
             return True
-        return self._beams.score(best_open, self._length_to_hope_for()) <= self.finished[wanted - 1].score
+        return self._beams.score(best_open, self._length_to_hope_for(produced)) <= self.finished[self._wanted - 1].score
 
-    def _length_to_hope_for(self) -> int:
+    def _length_to_hope_for(self, produced: int) -> int:
         """Sums only fall, so a longer sequence gains by its length alone: most at the limit, or for p < 0 at once."""
         if self._beams.until == "sure":
-            return self.limit if self._beams.length_penalty > 0 else self.produced + 1
-        return self.produced
+            return self.limit if self._beams.length_penalty > 0 else produced + 1
+        return produced
 
 
 def beam_search(
@@ -211,12 +217,14 @@ class _Batch:
         self._session, logits = _read(engine, [[prompts[place] for place in piece] for piece in pieces])
         self._first: Tensor | None = logits[:, None]
         self._beams, self._rules, self._end_ids = beams, rules, sorted(end_ids)
-        self._barred = rules.barred(engine.vocabulary, logits.device)
+        self._never = torch.tensor(rules.never, dtype=torch.long, device=logits.device)
         self._ends = torch.tensor(self._end_ids, dtype=torch.long, device=logits.device)
         self._tokens = padded(ids, logits.device)[:, None]
         self._sums = torch.zeros(len(prompts), 1, device=logits.device)
         self._limits = torch.tensor([row.limit for row in self.rows], device=logits.device)
         self._produced = torch.zeros_like(self._limits)
+        self._have_enough = torch.zeros_like(self._limits, dtype=torch.bool)
+        self._over: list[int] = []  # the places of rows that are over and have not left
 
     def run(self, trail: Trail | None, few: float = 0) -> Iterator[Found]:
         """The rows that are over, step by step, until no more than so `few` are left."""
@@ -243,13 +251,14 @@ class _Batch:
         self._sums = torch.cat((self._sums, other._sums))
         self._limits = torch.cat((self._limits, other._limits))
         self._produced = torch.cat((self._produced, other._produced))
+        self._have_enough = torch.cat((self._have_enough, other._have_enough))
         self.rows = [*self.rows, *other.rows]
 
     def _advance(self, trail: Trail | None) -> Iterator[Found]:
         """One step; gives the rows that are over, which leave, at once or with the next."""
         parents, over = self._choose(trail)
         yield from (row.found for row in over)
-        if all(row.over for row in self.rows):
+        if len(self._over) == len(self.rows):
             self.rows = []
             return
         if self._beams.beams > 1:
@@ -259,25 +268,13 @@ class _Batch:
 
     def _choose(self, trail: Trail | None) -> tuple[Tensor, list[_Row]]:
         """Which beam each of those now open goes on from, (B, W), and the rows that are over."""
-        for row in self.rows:
-            row.produced += 1
         last = self._produced + 1 == self._limits
         sums, parents, tokens = self._candidates(last)
         ends = torch.isin(tokens, self._ends)
         self._produced = self._produced + 1
         over, beams = ends | last[:, None], self._beams.beams
         finished = over[:, :beams] & (sums[:, :beams] > -torch.inf)
-        for place, beam in finished.nonzero().tolist():
-            row = self.rows[place]
-            before = self._tokens[place, parents[place, beam]].tolist()
-            row.add(
-                Hypothesis(
-                    (*before[len(before) - row.produced + 1 :], int(tokens[place, beam])),
-                    total := float(sums[place, beam]),
-                    self._beams.score(total, row.produced),
-                    "end" if ends[place, beam] else "length",
-                )
-            )
+        self._finish(*finished.nonzero(as_tuple=True), sums, parents, tokens, ends)
         # A stable sort: those that go on first, best first.
         going = over.to(torch.uint8).argsort(dim=1, stable=True)[:, :beams]
         self._sums = sums.masked_fill(over, -torch.inf).gather(1, going)
@@ -285,33 +282,49 @@ class _Batch:
             self._tell(trail, finished, going, sums, parents, tokens)
         parents, tokens = parents.gather(1, going), tokens.gather(1, going)
         self._tokens = torch.cat((_of_beams(self._tokens, parents), tokens[..., None]), dim=-1)
-        gone = [
-            place
-            for place, (row, best) in enumerate(zip(self.rows, self._sums[:, 0].tolist(), strict=True))
-            if not row.over and row.is_over(best)
-        ]
-        for place in gone:
-            self.rows[place].over = True
+        best = self._sums[:, 0]
+        ask = self._have_enough | last | (best == -torch.inf)
+        ask[self._over] = False
+        places = ask.nonzero().flatten()
+        known = zip(places.tolist(), best[places].tolist(), self._produced[places].tolist(), strict=True)
+        gone = [place for place, open_, produced in known if self.rows[place].is_over(open_, produced)]
         self._sums[gone] = -torch.inf
+        self._over += gone
         return parents, [self.rows[place] for place in gone]
+
+    def _finish(
+        self, places: Tensor, beams: Tensor, sums: Tensor, parents: Tensor, tokens: Tensor, ends: Tensor
+    ) -> None:
+        """Keep what finishes: continuation beams[i] of row places[i]."""
+        at = places, beams
+        before = self._tokens[places, parents[at]].tolist()
+        produced, each = self._produced[places].tolist(), (sums[at].tolist(), tokens[at].tolist(), ends[at].tolist())
+        for place, prefix, count, total, token, end in zip(places.tolist(), before, produced, *each, strict=True):
+            ids = (*prefix[len(prefix) - count + 1 :], token)
+            row = self.rows[place]
+            row.add(Hypothesis(ids, total, self._beams.score(total, count), "end" if end else "length"))
+            self._have_enough[place] = row.has_enough
 
     @property
     def _crowded(self) -> bool:
         """Whether rows that are over have to leave: enough to be worth the copy, or some without room to go on."""
-        over = [row for row in self.rows if row.over]
-        return len(over) * LEAVING >= len(self.rows) or any(row.produced >= row.limit for row in over)
+        if len(self._over) * LEAVING >= len(self.rows):
+            return True
+        return bool((self._produced[self._over] >= self._limits[self._over]).any())
 
     def _leave(self) -> None:
         """Drop the rows that are over, the last others taking their places."""
-        going = [place for place, row in enumerate(self.rows) if not row.over]
-        if len(going) == len(self.rows):
+        if not self._over:
             return
+        over = set(self._over)
+        going = [place for place in range(len(self.rows)) if place not in over]
         last = iter(place for place in going if place >= len(going))
-        places = [next(last) if row.over else place for place, row in enumerate(self.rows[: len(going)])]
-        left = torch.tensor(places, device=self._sums.device)
-        self.rows = [self.rows[place] for place in places]
+        places = [next(last) if place in over else place for place in range(len(going))]
+        left = torch.tensor(places, dtype=torch.long, device=self._sums.device)
+        self.rows, self._over = [self.rows[place] for place in places], []
         self._sums, self._tokens = self._sums[left], self._tokens[left]
         self._limits, self._produced = self._limits[left], self._produced[left]
+        self._have_enough = self._have_enough[left]
         self._session.reorder(left)
 
     def _candidates(self, last: Tensor) -> Continuations:
@@ -323,7 +336,7 @@ class _Batch:
         beams = self._beams.beams
         count = 1 if beams == 1 else max(2, 1 + len(self._end_ids)) * beams
         if self._first is None and self._rules.plain:
-            found = self._session.likeliest(self._tokens[..., -1], self._sums, self._barred, count)
+            found = self._session.likeliest(self._tokens[..., -1], self._sums, self._never, count)
         else:
             scores = self._step().log_softmax(-1)
             scores = self._rules.apply(scores, lambda: self._tokens, self._produced, last, self._end_ids)

@@ -60,9 +60,10 @@ class LayerCache:
     def _grown(self, buffer: Tensor | None, new: Tensor | None) -> Tensor:
         like = new if buffer is None else buffer
         assert like is not None, "an empty cache is told what it is to hold"
-        larger = like.new_zeros(*like.shape[:2], self._capacity, like.shape[3])
+        larger = like.new_empty(*like.shape[:2], self._capacity, like.shape[3])
         if buffer is not None:
             larger[:, :, : self.length] = buffer[:, :, : self.length]
+        larger[:, :, self.length :] = 0
         return larger
 
     def reorder(self, rows: Tensor, moved: Tensor | None) -> None:

@@ -43,7 +43,7 @@ class Session(Protocol):
         """
         ...
 
-    def likeliest(self, tokens: Tensor, sums: Tensor, barred: Tensor, count: int) -> Continuations:
+    def likeliest(self, tokens: Tensor, sums: Tensor, never: Tensor, count: int) -> Continuations:
         """Append a token to each beam, ids (B, W), as `step` does, and give what best follows, see `likeliest`.
 
         One beam is a session that has not branched.
@@ -206,10 +206,10 @@ class CachedSession(ABC):
         """As `Session.step`."""
 
     @torch.inference_mode()
-    def likeliest(self, tokens: Tensor, sums: Tensor, barred: Tensor, count: int) -> Continuations:
+    def likeliest(self, tokens: Tensor, sums: Tensor, never: Tensor, count: int) -> Continuations:
         """As `Session.likeliest`."""
         logits = self.step(tokens) if tokens.shape[1] > 1 else self.step(tokens[:, 0])[:, None]
-        return likeliest(logits, sums, barred, count)
+        return likeliest(logits, sums, never, count)
 
     @torch.inference_mode()
     def branch(self, parents: Tensor) -> None:

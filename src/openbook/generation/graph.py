@@ -113,7 +113,7 @@ class Next(_Pass):
         ancestors: Tensor,
         columns: Tensor,
         sums: Tensor,
-        barred: Tensor,
+        never: Tensor,
         wanted: Tensor,
         kept: Sequence[Tensor],
         source_positions: Tensor | None = None,
@@ -122,7 +122,7 @@ class Next(_Pass):
         """tokens (B, W), their position (B, 1), and as in `Places` key_positions (B, C), ancestors (B, W, C).
 
         `kept` are keys and values (B, G, C, K) of which the new ones become `columns` (W,). What of them nobody has
-        filled yet has negative positions. `sums` (B, W) and `barred` (V,) are as for `likeliest`, and `wanted` has as
+        filled yet has negative positions. `sums` (B, W) and `never` (N,) are as for `likeliest`, and `wanted` has as
         many numbers as are to follow.
         """
         source = None if source_positions is None else Memory(None, Places(source_positions), padded=True)
@@ -131,13 +131,13 @@ class Next(_Pass):
             for layer, key, value in zip(layers, tensors[::2], tensors[1::2], strict=False):
                 layer.put(key, value)
         logits = self.model.logits(hidden_of(self.model, tokens, positions, cache))
-        return logits, *likeliest(logits, sums, barred, wanted.shape[0]), *cache.all_kept()
+        return logits, *likeliest(logits, sums, never, wanted.shape[0]), *cache.all_kept()
 
 
 def example(model: Transformer, first: bool) -> tuple[tuple[object, ...], tuple[object, ...]]:
     """Arguments for `First` or `Next`, and which of their dimensions vary, as `torch.export` wants to be told."""
     # All apart, so that none is taken for another; fewer are wanted than new ones, so that they are from a tournament.
-    rows, before, new, read, wanted = 3, 5, 7, 4, 6
+    rows, before, new, read, wanted, never = 3, 5, 7, 4, 6, 2
     varies = torch.export.Dim.AUTO
     both = {0: varies, 1: varies}
     blocks = model.architecture.decoder.blocks
@@ -172,7 +172,7 @@ def example(model: Transformer, first: bool) -> tuple[tuple[object, ...], tuple[
         torch.ones(rows, new, whole, dtype=torch.bool),
         torch.arange(before, whole),
         torch.zeros(rows, new),
-        torch.zeros(model.architecture.vocabulary),
+        torch.arange(never),
         torch.zeros(wanted),
         kept,
     )
@@ -183,7 +183,7 @@ def example(model: Transformer, first: bool) -> tuple[tuple[object, ...], tuple[
         {0: varies, 1: varies, 2: varies},
         {0: varies},
         both,
-        {},
+        {0: varies},
         {0: varies},
         [{0: varies, 2: varies}] * len(kept),
     )

@@ -44,13 +44,14 @@ def largest(values: Tensor, added: Tensor, count: int) -> Continuations:
     return Continuations(found.values, places // size, places % size)
 
 
-def likeliest(logits: Tensor, sums: Tensor, barred: Tensor, count: int) -> Continuations:
+def likeliest(logits: Tensor, sums: Tensor, never: Tensor, count: int) -> Continuations:
     """The `count` best continuations of beams worth `sums` (B, W), or all if there are fewer.
 
     Args:
         logits: (B, W, V) of the next token.
         sums: Σ log p of the beams.
-        barred: (V,) −∞ for tokens that may not come, else 0. The others' probabilities stay the model's own.
+        never: (N,) tokens that may not come. The others' probabilities stay the model's own.
         count: how many; the number C of what is given back.
     """
-    return largest(logits.log_softmax(-1) + barred, sums, count)
+    barred = never.expand(logits.shape[0], logits.shape[1], -1)
+    return largest(logits.log_softmax(-1).scatter(-1, barred, -torch.inf), sums, count)

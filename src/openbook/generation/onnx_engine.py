@@ -87,20 +87,20 @@ class OnnxSession(CachedSession):
         if single:
             tokens = tokens[:, None]
         logits = torch.empty(*tokens.shape, self._vocabulary)
-        self._pass(tokens, torch.zeros(tokens.shape), torch.zeros(self._vocabulary), logits, 1)
+        self._pass(tokens, torch.zeros(tokens.shape), torch.empty(0, dtype=torch.long), logits, 1)
         return logits[:, 0] if single else logits
 
     @torch.inference_mode()
-    def likeliest(self, tokens: Tensor, sums: Tensor, barred: Tensor, count: int) -> Continuations:
+    def likeliest(self, tokens: Tensor, sums: Tensor, never: Tensor, count: int) -> Continuations:
         """As `Session.likeliest`: the graph has looked for them already."""
         if tokens.shape[1] * (self._vocabulary // GROUP) <= count:
-            return super().likeliest(tokens, sums, barred, count)
+            return super().likeliest(tokens, sums, never, count)
         size = tokens.numel() * self._vocabulary
         if self._unread.numel() < size:
             self._unread = torch.empty(size)
-        return self._pass(tokens, sums, barred, self._unread[:size].view(*tokens.shape, self._vocabulary), count)
+        return self._pass(tokens, sums, never, self._unread[:size].view(*tokens.shape, self._vocabulary), count)
 
-    def _pass(self, tokens: Tensor, sums: Tensor, barred: Tensor, logits: Tensor, count: int) -> Continuations:
+    def _pass(self, tokens: Tensor, sums: Tensor, never: Tensor, logits: Tensor, count: int) -> Continuations:
         """Append tokens (B, W), write their `logits`, and give what best follows."""
         rows, new = tokens.shape
         cache = self._cache
@@ -118,7 +118,7 @@ class OnnxSession(CachedSession):
             F.pad(ancestors, room),
             torch.arange(start, end),
             sums,
-            barred,
+            never,
             torch.empty(count),
             *kept,
         ]

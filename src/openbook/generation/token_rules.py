@@ -50,12 +50,6 @@ class TokenRules:
         """Whether all it says is which tokens never come."""
         return not (self.forced_first or self.min_tokens or self.no_repeat) and self.forced_last is None
 
-    def barred(self, vocabulary: int, device: torch.device) -> Tensor:
-        """(V,) −∞ for tokens that never come, else 0."""
-        found = torch.zeros(vocabulary, device=device)
-        found[list(self.never)] = -torch.inf
-        return found
-
     def check(self, vocabulary: int) -> None:
         """Raise OpenbookError for tokens that are not in a vocabulary of this size, or if nothing is left of it."""
         named = [*self.never, *self.forced_first, *([] if self.forced_last is None else [self.forced_last])]
