@@ -274,22 +274,28 @@ class _Batch:
         self._produced = self._produced + 1
         over, beams = ends | last[:, None], self._beams.beams
         finished = over[:, :beams] & (sums[:, :beams] > -torch.inf)
-        self._finish(*finished.nonzero(as_tuple=True), sums, parents, tokens, ends)
-        # A stable sort: those that go on first, best first.
-        going = over.to(torch.uint8).argsort(dim=1, stable=True)[:, :beams]
+        places, which = finished.nonzero(as_tuple=True)
+        if len(places):
+            self._finish(places, which, sums, parents, tokens, ends)
+        # A stable sort: those that go on first, best first. One beam has nothing to sort.
+        going = over.to(torch.uint8).argsort(dim=1, stable=True)[:, :beams] if beams > 1 else torch.zeros_like(parents)
         self._sums = sums.masked_fill(over, -torch.inf).gather(1, going)
         if trail is not None:
             self._tell(trail, finished, going, sums, parents, tokens)
-        parents, tokens = parents.gather(1, going), tokens.gather(1, going)
-        self._tokens = torch.cat((_of_beams(self._tokens, parents), tokens[..., None]), dim=-1)
+        if beams > 1:
+            parents, tokens = parents.gather(1, going), tokens.gather(1, going)
+            self._tokens = _of_beams(self._tokens, parents)
+        self._tokens = torch.cat((self._tokens, tokens[..., None]), dim=-1)
         best = self._sums[:, 0]
         ask = self._have_enough | last | (best == -torch.inf)
-        ask[self._over] = False
+        if self._over:
+            ask[self._over] = False
         places = ask.nonzero().flatten()
         known = zip(places.tolist(), best[places].tolist(), self._produced[places].tolist(), strict=True)
         gone = [place for place, open_, produced in known if self.rows[place].is_over(open_, produced)]
-        self._sums[gone] = -torch.inf
-        self._over += gone
+        if gone:
+            self._sums[gone] = -torch.inf
+            self._over += gone
         return parents, [self.rows[place] for place in gone]
 
     def _finish(
@@ -308,8 +314,8 @@ class _Batch:
     @property
     def _crowded(self) -> bool:
         """Whether rows that are over have to leave: enough to be worth the copy, or some without room to go on."""
-        if len(self._over) * LEAVING >= len(self.rows):
-            return True
+        if not self._over or len(self._over) * LEAVING >= len(self.rows):
+            return bool(self._over)
         return bool((self._produced[self._over] >= self._limits[self._over]).any())
 
     def _leave(self) -> None:

@@ -50,6 +50,8 @@ class LayerCache:
     def kept(self) -> tuple[Tensor, Tensor]:
         """All keys and values so far, (B, G, S, K)."""
         assert self._key is not None and self._value is not None, "nothing was kept yet"
+        if self.length == self._key.shape[2]:
+            return self._key, self._value
         return self._key[:, :, : self.length], self._value[:, :, : self.length]
 
     def put(self, key: Tensor, value: Tensor) -> None:
@@ -74,8 +76,7 @@ class LayerCache:
             self._key, self._value = self._key[rows], self._value[rows]
             return
         for buffer in (self._key, self._value):
-            filled = buffer[:, :, : self.length]
-            filled[moved] = filled[rows[moved]]
+            buffer.index_copy_(0, moved, buffer.index_select(0, rows[moved]))
         self._key, self._value = self._key[: len(rows)], self._value[: len(rows)]
 
     def pick(self, columns: Tensor, room: int) -> None:
