@@ -28,6 +28,8 @@ PIECE_TOKENS = 1024
 """Tokens that are read at once."""
 LATE = 1 / 4
 """Share of a batch that is put aside when only so many of its rows are left."""
+MANY = 96
+"""Beams that are worth a batch of their own: a step for more of them costs nearly as much more."""
 LEAVING = 16
 """Rows that are over leave the batch when they are one in so many: it costs a copy of those that take their places."""
 
@@ -169,7 +171,7 @@ def search_through(
         batch: _Batch | None = _Batch(engine, prompts, beams, rules, end_ids)
         while batch is not None:
             yield from batch.run(trail, LATE * len(batch.rows))
-            batch = late.put(batch, len(prompts))
+            batch = late.put(batch, min(len(prompts), max(1, MANY // beams.beams)))
     while (batch := late.take()) is not None:
         yield from batch.run(trail)
 
@@ -241,6 +243,7 @@ class _Batch:
             return self._session.step(newest)
         return self._session.step(newest[:, 0])[:, None]
 
+    @torch.inference_mode()
     def join(self, other: "_Batch") -> None:
         """The rows of another batch follow those of this one."""
         self._leave()
@@ -266,6 +269,7 @@ class _Batch:
         if self._crowded:
             self._leave()
 
+    @torch.inference_mode()
     def _choose(self, trail: Trail | None) -> tuple[Tensor, list[_Row]]:
         """Which beam each of those now open goes on from, (B, W), and the rows that are over."""
         last = self._produced + 1 == self._limits
@@ -318,6 +322,7 @@ class _Batch:
             return bool(self._over)
         return bool((self._produced[self._over] >= self._limits[self._over]).any())
 
+    @torch.inference_mode()
     def _leave(self) -> None:
         """Drop the rows that are over, the last others taking their places."""
         if not self._over:
