@@ -36,11 +36,18 @@ class Waiting(Generic[Item]):
     def take(self) -> list[tuple[int, Item]]:
         """The next batch of inputs, each with its place."""
         with self._lock:
-            if not self._places:
-                return []
-            most = max(1, self._most_tokens // max(1, self._lengths[self._places[0]]))
+            most = self._next()
             taken, self._places = self._places[:most], self._places[most:]
             return [(place, self._items[place]) for place in taken]
+
+    def ending(self) -> bool:
+        """Whether no more than one batch waits."""
+        with self._lock:
+            return len(self._places) <= self._next()
+
+    def _next(self) -> int:
+        """How many inputs the next batch has."""
+        return max(1, self._most_tokens // max(1, self._lengths[self._places[0]])) if self._places else 0
 
     def take_empty(self) -> list[int]:
         """The places of all inputs of no length, which need no work."""

@@ -28,7 +28,7 @@ PIECE_TOKENS = 1024
 """Tokens that are read at once."""
 LATE = 1 / 4
 """Share of a batch that is put aside when only so many of its rows are left."""
-MANY = 96
+MANY = 64
 """Beams that are worth a batch of their own: a step for more of them costs nearly as much more."""
 LEAVING = 16
 """Rows that are over leave the batch when they are one in so many: it costs a copy of those that take their places."""
@@ -158,12 +158,14 @@ def search_through(
     end_ids: Collection[int] = (),
     trail: Trail | None = None,
     late: "Late | None" = None,
+    ending: Callable[[], bool] = lambda: True,
 ) -> Generator[Found, None, None]:
     """The same for any number of prompts, batch by batch; arguments as for `beam_search`, but for `more`.
 
     A few rows of each batch go on long after the others, and a step costs almost as much for them as for many. So they
-    are put aside, and go on together when they are many. Each row is what it would be alone. Searches on several
-    threads may put theirs aside together, `late`.
+    are put aside, and go on together when they are many, or when no more than one batch is to come, `ending`: they take
+    long, and threads that are left with the short ones end together. Each row is what it would be alone. Searches on
+    several threads may put theirs aside together, `late`.
     """
     rules.check(engine.vocabulary)
     late = late or Late()
@@ -171,7 +173,7 @@ def search_through(
         batch: _Batch | None = _Batch(engine, prompts, beams, rules, end_ids)
         while batch is not None:
             yield from batch.run(trail, LATE * len(batch.rows))
-            batch = late.put(batch, min(len(prompts), max(1, MANY // beams.beams)))
+            batch = late.put(batch, 1 if ending() else min(len(prompts), max(1, MANY // beams.beams)))
     while (batch := late.take()) is not None:
         yield from batch.run(trail)
 

@@ -61,7 +61,8 @@ class TokenTranslator:
 
         assert isinstance(self.how, Beams)
         yield from ((place, ()) for place in waiting.take_empty())
-        for found in search_through(self.engine, more, self.how, self.rules, end_ids=self.special.end, late=late):
+        ends, ending = self.special.end, waiting.ending
+        for found in search_through(self.engine, more, self.how, self.rules, end_ids=ends, late=late, ending=ending):
             yield found.row, found.hypotheses
 
     def _draw(self, waiting: Waiting[Sequence[int]]) -> Iterator[Result]:
