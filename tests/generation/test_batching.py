@@ -48,6 +48,14 @@ def test_what_is_empty_waits_for_nobody() -> None:
     assert waiting.take() == [(1, "ab"), (3, "a")]
 
 
+def test_the_last_batch_is_known_before_it_is_taken() -> None:
+    waiting = Waiting("abcde", [5, 4, 4, 2, 1], 8)
+    known = []
+    while taken := waiting.take():
+        known.append((len(taken), waiting.ending()))
+    assert known == [(1, False), (2, True), (2, True)]
+
+
 def test_a_result_comes_as_soon_as_those_before_it_are_there() -> None:
     batches_done = []
 

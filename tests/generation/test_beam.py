@@ -98,33 +98,35 @@ def in_batches(prompts, sizes):
 many = st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=6), min_size=1, max_size=9)
 sizes = st.lists(st.integers(1, 4), min_size=1, max_size=4)
 late, pieces = st.sampled_from([0.0, 0.3, 0.5, 0.8]), st.integers(1, 9)
+ending = st.lists(st.booleans(), min_size=1, max_size=4)
 any_width = settings | st.builds(Beams, beams=st.just(1), max_tokens=st.integers(1, 8))
+ways = st.tuples(any_width, st.sampled_from(RULES), sizes, late, pieces, ending)
 
 
-@given(architectures(), many, any_width, st.sampled_from(RULES), sizes, late, pieces)
-def test_batches_whose_late_rows_join_are_as_if_alone(spec, prompts, beams, rules, sizes, late, piece) -> None:
-    model = build(spec, dtype=torch.float64)
-    batches = in_batches([Prompt(row, ids) for row, ids in enumerate(prompts)], sizes)
+def as_if_alone(model, prompts, beams, rules, sizes, late, piece, ending) -> None:
+    """All prompts in batches of these sizes, some of whose rows are put aside: each comes to what it would alone."""
+    ends = cycle(ending)
     with small_batches(late, piece):
-        results = list(search_through(TorchEngine(model), batches, beams, rules, end_ids=ENDS))
+        more = in_batches(prompts, sizes)
+        engine = TorchEngine(model)
+        results = list(search_through(engine, more, beams, rules, end_ids=ENDS, ending=lambda: next(ends)))
     assert sorted(each.row for each in results) == list(range(len(prompts)))
     for each in results:
-        [alone] = found(model, [prompts[each.row]], beams, rules)
+        prompt = prompts[each.row]
+        [alone] = found(model, [prompt.ids], beams, rules, sources=None if prompt.source is None else [prompt.source])
         assert [one.tokens for one in each.hypotheses] == [one.tokens for one in alone]
         assert [one.score for one in each.hypotheses] == pytest.approx([one.score for one in alone], abs=1e-9)
 
 
-@given(translators(), many, any_width, st.sampled_from(RULES), sizes, late, pieces)
-def test_batches_whose_late_rows_join_keep_their_sources(model, sources, beams, rules, sizes, late, piece) -> None:
-    model, sources = model.double(), [[token % 19 for token in source] for source in sources]
-    batches = in_batches([Prompt(row, [1], source) for row, source in enumerate(sources)], sizes)
-    with small_batches(late, piece):
-        results = list(search_through(TorchEngine(model), batches, beams, rules, end_ids=ENDS))
-    assert sorted(each.row for each in results) == list(range(len(sources)))
-    for each in results:
-        [alone] = found(model, [[1]], beams, rules, sources=[sources[each.row]])
-        assert [one.tokens for one in each.hypotheses] == [one.tokens for one in alone]
-        assert [one.score for one in each.hypotheses] == pytest.approx([one.score for one in alone], abs=1e-9)
+@given(architectures(), many, ways)
+def test_batches_whose_late_rows_join_are_as_if_alone(spec, prompts, how) -> None:
+    as_if_alone(build(spec, dtype=torch.float64), [Prompt(row, ids) for row, ids in enumerate(prompts)], *how)
+
+
+@given(translators(), many, ways)
+def test_batches_whose_late_rows_join_keep_their_sources(model, sources, how) -> None:
+    sources = [[token % 19 for token in source] for source in sources]
+    as_if_alone(model.double(), [Prompt(row, [1], source) for row, source in enumerate(sources)], *how)
 
 
 @pytest.mark.parametrize("until", ["sure", "likely", "full"])

@@ -19,7 +19,7 @@ from openbook.generation.onnx_engine import OnnxEngine
 from openbook.generation.settings import Beams, Sampling
 from openbook.model import load
 from openbook.transformer.architecture import Experts
-from strategies import DEFAULT, ORIGINAL, RELATIVE, VOCABULARY, build, difference
+from strategies import DEFAULT, ORIGINAL, RELATIVE, build, difference
 
 WINDOWED = replace(
     DEFAULT,
