@@ -3,22 +3,24 @@
     pip install ctranslate2
     python benchmarks/translation_decoding.py en-de.openbook test.en-de.tsv
 
-Each side runs in processes of its own (their thread libraries disturb each other) that take turns; a round translates
-all sources, as token ids, eight times on each side, and the best time of each counts, since other work on the machine
-can only add to it.
+Each side runs in a process of its own (their thread libraries disturb each other). They take turns, and each turn
+translates all sources, as token ids: eight on each side in a round. The best time of each counts, since other work on
+the machine can only add to it; so does its speed, which changes within minutes, and seldom between a turn and the next.
 Both search alike: length penalty 1, until as many are finished as there are beams. CTranslate2 runs with all cores for
 a batch and with a batch for each core, and with batches of several sizes; its fastest way counts, and the faster of our
 engines.
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 BEAMS = (1, 5)
@@ -97,7 +99,7 @@ def open_ctranslate2(asked: argparse.Namespace) -> list[tuple[str, Translate]]:
 
 
 def alone(asked: argparse.Namespace) -> None:
-    """One round of one side: seconds of each of its ways, and the ids that it wrote."""
+    """One side: at each line that comes in, the seconds of one of its ways, in turn, and the ids that it wrote."""
     import openbook
 
     opener = open_openbook if asked.alone == "openbook" else open_ctranslate2
@@ -105,17 +107,29 @@ def alone(asked: argparse.Namespace) -> None:
     reader = model.contents.make_source_tokenizer()
     sources = [reader.encode_source(text) for text in read(asked)[0]]
     sources = [ids for ids in sources if len(ids) <= model.contents.architecture.context]
-    seconds, written = {}, []
     ways = opener(asked)
-    for name, translate in ways:
+    for _, translate in ways:
         translate(sources[:16], asked.beams)  # whatever is done but once
-        times = []
-        for _ in range(TRIES // len(ways)):
-            start = time.perf_counter()
-            written = translate(sources, asked.beams)
-            times.append(time.perf_counter() - start)
-        seconds[name] = min(times)
-    print(json.dumps({"seconds": seconds, "written": written}))
+    for _, (name, translate) in zip(sys.stdin, itertools.cycle(ways), strict=False):
+        start = time.perf_counter()
+        written = translate(sources, asked.beams)
+        print(json.dumps([name, time.perf_counter() - start, written]), flush=True)
+
+
+@contextmanager
+def running(side: str, folder: Path, beams: int) -> Iterator[subprocess.Popen[str]]:
+    """The process of a side."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--alone", side, "--beams", str(beams), "--folder", str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.stdin.close()
+
+
+def turn(process: subprocess.Popen[str]) -> tuple[str, float, list[list[int]]]:
+    """What a side says of its next turn."""
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return tuple(json.loads(process.stdout.readline()))
 
 
 def side_by_side(asked: argparse.Namespace, folder: Path, beams: int) -> None:
@@ -126,13 +140,10 @@ def side_by_side(asked: argparse.Namespace, folder: Path, beams: int) -> None:
     references = read(asked)[1]
     best: dict[str, tuple[float, str]] = {}
     written = {}
-    for _ in range(asked.rounds):
-        for side in ("ctranslate2", "openbook"):
-            command = [sys.executable, __file__, *sys.argv[1:], "--alone", side, "--beams", str(beams)]
-            out = subprocess.run([*command, "--folder", str(folder)], check=True, capture_output=True, text=True).stdout
-            result = json.loads(out.splitlines()[-1])
-            written[side] = result["written"]
-            for name, seconds in result["seconds"].items():
+    with running("ctranslate2", folder, beams) as theirs, running("openbook", folder, beams) as ours:
+        for _ in range(asked.rounds * TRIES):
+            for side, process in (("ctranslate2", theirs), ("openbook", ours)):
+                name, seconds, written[side] = turn(process)
                 row = name if side == "openbook" else side  # of theirs the fastest way, of ours each engine
                 best[row] = min(best.get(row, (1e9, "")), (seconds, name))
     count = len(written["openbook"])

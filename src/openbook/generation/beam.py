@@ -293,12 +293,13 @@ class _Batch:
             self._tokens = _of_beams(self._tokens, parents)
         self._tokens = torch.cat((self._tokens, tokens[..., None]), dim=-1)
         best = self._sums[:, 0]
+        # Of all others it is known that they go on.
         ask = self._have_enough | last | (best == -torch.inf)
         if self._over:
             ask[self._over] = False
-        places = ask.nonzero().flatten()
-        known = zip(places.tolist(), best[places].tolist(), self._produced[places].tolist(), strict=True)
-        gone = [place for place, open_, produced in known if self.rows[place].is_over(open_, produced)]
+        asked = ask.nonzero().flatten()
+        known = zip(asked.tolist(), best[asked].tolist(), self._produced[asked].tolist(), strict=True)
+        gone = [place for place, best_open, produced in known if self.rows[place].is_over(best_open, produced)]
         if gone:
             self._sums[gone] = -torch.inf
             self._over += gone
