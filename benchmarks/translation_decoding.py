@@ -19,8 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 BEAMS = (1, 5)
@@ -116,13 +115,10 @@ def alone(asked: argparse.Namespace) -> None:
         print(json.dumps([name, time.perf_counter() - start, written]), flush=True)
 
 
-@contextmanager
-def running(side: str, folder: Path, beams: int) -> Iterator[subprocess.Popen[str]]:
-    """The process of a side."""
+def running(side: str, folder: Path, beams: int) -> subprocess.Popen[str]:
+    """The process of a side; it ends when it is left, since nothing more comes in."""
     command = [sys.executable, __file__, *sys.argv[1:], "--alone", side, "--beams", str(beams), "--folder", str(folder)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        yield process
-        process.stdin.close()
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def turn(process: subprocess.Popen[str]) -> tuple[str, float, list[list[int]]]:

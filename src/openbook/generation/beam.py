@@ -321,9 +321,9 @@ class _Batch:
     @property
     def _crowded(self) -> bool:
         """Whether rows that are over have to leave: enough to be worth the copy, or some without room to go on."""
-        if not self._over or len(self._over) * LEAVING >= len(self.rows):
-            return bool(self._over)
-        return bool((self._produced[self._over] >= self._limits[self._over]).any())
+        if len(self._over) * LEAVING >= len(self.rows):
+            return True
+        return bool(self._over) and bool((self._produced[self._over] >= self._limits[self._over]).any())
 
     @torch.inference_mode()
     def _leave(self) -> None:

@@ -50,8 +50,6 @@ class LayerCache:
     def kept(self) -> tuple[Tensor, Tensor]:
         """All keys and values so far, (B, G, S, K)."""
         assert self._key is not None and self._value is not None, "nothing was kept yet"
-        if self.length == self._key.shape[2]:
-            return self._key, self._value
         return self._key[:, :, : self.length], self._value[:, :, : self.length]
 
     def put(self, key: Tensor, value: Tensor) -> None:

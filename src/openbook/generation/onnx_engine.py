@@ -160,7 +160,7 @@ class _Bound:
         assert all(each.is_contiguous() for each in results), "outputs are written in one piece"
         lying = [*(each.contiguous() for each in feeds), *results]
         for (name, bind), each, old in zip((*self._inputs, *self._outputs), lying, self._lying, strict=True):
-            if each is not old and (old is None or old.data_ptr() != each.data_ptr() or old.shape != each.shape):
+            if old is None or old.data_ptr() != each.data_ptr() or old.shape != each.shape:
                 bind(name, "cpu", 0, _KINDS[each.dtype], each.shape, each.data_ptr())
         self._lying = lying  # bound by address, so they have to live on
         self._runtime.run_with_iobinding(self._binding)
