@@ -66,3 +66,19 @@ def test_a_forgotten_token_leaves_no_trace() -> None:
         cache.truncate(6)
         again = model(tokens[:, 6:], cache=cache)
         assert difference(again, model(tokens)[:, 6:]) < 1e-5
+
+
+def test_columns_that_somebody_else_fills_lie_where_they_did_until_they_grow_or_rows_move() -> None:
+    cache = Cache(1)
+    cache.place(Places(torch.tensor([[0, 1]])), False)
+    cache.layers[0].append(torch.ones(2, 1, 2, 3), torch.ones(2, 1, 2, 3))
+    first = cache.open(2, 1)
+    key, _ = cache.layers[0].opened(0)
+    assert cache.length == 3 and first.position.tolist() == [[0, 1, *[-1] * (key.shape[2] - 2)]] * 2
+    while cache.length < key.shape[2]:
+        assert cache.open(2, 1).position is first.position
+        assert cache.layers[0].opened(0)[0] is key
+    grown = cache.open(2, 1)
+    assert grown.position.shape[1] == cache.layers[0].opened(0)[0].shape[2] > key.shape[2]
+    cache.reorder(torch.tensor([1, 0]))
+    assert cache.open(2, 0).position is not grown.position

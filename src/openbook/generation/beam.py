@@ -6,19 +6,21 @@ beams that do not end; one that ends is finished if it is among the `beams` best
 """
 
 import bisect
+import math
 import threading
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from openbook.errors import OpenbookError
 from openbook.generation.batching import batches
 from openbook.generation.engine import Engine, Session
 from openbook.generation.generate import Finish, check_prompts, limits_in_context
-from openbook.generation.largest import Continuations, largest
+from openbook.generation.largest import Continuations, Flags, Numbers, Sums, largest
 from openbook.generation.padding import NOTHING, below_each_other, first_used, padded
 from openbook.generation.settings import Beams
 from openbook.generation.token_rules import NO_RULES, TokenRules
@@ -205,7 +207,11 @@ class Late:
 
 
 class _Batch:
-    """Rows under way: the tokens (B, W, T) of their open beams, prompts too, and Σ log p (B, W), best first."""
+    """Rows under way: the tokens (B, W, T) of their open beams, prompts too, and Σ log p (B, W), best first.
+
+    All that is known of them is few numbers, which stay with the processor and are worked on by NumPy: on a GPU, too,
+    a step then has to wait for it but once.
+    """
 
     def __init__(
         self, engine: Engine, prompts: Sequence[Prompt], beams: Beams, rules: TokenRules, end_ids: Collection[int]
@@ -220,14 +226,16 @@ class _Batch:
         ids = [ids[place] for piece in pieces for place in piece]
         self._session, logits = _read(engine, [[prompts[place] for place in piece] for piece in pieces])
         self._first: Tensor | None = logits[:, None]
+        self._device = logits.device
         self._beams, self._rules, self._end_ids = beams, rules, sorted(end_ids)
         self._never = torch.tensor(rules.never, dtype=torch.long, device=logits.device)
-        self._ends = torch.tensor(self._end_ids, dtype=torch.long, device=logits.device)
-        self._tokens = padded(ids, logits.device)[:, None]
-        self._sums = torch.zeros(len(prompts), 1, device=logits.device)
-        self._limits = torch.tensor([row.limit for row in self.rows], device=logits.device)
-        self._produced = torch.zeros_like(self._limits)
-        self._have_enough = torch.zeros_like(self._limits, dtype=torch.bool)
+        self._ends = np.zeros(engine.vocabulary, dtype=bool)
+        self._ends[[token for token in end_ids if token < engine.vocabulary]] = True
+        self._tokens: Numbers = padded(ids, torch.device("cpu"))[:, None].numpy()
+        self._sums: Sums = np.zeros((len(prompts), 1), dtype=np.float32)
+        self._limits: Numbers = np.array([row.limit for row in self.rows])
+        self._produced: Numbers = np.zeros_like(self._limits)
+        self._have_enough: Flags = np.zeros(len(prompts), dtype=bool)
         self._over: list[int] = []  # the places of rows that are over and have not left
 
     def run(self, trail: Trail | None, few: float = 0) -> Iterator[Found]:
@@ -240,23 +248,25 @@ class _Batch:
         if self._first is not None:
             logits, self._first = self._first, None
             return logits
-        newest = self._tokens[..., -1]
+        newest = self._to_device(self._tokens[..., -1])
         if self._beams.beams > 1:
             return self._session.step(newest)
         return self._session.step(newest[:, 0])[:, None]
 
-    @torch.inference_mode()
+    def _to_device(self, numbers: Numbers | Flags) -> Tensor:
+        return torch.from_numpy(numbers).to(self._device)
+
     def join(self, other: "_Batch") -> None:
         """The rows of another batch follow those of this one."""
         self._leave()
         other._leave()
         self._session.join([other._session])
-        start = first_used(self._tokens)
-        self._tokens = below_each_other([self._tokens[..., start:], other._tokens], NOTHING)
-        self._sums = torch.cat((self._sums, other._sums))
-        self._limits = torch.cat((self._limits, other._limits))
-        self._produced = torch.cat((self._produced, other._produced))
-        self._have_enough = torch.cat((self._have_enough, other._have_enough))
+        mine, others = torch.from_numpy(self._tokens), torch.from_numpy(other._tokens)
+        self._tokens = below_each_other([mine[..., first_used(mine) :], others], NOTHING).numpy()
+        self._sums = np.concatenate((self._sums, other._sums))
+        self._limits = np.concatenate((self._limits, other._limits))
+        self._produced = np.concatenate((self._produced, other._produced))
+        self._have_enough = np.concatenate((self._have_enough, other._have_enough))
         self.rows = [*self.rows, *other.rows]
 
     def _advance(self, trail: Trail | None) -> Iterator[Found]:
@@ -267,65 +277,53 @@ class _Batch:
             self.rows = []
             return
         if self._beams.beams > 1:
-            self._session.branch(parents)
+            self._session.branch(self._to_device(parents))
         if self._crowded:
             self._leave()
 
-    @torch.inference_mode()
-    def _choose(self, trail: Trail | None) -> tuple[Tensor, list[_Row]]:
+    def _choose(self, trail: Trail | None) -> tuple[Numbers, list[_Row]]:
         """Which beam each of those now open goes on from, (B, W), and the rows that are over."""
         last = self._produced + 1 == self._limits
         sums, parents, tokens = self._candidates(last)
-        ends = torch.isin(tokens, self._ends)
+        ends = self._ends[tokens]
         self._produced = self._produced + 1
         over, beams = ends | last[:, None], self._beams.beams
-        finished = over[:, :beams] & (sums[:, :beams] > -torch.inf)
-        places, which = finished.nonzero(as_tuple=True)
-        if len(places):
-            self._finish(places, which, sums, parents, tokens, ends)
-        # A stable sort: those that go on first, best first. One beam has nothing to sort.
-        going = over.to(torch.uint8).argsort(dim=1, stable=True)[:, :beams] if beams > 1 else torch.zeros_like(parents)
-        self._sums = sums.masked_fill(over, -torch.inf).gather(1, going)
+        finished = over[:, :beams] & (sums[:, :beams] > -np.inf)
+        for place, which in np.argwhere(finished).tolist():
+            self._finish(place, parents[place, which], sums[place, which], tokens[place, which])
+        # A stable sort: those that go on first, best first.
+        going = over.argsort(axis=1, kind="stable")[:, :beams]
+        self._sums = _at(sums, going)
+        self._sums[_at(over, going)] = -np.inf
         if trail is not None:
             self._tell(trail, finished, going, sums, parents, tokens)
-        if beams > 1:
-            parents, tokens = parents.gather(1, going), tokens.gather(1, going)
-            self._tokens = _of_beams(self._tokens, parents)
-        self._tokens = torch.cat((self._tokens, tokens[..., None]), dim=-1)
+        parents, tokens = _at(parents, going), _at(tokens, going)
+        self._tokens = np.concatenate((_at(self._tokens, parents), tokens[..., None]), axis=-1)
         best = self._sums[:, 0]
         # Of all others it is known that they go on.
-        ask = self._have_enough | last | (best == -torch.inf)
-        if self._over:
-            ask[self._over] = False
-        asked = ask.nonzero().flatten()
-        known = zip(asked.tolist(), best[asked].tolist(), self._produced[asked].tolist(), strict=True)
-        gone = [place for place, best_open, produced in known if self.rows[place].is_over(best_open, produced)]
-        if gone:
-            self._sums[gone] = -torch.inf
-            self._over += gone
+        ask = self._have_enough | last | (best == -np.inf)
+        ask[self._over] = False
+        asked = ask.nonzero()[0].tolist()
+        gone = [place for place in asked if self.rows[place].is_over(float(best[place]), int(self._produced[place]))]
+        self._sums[gone] = -np.inf
+        self._over += gone
         return parents, [self.rows[place] for place in gone]
 
-    def _finish(
-        self, places: Tensor, beams: Tensor, sums: Tensor, parents: Tensor, tokens: Tensor, ends: Tensor
-    ) -> None:
-        """Keep what finishes: continuation beams[i] of row places[i]."""
-        at = places, beams
-        before = self._tokens[places, parents[at]].tolist()
-        produced, each = self._produced[places].tolist(), (sums[at].tolist(), tokens[at].tolist(), ends[at].tolist())
-        for place, prefix, count, total, token, end in zip(places.tolist(), before, produced, *each, strict=True):
-            ids = (*prefix[len(prefix) - count + 1 :], token)
-            row = self.rows[place]
-            row.add(Hypothesis(ids, total, self._beams.score(total, count), "end" if end else "length"))
-            self._have_enough[place] = row.has_enough
+    def _finish(self, place: int, parent: int, total: float, token: int) -> None:
+        """Keep what finishes in the row at this place: a beam and the token that follows it."""
+        row, count = self.rows[place], int(self._produced[place])
+        before = self._tokens[place, parent, self._tokens.shape[-1] - count + 1 :].tolist()
+        finish: Finish = "end" if self._ends[token] else "length"
+        row.add(Hypothesis((*before, int(token)), float(total), self._beams.score(float(total), count), finish))
+        self._have_enough[place] = row.has_enough
 
     @property
     def _crowded(self) -> bool:
         """Whether rows that are over have to leave: enough to be worth the copy, or some without room to go on."""
         if len(self._over) * LEAVING >= len(self.rows):
             return True
-        return bool(self._over) and bool((self._produced[self._over] >= self._limits[self._over]).any())
+        return bool((self._produced[self._over] >= self._limits[self._over]).any())
 
-    @torch.inference_mode()
     def _leave(self) -> None:
         """Drop the rows that are over, the last others taking their places."""
         if not self._over:
@@ -334,14 +332,13 @@ class _Batch:
         going = [place for place in range(len(self.rows)) if place not in over]
         last = iter(place for place in going if place >= len(going))
         places = [next(last) if place in over else place for place in range(len(going))]
-        left = torch.tensor(places, dtype=torch.long, device=self._sums.device)
         self.rows, self._over = [self.rows[place] for place in places], []
-        self._sums, self._tokens = self._sums[left], self._tokens[left]
-        self._limits, self._produced = self._limits[left], self._produced[left]
-        self._have_enough = self._have_enough[left]
-        self._session.reorder(left)
+        self._sums, self._tokens = self._sums[places], self._tokens[places]
+        self._limits, self._produced = self._limits[places], self._produced[places]
+        self._have_enough = self._have_enough[places]
+        self._session.reorder(torch.tensor(places, device=self._device))
 
-    def _candidates(self, last: Tensor) -> Continuations:
+    def _candidates(self, last: Flags) -> Continuations:
         """The best continuations of each row, where `last` (B,) says whether it is the last that the row may produce.
 
         There are enough of them for `beams` to go on even if each beam's best continuations are all its ends.
@@ -352,27 +349,35 @@ class _Batch:
         if self._first is None and self._rules.plain:
             found = self._session.likeliest(self._tokens[..., -1], self._sums, self._never, count)
         else:
-            scores = self._step().log_softmax(-1)
-            scores = self._rules.apply(scores, lambda: self._tokens, self._produced, last, self._end_ids)
-            found = largest(scores, self._sums, count)
-        if found.sums[:, 0].isnan().any():
+            found = self._allowed(last, count)
+        if math.isnan(found.sums[:, 0].sum()):
             raise OpenbookError("the model's logits are not finite: its weights are damaged, or training went astray")
-        if (room := beams - found.sums.shape[1]) > 0:  # of few words there are fewer beginnings than beams at first
+        if (missing := beams - found.sums.shape[1]) > 0:  # of few words there are fewer beginnings than beams at first
+            room = (0, 0), (0, missing)
             return Continuations(
-                F.pad(found.sums, (0, room), value=-torch.inf), *(F.pad(each, (0, room)) for each in found[1:])
+                np.pad(found.sums, room, constant_values=-np.inf), *(np.pad(each, room) for each in found[1:])
             )
         return found
 
+    @torch.inference_mode()
+    def _allowed(self, last: Flags, count: int) -> Continuations:
+        """The best of what the rules let follow."""
+        scores = self._step().log_softmax(-1)
+        produced, is_last = self._to_device(self._produced), self._to_device(last)
+        scores = self._rules.apply(scores, lambda: self._to_device(self._tokens), produced, is_last, self._end_ids)
+        sums, places = largest(scores, torch.from_numpy(self._sums).to(self._device), count)
+        return Continuations.of(sums.cpu().numpy(), places.cpu().numpy(), scores.shape[-1])
+
     def _tell(
-        self, trail: Trail, finished: Tensor, going: Tensor, sums: Tensor, parents: Tensor, tokens: Tensor
+        self, trail: Trail, finished: Flags, going: Numbers, sums: Sums, parents: Numbers, tokens: Numbers
     ) -> None:
         """Tell the trail what ended and what goes on."""
         for place, row in enumerate(self.rows):
             steps = list(zip(parents[place].tolist(), tokens[place].tolist(), sums[place].tolist(), strict=True))
-            live = (self._sums[place] > -torch.inf).tolist()
+            live = (self._sums[place] > -np.inf).tolist()
             trail.note(
                 row.number,
-                [steps[each] for each in finished[place].nonzero().flatten().tolist()],
+                [steps[each] for each in finished[place].nonzero()[0].tolist()],
                 [steps[each] for each, alive in zip(going[place].tolist(), live, strict=True) if alive],
             )
 
@@ -389,6 +394,8 @@ def _read(engine: Engine, pieces: Sequence[Sequence[Prompt]]) -> tuple[Session, 
     return sessions[0], torch.cat(logits)
 
 
-def _of_beams(values: Tensor, parents: Tensor) -> Tensor:
-    """values (B, W, T) of the beams parents (B, W′) → (B, W′, T)."""
-    return values.gather(1, parents[..., None].expand(-1, -1, values.shape[-1]))
+def _at(values: Any, places: Numbers) -> Any:
+    """values (B, C, …) at places (B, W) of each row → (B, W, …)."""
+    if values.shape[1] == places.shape[1] == 1:
+        return values
+    return values[np.arange(len(values))[:, None], places]

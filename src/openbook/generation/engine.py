@@ -15,7 +15,7 @@ from torch import Tensor
 from openbook.errors import OpenbookError
 from openbook.generation.allocation import keep_freed_memory
 from openbook.generation.cache import Cache
-from openbook.generation.largest import Continuations, likeliest
+from openbook.generation.largest import Continuations, Numbers, Sums, likeliest
 from openbook.generation.product import prepared
 from openbook.transformer import memory
 from openbook.transformer.base import Transformer
@@ -43,10 +43,11 @@ class Session(Protocol):
         """
         ...
 
-    def likeliest(self, tokens: Tensor, sums: Tensor, never: Tensor, count: int) -> Continuations:
+    def likeliest(self, tokens: Numbers, sums: Sums, never: Tensor, count: int) -> Continuations:
         """Append a token to each beam, ids (B, W), as `step` does, and give what best follows, see `likeliest`.
 
-        One beam is a session that has not branched.
+        One beam is a session that has not branched. A search's few numbers come from the processor's memory and go
+        there; `never` is where the model is.
         """
         ...
 
@@ -206,10 +207,12 @@ class CachedSession(ABC):
         """As `Session.step`."""
 
     @torch.inference_mode()
-    def likeliest(self, tokens: Tensor, sums: Tensor, never: Tensor, count: int) -> Continuations:
+    def likeliest(self, tokens: Numbers, sums: Sums, never: Tensor, count: int) -> Continuations:
         """As `Session.likeliest`."""
-        logits = self.step(tokens) if tokens.shape[1] > 1 else self.step(tokens[:, 0])[:, None]
-        return likeliest(logits, sums, never, count)
+        newest = torch.from_numpy(tokens).to(never.device)
+        logits = self.step(newest) if tokens.shape[1] > 1 else self.step(newest[:, 0])[:, None]
+        best, places = likeliest(logits, torch.from_numpy(sums).to(never.device), never, count)
+        return Continuations.of(best.cpu().numpy(), places.cpu().numpy(), logits.shape[-1])
 
     @torch.inference_mode()
     def branch(self, parents: Tensor) -> None:
@@ -226,6 +229,7 @@ class CachedSession(ABC):
         """As `Session.join`."""
         self._cache.join([other._cache for other in others])
 
+    @torch.inference_mode()
     def truncate(self, length: int) -> None:
         """As `Session.truncate`."""
         self._cache.truncate(length)

@@ -15,13 +15,16 @@ from openbook.transformer.encoder_decoder import EncoderDecoder
 from openbook.transformer.mask import Places
 from openbook.transformer.memory import Memory
 
+OPSET = 24
+"""Version of the operators: the first that can write into a part of a buffer."""
+
 
 class _Layer:
-    """Keys and values of one layer: buffers, and the columns (W,) of them where new ones are written."""
+    """Keys and values of one layer: buffers, and in which of their columns each row's (B,) new ones begin."""
 
-    def __init__(self, columns: Tensor | None = None) -> None:
+    def __init__(self, start: Tensor | None = None) -> None:
         self._tensors: tuple[Tensor, Tensor] | None = None
-        self._columns = columns
+        self._start = start
 
     def put(self, key: Tensor, value: Tensor) -> None:
         self._tensors = key, value
@@ -32,10 +35,8 @@ class _Layer:
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         if self._tensors is not None:
-            assert self._columns is not None
-            rows, heads = (torch.arange(size) for size in key.shape[:2])
-            places = rows[:, None, None], heads[:, None], self._columns
-            key, value = (old.index_put(places, new) for old, new in zip(self._tensors, (key, value), strict=True))
+            assert self._start is not None
+            key, value = (_written(old, new, self._start) for old, new in zip(self._tensors, (key, value), strict=True))
         self._tensors = key, value
         return self._tensors
 
@@ -44,15 +45,22 @@ class _Layer:
         return self._tensors
 
 
+def _written(buffer: Tensor, new: Tensor, start: Tensor) -> Tensor:
+    """The buffer (B, G, C, K) with new (B, G, W, K) from column start (B,) on; in place, where a runtime can."""
+    return torch.onnx.ops.symbolic(
+        "TensorScatter", (buffer, new, start), {"axis": 2}, dtype=buffer.dtype, shape=buffer.shape, version=OPSET
+    )
+
+
 class _Given:
     """A cache for one pass (see `memory.Cache`): `key` are the places of all tokens, None where nothing came before."""
 
     length = 0
 
     def __init__(
-        self, layers: int, columns: Tensor | None = None, key: Places | None = None, source: Memory | None = None
+        self, layers: int, start: Tensor | None = None, key: Places | None = None, source: Memory | None = None
     ) -> None:
-        self.layers = [_Layer(columns) for _ in range(layers)]
+        self.layers = [_Layer(start) for _ in range(layers)]
         self.cross_layers = [_Layer() for _ in range(layers)]
         self._key, self._source = key, source
 
@@ -102,16 +110,16 @@ class First(_Pass):
 class Next(_Pass):
     """A later pass over W new tokens a row.
 
-    It gives logits (B, W, V), what best follows, and self-attention's buffers with the new keys and values written in.
+    It gives logits (B, W, V), what best follows, and what holds the positions, keys and values, with the new ones
+    written in.
     """
 
     def forward(
         self,
         tokens: Tensor,
-        positions: Tensor,
         key_positions: Tensor,
         ancestors: Tensor,
-        columns: Tensor,
+        start: Tensor,
         sums: Tensor,
         never: Tensor,
         wanted: Tensor,
@@ -119,19 +127,22 @@ class Next(_Pass):
         source_positions: Tensor | None = None,
         crossed: Sequence[Tensor] = (),
     ) -> tuple[Tensor, ...]:
-        """tokens (B, W), their position (B, 1), and as in `Places` key_positions (B, C), ancestors (B, W, C).
+        """tokens (B, W), and as in `Places` key_positions (B, C) of the tokens before and ancestors (B, W, C) of all.
 
-        `kept` are keys and values (B, G, C, K) of which the new ones become `columns` (W,). What of them nobody has
-        filled yet has negative positions. `sums` (B, W) and `never` (N,) are as for `likeliest`, and `wanted` has as
-        many numbers as are to follow.
+        `kept` are keys and values (B, G, C, K), in which the new ones begin at column start (B,). What of them nobody
+        has filled yet has negative positions. `sums` (B, W) and `never` (N,) are as for `likeliest`, and `wanted` has
+        as many numbers as are to follow.
         """
+        positions = key_positions.amax(1, keepdim=True) + 1
+        newest = positions.expand(-1, tokens.shape[1])
+        key_positions = _written(key_positions[:, None, :, None], newest[:, None, :, None], start)[:, 0, :, 0]
         source = None if source_positions is None else Memory(None, Places(source_positions), padded=True)
-        cache = _Given(self.layers, columns, Places(key_positions, None, ancestors), source)
+        cache = _Given(self.layers, start, Places(key_positions, None, ancestors), source)
         for layers, tensors in ((cache.layers, kept), (cache.cross_layers, crossed)):
             for layer, key, value in zip(layers, tensors[::2], tensors[1::2], strict=False):
                 layer.put(key, value)
         logits = self.model.logits(hidden_of(self.model, tokens, positions, cache))
-        return logits, *likeliest(logits, sums, never, wanted.shape[0]), *cache.all_kept()
+        return logits, *likeliest(logits, sums, never, wanted.shape[0]), key_positions, *cache.all_kept()
 
 
 def example(model: Transformer, first: bool) -> tuple[tuple[object, ...], tuple[object, ...]]:
@@ -167,10 +178,9 @@ def example(model: Transformer, first: bool) -> tuple[tuple[object, ...], tuple[
     kept = tensors(False, whole)
     arguments: tuple[object, ...] = (
         ids(new),
-        positions(1),
         positions(whole),
         torch.ones(rows, new, whole, dtype=torch.bool),
-        torch.arange(before, whole),
+        torch.full((rows,), before),
         torch.zeros(rows, new),
         torch.arange(never),
         torch.zeros(wanted),
@@ -178,7 +188,6 @@ def example(model: Transformer, first: bool) -> tuple[tuple[object, ...], tuple[
     )
     shapes: tuple[object, ...] = (
         both,
-        {0: varies},
         both,
         {0: varies, 1: varies, 2: varies},
         {0: varies},

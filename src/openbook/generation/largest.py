@@ -2,22 +2,37 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Numbers = NDArray[np.int64]
+Sums = NDArray[np.float32]
+Flags = NDArray[np.bool_]
 
 GROUP = 16
 """Numbers that are compared with each other first, by vector instructions."""
 
 
+Found = tuple[Tensor, Tensor]
+"""Sums and places (B, C), largest first; number v of beam w of V each has the place w · V + v."""
+
+
 class Continuations(NamedTuple):
     """The best that can follow in each row, best first: Σ log p, the beam gone on from, and the token; each (B, C)."""
 
-    sums: Tensor
-    beams: Tensor
-    tokens: Tensor
+    sums: Sums
+    beams: Numbers
+    tokens: Numbers
+
+    @classmethod
+    def of(cls, sums: Sums, places: Numbers, vocabulary: int) -> "Continuations":
+        """What `largest` or `likeliest` found among so many tokens."""
+        return cls(sums, places // vocabulary, places % vocabulary)
 
 
-def largest(values: Tensor, added: Tensor, count: int) -> Continuations:
+def largest(values: Tensor, added: Tensor, count: int) -> Found:
     """The `count` largest of values (B, W, V) + added (B, W) in each row, largest first; all if there are fewer.
 
     They stand in no more than `count` groups, those with the largest winners, and only these are searched: a quarter
@@ -28,7 +43,7 @@ def largest(values: Tensor, added: Tensor, count: int) -> Continuations:
     groups = size // GROUP
     if beams * groups <= count:
         found = (values + added[..., None]).flatten(1).topk(min(count, beams * size))
-        return Continuations(found.values, found.indices // size, found.indices % size)
+        return found.values, found.indices
     # A group is every so many-th number, so that winners are found for many groups side by side.
     winners = values[..., : groups * GROUP].view(-1, beams, GROUP, groups).amax(-2) + added[..., None]
     best = winners.flatten(1).topk(count).indices
@@ -40,11 +55,10 @@ def largest(values: Tensor, added: Tensor, count: int) -> Continuations:
         places = torch.cat((places, rest.expand(places.shape[0], -1)), dim=1)
     sums = values.flatten(1).gather(1, places) + added.gather(1, places // size)
     found = sums.topk(count)
-    places = places.gather(1, found.indices)
-    return Continuations(found.values, places // size, places % size)
+    return found.values, places.gather(1, found.indices)
 
 
-def likeliest(logits: Tensor, sums: Tensor, never: Tensor, count: int) -> Continuations:
+def likeliest(logits: Tensor, sums: Tensor, never: Tensor, count: int) -> Found:
     """The `count` best continuations of beams worth `sums` (B, W), or all if there are fewer.
 
     Args:

@@ -8,26 +8,23 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from openbook.errors import OpenbookError
-from openbook.generation.cache import Cache, LayerCache
+from openbook.generation.cache import Cache
 from openbook.generation.engine import CachedSession, EngineOf, as_batch
-from openbook.generation.graph import First, Next, example
-from openbook.generation.largest import GROUP, Continuations
+from openbook.generation.graph import OPSET, First, Next, example
+from openbook.generation.largest import GROUP, Continuations, Numbers, Sums
 from openbook.transformer.base import Transformer
 from openbook.transformer.mask import Places
-
-OPSET = 20
-"""Version of the operators: from this one on GELU is one of them."""
 
 
 class OnnxEngine(EngineOf):
@@ -78,7 +75,7 @@ class OnnxSession(CachedSession):
     def __init__(self, runtime: Any, cache: Cache, vocabulary: int) -> None:
         super().__init__(cache)
         self._graph, self._vocabulary = _Bound(runtime), vocabulary
-        self._unread = torch.empty(0)
+        self._buffers: _Buffers | None = None
 
     @torch.inference_mode()
     def step(self, tokens: Tensor) -> Tensor:
@@ -86,52 +83,81 @@ class OnnxSession(CachedSession):
         single = tokens.dim() == 1
         if single:
             tokens = tokens[:, None]
-        logits = torch.empty(*tokens.shape, self._vocabulary)
-        self._pass(tokens, torch.zeros(tokens.shape), torch.empty(0, dtype=torch.long), logits, 1)
+        sums = np.zeros(tokens.shape, dtype=np.float32)
+        logits = self._pass(tokens.numpy(), sums, torch.empty(0, dtype=torch.long), 1).logits
+        self._buffers = None  # they are the caller's now
         return logits[:, 0] if single else logits
 
     @torch.inference_mode()
-    def likeliest(self, tokens: Tensor, sums: Tensor, never: Tensor, count: int) -> Continuations:
+    def likeliest(self, tokens: Numbers, sums: Sums, never: Tensor, count: int) -> Continuations:
         """As `Session.likeliest`: the graph has looked for them already."""
         if tokens.shape[1] * (self._vocabulary // GROUP) <= count:
             return super().likeliest(tokens, sums, never, count)
-        size = tokens.numel() * self._vocabulary
-        if self._unread.numel() < size:
-            self._unread = torch.empty(size)
-        return self._pass(tokens, sums, never, self._unread[:size].view(*tokens.shape, self._vocabulary), count)
+        buffers = self._pass(tokens, sums, never, count)
+        return Continuations.of(buffers.found.copy(), buffers.found_at, self._vocabulary)
 
-    def _pass(self, tokens: Tensor, sums: Tensor, never: Tensor, logits: Tensor, count: int) -> Continuations:
-        """Append tokens (B, W), write their `logits`, and give what best follows."""
-        rows, new = tokens.shape
+    def _pass(self, tokens: Numbers, sums: Sums, never: Tensor, count: int) -> "_Buffers":
+        """Append tokens (B, W); their logits, and the `count` that best follow."""
         cache = self._cache
         cache.tidy()
-        position, start = cache.next_position.expand(rows, 1), cache.length
-        key, _ = cache.place(Places(position.expand(rows, new)), True)
-        kept = [buffer for layer in cache.layers for buffer in layer.opened(new)]
-        end = cache.length
-        room = (0, kept[0].shape[2] - end)
-        ancestors = torch.ones(rows, new, end, dtype=torch.bool) if key.ancestors is None else key.ancestors
-        feeds = [
-            tokens,
-            position,
-            F.pad(key.position.expand(rows, end), room, value=-1),
-            F.pad(ancestors, room),
-            torch.arange(start, end),
+        start = cache.length
+        places = cache.open(len(tokens), tokens.shape[1])
+        buffers = self._buffers
+        kept = [buffer for layer in cache.layers for buffer in layer.opened(0)]
+        if buffers is None or not buffers.fit(tokens, count, (*places, never, *kept)):
+            buffers = self._buffers = self._bind(tokens, count, places, never, kept)
+        buffers.tokens[:] = tokens
+        buffers.sums[:] = sums
+        buffers.start[:] = start
+        self._graph.run()
+        return buffers
+
+    def _bind(self, tokens: Numbers, count: int, places: Places, never: Tensor, kept: list[Tensor]) -> "_Buffers":
+        """Tell the graph where all lies that it reads and writes."""
+        cache, rows, shape = self._cache, len(tokens), tokens.shape
+        newest, sums, start = np.empty_like(tokens), np.empty(shape, np.float32), np.empty(rows, np.int64)
+        found, found_at = np.empty((rows, count), np.float32), np.empty((rows, count), np.int64)
+        logits = torch.empty(*shape, self._vocabulary)
+        ancestors = places.ancestors
+        if ancestors is None:
+            ancestors = torch.ones(*shape, places.position.shape[1], dtype=torch.bool)
+        given: list[Tensor | NDArray[Any]] = [
+            newest,
+            places.position,
+            ancestors,
+            start,
             sums,
             never,
             torch.empty(count),
             *kept,
         ]
         if cache.source is not None:
-            feeds += [cache.source.places.position.expand(rows, -1), *_all(cache.cross_layers)]
-        places = torch.empty(2, rows, count, dtype=torch.long)
-        best = Continuations(torch.empty(rows, count), *places)
-        self._graph.run(feeds, [logits, *best, *kept])
-        return best
+            crossed = [buffer for layer in cache.cross_layers if layer.length for buffer in layer.opened(0)]
+            given += [cache.source.places.position.expand(rows, -1), *crossed]
+        self._graph.bind(_tensors(given), _tensors([logits, found, found_at, places.position, *kept]))
+        return _Buffers(newest, sums, start, logits, found, found_at, (*places, never, *kept))
 
 
-def _all(layers: Sequence[LayerCache]) -> list[Tensor]:
-    return [tensor for layer in layers if layer.length for tensor in layer.kept()]
+def _tensors(values: Iterable[Tensor | NDArray[Any]]) -> list[Tensor]:
+    """All as tensors; arrays lie where they did."""
+    return [each if isinstance(each, Tensor) else torch.from_numpy(each) for each in values]
+
+
+class _Buffers(NamedTuple):
+    """What a pass reads and writes, and the tensors that it does so `beside`; good for the next if none has moved."""
+
+    tokens: Numbers
+    sums: Sums
+    start: Numbers
+    logits: Tensor
+    found: Sums
+    found_at: Numbers
+    beside: tuple[Tensor | None, ...]
+
+    def fit(self, tokens: Numbers, count: int, beside: Sequence[Tensor | None]) -> bool:
+        """Whether they are for such a pass."""
+        same = all(one is other for one, other in zip(self.beside, beside, strict=True))
+        return same and self.tokens.shape == tokens.shape and self.found.shape[1] == count
 
 
 def _placed(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -151,18 +177,21 @@ class _Bound:
 
     def __init__(self, runtime: Any) -> None:
         self._runtime, self._binding = runtime, runtime.io_binding()
-        self._inputs = [(put.name, self._binding.bind_input) for put in runtime.get_inputs()]
-        self._outputs = [(put.name, self._binding.bind_output) for put in runtime.get_outputs()]
-        self._lying: list[Tensor] | list[None] = [None] * len(self._inputs + self._outputs)
+        self._puts = [(put.name, self._binding.bind_input) for put in runtime.get_inputs()]
+        self._puts += [(put.name, self._binding.bind_output) for put in runtime.get_outputs()]
+        self._lying: list[Tensor] | list[None] = [None] * len(self._puts)
 
-    def run(self, feeds: Sequence[Tensor], results: Sequence[Tensor]) -> None:
-        """Run it on its inputs in order and write its outputs into `results`; they may be inputs, too."""
+    def bind(self, feeds: Sequence[Tensor], results: Sequence[Tensor]) -> None:
+        """It runs on these inputs, in order, and writes its outputs into `results`; they may be inputs, too."""
         assert all(each.is_contiguous() for each in results), "outputs are written in one piece"
         lying = [*(each.contiguous() for each in feeds), *results]
-        for (name, bind), each, old in zip((*self._inputs, *self._outputs), lying, self._lying, strict=True):
+        for (name, bind), each, old in zip(self._puts, lying, self._lying, strict=True):
             if old is None or old.data_ptr() != each.data_ptr() or old.shape != each.shape:
                 bind(name, "cpu", 0, _KINDS[each.dtype], each.shape, each.data_ptr())
         self._lying = lying  # bound by address, so they have to live on
+
+    def run(self) -> None:
+        """Run it on what lies there now."""
         self._runtime.run_with_iobinding(self._binding)
 
 

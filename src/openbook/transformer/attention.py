@@ -78,8 +78,14 @@ class Attention(nn.Module):
         grouped = self.spec.heads != self.spec.key_value_heads
         fusable = self.spec.weighting == "softmax" and self.spec.score_cap is None and self.sinks is None
         if fusable and not tracing() and not _plain_is_faster(query, key):
+            seen, scale = mask.for_kernel, self.scale
+            if torch.compiler.is_exporting():
+                # Runtimes have no kernel for a product of a single query that scales, and masks are for each query.
+                query, scale = query * scale, 1.0
+                if seen is not None and seen.shape[2] != query.shape[2]:
+                    seen = seen.expand(-1, -1, query.shape[2], -1)
             return F.scaled_dot_product_attention(
-                query, key, value, mask.for_kernel, is_causal=mask.is_causal, scale=self.scale, enable_gqa=grouped
+                query, key, value, seen, is_causal=mask.is_causal, scale=scale, enable_gqa=grouped
             )
         if grouped:
             each = self.spec.heads // self.spec.key_value_heads
@@ -116,9 +122,7 @@ def _plain_is_faster(query: Tensor, key: Tensor) -> bool:
     So it is when few queries look at few keys, each head at its own; when bfloat16 learns; and in a graph that is
     written down for others to run, since they know how to fuse plain steps.
     """
-    if torch.compiler.is_exporting():
-        return True
-    if not query.is_cpu:
+    if not query.is_cpu or torch.compiler.is_exporting():
         return False
     if query.requires_grad:
         return query.dtype == torch.bfloat16 and key.shape[2] <= 512
