@@ -175,9 +175,10 @@ def test_one_beam_is_greedy() -> None:
             tokens.append(token)
 
 
-def test_the_trail_is_the_tree_of_all_beams() -> None:
+@pytest.mark.parametrize("width", [1, 3])
+def test_the_trail_is_the_tree_of_all_beams(width) -> None:
     model, trail = default_model(), Trail()
-    beams = Beams(beams=3, n_best=3, max_tokens=6)
+    beams = Beams(beams=width, n_best=width, max_tokens=6)
     results = found(model, PROMPTS, beams, trail=trail)
     for row, hypotheses in enumerate(results):
         nodes, children = trail.nodes[row], trail.children(row)

@@ -293,8 +293,7 @@ class _Batch:
             self._finish(place, parents[place, which], sums[place, which], tokens[place, which])
         # A stable sort: those that go on first, best first.
         going = over.argsort(axis=1, kind="stable")[:, :beams]
-        self._sums = _at(sums, going)
-        self._sums[_at(over, going)] = -np.inf
+        self._sums = np.where(_at(over, going), np.float32(-np.inf), _at(sums, going))
         if trail is not None:
             self._tell(trail, finished, going, sums, parents, tokens)
         parents, tokens = _at(parents, going), _at(tokens, going)
