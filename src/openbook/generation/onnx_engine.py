@@ -1,6 +1,6 @@
 """The same model run by ONNX Runtime: each pass one call, without Python in between, on processors.
 
-It opens in some ten seconds and then decodes small models up to twice as fast as the reference engine, to the same
+It opens in about half a minute and then decodes small models up to twice as fast as the reference engine, to the same
 tokens but for ties: logits agree to about 1e-5.
 """
 

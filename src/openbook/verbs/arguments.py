@@ -8,7 +8,7 @@ import typer
 MODEL = Annotated[Path, typer.Argument(help="a model file, such as austen.openbook", show_default=False)]
 DEVICE = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 ENGINE = Annotated[
-    str, typer.Option(help="what decodes: torch; or onnx, which opens in ten seconds and is then up to twice as fast")
+    str, typer.Option(help="what decodes: torch; or onnx, which opens in half a minute and is then up to twice as fast")
 ]
 JSON = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
 IMPORTED_DTYPE = Annotated[
