@@ -253,7 +253,7 @@ class _Batch:
             return self._session.step(newest)
         return self._session.step(newest[:, 0])[:, None]
 
-    def _to_device(self, numbers: Numbers | Flags) -> Tensor:
+    def _to_device(self, numbers: Numbers | Sums | Flags) -> Tensor:
         return torch.from_numpy(numbers).to(self._device)
 
     def join(self, other: "_Batch") -> None:
@@ -364,7 +364,7 @@ class _Batch:
         scores = self._step().log_softmax(-1)
         produced, is_last = self._to_device(self._produced), self._to_device(last)
         scores = self._rules.apply(scores, lambda: self._to_device(self._tokens), produced, is_last, self._end_ids)
-        sums, places = largest(scores, torch.from_numpy(self._sums).to(self._device), count)
+        sums, places = largest(scores, self._to_device(self._sums), count)
         return Continuations.of(sums.cpu().numpy(), places.cpu().numpy(), scores.shape[-1])
 
     def _tell(

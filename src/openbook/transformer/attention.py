@@ -119,8 +119,8 @@ fifth longer."""
 def _plain_is_faster(query: Tensor, key: Tensor) -> bool:
     """Whether the readable steps take less time than the fused kernel, which on a CPU takes up to twice as long.
 
-    So it is when few queries look at few keys, each head at its own; when bfloat16 learns; and in a graph that is
-    written down for others to run, since they know how to fuse plain steps.
+    So it is when few queries look at few keys, each head at its own, and when bfloat16 learns; but not in a graph that
+    is written down for others to run, who have a kernel of their own.
     """
     if not query.is_cpu or torch.compiler.is_exporting():
         return False
