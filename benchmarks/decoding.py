@@ -44,9 +44,9 @@ def write_models(asked: argparse.Namespace, folder: Path) -> None:
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    from openbook.model_file.huggingface.importing import import_folder
-    from openbook.text.foreign import write_tokenizer
-    from openbook.text.tokenizer_training import train_tokenizer
+    from openbook.interop.huggingface.importing import import_folder
+    from openbook.interop.tokenizers import write_tokenizer
+    from openbook.text.tokenizer.training import train_tokenizer
 
     head_width = asked.width // asked.heads
     torch.manual_seed(0)
@@ -75,7 +75,7 @@ Answerer = Callable[[list[list[int]], int], Iterator[list[int]]]
 
 
 def open_openbook(folder: Path) -> Answerer:
-    from openbook.generation.engine import TorchEngine
+    from openbook.generation.engines.torch_engine import TorchEngine
     from openbook.generation.generate import generate
     from openbook.generation.settings import Sampling
     from openbook.model_file.file import build, load

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from openbook.training.books import Books
 from openbook.training.checkpoint import Keeper
+from openbook.training.data.book_task import Books
 from openbook.training.initialize import initialize
 from openbook.training.loop import Loop
-from openbook.training.measure import count_parameters, floating_operations, multiplies_fast
 from openbook.training.optimizer import NEWTON_SCHULZ_STEPS
-from openbook.training.plan import shape_choices
+from openbook.training.plan.measure import count_parameters, floating_operations, multiplies_fast
+from openbook.training.plan.plan import shape_choices
 from openbook.training.recipe import build_architecture, make_recipe
 from openbook.transformer.decoder_only import DecoderOnly
 

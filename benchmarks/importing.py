@@ -30,10 +30,10 @@ def write_model(path: Path, gigabytes: float) -> None:
     """A model file of about this size, in bfloat16, one random tensor at a time."""
     import torch
 
-    from openbook.model_file.blueprint import expected_shapes
-    from openbook.model_file.contents import Contents
     from openbook.model_file.file import save_parts
-    from openbook.text.tokenizer_training import train_tokenizer
+    from openbook.model_file.meta_model import expected_shapes
+    from openbook.model_file.metadata import Contents
+    from openbook.text.tokenizer.training import train_tokenizer
     from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Stack
 
     attention = Attention(heads=16, key_value_heads=8, head_width=64, query_key_norm=Norm())
@@ -56,8 +56,8 @@ def resident() -> tuple[int, int]:
 
 def alone(verb: str, source: Path, target: Path, shard: float) -> None:
     """One verb in this process; its peak above what was there before it began."""
-    from openbook.model_file.huggingface.exporting import export_folder
-    from openbook.model_file.huggingface.importing import import_folder
+    from openbook.interop.huggingface.exporting import export_folder
+    from openbook.interop.huggingface.importing import import_folder
 
     before, _ = resident()
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far

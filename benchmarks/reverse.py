@@ -59,7 +59,7 @@ def train_reverser(strings: list[str], folder: Path, options: list[str]) -> tupl
     pairs.write_text("".join(f"{string}\t{string[::-1]}\n" for string in strings))
     command = ["train", "--pairs", str(pairs), "-o", str(model), "--overwrite", *options]
     begun = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "openbook.cli", *command], check=False)
+    done = subprocess.run([sys.executable, "-m", "openbook.cli.main", *command], check=False)
     if done.returncode:
         raise SystemExit(f"openbook {' '.join(command)}: failed with {done.returncode}")
     return model, time.perf_counter() - begun
@@ -68,7 +68,7 @@ def train_reverser(strings: list[str], folder: Path, options: list[str]) -> tupl
 def score_reverser(path: Path, tests: dict[int, list[str]]) -> dict[int, float]:
     """The share of each length's strings that come out exactly reversed."""
     import openbook
-    from openbook.training.translations import Translations
+    from openbook.training.report.sample_translations import Translations
 
     model = openbook.load(path)
     sources = [model.tokenizer.encode_source(string) for strings in tests.values() for string in strings]

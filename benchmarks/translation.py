@@ -25,7 +25,7 @@ def train(folder: Path, languages: str, output: Path, options: list[str]) -> flo
     files = [str(folder / f"{split}.{languages}.tsv") for split in ("train", "valid")]
     command = ["train", "--pairs", files[0], "--validation", files[1], "-o", str(output), "--overwrite", *options]
     begun = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "openbook.cli", *command], check=False)
+    done = subprocess.run([sys.executable, "-m", "openbook.cli.main", *command], check=False)
     if done.returncode:
         raise SystemExit(f"openbook {' '.join(command)}: failed with {done.returncode}")
     return time.perf_counter() - begun

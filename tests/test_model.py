@@ -9,8 +9,8 @@ import torch
 import openbook
 from openbook.errors import OpenbookError
 from openbook.model import Model
-from openbook.model_file.contents import Contents
-from openbook.text.tokenizer_training import train_tokenizer
+from openbook.model_file.metadata import Contents
+from openbook.text.tokenizer.training import train_tokenizer
 from openbook.training.evaluation import strided
 from openbook.training.recipe import build_architecture
 from strategies import build as build_model

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from openbook.errors import OpenbookError
-from openbook.generation.engine import Engine
-from openbook.generation.engines import check_engine, open_engine
+from openbook.generation.engines.registry import check_engine, open_engine
+from openbook.generation.engines.torch_engine import Engine
 from openbook.generation.settings import Beams, Sampling, decoding
 from openbook.generation.text import Answer, Candidate, Piece, Prompt, answer, search, stream
 from openbook.generation.translation import Sentence, Translation, Translator
 from openbook.model_file.adapter import load_any
-from openbook.model_file.contents import Contents
 from openbook.model_file.file import build
 from openbook.model_file.file import save as save_file
+from openbook.model_file.metadata import Contents
 from openbook.progress import Track, silent
-from openbook.text.books import find_books
-from openbook.text.chat import Chat, Message
-from openbook.text.pieces import token_safe
-from openbook.text.readers import read_book
-from openbook.training.device import choose_device
+from openbook.text.chat.chat import Chat, Message
+from openbook.text.corpus.books import find_books
+from openbook.text.corpus.chunking import token_safe
+from openbook.text.corpus.readers import read_book
 from openbook.training.lora import TARGETS
+from openbook.training.plan.device import choose_device
 from openbook.transformer.base import Transformer
 from openbook.transformer.make import decoder_only
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from openbook.explanation.run import Explanation
     from openbook.training.evaluation import Score
     from openbook.training.loop import Listener
-    from openbook.training.pair_evaluation import PairScore
+    from openbook.training.translation_evaluation import PairScore
 
 CHUNK = 1 << 16
 
@@ -269,7 +269,7 @@ class Model:
         Raises:
             OpenbookError: the model does not translate, a file cannot be read, or there is no pair.
         """
-        from openbook.training.pair_evaluation import evaluate_pairs
+        from openbook.training.translation_evaluation import evaluate_pairs
 
         return evaluate_pairs(self.transformer, self.translator(**settings), _listed(files), track)
 

@@ -12,13 +12,13 @@ from traced_examples import ARCHITECTURES, LAYER_NORM, changed
 
 from openbook.errors import OpenbookError
 from openbook.explanation.attention_rows import attention_rows
-from openbook.explanation.readable import readable, short
 from openbook.explanation.reader import TensorPlace
 from openbook.explanation.run import explain
 from openbook.explanation.summarise import summarise
 from openbook.explanation.terminal import explain_as_json, explain_in_terminal
 from openbook.explanation.terminal_number import parse_number
 from openbook.explanation.terminal_page import print_summary
+from openbook.explanation.token_display import readable, short
 from openbook.transformer.mask import positions_of
 from strategies import (
     DEFAULT,

@@ -5,8 +5,8 @@ from torch import Tensor
 
 from openbook.generation.generate import kept
 from openbook.generation.settings import Sampling
-from openbook.text.tokenizer import Tokenizer
-from openbook.text.tokenizer_training import train_tokenizer
+from openbook.text.tokenizer.tokenizer import Tokenizer
+from openbook.text.tokenizer.training import train_tokenizer
 from openbook.transformer.decoder_only import DecoderOnly
 from strategies import CONTEXT, DEFAULT, build
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbook.generation.batching import Waiting, arriving, batches, in_order
+from openbook.generation.scheduling import Waiting, arriving, batches, in_order
 
 lengths = st.lists(st.integers(1, 30), max_size=40)
 

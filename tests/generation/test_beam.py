@@ -12,11 +12,11 @@ from naive import PROMPTS, default_model
 from naive_beam import best_of_all, naive_beam
 
 from openbook.errors import OpenbookError
-from openbook.generation.beam import Prompt, beam_search, search_through
-from openbook.generation.engine import TorchEngine
+from openbook.generation.beam_search import Prompt, beam_search, search_through
+from openbook.generation.beam_trace import Trail
+from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.settings import Beams
 from openbook.generation.token_rules import NO_RULES, TokenRules
-from openbook.generation.trail import Trail
 from strategies import CONTEXT, DEFAULT, VOCABULARY, architectures, build, translators
 
 ENDS = {7, 11}
@@ -78,8 +78,8 @@ def test_it_is_the_search_by_hand_beside_sources(model, sources, beams, rules) -
 def small_batches(late, piece):
     """With batches of a few rows what happens between large ones happens: pieces that join, rows that are late."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("openbook.generation.beam.LATE", late)
-        patch.setattr("openbook.generation.beam.PIECE_TOKENS", piece)
+        patch.setattr("openbook.generation.beam_search.LATE", late)
+        patch.setattr("openbook.generation.beam_search.PIECE_TOKENS", piece)
         yield
 
 

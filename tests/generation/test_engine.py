@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from naive import PROMPTS, default_model, naive_logits
 
 from openbook.errors import OpenbookError
-from openbook.generation.engine import TorchEngine
+from openbook.generation.engines.torch_engine import TorchEngine
 from strategies import (
     HALVES,
     ORIGINAL,

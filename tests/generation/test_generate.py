@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from naive import GREEDY, PROMPTS, ScriptedEngine, default_model, naive_greedy, naive_logits
 
 from openbook.errors import OpenbookError
-from openbook.generation.engine import TorchEngine
+from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
 from openbook.transformer.architecture import Position

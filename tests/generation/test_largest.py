@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbook.generation.largest import GROUP, largest
+from openbook.generation.topk import GROUP, largest
 
 sizes = st.integers(1, 12 * GROUP)
 

@@ -11,11 +11,11 @@ import torch
 from naive import PROMPTS
 
 from openbook.errors import OpenbookError
-from openbook.generation.beam import beam_search
-from openbook.generation.engine import TorchEngine
-from openbook.generation.engines import open_engine
+from openbook.generation.beam_search import beam_search
+from openbook.generation.engines.onnx_engine import OnnxEngine
+from openbook.generation.engines.registry import open_engine
+from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.generate import generate
-from openbook.generation.onnx_engine import OnnxEngine
 from openbook.generation.settings import Beams, Sampling
 from openbook.model import load
 from openbook.transformer.architecture import Experts
@@ -159,7 +159,7 @@ def test_without_its_packages_it_says_which_extra_has_them():
     code = (
         "import sys; sys.modules['onnxruntime'] = None\n"
         "from strategies import DEFAULT, build\n"
-        "from openbook.generation.onnx_engine import OnnxEngine\n"
+        "from openbook.generation.engines.onnx_engine import OnnxEngine\n"
         "OnnxEngine(build(DEFAULT))"
     )
     done = subprocess.run(

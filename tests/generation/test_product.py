@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from openbook.generation import product
-from openbook.generation.engine import TorchEngine
-from openbook.generation.product import OneDNNWeight, onednn_is_faster
+from openbook.generation.engines.onednn_linear import OneDNNWeight, onednn_is_faster
+from openbook.generation.engines.registry import onednn_linear as product
+from openbook.generation.engines.torch_engine import TorchEngine
 from strategies import DEFAULT, build, difference
 
 WEIGHT = torch.randn(900, 700, generator=torch.Generator().manual_seed(0))

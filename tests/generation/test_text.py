@@ -7,10 +7,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from naive import ScriptedEngine, byte_tokenizer
 
-from openbook.generation.engine import TorchEngine
+from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.settings import Sampling
 from openbook.generation.text import StopText, answer, stream
-from openbook.text.tokenizer import Tokenizer
+from openbook.text.tokenizer.tokenizer import Tokenizer
 from strategies import DEFAULT, build
 
 TOKENIZER = byte_tokenizer()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naive import default_model
 
-from openbook.generation.engine import TorchEngine
+from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.generate import generate, padded
 from openbook.generation.settings import Sampling
 from openbook.generation.token_rules import TokenRules, repeating

@@ -4,9 +4,9 @@ import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from model_file.foreign_models import imported, save_folder
-from openbook.generation.beam import beam_search
-from openbook.generation.engine import TorchEngine
+from interop.foreign_models import imported, save_folder
+from openbook.generation.beam_search import beam_search
+from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.generate import generate
 from openbook.generation.settings import Beams, Sampling
 from openbook.generation.token_rules import TokenRules

@@ -9,15 +9,15 @@ import torch
 from naive import default_model
 from translators import engine, tokenizer, translator_model
 
+from openbook.cli.sentence_lines import LONGEST_LINE, as_json, as_line, read_sentences
 from openbook.errors import OpenbookError
-from openbook.generation.beam import beam_search
-from openbook.generation.engine import TorchEngine
-from openbook.generation.lines import LONGEST_LINE, as_json, as_line, read_sentences
+from openbook.generation.beam_search import beam_search
+from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.settings import Beams, Sampling, decoding
 from openbook.generation.token_rules import TokenRules
 from openbook.generation.translation import Sentence, Translator
-from openbook.text.special_tokens import SpecialTokens
-from openbook.text.tokenizer import Tokenizer
+from openbook.text.tokenizer.special_tokens import SpecialTokens
+from openbook.text.tokenizer.tokenizer import Tokenizer
 
 TEXTS = ["the cat sat", "rain", "the dog sat on the log while rain fell", "on", "a mat and the cat", "log the dog"]
 

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from openbook.generation.engine import TorchEngine
-from openbook.text.special_tokens import END, PADDING, SEPARATOR
-from openbook.text.tokenizer import Tokenizer
-from openbook.text.tokenizer_training import train_tokenizer
+from openbook.generation.engines.torch_engine import TorchEngine
+from openbook.text.tokenizer.special_tokens import END, PADDING, SEPARATOR
+from openbook.text.tokenizer.tokenizer import Tokenizer
+from openbook.text.tokenizer.training import train_tokenizer
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Position, Stack
 from openbook.transformer.base import Transformer
 from openbook.transformer.make import make_transformer

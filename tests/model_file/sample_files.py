@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from openbook.model_file.contents import Contents
 from openbook.model_file.file import save
-from openbook.text.tokenizer_training import train_tokenizer
+from openbook.model_file.metadata import Contents
+from openbook.text.tokenizer.training import train_tokenizer
 from openbook.transformer.architecture import Architecture
 from strategies import DEFAULT, build
 

@@ -10,14 +10,14 @@ from safetensors.torch import load_file, save_file
 
 from openbook.errors import OpenbookError
 from openbook.explanation.derivations import derive, relative_errors
-from openbook.explanation.places import tensor_places
+from openbook.explanation.tensor_offsets import tensor_places
+from openbook.interop.huggingface.exporting import export_folder
+from openbook.interop.huggingface.importing import import_folder
 from openbook.model import load
 from openbook.model_file.file import load as load_tensors
-from openbook.model_file.huggingface.exporting import export_folder
-from openbook.model_file.huggingface.importing import import_folder
 from openbook.model_file.inspection import describe
+from openbook.model_file.int8 import Int8Weight, plain, quantized
 from openbook.trace import trace
-from openbook.transformer.int8 import Int8Weight, plain, quantized
 
 SOME = [
     ("Llama", "grouped, head width"),

@@ -13,11 +13,11 @@ from rich.console import Console
 from sample_files import contents_of, small_file, tensors_of
 
 from openbook.errors import OpenbookError
+from openbook.model_file.architecture_summary import in_words, ranges
 from openbook.model_file.display import render
 from openbook.model_file.file import save
 from openbook.model_file.inspection import describe
-from openbook.model_file.wording import in_words, ranges
-from openbook.text.printable import printable
+from openbook.text.corpus.printable import printable
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Stack
 from strategies import DEFAULT, architectures
 

@@ -13,11 +13,11 @@ from sample_files import contents_of, same_bits, small_file, tensors_of, tokeniz
 from torch import Tensor
 
 from openbook.errors import OpenbookError
-from openbook.model_file.blueprint import expected_shapes
-from openbook.model_file.contents import Contents
 from openbook.model_file.file import build, load, open_model_file, save
 from openbook.model_file.header import write_header
-from openbook.text.special_tokens import SpecialTokens
+from openbook.model_file.meta_model import expected_shapes
+from openbook.model_file.metadata import Contents
+from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Position, Stack
 from openbook.transformer.base import Transformer
 from openbook.transformer.decoder_only import DecoderOnly

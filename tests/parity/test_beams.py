@@ -4,8 +4,8 @@ import pytest
 import torch
 import transformers
 
-from openbook.generation.beam import beam_search
-from openbook.generation.engine import TorchEngine
+from openbook.generation.beam_search import beam_search
+from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.settings import Beams
 from openbook.generation.token_rules import TokenRules
 from parity.test_encoder_decoders import MODELS, SOURCE_LENGTHS, VOCABULARY, padded, pair

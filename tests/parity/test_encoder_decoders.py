@@ -7,9 +7,9 @@ import pytest
 import torch
 import transformers
 
-from model_file.foreign_models import imported, save_folder
+from interop.foreign_models import imported, save_folder
 from openbook.generation.cache import Cache
-from openbook.generation.engine import TorchEngine
+from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
 from openbook.generation.token_rules import TokenRules

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from openbook.errors import OpenbookError
-from openbook.text.books import find_books, shown
+from openbook.text.corpus.books import find_books, shown
 
 
 def touch(folder: Path, *names: str) -> None:

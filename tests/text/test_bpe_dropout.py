@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openbook.errors import OpenbookError
-from openbook.text.bpe_dropout import SPELLINGS, BpeDropout, Joins, spell
-from openbook.text.tokenizer import Tokenizer
-from openbook.text.tokenizer_training import train_tokenizer
+from openbook.text.tokenizer.bpe_dropout import SPELLINGS, BpeDropout, Joins, spell
+from openbook.text.tokenizer.tokenizer import Tokenizer
+from openbook.text.tokenizer.training import train_tokenizer
 
 TEXT = "the lower, the newer and the widest; lowest widths of new towers! Größe 12345 größer " * 40
 TOKENIZER = train_tokenizer([TEXT], "bpe", 330)

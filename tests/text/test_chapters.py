@@ -1,6 +1,6 @@
 import pytest
 
-from openbook.text.chapters import Chapter, add_heading, find_headings
+from openbook.text.corpus.chapters import Chapter, add_heading, find_headings
 
 
 def titles(text: str) -> list[str]:

@@ -12,11 +12,11 @@ from tokenizers import Tokenizer as Backend
 from transformers import PreTrainedTokenizerFast
 
 from openbook.errors import OpenbookError
-from openbook.text.chat import Chat, ChatTemplate
-from openbook.text.conversations import Conversation, answer_tokens, read_conversations
-from openbook.text.special_tokens import SpecialTokens
-from openbook.text.tokenizer import Tokenizer
-from openbook.text.tokenizer_training import train_tokenizer
+from openbook.text.chat.chat import Chat, ChatTemplate
+from openbook.text.tokenizer.special_tokens import SpecialTokens
+from openbook.text.tokenizer.tokenizer import Tokenizer
+from openbook.text.tokenizer.training import train_tokenizer
+from openbook.training.data.conversation_files import Conversation, answer_tokens, read_conversations
 
 from .makers import prose
 

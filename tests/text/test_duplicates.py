@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from openbook.progress import silent
-from openbook.text import duplicates
-from openbook.text.duplicates import EXACT, KEPT, NEAR, SIMILAR, mark_duplicates
-from openbook.text.passages import SHINGLE, Section, fingerprint_section, fingerprint_text
+from openbook.text.corpus.corpus import duplicates
+from openbook.text.corpus.duplicates import EXACT, KEPT, NEAR, SIMILAR, mark_duplicates
+from openbook.text.corpus.minhash import SHINGLE, Section, fingerprint_section, fingerprint_text
 
 from .makers import words
 

@@ -1,6 +1,6 @@
 import pytest
 
-from openbook.text.gutenberg import strip_gutenberg
+from openbook.text.corpus.gutenberg import strip_gutenberg
 
 START = "*** START OF THE PROJECT GUTENBERG EBOOK EMMA ***"
 END = "*** END OF THE PROJECT GUTENBERG EBOOK EMMA ***"

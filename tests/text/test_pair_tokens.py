@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from openbook.text import pair_tokens
-from openbook.text.pair_tokens import sample_pairs, tokenize_pairs
-from openbook.text.pairs import prepare_pairs
-from openbook.text.tokenizer_training import train_tokenizer
+from openbook.text.tokenizer.training import train_tokenizer
+from openbook.training.data.pair_corpus import prepare_pairs
+from openbook.training.data.pair_tokens import sample_pairs, tokenize_pairs
+from openbook.training.data.windows import pair_tokens
 
 
 @pytest.fixture(scope="module")

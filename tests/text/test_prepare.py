@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from openbook.errors import OpenbookError
-from openbook.text import finish as finish_module
-from openbook.text import prepare as prepare_module
-from openbook.text import reading, workers
-from openbook.text.corpus import Corpus, Split
-from openbook.text.finish import choose_share
-from openbook.text.prepare import prepare
+from openbook.text.corpus.corpus import Corpus, Split
+from openbook.text.corpus.corpus import prepare as prepare_module
+from openbook.text.corpus.corpus import process_pool as workers
+from openbook.text.corpus.corpus import read_batch as reading
+from openbook.text.corpus.corpus import writing as finish_module
+from openbook.text.corpus.prepare import prepare
+from openbook.text.corpus.writing import choose_share
 
 from .makers import make_epub, make_pdf, prose, words
 
@@ -205,7 +206,7 @@ def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def prepare_pieces(pieces):
-    from openbook.text.pieces import whole_paragraphs
+    from openbook.text.corpus.chunking import whole_paragraphs
 
     return whole_paragraphs((line for piece in pieces for line in piece.splitlines(keepends=True)), 5_000)
 
@@ -319,9 +320,9 @@ def test_expectations(tmp_path: Path) -> None:
 MEMORY = """
 import resource, sys, time
 from pathlib import Path
-from openbook.text.prepare import prepare
-from openbook.text.tokenizer_training import train_tokenizer
-from openbook.text.tokens import tokenize
+from openbook.text.corpus.prepare import prepare
+from openbook.text.tokenizer.training import train_tokenizer
+from openbook.training.data.book_tokens import tokenize
 folder, start = Path(sys.argv[1]), time.monotonic()
 corpus = prepare([folder / "big.txt"], folder / "corpus", processes=1)
 prepared = time.monotonic()

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from openbook.errors import OpenbookError
-from openbook.text import encodings, markup, readers
-from openbook.text.markup import declared_encoding, html_paragraphs, markdown_paragraphs
-from openbook.text.readers import read_book
+from openbook.text.corpus.corpus import encodings, markup, readers
+from openbook.text.corpus.markup import declared_encoding, html_paragraphs, markdown_paragraphs
+from openbook.text.corpus.readers import read_book
 from soon import soon
 
 GERMAN = "Über den Wäldern lag süßer Nebel; die Mädchen hörten schöne Geschichten.\n" * 20

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openbook.errors import OpenbookError
-from openbook.text.special_tokens import END, PADDING, SEPARATOR, SpecialTokens
-from openbook.text.tokenizer import Tokenizer
-from openbook.text.tokenizer_training import train_tokenizer
+from openbook.text.tokenizer.special_tokens import END, PADDING, SEPARATOR, SpecialTokens
+from openbook.text.tokenizer.tokenizer import Tokenizer
+from openbook.text.tokenizer.training import train_tokenizer
 
 ids = st.integers(0, 300)
 several = st.lists(ids, max_size=3).map(tuple)

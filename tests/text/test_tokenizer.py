@@ -10,11 +10,11 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models
 
 from openbook.errors import OpenbookError
-from openbook.text.pieces import token_safe
-from openbook.text.special_tokens import END, UNKNOWN, SpecialTokens
-from openbook.text.tokenizer import StreamDecoder, Tokenizer
-from openbook.text.tokenizer_training import Kind, choose_vocabulary, train_tokenizer
-from openbook.text.word_encoder import WordEncoder
+from openbook.text.corpus.chunking import token_safe
+from openbook.text.tokenizer.special_tokens import END, UNKNOWN, SpecialTokens
+from openbook.text.tokenizer.tokenizer import StreamDecoder, Tokenizer
+from openbook.text.tokenizer.training import Kind, choose_vocabulary, train_tokenizer
+from openbook.text.tokenizer.word_encoder import WordEncoder
 
 from .makers import prose
 

@@ -4,12 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openbook.text import tokens as tokens_module
-from openbook.text.corpus import Corpus
-from openbook.text.prepare import prepare
-from openbook.text.tokenizer import Tokenizer
-from openbook.text.tokenizer_training import Kind, train_tokenizer
-from openbook.text.tokens import Tokens, TokenSplit, tokenize
+from openbook.text.corpus.corpus import Corpus
+from openbook.text.corpus.prepare import prepare
+from openbook.text.tokenizer.tokenizer import Tokenizer
+from openbook.text.tokenizer.training import Kind, train_tokenizer
+from openbook.training.data.book_tokens import Tokens, TokenSplit, tokenize
+from openbook.training.data.windows import book_tokens as tokens_module
 
 from .makers import prose
 
@@ -33,7 +33,7 @@ def equal(first: Tokens, second: Tokens) -> bool:
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens_module, "CHUNK", 50)
     monkeypatch.setattr(tokens_module, "PART", 2000)
-    monkeypatch.setattr("openbook.text.pieces.REACH", 50)
+    monkeypatch.setattr("openbook.text.corpus.chunking.REACH", 50)
 
 
 @pytest.mark.parametrize("kind", ["bpe", "bytes", "characters", "words"])

@@ -12,7 +12,7 @@ from training_examples import TINY
 from typer.testing import CliRunner
 
 import openbook
-from openbook.cli import app
+from openbook.cli.main import app
 from openbook.errors import OpenbookError
 from openbook.model_file.adapter import FIELD, load_any, read_adapter
 from openbook.model_file.writing import write_tensors

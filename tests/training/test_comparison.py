@@ -13,9 +13,9 @@ from training_examples import write_pairs
 
 from openbook.errors import OpenbookError
 from openbook.training.comparison import KINDS, Measured, compare, like, peak_memory
-from openbook.training.comparison_display import comparison_table, save_picture, verdict
-from openbook.training.measure import count_parameters
+from openbook.training.plan.measure import count_parameters
 from openbook.training.recipe import build_architecture, make_recipe
+from openbook.training.report.comparison_display import comparison_table, save_picture, verdict
 
 CHOICES = {"steps": 3, "vocabulary": 400}
 
@@ -24,7 +24,7 @@ CHOICES = {"steps": 3, "vocabulary": 400}
 def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
     pairs, told = write_pairs(folder / "pairs.tsv"), []
-    with patch("openbook.training.measure.seconds_of_step", lambda *arguments: 1.0):
+    with patch("openbook.training.plan.measure.seconds_of_step", lambda *arguments: 1.0):
         results = compare([pairs], folder / "it", CHOICES, device="cpu", listeners=lambda kind: told.append(kind) or ())
     return folder, results, told
 
@@ -79,7 +79,7 @@ def test_an_interrupted_comparison_goes_on(tmp_path):
 
         return listeners
 
-    with patch("openbook.training.measure.seconds_of_step", lambda *arguments: 1.0):
+    with patch("openbook.training.plan.measure.seconds_of_step", lambda *arguments: 1.0):
         for step, at in ((1, "encoder-decoder"), (2, "decoder-only")):
             with pytest.raises(KeyboardInterrupt):
                 compare([pairs], folder, CHOICES, device="cpu", listeners=interrupting(step, at))

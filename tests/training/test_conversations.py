@@ -13,11 +13,11 @@ import openbook
 from openbook.errors import OpenbookError
 from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
-from openbook.text.chat import Chat
-from openbook.text.conversation_tokens import TokenConversations, held_out
-from openbook.training.conversations import ConversationRows, Conversations
+from openbook.text.chat.chat import Chat
+from openbook.training.chunked_loss import NOTHING, hidden_of
+from openbook.training.data.conversation_task import ConversationRows, Conversations
+from openbook.training.data.conversation_tokens import TokenConversations, held_out
 from openbook.training.initialize import initialize
-from openbook.training.learning import NOTHING, hidden_of
 from openbook.training.recipe import build_architecture
 from openbook.transformer.decoder_only import DecoderOnly
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbook.training.data import Windows, documents_at, shuffled
+from openbook.training.data.windows import Windows, documents_at, shuffled
 
 KEYS = st.integers(0, 2**51)
 

@@ -21,7 +21,7 @@ from training_examples import (
 )
 
 from openbook.model import load
-from openbook.training.logbook import read_log
+from openbook.training.report.log import read_log
 
 CHANGES = {"dropout": 0.2, "average": 0.9, "steps": 8, "validations": 4}
 CHOICES = TINY | {"vocabulary": 300, "dropout": 0.2, "average": 0.9, "steps": 6}
@@ -100,7 +100,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was(tmp_path):
 
 
 def test_the_command_itself_interrupted_once_leaves_a_model_and_goes_on(tmp_path):
-    """Ctrl-C to a real `python -m openbook.cli`; the same command then ends as if nothing had been."""
+    """Ctrl-C to a real `python -m openbook.cli.main`; the same command then ends as if nothing had been."""
     whole = tmp_path / "whole"
     whole.mkdir()
     write_book(tmp_path / "book.txt", 8000)
@@ -108,7 +108,7 @@ def test_the_command_itself_interrupted_once_leaves_a_model_and_goes_on(tmp_path
     arguments = ["train", "book.txt", "-o", "it.openbook", "--device", "cpu", "--validation-share", "0.2", *ARGUMENTS]
     arguments += ["--steps=300", "--validations=30", "--patience=99"]
     assert in_process(run_command, whole, arguments) == 0
-    command = [sys.executable, "-m", "openbook.cli", *arguments]
+    command = [sys.executable, "-m", "openbook.cli.main", *arguments]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         output = ""
         for line in process.stdout:

@@ -4,9 +4,9 @@ import pytest
 import torch
 from training_examples import recipe
 
+from openbook.training.chunked_loss import Batch, learn_next
+from openbook.training.data_parallel import LARGEST, Learners, most_learners, pick_learners, sharing_weights
 from openbook.training.initialize import initialize
-from openbook.training.learners import LARGEST, Learners, most_learners, pick_learners, sharing_weights
-from openbook.training.learning import Batch, learn_next
 from openbook.training.recipe import build_architecture
 from openbook.transformer.make import make_transformer
 

@@ -11,8 +11,8 @@ from training_examples import books, make_loop, recipe, result_of, run_loop, sam
 from openbook.errors import OpenbookError
 from openbook.training.checkpoint import Keeper, read_checkpoint, write_checkpoint
 from openbook.training.interrupts import interrupts
-from openbook.training.logbook import Logbook, read_log
 from openbook.training.loop import Loop
+from openbook.training.report.log import Logbook, read_log
 
 
 class Scripted:

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from openbook.training import learning
+from openbook.training import chunked_loss as learning
+from openbook.training.chunked_loss import NOTHING, Batch, hidden_of, learn_next
 from openbook.training.initialize import initialize
-from openbook.training.learning import NOTHING, Batch, hidden_of, learn_next
 from openbook.training.recipe import build_architecture, make_recipe
 from openbook.transformer.make import make_transformer
 from strategies import DEFAULT, build

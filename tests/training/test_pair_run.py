@@ -10,8 +10,8 @@ from training_examples import TINY, same, weights, write_book, write_pairs
 
 import openbook
 from openbook.errors import OpenbookError
-from openbook.training import pair_material
-from openbook.training.learning import NOTHING
+from openbook.training.chunked_loss import NOTHING
+from openbook.training.data.windows import pair_dataset as pair_material
 from openbook.training.recipe import make_recipe
 from openbook.training.request import Request
 from openbook.training.run import Training
@@ -24,7 +24,7 @@ CONTINUED = {name: CHOICES[name] for name in ("context", "batch_tokens", "precis
 @pytest.fixture(scope="module", autouse=True)
 def _measured():
     """The speed of this machine is not measured again and again."""
-    with patch("openbook.training.measure.seconds_of_step", lambda *arguments: 0.01):
+    with patch("openbook.training.plan.measure.seconds_of_step", lambda *arguments: 0.01):
         yield
 
 

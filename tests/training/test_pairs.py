@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from test_next_tokens import translator
 
 from openbook.errors import OpenbookError
-from openbook.generation.engine import TorchEngine
+from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.settings import Beams
 from openbook.generation.token_translator import TokenTranslator
-from openbook.text.pair_tokens import TokenPairs, TokenSide
-from openbook.text.special_tokens import SpecialTokens
-from openbook.training.learning import NOTHING, hidden_of
-from openbook.training.pair_batches import Parts
-from openbook.training.pairs import PairRows, marks_of, score_pairs
+from openbook.text.tokenizer.special_tokens import SpecialTokens
+from openbook.training.chunked_loss import NOTHING, hidden_of
+from openbook.training.data.pair_batches import Parts
+from openbook.training.data.pair_task import PairRows, marks_of, score_pairs
+from openbook.training.data.pair_tokens import TokenPairs, TokenSide
 
 SPECIAL = SpecialTokens(end=(39,), separator=38, suffix=(39,), decoder_start=37)
 CPU = torch.device("cpu")

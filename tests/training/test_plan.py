@@ -6,11 +6,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from openbook.errors import OpenbookError
 from openbook.training import continuation
-from openbook.training import plan as planning
 from openbook.training.continuation import plan_continuation
-from openbook.training.measure import Speed, floating_operations, orthogonalizing_operations
 from openbook.training.optimizer import kind_of, orthogonalize
-from openbook.training.plan import SIZES, Text, default_minutes, make_plan
+from openbook.training.plan.measure import Speed, floating_operations, orthogonalizing_operations
+from openbook.training.plan.plan import SIZES, Text, default_minutes, make_plan
+from openbook.training.plan.plan import plan as planning
 from openbook.training.recipe import build_architecture, make_recipe
 from openbook.transformer.make import make_transformer
 
@@ -83,7 +83,7 @@ def test_what_has_no_joins_is_never_spelled_otherwise(machine):
 def test_a_model_that_does_not_fit_is_not_picked(machine, monkeypatch):
     machine(1e18)
     text = Text(10**12, 10**9)
-    monkeypatch.setattr("openbook.training.memory.memory_here", lambda: 1e9)
+    monkeypatch.setattr("openbook.training.plan.memory.memory_here", lambda: 1e9)
     made = make_plan(text, {"minutes": 60}, CPU, used=2)
     assert size_of(made) < SIZES[-1][:2]
 

@@ -5,7 +5,7 @@ import torch
 import transformers
 from training_examples import TINY, recipe
 
-from model_file.foreign_models import imported, save_folder
+from interop.foreign_models import imported, save_folder
 from openbook.errors import OpenbookError
 from openbook.training.recipe import FIELDS, Recipe, build_architecture, make_recipe, read_toml, with_options
 from openbook.transformer.decoder_only import DecoderOnly

@@ -4,7 +4,7 @@ import pytest
 import torch
 from training_examples import recipe
 
-from openbook.training.memory import bytes_to_train, spare_memory
+from openbook.training.plan.memory import bytes_to_train, spare_memory
 from openbook.training.recipe import build_architecture
 from openbook.transformer.block import Stack
 from openbook.transformer.make import make_transformer
@@ -51,7 +51,7 @@ def test_memory_is_spared_only_where_it_is_short_and_only_by_what_is_free(monkey
     assert least < again < whole
 
     def spared(memory, *given):
-        monkeypatch.setattr("openbook.training.memory.memory_here", lambda: memory)
+        monkeypatch.setattr("openbook.training.plan.memory.memory_here", lambda: memory)
         chosen = spare_memory(spec, wanted, given)
         return chosen.recompute, chosen.rows_at_once
 

@@ -11,9 +11,10 @@ from training_examples import TINY, same, weights, write_book
 
 import openbook
 from openbook.errors import OpenbookError
-from openbook.training import book_material, lora, run
-from openbook.training.display import Display, duration
-from openbook.training.record import MOST_FILES, data_record, hash_of
+from openbook.training import lora, run
+from openbook.training.data.windows import book_dataset as book_material
+from openbook.training.report.display import Display, duration
+from openbook.training.report.record import MOST_FILES, data_record, hash_of
 from openbook.training.request import Request
 from openbook.training.run import Training
 
@@ -24,7 +25,7 @@ CONTINUED = {name: CHOICES[name] for name in ("context", "batch_tokens", "precis
 @pytest.fixture(scope="module", autouse=True)
 def _measured():
     """The speed of this machine is not measured again and again."""
-    with patch("openbook.training.measure.seconds_of_step", lambda *arguments: 0.01):
+    with patch("openbook.training.plan.measure.seconds_of_step", lambda *arguments: 0.01):
         yield
 
 
@@ -323,13 +324,13 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize("choices", [{"width": 2**17, "layers": 100}, {"vocabulary": 2**20, "width": 2**16}])
 def test_a_model_that_never_fits_is_not_even_measured(tmp_path, monkeypatch, choices):
     book = write_book(tmp_path / "book.txt")
-    monkeypatch.setattr("openbook.training.measure.seconds_of_step", None)
+    monkeypatch.setattr("openbook.training.plan.measure.seconds_of_step", None)
     refused(r"takes about .* GB, and the machine has .* GB; take a smaller --width", book, tmp_path / "a.openbook",
             minutes=0.1, **choices)  # fmt: skip
 
 
 def test_memory_is_reckoned_with_all_that_grows(trained):
-    from openbook.training.memory import bytes_to_train
+    from openbook.training.plan.memory import bytes_to_train
 
     spec = trained[0].contents.architecture
     from training_examples import recipe
@@ -376,7 +377,7 @@ def test_a_record_of_very_many_books_stays_small(tmp_path):
 def test_the_targets_of_low_rank_changes_are_those_of_the_command():
     import inspect
 
-    from openbook import cli
+    from openbook.cli.main import main as cli
 
     assert inspect.signature(cli.train).parameters["lora_targets"].default.split(",") == list(lora.TARGETS)
 

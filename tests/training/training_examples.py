@@ -16,14 +16,16 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from openbook import cli, model
-from openbook.training import measure, run
-from openbook.training.books import Books
+from openbook import model
+from openbook.cli.main import main as cli
+from openbook.training import run
 from openbook.training.checkpoint import Keeper
+from openbook.training.data.book_task import Books
 from openbook.training.initialize import initialize
-from openbook.training.logbook import Logbook
 from openbook.training.loop import Loop
+from openbook.training.plan.plan import measure
 from openbook.training.recipe import build_architecture, make_recipe
+from openbook.training.report.log import Logbook
 from openbook.transformer.decoder_only import DecoderOnly
 
 TINY = {

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from openbook.generation.product import prepared
-from openbook.transformer import int8
-from openbook.transformer.int8 import Int8Weight, plain, quantized
+from openbook.generation.engines.onednn_linear import prepared
+from openbook.model_file import int8
+from openbook.model_file.int8 import Int8Weight, plain, quantized
 from strategies import VOCABULARY, architectures, build, difference, some_source, some_tokens
 
 ROWS, COLUMNS = 70, 24

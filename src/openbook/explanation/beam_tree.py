@@ -8,12 +8,12 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from openbook.explanation.readable import Tokenizer
-from openbook.generation.beam import Hypothesis, beam_search
-from openbook.generation.engine import Engine
+from openbook.explanation.token_display import Tokenizer
+from openbook.generation.beam_search import Hypothesis, beam_search
+from openbook.generation.beam_trace import Node, Trail
+from openbook.generation.engines.torch_engine import Engine
 from openbook.generation.settings import Beams
 from openbook.generation.token_rules import TokenRules
-from openbook.generation.trail import Node, Trail
 
 
 def search_with_trail(

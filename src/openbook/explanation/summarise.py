@@ -11,10 +11,10 @@ from openbook.errors import OpenbookError
 from openbook.explanation.attention_rows import attention_rows
 from openbook.explanation.derivations import axes, derive
 from openbook.explanation.lens import read_layers
-from openbook.explanation.readable import Tokenizer, readable
 from openbook.explanation.reader import Operand, TensorPlace
 from openbook.explanation.run import Explanation
 from openbook.explanation.summary import Candidate, Layer, Look, Neuron, Quantity, Said, Source, Summary, Token
+from openbook.explanation.token_display import Tokenizer, readable
 from openbook.trace import Record
 
 NUMBERS_SHOWN = 6

@@ -6,13 +6,13 @@ from typing import Any
 from rich.console import Console
 
 from openbook.explanation.derivations import Derivation, derive
-from openbook.explanation.readable import Tokenizer
 from openbook.explanation.reader import TensorPlace
 from openbook.explanation.run import explain
 from openbook.explanation.summarise import summarise
 from openbook.explanation.summary import Summary, as_json
 from openbook.explanation.terminal_number import parse_number, print_derivation
 from openbook.explanation.terminal_page import print_summary
+from openbook.explanation.token_display import Tokenizer
 from openbook.transformer.base import Transformer
 
 

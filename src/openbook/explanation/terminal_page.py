@@ -10,8 +10,8 @@ from rich.text import Text
 
 from openbook.explanation.expression import plain
 from openbook.explanation.layout import bar, decimal, heading, line, make_table
-from openbook.explanation.readable import short
 from openbook.explanation.summary import Look, Quantity, Source, Summary, Token
+from openbook.explanation.token_display import short
 
 TOKENS_SHOWN = 16
 

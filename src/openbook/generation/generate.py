@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from openbook.errors import OpenbookError
-from openbook.generation.engine import Engine
+from openbook.generation.engines.torch_engine import Engine
 from openbook.generation.padding import padded
 from openbook.generation.sampling import History, chances, draw, filtered
 from openbook.generation.settings import Sampling

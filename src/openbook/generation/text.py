@@ -4,12 +4,12 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from openbook.generation.beam import Hypothesis, beam_search
-from openbook.generation.engine import Engine
+from openbook.generation.beam_search import Hypothesis, beam_search
+from openbook.generation.engines.torch_engine import Engine
 from openbook.generation.generate import Chosen, Finish, generate
 from openbook.generation.settings import Beams, Sampling
 from openbook.generation.token_rules import TokenRules
-from openbook.text.tokenizer import StreamDecoder, Tokenizer
+from openbook.text.tokenizer.tokenizer import StreamDecoder, Tokenizer
 
 Prompt = str | Sequence[int]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from openbook.errors import OpenbookError
-from openbook.text.special_tokens import SpecialTokens
+from openbook.text.tokenizer.special_tokens import SpecialTokens
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,13 +5,13 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
-from openbook.generation.batching import Waiting, in_order
-from openbook.generation.beam import Hypothesis, Late, Prompt, search_through
-from openbook.generation.engine import Engine
+from openbook.generation.beam_search import Hypothesis, Late, Prompt, search_through
+from openbook.generation.engines.torch_engine import Engine
 from openbook.generation.generate import Chosen, generate
+from openbook.generation.scheduling import Waiting, in_order
 from openbook.generation.settings import Beams, Sampling
 from openbook.generation.token_rules import TokenRules
-from openbook.text.special_tokens import SpecialTokens
+from openbook.text.tokenizer.special_tokens import SpecialTokens
 
 BATCH_TOKENS = 8192
 """Source tokens of a greedy batch. Beams share their source's keys and values: each counts as half a row more."""

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from openbook.errors import OpenbookError
-from openbook.generation.beam import Hypothesis
-from openbook.generation.engine import Engine
+from openbook.generation.beam_search import Hypothesis
+from openbook.generation.engines.torch_engine import Engine
 from openbook.generation.settings import Beams, Sampling
 from openbook.generation.text import Candidate
 from openbook.generation.token_rules import TokenRules
 from openbook.generation.token_translator import BATCH_TOKENS, TokenTranslator
-from openbook.text.tokenizer import Tokenizer
+from openbook.text.tokenizer.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from typing import Any
 from torch import Tensor
 
 from openbook.errors import OpenbookError
-from openbook.model_file.contents import Contents
 from openbook.model_file.file import load, map_tensors, naming
+from openbook.model_file.file_type import fault_of_path
 from openbook.model_file.header import AGAIN, looks_like_safetensors, read_header
-from openbook.model_file.recognition import fault_of_path
+from openbook.model_file.metadata import Contents
 from openbook.model_file.writing import write_tensors
 from openbook.text.strict_json import read_json
 

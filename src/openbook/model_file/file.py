@@ -17,14 +17,14 @@ from torch import Tensor
 
 from openbook.errors import OpenbookError
 from openbook.model_file.atomic import replacing
-from openbook.model_file.blueprint import blueprint, expected_shapes
-from openbook.model_file.contents import Contents
-from openbook.model_file.eight_bits import apart, stored, stored_parts, together, without_scales
+from openbook.model_file.file_type import fault_of_bytes, fault_of_path
 from openbook.model_file.header import AGAIN, Header, looks_like_safetensors, read_header
-from openbook.model_file.recognition import fault_of_bytes, fault_of_path
+from openbook.model_file.meta_model import blueprint, expected_shapes
+from openbook.model_file.metadata import Contents
+from openbook.model_file.quantization import apart, stored, stored_parts, together, without_scales
 from openbook.model_file.writing import DTYPES, NAMES_OF_DTYPES, STORED, write_parts, write_tensors
 from openbook.progress import Advance
-from openbook.text.printable import printable
+from openbook.text.corpus.printable import printable
 from openbook.transformer.architecture import Architecture
 from openbook.transformer.base import Transformer
 

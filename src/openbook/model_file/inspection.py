@@ -12,15 +12,15 @@ from torch import Tensor
 
 from openbook.errors import OpenbookError
 from openbook.model_file.adapter import FIRST, Adapter, read_adapter
-from openbook.model_file.blueprint import expected_shapes
-from openbook.model_file.contents import Contents
-from openbook.model_file.eight_bits import INT8, SCALE
+from openbook.model_file.architecture_summary import in_words
 from openbook.model_file.file import ModelFile, naming, open_model_file
 from openbook.model_file.header import MAXIMUM_HEADER
-from openbook.model_file.wording import in_words
+from openbook.model_file.meta_model import expected_shapes
+from openbook.model_file.metadata import Contents
+from openbook.model_file.quantization import INT8, SCALE
 from openbook.model_file.writing import DTYPES
 from openbook.text.strict_json import read_json
-from openbook.text.tokenizer import Tokenizer
+from openbook.text.tokenizer.tokenizer import Tokenizer
 
 SENTENCE = "What can you do? A model file keeps everything."
 _SAMPLES = 16

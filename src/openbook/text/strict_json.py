@@ -5,7 +5,7 @@ import math
 from typing import Any, NoReturn
 
 from openbook.errors import OpenbookError
-from openbook.text.printable import excerpt
+from openbook.text.corpus.printable import excerpt
 
 AGAIN = "the file is damaged: copy or download it again"
 MAXIMUM_DEPTH = 32

@@ -14,17 +14,17 @@ from openbook.errors import OpenbookError
 from openbook.model_file.atomic import replacing
 from openbook.model_file.file import build, load
 from openbook.progress import Track, silent
-from openbook.text.books import find_books
-from openbook.text.working import size_and_time
-from openbook.training.device import choose_device
-from openbook.training.logbook import read_log
+from openbook.text.corpus.books import find_books
+from openbook.text.corpus.working_directory import size_and_time
+from openbook.training.data.pair_dataset import PairMaterial
 from openbook.training.loop import Listener
-from openbook.training.measure import count_parameters
-from openbook.training.pair_material import PairMaterial
+from openbook.training.plan.device import choose_device
+from openbook.training.plan.measure import count_parameters
 from openbook.training.recipe import build_architecture, make_recipe
+from openbook.training.report.log import read_log
+from openbook.training.report.sample_translations import Translations
 from openbook.training.request import Request
 from openbook.training.run import Training
-from openbook.training.translations import Translations
 
 KINDS = ("encoder-decoder", "decoder-only")
 

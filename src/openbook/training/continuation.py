@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from openbook.errors import OpenbookError
-from openbook.training.learners import most_learners
-from openbook.training.measure import count_parameters
-from openbook.training.plan import (
+from openbook.training.data_parallel import most_learners
+from openbook.training.plan.measure import count_parameters
+from openbook.training.plan.plan import (
     Plan,
     Text,
     bytes_a_token,

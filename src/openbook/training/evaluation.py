@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from openbook.progress import Advance
-from openbook.training.data import Tokens
-from openbook.training.learning import surprises
+from openbook.training.chunked_loss import surprises
+from openbook.training.data.windows import Tokens
 from openbook.transformer.decoder_only import DecoderOnly
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from openbook.errors import OpenbookError
 from openbook.training.checkpoint import Keeper, read_checkpoint, restore_weights, trained_weights, write_checkpoint
-from openbook.training.learners import Learners, pick_learners
+from openbook.training.data_parallel import Learners, pick_learners
 from openbook.training.optimizer import Average, Optimizers, schedule
 from openbook.training.recipe import Recipe
 

@@ -13,33 +13,33 @@ from typing import Any
 import torch
 
 from openbook.errors import OpenbookError
-from openbook.generation.allocation import keep_freed_memory
+from openbook.generation.engines.malloc import keep_freed_memory
 from openbook.model_file.adapter import Adapter, fingerprint, load_any, read_adapter, save_adapter
 from openbook.model_file.atomic import replacing
-from openbook.model_file.contents import Contents
 from openbook.model_file.file import save
+from openbook.model_file.int8 import plain
+from openbook.model_file.metadata import Contents
 from openbook.progress import Track, silent
-from openbook.text.bpe_dropout import check_byte_pairs
-from openbook.training.book_material import BookMaterial
+from openbook.text.tokenizer.bpe_dropout import check_byte_pairs
 from openbook.training.checkpoint import Keeper
-from openbook.training.conversation_material import ConversationMaterial
-from openbook.training.curve import save_curve
-from openbook.training.device import choose_device
+from openbook.training.data.book_dataset import BookMaterial
+from openbook.training.data.conversation_dataset import ConversationMaterial
+from openbook.training.data.dataset import Material
+from openbook.training.data.pair_dataset import PairMaterial
 from openbook.training.initialize import balance_experts, initialize
 from openbook.training.interrupts import interrupts
-from openbook.training.logbook import Logbook, read_log
 from openbook.training.loop import Event, Listener, Loop
 from openbook.training.lora import SCALE, add_low_rank, check_low_rank, low_rank_changes, merge_low_rank
-from openbook.training.material import Material
-from openbook.training.memory import check_memory, spare_memory
-from openbook.training.pair_material import PairMaterial
-from openbook.training.plan import Plan
+from openbook.training.plan.device import choose_device
+from openbook.training.plan.memory import check_memory, spare_memory
+from openbook.training.plan.plan import Plan
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
-from openbook.training.record import hash_of, training_record
+from openbook.training.report.log import Logbook, read_log
+from openbook.training.report.loss_curve import save_curve
+from openbook.training.report.record import hash_of, training_record
 from openbook.training.request import Request, Result
 from openbook.transformer.base import Transformer
 from openbook.transformer.block import Stack
-from openbook.transformer.int8 import plain
 from openbook.transformer.make import make_transformer
 
 CLOSING = 1.0

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from openbook.trace import note, tracing
 from openbook.transformer import architecture
-from openbook.transformer.stretch import stretched_frequencies
+from openbook.transformer.rope_scaling import stretched_frequencies
 
 Angles = tuple[Tensor, Tensor]
 """Cosines and sines, each (B, T, 1, K/2), worked out once for all layers of a forward pass."""

@@ -4,9 +4,9 @@ import torch
 
 from openbook.explanation.expression import Expression, by_case, choose, equal, magnitude, tanh
 from openbook.explanation.reader import ONLY, Reader
-from openbook.explanation.rules.places import crosses, positions, stack_around
 from openbook.explanation.rules.sums import linear, softmax
 from openbook.explanation.rules.table import rule
+from openbook.explanation.rules.token_positions import crosses, positions, stack_around
 from openbook.transformer import architecture
 from openbook.transformer.attention import Attention
 from openbook.transformer.mask import SHARED

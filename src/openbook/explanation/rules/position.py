@@ -13,8 +13,8 @@ from openbook.explanation.expression import (
     sine,
 )
 from openbook.explanation.reader import ONLY, Reader
-from openbook.explanation.rules.places import positions
 from openbook.explanation.rules.table import rule
+from openbook.explanation.rules.token_positions import positions
 from openbook.transformer.position import Learned, Relative, Rotary, Sinusoidal
 
 

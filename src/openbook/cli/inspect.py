@@ -1,0 +1,19 @@
+"""`openbook inspect`: what a model file includes."""
+
+import json
+
+from openbook.cli.arguments import JSON, MODEL
+
+
+def inspect(model: MODEL, as_json: JSON = False) -> None:
+    """Show what a model file includes: parts, shapes, bytes, tokenizer, how it was trained."""
+    from rich.console import Console
+
+    from openbook.model_file.display import render
+    from openbook.model_file.inspection import describe
+
+    description = describe(model)
+    if as_json:
+        print(json.dumps(description, ensure_ascii=False))
+    else:
+        render(description, Console())

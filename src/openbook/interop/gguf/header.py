@@ -1,0 +1,217 @@
+"""The beginning of a GGUF file: its metadata and the table of its tensors, read and checked without trusting any of it.
+
+Little-endian: `GGUF`, version, numbers of tensors and of fields, the fields, the table, then the tensors' bytes, each
+at a multiple of the alignment (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md). Python's whole numbers do
+not overflow, so a huge count is only a huge number; whatever is read is first compared with what is left of the file.
+Errors name no file; whoever opened the file adds its name.
+"""
+
+import math
+import mmap
+import struct
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from openbook.errors import OpenbookError
+from openbook.text.corpus.printable import excerpt
+from openbook.text.strict_json import AGAIN
+
+MAGIC = b"GGUF"
+VERSIONS = (2, 3)
+MOST_FIELDS = 10_000
+MOST_TENSORS = 20_000
+MOST_ELEMENTS = 1 << 22
+"""Of an array; the largest vocabularies have a quarter of a million tokens."""
+LONGEST_NAME = 256
+LONGEST_TEXT = 16_000_000
+MOST_AXES = 4
+TIMES, LEAST_ROOM = 4, 1 << 24
+"""The fields may take so many times the file's size of memory, and bytes more."""
+TEXT, WIDEST, NUMBER = 90, 6, 48
+"""The most that Python takes for a text, for each of its bytes while it reads them, and for a number, in a list."""
+
+_SCALARS = {
+    0: "<u1",
+    1: "<i1",
+    2: "<u2",
+    3: "<i2",
+    4: "<u4",
+    5: "<i4",
+    6: "<f4",
+    7: "?",
+    10: "<u8",
+    11: "<i8",
+    12: "<f8",
+}
+_TEXT, _ARRAY = 8, 9
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor: its type, its shape with the axis that varies slowest first, and where its bytes are in the file."""
+
+    kind: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """Fields by name (numbers, texts, lists of them), and tensors by name."""
+
+    fields: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """How many numbers share a block of a type, and how many bytes that takes."""
+
+    numbers: int
+    bytes: int
+
+
+def read_header(data: bytes | mmap.mmap, types: dict[int, tuple[str, Quantity]]) -> Header:
+    """Read and check all but the tensors' numbers.
+
+    Args:
+        data: the file.
+        types: number → name and block of the types that can be read.
+
+    Raises:
+        OpenbookError: naming the field or tensor, and the cure.
+    """
+    reader = _Reader(data)
+    if reader.take(4, "the beginning") != MAGIC:
+        raise OpenbookError(f"is no GGUF file; {AGAIN}")
+    version = reader.number("<I", "the version")
+    if version not in VERSIONS:
+        raise OpenbookError(f"GGUF version {version:,} is not one of {VERSIONS}: upgrade openbook, or convert it again")
+    tensor_count, field_count = (reader.number("<Q", "the counts") for _ in range(2))
+    if tensor_count > MOST_TENSORS or field_count > MOST_FIELDS:
+        counts = f"{tensor_count:,} tensors and {field_count:,} fields"
+        raise OpenbookError(
+            f"should have {counts}, more than the {MOST_TENSORS:,} and {MOST_FIELDS:,} allowed; {AGAIN}"
+        )
+    fields: dict[str, Any] = {}
+    for _ in range(field_count):
+        name = reader.text("a field's name", LONGEST_NAME)
+        if name in fields:
+            raise OpenbookError(f"field {excerpt(name)}: is there twice; {AGAIN}")
+        fields[name] = reader.value(reader.number("<I", name), f"field {excerpt(name, 100)}")
+    alignment = fields.get("general.alignment", 32)
+    if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20 or alignment & (alignment - 1):
+        raise OpenbookError(f"field general.alignment: {excerpt(str(alignment))} is no power of two; {AGAIN}")
+    entries = [reader.tensor() for _ in range(tensor_count)]
+    start = -(-reader.place // alignment) * alignment
+    return Header(fields, _placed(entries, types, start, alignment, len(data)))
+
+
+def _placed(
+    entries: list[tuple[str, tuple[int, ...], int, int]],
+    types: dict[int, tuple[str, Quantity]],
+    start: int,
+    alignment: int,
+    size: int,
+) -> dict[str, Tensor]:
+    """Where each tensor is: within the file, and apart from all others."""
+    tensors: dict[str, Tensor] = {}
+    for name, shape, kind, offset in entries:
+        where = f"tensor {excerpt(name, 100)}"
+        if name in tensors:
+            raise OpenbookError(f"{where}: is there twice; {AGAIN}")
+        if kind not in types:
+            known = ", ".join(name for name, _ in types.values())
+            raise OpenbookError(f"{where}: its type {kind:,} is not supported; quantise the model to one of {known}")
+        known_as, block = types[kind]
+        if not shape or not all(shape) or shape[-1] % block.numbers:
+            raise OpenbookError(f"{where}: {known_as} of shape {list(shape)} is no whole number of blocks; {AGAIN}")
+        length = math.prod(shape) // block.numbers * block.bytes
+        if offset % alignment or start + offset + length > size:
+            raise OpenbookError(f"{where}: {length:,} bytes at {offset:,} are not in the file of {size:,}; {AGAIN}")
+        tensors[name] = Tensor(known_as, shape, start + offset, start + offset + length)
+    ordered = sorted(tensors.items(), key=lambda item: item[1].begin)
+    for (name, tensor), (_, following) in pairwise(ordered):
+        if tensor.end > following.begin:
+            raise OpenbookError(f"tensor {excerpt(name, 100)}: overlaps the one after it; {AGAIN}")
+    return tensors
+
+
+class _Reader:
+    """Walks a file; `place` is where the next byte is read."""
+
+    def __init__(self, data: bytes | mmap.mmap) -> None:
+        self.data, self.place = data, 0
+        self.room = TIMES * len(data) + LEAST_ROOM
+
+    def hold(self, memory: int, where: str) -> None:
+        """Make sure that what is about to be read takes no more memory than a file of this size may."""
+        self.room -= memory
+        if self.room < 0:
+            raise OpenbookError(f"{where}: would take {memory:,} bytes, too much for a file of this size; {AGAIN}")
+
+    def take(self, count: int, where: str) -> bytes:
+        """The next bytes."""
+        if count > len(self.data) - self.place:
+            left = len(self.data) - self.place
+            raise OpenbookError(f"{where}: should have {count:,} bytes, {left:,} are left; {AGAIN}")
+        self.place += count
+        return bytes(self.data[self.place - count : self.place])
+
+    def number(self, form: str, where: str) -> int:
+        """The next whole number."""
+        return int(struct.unpack(form, self.take(struct.calcsize(form), where))[0])
+
+    def text(self, where: str, longest: int) -> str:
+        """The next text: its length, then its bytes."""
+        length = self.number("<Q", where)
+        if length > longest:
+            raise OpenbookError(f"{where}: has {length:,} bytes, more than the {longest:,} allowed; {AGAIN}")
+        content = self.take(length, where)
+        self.hold(TEXT + WIDEST * length, where)
+        try:
+            return content.decode()
+        except UnicodeDecodeError:
+            raise OpenbookError(f"{where}: is not UTF-8; {AGAIN}") from None
+
+    def value(self, kind: int, where: str) -> Any:
+        """The next value of this kind."""
+        if kind == _TEXT:
+            return self.text(where, LONGEST_TEXT)
+        if kind == _ARRAY:
+            kind, count = self.number("<I", where), self.number("<Q", where)
+            if count > MOST_ELEMENTS:
+                raise OpenbookError(f"{where}: has {count:,} elements, more than {MOST_ELEMENTS:,}; {AGAIN}")
+            if kind == _TEXT:
+                if 8 * count > len(self.data) - self.place:  # each has a length at least
+                    raise OpenbookError(f"{where}: {count:,} texts are more than the file holds; {AGAIN}")
+                return [self.text(where, LONGEST_TEXT) for _ in range(count)]
+            return self._scalars(kind, count, where)
+        return self._scalars(kind, 1, where)[0]
+
+    def _scalars(self, kind: int, count: int, where: str) -> list[Any]:
+        if kind not in _SCALARS:
+            raise OpenbookError(f"{where}: the kind {kind:,} is not known, or arrays within arrays; {AGAIN}")
+        dtype = np.dtype(_SCALARS[kind])
+        content = self.take(count * dtype.itemsize, where)
+        self.hold(count * NUMBER, where)
+        values: list[Any] = np.frombuffer(content, dtype).tolist()
+        if kind == 6:  # the number of fewest digits that is this float32: 1e-05, not 9.999999747378752e-06
+            values = [float(str(np.float32(value))) for value in values] if count == 1 else values
+        if dtype.kind == "f" and not all(map(math.isfinite, values)):
+            raise OpenbookError(f"{where}: has a number that is not finite; {AGAIN}")
+        return values
+
+    def tensor(self) -> tuple[str, tuple[int, ...], int, int]:
+        """The next line of the table: name, shape, number of its type, offset."""
+        name = self.text("a tensor's name", LONGEST_NAME)
+        axes = self.number("<I", f"tensor {excerpt(name)}")
+        if not 1 <= axes <= MOST_AXES:
+            raise OpenbookError(f"tensor {excerpt(name, 100)}: has {axes:,} axes, not 1 to {MOST_AXES}; {AGAIN}")
+        lengths = [self.number("<Q", f"tensor {excerpt(name)}") for _ in range(axes)]
+        kind, offset = self.number("<I", f"tensor {excerpt(name)}"), self.number("<Q", f"tensor {excerpt(name)}")
+        return name, tuple(reversed(lengths)), kind, offset

@@ -1,0 +1,121 @@
+"""The tokenizer in a GGUF file's fields."""
+
+from typing import Any
+
+from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
+from tokenizers import Tokenizer as Backend
+
+from openbook.errors import OpenbookError
+from openbook.interop.gguf.architectures import BYTE_LEVEL, PIECES, SPLIT_OF, SPLITS
+from openbook.interop.tokenizers import ForeignTokenizer
+from openbook.interop.tokenizers.byte_level import byte_pairs
+from openbook.interop.tokenizers.chat_templates import LONGEST_TEMPLATE
+from openbook.interop.tokenizers.sentencepiece import Kind, Model, Piece
+from openbook.interop.tokenizers.special_tokens import set_template
+from openbook.interop.tokenizers.vocabulary import to_backend
+from openbook.text.corpus.printable import excerpt
+from openbook.text.strict_json import AGAIN
+from openbook.text.tokenizer.special_tokens import SpecialTokens
+
+PREFIX = "tokenizer.ggml."
+ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
+
+
+def read_tokenizer(fields: dict[str, Any]) -> ForeignTokenizer:
+    """The tokenizer, what its special tokens are for, and the chat template.
+
+    Raises OpenbookError naming the field and the cure.
+    """
+    kind = fields.get(f"{PREFIX}model")
+    tokens = _list(fields, "tokens", str)
+    if len(set(tokens)) < len(tokens):
+        raise OpenbookError(f"field {PREFIX}tokens: a token is there twice; {AGAIN}")
+    kinds = _list(fields, "token_type", int, len(tokens)) or [1] * len(tokens)
+    if not set(kinds) <= set(Kind):
+        raise OpenbookError(f"field {PREFIX}token_type: has a number that is no type; {AGAIN}")
+    if kind == BYTE_LEVEL:
+        backend, beginning = _byte_level(fields, tokens, kinds)
+    elif kind == PIECES:
+        backend, beginning = _pieces(fields, tokens, kinds), True
+    else:
+        raise OpenbookError(f"field {PREFIX}model: {excerpt(str(kind))} is not {BYTE_LEVEL} or {PIECES}")
+    special = _special(fields, len(tokens), beginning)
+    set_template(backend, special.prefix, special.suffix)
+    template = fields.get("tokenizer.chat_template")
+    if template is not None and (not isinstance(template, str) or len(template) > LONGEST_TEMPLATE):
+        raise OpenbookError(f"field tokenizer.chat_template: is no text of at most {LONGEST_TEMPLATE:,} characters")
+    return ForeignTokenizer(str(backend.to_str()), special, None, template or None)
+
+
+def _byte_level(fields: dict[str, Any], tokens: list[str], kinds: list[int]) -> tuple[Backend, bool]:
+    """Byte-level pairs, and whether prompts get the beginning token where the file does not say."""
+    name = fields.get(f"{PREFIX}pre", SPLIT_OF.get(str(fields.get("general.architecture"))))
+    splits = SPLITS.get(name) if isinstance(name, str) else None
+    if splits is None:
+        raise OpenbookError(
+            f"field {PREFIX}pre: how {excerpt(str(name))} finds words is not known; there are {', '.join(SPLITS)}"
+        )
+    merges = []
+    for merge in _list(fields, "merges", str):
+        left, _, right = merge.partition(" ")
+        merges.append((left, right))
+    steps = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in splits.patterns]
+    words = pre_tokenizers.Sequence([*steps, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    ids = {token: number for number, token in enumerate(tokens)}
+    backend = byte_pairs(ids, merges, words, splits.whole_words)
+    if splits.unicode_form is not None:
+        backend.normalizer = normalizers.NFC()
+    for token, kind in zip(tokens, kinds, strict=True):
+        if kind in (Kind.CONTROL, Kind.UNKNOWN, Kind.USER_DEFINED):
+            backend.add_tokens([AddedToken(token, normalized=False, special=kind != Kind.USER_DEFINED)])
+    return backend, splits.beginning
+
+
+def _pieces(fields: dict[str, Any], tokens: list[str], kinds: list[int]) -> Backend:
+    scores = _list(fields, "scores", float, len(tokens)) or [0.0] * len(tokens)
+    pieces = [Piece(text, score, Kind(kind)) for text, score, kind in zip(tokens, scores, kinds, strict=True)]
+    unknown = fields.get(f"{PREFIX}unknown_token_id")
+    known = [number for number, piece in enumerate(pieces) if piece.kind == Kind.UNKNOWN]
+    unknown = unknown if isinstance(unknown, int) else known[0] if known else 0
+    if not 0 <= unknown < len(pieces) or not all(tokens):
+        raise OpenbookError(f"field {PREFIX}tokens: one has no text, or none stands for the unknown; {AGAIN}")
+    model = Model(
+        pieces=pieces,
+        unigram=False,
+        byte_fallback=sum(piece.kind == Kind.BYTE for piece in pieces) == 256,
+        unknown=unknown,
+        space_before=fields.get(f"{PREFIX}add_space_prefix", True) is True,
+        fewer_spaces=fields.get(f"{PREFIX}remove_extra_whitespaces", False) is True,
+    )
+    return to_backend(model)
+
+
+def _special(fields: dict[str, Any], size: int, beginning_default: bool) -> SpecialTokens:
+    def maybe(name: str) -> int | None:
+        value = fields.get(PREFIX + name)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < size):
+            raise OpenbookError(f"field {PREFIX}{name}: {excerpt(str(value))} is no token; {AGAIN}")
+        return value
+
+    end = [number for name in ENDS if (number := maybe(name)) is not None]
+    if not end:
+        raise OpenbookError(f"field {PREFIX}eos_token_id is missing, which ends a text; convert the file again")
+    beginning = maybe("bos_token_id")
+    wanted = fields.get(f"{PREFIX}add_bos_token", beginning_default) is True and beginning is not None
+    return SpecialTokens(
+        end=tuple(dict.fromkeys(end)),
+        beginning=beginning,
+        padding=maybe("padding_token_id"),
+        unknown=maybe("unknown_token_id"),
+        separator=maybe("seperator_token_id"),  # so spelled
+        prefix=(beginning,) if wanted and beginning is not None else (),
+    )
+
+
+def _list(fields: dict[str, Any], name: str, kind: type, length: int | None = None) -> list[Any]:
+    values = fields.get(PREFIX + name, [] if name != "tokens" else None)
+    if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
+        raise OpenbookError(f"field {PREFIX}{name}: is missing, or of another kind; {AGAIN}")
+    if length is not None and values and len(values) != length:
+        raise OpenbookError(f"field {PREFIX}{name}: has {len(values):,} entries, not {length:,}; {AGAIN}")
+    return values

@@ -1,0 +1,107 @@
+"""A tokenizer as the fields of a GGUF file."""
+
+import json
+from typing import Any
+
+from openbook.errors import OpenbookError
+from openbook.interop.gguf.architectures import BYTE_LEVEL, FIRST, PIECES, SPLITS
+from openbook.interop.gguf.tokenizer import PREFIX
+from openbook.interop.tokenizers.sentencepiece import Kind
+from openbook.model_file.metadata import Contents
+from openbook.text.tokenizer.byte_decoder import BYTE
+from openbook.text.tokenizer.tokenizer import Tokenizer
+
+NOT_A_PIECE = -1e4
+"""The score of what no merge makes."""
+
+
+def tokenizer_fields(contents: Contents) -> dict[str, Any]:
+    """The fields that hold the tokenizer, what its special tokens are for, and the chat template.
+
+    Raises OpenbookError for a tokenizer that the format has no place for.
+    """
+    tokenizer = contents.make_tokenizer()
+    content = json.loads(contents.tokenizer)
+    if content["model"].get("type") != "BPE" or contents.source_tokenizer is not None:
+        raise OpenbookError("GGUF files hold tokenizers of byte pairs; this one is another; export with --to hf")
+    tokens, kinds = _tokens(content, contents.architecture.vocabulary)
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in content["model"]["merges"]]
+    fields: dict[str, Any] = {f"{PREFIX}tokens": tokens, f"{PREFIX}token_type": kinds}
+    if _has(content.get("decoder"), "ByteLevel"):
+        fields |= {f"{PREFIX}model": BYTE_LEVEL, f"{PREFIX}pre": _split(content)}
+        if merges:
+            fields[f"{PREFIX}merges"] = merges
+    elif content["model"].get("byte_fallback"):
+        fields |= {f"{PREFIX}model": PIECES, f"{PREFIX}scores": _scores(tokens, merges)}
+        fields[f"{PREFIX}add_space_prefix"] = _has(content.get("decoder"), "Strip")
+    else:
+        raise OpenbookError("GGUF files hold byte-level tokenizers, or those that fall back to bytes; this is neither")
+    fields |= _special(tokenizer)
+    if contents.chat_template is not None:
+        fields["tokenizer.chat_template"] = contents.chat_template
+    return fields
+
+
+def _tokens(content: dict[str, Any], vocabulary: int) -> tuple[list[str], list[int]]:
+    """Every id's token and its type; ids that stand for nothing get a name of their own."""
+    names = {number: token for token, number in content["model"]["vocab"].items()}
+    kinds = dict.fromkeys(names, int(Kind.NORMAL))
+    if content["model"].get("byte_fallback"):
+        kinds |= {number: int(Kind.BYTE) for number, token in names.items() if BYTE.fullmatch(token)}
+    for token in content["added_tokens"]:
+        names[token["id"]] = token["content"]
+        kinds[token["id"]] = int(Kind.CONTROL if token["special"] else Kind.USER_DEFINED)
+    unknown = content["model"]["vocab"].get(content["model"].get("unk_token"))
+    if unknown is not None:
+        kinds[unknown] = int(Kind.UNKNOWN)
+    numbers = range(vocabulary)
+    return [names.get(n, f"[PAD{n}]") for n in numbers], [kinds.get(n, int(Kind.UNUSED)) for n in numbers]
+
+
+def _split(content: dict[str, Any]) -> str:
+    """What the way in which it finds words is called."""
+    found = tuple(_patterns(content.get("pre_tokenizer")))
+    for name, splits in SPLITS.items():
+        if found == splits.patterns and bool(content["model"].get("ignore_merges")) == splits.whole_words:
+            return name
+    raise OpenbookError(f"GGUF files name how words are found, and this way has none of {', '.join(SPLITS)}")
+
+
+def _patterns(step: Any) -> list[str]:
+    if not isinstance(step, dict):
+        return []
+    if step.get("type") == "Sequence":
+        return [pattern for each in step["pretokenizers"] for pattern in _patterns(each)]
+    if step.get("type") == "Split":
+        return [str(step["pattern"].get("Regex"))]
+    if step.get("type") == "Digits" and step.get("individual_digits"):
+        return [r"\p{N}"]
+    return [FIRST] if step.get("type") == "ByteLevel" and step.get("use_regex") else []
+
+
+def _scores(tokens: list[str], merges: list[str]) -> list[float]:
+    """Pieces that are merged sooner have higher scores, which is all that the order of merging needs."""
+    made: dict[str, int] = {}
+    for rank, merge in enumerate(merges):
+        made.setdefault(merge.replace(" ", ""), rank)
+    return [-float(made[token]) if token in made else NOT_A_PIECE for token in tokens]
+
+
+def _special(tokenizer: Tokenizer) -> dict[str, Any]:
+    special = tokenizer.special
+    ids = {
+        "bos_token_id": special.beginning,
+        "eos_token_id": special.end[0],
+        "eot_token_id": special.end[1] if len(special.end) > 1 else None,
+        "unknown_token_id": special.unknown,
+        "padding_token_id": special.padding,
+    }
+    fields: dict[str, Any] = {f"{PREFIX}{name}": number for name, number in ids.items() if number is not None}
+    return fields | {f"{PREFIX}add_bos_token": bool(special.prefix)}
+
+
+def _has(step: Any, kind: str) -> bool:
+    """Whether a decoder is, or has among its steps, one of this kind."""
+    return isinstance(step, dict) and (
+        step.get("type") == kind or any(_has(each, kind) for each in step.get("decoders", ()))
+    )

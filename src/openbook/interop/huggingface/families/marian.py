@@ -1,0 +1,71 @@
+"""Marian: waves for positions, sines before cosines; norms after each sum; a bias for each token."""
+
+from dataclasses import replace
+from typing import Any
+
+from openbook.interop.huggingface.families.common_encoder_decoder import (
+    COPIES,
+    WAVES,
+    Kind,
+    pair_table,
+    read_pair,
+    spellings,
+    write_pair,
+)
+from openbook.interop.huggingface.family import Family
+from openbook.interop.huggingface.fields import Fields
+from openbook.interop.huggingface.tensor_mapping import Table
+from openbook.transformer.architecture import Architecture, Position
+
+KIND = Kind(
+    pre=False,
+    embedding_norm=False,
+    position=lambda width: Position(kind="sinusoidal", halves=True),
+    logit_bias=True,
+)
+
+
+def read(fields: Fields) -> Architecture:
+    """Where the embeddings are not shared, sources have a vocabulary of their own."""
+    shared = fields.flag("share_encoder_decoder_embeddings", True)
+    written = fields.maybe_whole("decoder_vocab_size")
+    architecture = read_pair(fields, KIND)
+    if shared:
+        fields.only("decoder_vocab_size", architecture.vocabulary)
+        return architecture
+    source = architecture.vocabulary
+    return replace(architecture, vocabulary=source if written is None else written, source_vocabulary=source)
+
+
+def write(architecture: Architecture) -> dict[str, Any]:
+    """The fields of `read`."""
+    source = architecture.source_vocabulary
+    return {
+        **write_pair(architecture, KIND),
+        "vocab_size": architecture.vocabulary if source is None else source,
+        "decoder_vocab_size": architecture.vocabulary,
+        "share_encoder_decoder_embeddings": source is None,
+    }
+
+
+def tables(architecture: Architecture) -> list[Table]:
+    """One embedding, or one for each side."""
+    table = pair_table(KIND)
+    if architecture.source_vocabulary is None:
+        return spellings(table)
+    apart = {"token_embedding": "model.decoder.embed_tokens", "source_embedding": "model.encoder.embed_tokens"}
+    return [table | apart]
+
+
+FAMILY = Family(
+    name="Marian",
+    model_types=("marian",),
+    class_name="MarianMTModel",
+    read=read,
+    write=write,
+    tables=tables,
+    prefix="model.",
+    pair_tokenizer="MarianTokenizer",
+    ignored=WAVES,
+    tied_copies=COPIES,
+)

@@ -1,0 +1,122 @@
+"""Rotary positions in a config.json: rope_theta and rope_scaling of transformers 4, rope_parameters of 5."""
+
+import math
+from typing import Any
+
+from openbook.interop.huggingface.fields import Fields
+from openbook.transformer.architecture import Position, Stretch
+
+KINDS = ("default", "linear", "dynamic", "llama3", "yarn")
+
+
+def read_rotary(fields: Fields, context: int, base: float = 10_000.0) -> Position:
+    """The positions of a config.json whose layers are all alike; `base` where it names none."""
+    return _read(_parameters(fields), context, fields.number("rope_theta", base), _original(fields))
+
+
+def read_rotary_by_layer(
+    fields: Fields, context: int, bases: tuple[float, float], local_base: str
+) -> tuple[Position, Position]:
+    """Positions of full and of windowed layers; the older spelling has `local_base` for the latter."""
+    base, local = fields.number("rope_theta", bases[0]), fields.number(local_base, bases[1])
+    both, scaling = fields.inside("rope_parameters"), fields.inside("rope_scaling")
+    full = sliding = None
+    if both is not None:
+        full, sliding = both.inside("full_attention"), both.inside("sliding_attention")
+        both.finish()
+    original = _original(fields)
+    return _read(scaling or full, context, base, original), _read(sliding, context, local, original)
+
+
+def write_rotary(position: Position) -> dict[str, Any]:
+    """Both spellings, so that transformers of either version takes the file."""
+    parameters = rope_parameters(position)
+    written: dict[str, Any] = {
+        "rope_theta": position.base,
+        "rope_parameters": {**parameters, "rope_theta": position.base},
+    }
+    if position.stretch is not None:
+        written["rope_scaling"] = parameters
+    return written
+
+
+def rope_parameters(position: Position) -> dict[str, Any]:
+    """What a config.json says of positions besides their base."""
+    stretch = position.stretch
+    if stretch is None:
+        return {"rope_type": "default"}
+    match stretch.kind:
+        case "banded":
+            more = {
+                "rope_type": "llama3",
+                "low_freq_factor": stretch.low,
+                "high_freq_factor": stretch.high,
+                "original_max_position_embeddings": stretch.original,
+            }
+        case "yarn":
+            more = {
+                "rope_type": "yarn",
+                "beta_slow": stretch.low,
+                "beta_fast": stretch.high,
+                "original_max_position_embeddings": stretch.original,
+                "attention_factor": stretch.attention,
+                "truncate": stretch.whole_pairs,
+            }
+        case _:
+            more = {"rope_type": stretch.kind}
+    return {**more, "factor": stretch.factor}
+
+
+def _parameters(fields: Fields) -> Fields | None:
+    new, old = fields.inside("rope_parameters"), fields.inside("rope_scaling")
+    return old or new
+
+
+def _original(fields: Fields) -> int | None:
+    return fields.maybe_whole("original_max_position_embeddings")
+
+
+def _read(found: Fields | None, context: int, base: float, original: int | None) -> Position:
+    if found is None:
+        return Position(base=base)
+    older = found.choice("type", {name: name for name in KINDS}, "default")
+    kind = found.choice("rope_type", {name: name for name in KINDS}, older)
+    base = found.number("rope_theta", base)
+    found.only("partial_rotary_factor", 1, 1.0)
+    stretch = None if kind == "default" else _stretch(kind, found, context, base, original)
+    found.finish()
+    return Position(base=base, stretch=stretch)
+
+
+def _stretch(kind: str, found: Fields, context: int, base: float, original: int | None) -> Stretch:
+    if kind in ("linear", "dynamic"):
+        found.only("original_max_position_embeddings", context)
+        return Stretch(
+            kind="linear" if kind == "linear" else "dynamic", factor=found.number("factor"), original=context
+        )
+    inside = found.whole("original_max_position_embeddings", context)
+    original = inside if original is None else original
+    if kind == "llama3":
+        low, high = found.number("low_freq_factor"), found.number("high_freq_factor")
+        return Stretch(kind="banded", factor=found.number("factor"), original=original, low=low, high=high)
+    factor = found.maybe_number("factor")
+    factor = context / original if factor is None else factor
+    attention, numerator, denominator = (
+        found.maybe_number(name) for name in ("attention_factor", "mscale", "mscale_all_dim")
+    )
+    if attention is None and numerator and denominator:
+        attention = _attention(factor, numerator) / _attention(factor, denominator)
+    return Stretch(
+        kind="yarn",
+        factor=factor,
+        original=original,
+        low=found.maybe_number("beta_slow") or 1.0,
+        high=found.maybe_number("beta_fast") or 32.0,
+        whole_pairs=found.flag("truncate", True),
+        attention=_attention(factor) if attention is None else attention,
+    )
+
+
+def _attention(factor: float, scale: float = 1.0) -> float:
+    """0.1 · scale · ln(factor) + 1   (Peng et al. 2023, eq. 22)."""
+    return 0.1 * scale * math.log(factor) + 1.0 if factor > 1 else 1.0

@@ -1,0 +1,77 @@
+"""Generation defaults: generation_config.json, and the same fields in an older config.json."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from openbook.interop.huggingface.fields import Fields
+from openbook.interop.huggingface.weights import read_small_json
+from openbook.model_file.metadata import Generation
+
+LONGEST = 1_000_000
+TOP_K = 50
+"""What transformers takes where a file that asks for sampling does not say."""
+SAME = {
+    "repetition_penalty": "repetition_penalty",
+    "length_penalty": "length_penalty",
+    "beams": "num_beams",
+    "min_tokens": "min_new_tokens",
+    "max_tokens": "max_new_tokens",
+    "no_repeat": "no_repeat_ngram_size",
+}
+"""Our names of settings that mean the same there, and theirs."""
+UNTIL = {False: "likely", True: "full", "never": "sure"}
+"""When a beam search ends, by what `early_stopping` says."""
+_adapter: TypeAdapter[Generation] = TypeAdapter(Generation)
+
+
+def read_generation(folder: Path) -> Generation:
+    """How the model likes to be sampled; what no file says is left open.
+
+    Raises:
+        OpenbookError: a field is of the wrong kind or out of range.
+    """
+    path = folder / "generation_config.json"
+    if not path.is_file():
+        return Generation()
+    fields = Fields(read_small_json(path, LONGEST), path.name)
+    found: dict[str, Any] = {}
+    if fields.flag("do_sample", False):
+        found = {
+            "temperature": fields.number("temperature", 1.0),
+            "top_k": fields.whole("top_k", TOP_K) or None,
+            "top_p": fields.number("top_p", 1.0),
+            "min_p": fields.number("min_p", 0.0),
+        }
+    elif "do_sample" in fields:
+        found = {"temperature": 0.0}
+    found["repetition_penalty"] = fields.maybe_number("repetition_penalty")
+    for ours in ("beams", "min_tokens", "max_tokens", "no_repeat"):
+        found[ours] = fields.maybe_whole(SAME[ours])
+    if (found["beams"] or 1) > 1:
+        found["length_penalty"] = fields.maybe_number("length_penalty")
+        found["until"] = fields.one_of("early_stopping", UNTIL)
+    try:
+        return _adapter.validate_python({name: value for name, value in found.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        raise fields.fault(".".join(str(part) for part in first["loc"]), first["msg"]) from None
+
+
+def write_generation(generation: Generation, ids: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a generation_config.json that `read_generation` reads back; `ids` are those of special tokens."""
+    written: dict[str, Any] = dict(ids)
+    temperature = generation.get("temperature")
+    if temperature == 0:
+        written["do_sample"] = False
+    elif temperature is not None:
+        written["do_sample"] = True
+        written |= {name: generation[name] for name in ("temperature", "top_p", "min_p") if name in generation}
+        written["top_k"] = generation.get("top_k", 0)
+    for ours, theirs in SAME.items():
+        if ours in generation:
+            written[theirs] = generation[ours]  # type: ignore[literal-required]
+    if "until" in generation:
+        written["early_stopping"] = {until: theirs for theirs, until in UNTIL.items()}[generation["until"]]
+    return written

@@ -1,0 +1,212 @@
+"""What a model file says besides its tensors, and how that is written into the header's metadata."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
+
+from openbook.errors import OpenbookError
+from openbook.model_file.header import AGAIN
+from openbook.text.corpus.printable import excerpt
+from openbook.text.strict_json import read_json
+from openbook.text.tokenizer.special_tokens import SpecialTokens
+from openbook.text.tokenizer.tokenizer import Tokenizer
+from openbook.transformer.architecture import Architecture
+
+FORMAT = 1
+
+# The greatest length of each field that is read here, in characters: far more than anyone needs, and little enough
+# to read in no time. The tokenizer's text is kept as it is.
+LIMITS = {
+    "architecture": 4_000_000,
+    "chat_template": 1_000_000,
+    "special_tokens": 1_000_000,
+    "generation": 100_000,
+    "training": 4_000_000,
+    "license": 1_000_000,
+}
+OPTIONAL = ("special_tokens", "source_tokenizer", "chat_template", "license")
+REQUIRED = ("format", "architecture", "tokenizer", "generation", "training")
+
+Penalty = Annotated[float, Field(ge=-100, le=100, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class Generation(TypedDict, total=False):
+    """How the model likes to be decoded; what is absent is left to whoever asks. A temperature of 0 is greedy.
+
+    With `beams` above 1 it is searched: `length_penalty` and `until` are those of `generation.settings.Beams`.
+    """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]
+
+    temperature: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+    top_k: Annotated[int, Field(ge=1, le=2**24)]
+    top_p: Share
+    min_p: Share
+    repetition_penalty: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
+    presence_penalty: Penalty
+    beams: Annotated[int, Field(ge=1, le=1000)]
+    length_penalty: Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
+    until: Literal["sure", "likely", "full"]
+    min_tokens: Annotated[int, Field(ge=0, le=2**31)]
+    no_repeat: Annotated[int, Field(ge=0, le=1000)]
+    max_tokens: Annotated[int, Field(ge=1, le=2**31)]
+    stop: Annotated[list[Annotated[str, Field(min_length=1, max_length=1000)]], Field(max_length=100)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """A model file without its tensors.
+
+    `tokenizer` is the text of a tokenizer.json, and `source_tokenizer` that of another one which reads sources, if any;
+    without `special_tokens` those are found by the names of `text/tokenizer/special_tokens.py`. `chat_template` is a Jinja
+    template, `license` an SPDX name or a text.
+    `training` is the record of how the weights came about, any JSON object; `inspect` knows the keys `data` (a list of
+    objects with `name` and `sha256`), `recipe`, `seed`, `steps`, `losses` (a list of objects with `step` and numbers),
+    `versions` and `date`, and shows others as they are.
+    """
+
+    architecture: Architecture
+    tokenizer: str
+    special_tokens: SpecialTokens | None = None
+    source_tokenizer: str | None = None
+    chat_template: str | None = None
+    generation: Generation = field(default_factory=Generation)
+    training: dict[str, Any] = field(default_factory=dict)
+    license: str | None = None
+    format: int = FORMAT
+
+    def to_metadata(self) -> dict[str, str]:
+        """Each field as JSON, always in the same order; what is None is left out.
+
+        Raises:
+            OpenbookError: a number is not finite; a loss that became NaN is written as None.
+        """
+        values = {
+            "special_tokens": None if self.special_tokens is None else self.special_tokens.to_dict(),
+            "chat_template": self.chat_template,
+            "generation": self.generation,
+            "training": self.training,
+            "license": self.license,
+        }
+        return {
+            "format": str(self.format),
+            "architecture": self.architecture.to_json(),
+            "tokenizer": self.tokenizer,
+            **({} if self.source_tokenizer is None else {"source_tokenizer": self.source_tokenizer}),
+            **{name: _write(name, value) for name, value in values.items() if value is not None},
+        }
+
+    def make_tokenizer(self) -> Tokenizer:
+        """The tokenizer. Raises OpenbookError for whatever is wrong with it."""
+        return Tokenizer.from_json(self.tokenizer, self.special_tokens)
+
+    def make_source_tokenizer(self) -> Tokenizer:
+        """The tokenizer that reads sources: the same, where there is no other."""
+        return Tokenizer.from_json(self.source_tokenizer or self.tokenizer, self.special_tokens)
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> "Contents":
+        """Read what `to_metadata` wrote, and check it.
+
+        Raises:
+            OpenbookError: naming the field and the cure, without a file's name.
+        """
+        _check_format(metadata.get("format"))
+        for name in REQUIRED:
+            if name not in metadata:
+                raise OpenbookError(f"the field {name} is missing; {AGAIN}")
+        for name in metadata:
+            if name not in REQUIRED + OPTIONAL:
+                raise OpenbookError(
+                    f"unknown field {name}: another program wrote this file; make it again with openbook"
+                )
+        architecture = _read_architecture(metadata["architecture"])
+        return cls(
+            architecture=architecture,
+            tokenizer=metadata["tokenizer"],
+            special_tokens=_read_special_tokens(
+                metadata, max(architecture.vocabulary, architecture.source_vocabulary or 0)
+            ),
+            source_tokenizer=metadata.get("source_tokenizer"),
+            chat_template=_read_text("chat_template", metadata),
+            generation=_read_generation(metadata["generation"]),
+            training=_read_object("training", metadata["training"]),
+            license=_read_text("license", metadata),
+        )
+
+
+_generation: TypeAdapter[Generation] = TypeAdapter(Generation)
+
+
+def _check_format(text: str | None) -> None:
+    if text is None or not text.isascii() or not text.isdigit():  # other programs write "pt" there, or nothing
+        cure = "for a model of another program give `openbook import` the folder in which this file lies"
+        raise OpenbookError(f"this safetensors file has no openbook format number in its metadata; {cure}")
+    if len(text) > 9 or int(text) > FORMAT:
+        raise OpenbookError(
+            f"format {excerpt(text, 9)} was written by a newer openbook: upgrade, this one reads {FORMAT}"
+        )
+    if int(text) < FORMAT:
+        raise OpenbookError(f"format {text} does not exist; {AGAIN}")
+
+
+def _read_architecture(text: str) -> Architecture:
+    _read("architecture", text)  # duplicate keys and numbers that are not finite
+    try:
+        return Architecture.from_json(text)
+    except OpenbookError as error:
+        raise OpenbookError(f"{error}; written by a newer openbook (upgrade), or {AGAIN}") from None
+
+
+def _read_special_tokens(metadata: Mapping[str, str], vocabulary: int) -> SpecialTokens | None:
+    if "special_tokens" not in metadata:
+        return None
+    try:
+        special = SpecialTokens.from_dict(_read_object("special_tokens", metadata["special_tokens"]))
+    except OpenbookError as error:
+        raise OpenbookError(f"field {error}; written by a newer openbook (upgrade), or {AGAIN}") from None
+    if special.largest >= vocabulary:
+        raise OpenbookError(f"field special_tokens: id {special.largest:,} is beyond the vocabulary; {AGAIN}")
+    return special
+
+
+def _read_generation(text: str) -> Generation:
+    value = _read_object("generation", text)
+    try:
+        return _generation.validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        place, cure = ".".join(str(part) for part in first["loc"]), "correct it, or upgrade openbook"
+        raise OpenbookError(f"field generation, {place}: {first['msg']}; {cure}") from None
+
+
+def _read_object(name: str, text: str) -> dict[str, Any]:
+    value = _read(name, text)
+    if not isinstance(value, dict):
+        raise OpenbookError(f"field {name} should be a JSON object; {AGAIN}")
+    return value
+
+
+def _read_text(name: str, metadata: Mapping[str, str]) -> str | None:
+    if name not in metadata:
+        return None
+    value = _read(name, metadata[name])
+    if not isinstance(value, str):
+        raise OpenbookError(f"field {name} should be a JSON string; {AGAIN}")
+    return value
+
+
+def _read(name: str, text: str) -> Any:
+    return read_json(f"field {name}", text, LIMITS[name])
+
+
+def _write(name: str, value: object) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise OpenbookError(f"field {name} has a number that is not finite; write None instead") from None

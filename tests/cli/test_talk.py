@@ -1,0 +1,137 @@
+"""Conversations: through the template, with all that was said before, stopped by Ctrl-C."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from openbook.cli.main import chat as talking
+from openbook.errors import OpenbookError
+from openbook.generation.text import stream
+from openbook.model import Model
+from openbook.model_file.metadata import Contents
+from openbook.text.tokenizer.special_tokens import SpecialTokens
+from openbook.text.tokenizer.tokenizer import Tokenizer
+from openbook.text.tokenizer.training import train_tokenizer
+from openbook.training.recipe import build_architecture
+from strategies import build as build_model
+from training.training_examples import recipe
+
+TEMPLATE = (
+    "{% for m in messages %}<|turn|>{{ m.role }}: {{ m.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|turn|>assistant: {% endif %}"
+)
+VOCABULARY = 258
+
+
+def make(template: str | None = TEMPLATE) -> Model:
+    content = train_tokenizer(["a"], "bytes", VOCABULARY, ["<|end|>", "<|turn|>"]).to_json()
+    spec = build_architecture(recipe(vocabulary=VOCABULARY, context=400, batch_tokens=400))
+    contents = Contents(
+        architecture=spec,
+        tokenizer=content,
+        special_tokens=SpecialTokens(end=(256,)),
+        chat_template=template,
+        generation={"temperature": 0.0, "max_tokens": 4},
+    )
+    torch.manual_seed(0)
+    return Model(contents, build_model(spec))
+
+
+class Recording:
+    """Stands before an engine and writes down what it is asked."""
+
+    def __init__(self, engine: object) -> None:
+        self.engine, self.prompts = engine, []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.engine, name)
+
+    def prefill(self, prompts: list[list[int]], *rest: object) -> object:
+        self.prompts += prompts
+        return self.engine.prefill(prompts, *rest)
+
+
+def recorded(model: Model) -> Recording:
+    model.__dict__["engine"] = Recording(model.engine)
+    return model.engine
+
+
+def read(tokenizer: Tokenizer, ids: list[int]) -> str:
+    return tokenizer.decode(ids)
+
+
+def test_a_model_is_asked_through_its_template() -> None:
+    model = make()
+    engine = recorded(model)
+    model.ask("hi <|end|>")
+    assert read(model.tokenizer, engine.prompts[-1]) == "<|turn|>user: hi <|end|><|end|><|turn|>assistant: "
+    assert engine.prompts[-1].count(256) == 1
+    model.ask("hi", plain=True)
+    assert read(model.tokenizer, engine.prompts[-1]) == "hi"
+    without = make(None)
+    engine = recorded(without)
+    without.ask("hi")
+    assert read(without.tokenizer, engine.prompts[-1]) == "hi"
+
+
+def lines(monkeypatch: pytest.MonkeyPatch, *said: str | type[BaseException]) -> None:
+    coming: Iterator[str | type[BaseException]] = iter([*said, EOFError])
+
+    def answer(prompt: str = "") -> str:
+        each = next(coming)
+        if isinstance(each, str):
+            return each
+        raise each
+
+    monkeypatch.setattr("builtins.input", answer)
+
+
+def test_a_conversation_remembers(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    model = make()
+    engine = recorded(model)
+    lines(monkeypatch, "one", "", "two")
+    talking.talk(model, "brief", max_tokens=2)
+    first, second = (read(model.tokenizer, ids) for ids in engine.prompts[-2:])
+    assert first == "<|turn|>system: brief<|end|><|turn|>user: one<|end|><|turn|>assistant: "
+    assert second.startswith(first) and second.endswith("<|end|><|turn|>user: two<|end|><|turn|>assistant: ")
+    answers = capsys.readouterr().out.split("\n")
+    assert answers[0] == second[len(first) :].split("<|end|>")[0]
+
+
+def test_ctrl_c_stops_an_answer_and_keeps_the_conversation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make()
+    engine = recorded(model)
+    lines(monkeypatch, "one", "two", KeyboardInterrupt)
+    stopped = []
+
+    def stopping(*given: object, **named: object) -> Iterator[object]:
+        for number, piece in enumerate(stream(*given, **named)):
+            if number == 1 and not stopped:
+                stopped.append(True)
+                raise KeyboardInterrupt
+            yield piece
+
+    monkeypatch.setattr("openbook.model.stream", stopping)
+    talking.talk(model)
+    assert stopped and " …\n" in capsys.readouterr().out
+    assert "user: one" in read(model.tokenizer, engine.prompts[-1])
+    assert "user: two" in read(model.tokenizer, engine.prompts[-1])
+
+
+def test_what_does_not_fit_is_left_out_from_the_oldest_on() -> None:
+    model = make()
+    engine = recorded(model)
+    context = model.contents.architecture.context
+    said = [{"role": ("user", "assistant")[i % 2], "content": f"{i}:" + "x" * (context // 4)} for i in range(5)]
+    list(model.reply([{"role": "system", "content": "s"}, *said], max_tokens=1))
+    text = read(model.tokenizer, engine.prompts[0])
+    assert len(engine.prompts[0]) <= context
+    assert text.startswith("<|turn|>system: s<|end|><|turn|>user: ") and "user: 4:" in text and "0:" not in text
+
+
+def test_a_model_without_a_template_says_so() -> None:
+    with pytest.raises(OpenbookError, match="has no chat template"):
+        talking.talk(make(None))
