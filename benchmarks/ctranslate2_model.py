@@ -38,9 +38,9 @@ def write(model: EncoderDecoder, start: int, end: int, unknown: int, folder: Pat
     )
     for side, stack in ((spec.encoder, model.encoder), (spec.decoder, model.decoder)):
         _write_stack(side, stack, model)
-    weight = model.token_embedding.weight if architecture.tied else model.to_logits.weight
+    weight = model.token_embedding.weight if architecture.tied_embeddings else model.to_logits.weight
     spec.decoder.projection.weight = _array(weight * architecture.logit_scale)
-    names = [str(number) for number in range(architecture.vocabulary)]
+    names = [str(number) for number in range(architecture.vocab_size)]
     spec.register_source_vocabulary(names)
     spec.register_target_vocabulary(names)
     spec.config.bos_token = spec.config.decoder_start_token = str(start)
@@ -72,7 +72,7 @@ def _write_stack(side: Any, stack: Any, model: EncoderDecoder) -> None:
         layer.self_attention.queries_scale = np.float32(attention.scale)
         if position.kind == "relative":
             layer.self_attention.relative_attention_bias = _array(stack.position.weight)
-            layer.self_attention.relative_attention_max_distance = np.dtype("int32").type(position.distance)
+            layer.self_attention.relative_attention_max_distance = np.dtype("int32").type(position.max_distance)
         if hasattr(layer, "attention"):
             cross = block.cross_attention
             _linear(layer.attention.linear[0], cross.query)

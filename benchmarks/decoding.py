@@ -19,7 +19,7 @@ from pathlib import Path
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-SIZES = {"layers": 12, "width": 768, "heads": 12, "feed-forward": 2048, "vocabulary": 32_000}
+SIZES = {"layers": 12, "width": 768, "heads": 12, "feed-forward": 2048, "vocab_size": 32_000}
 SIZES |= {"prompt": 16, "tokens": 128, "rounds": 5, "batch": 8}
 
 KINDS = {
@@ -52,7 +52,7 @@ def write_models(asked: argparse.Namespace, folder: Path) -> None:
     torch.manual_seed(0)
     theirs = Qwen3ForCausalLM(
         Qwen3Config(
-            vocab_size=asked.vocabulary,
+            vocab_size=asked.vocab_size,
             hidden_size=asked.width,
             intermediate_size=asked.feed_forward,
             num_hidden_layers=asked.layers,
@@ -109,7 +109,7 @@ OPENERS = {"transformers": open_transformers, "openbook": open_openbook}
 
 
 def some_prompts(asked: argparse.Namespace, rows: int) -> list[list[int]]:
-    return [[(7 * i + 13 * row) % asked.vocabulary for i in range(1, asked.prompt + 1)] for row in range(rows)]
+    return [[(7 * i + 13 * row) % asked.vocab_size for i in range(1, asked.prompt + 1)] for row in range(rows)]
 
 
 def alone(asked: argparse.Namespace) -> None:
@@ -152,7 +152,7 @@ def bytes_a_token(asked: argparse.Namespace, rows: int) -> float:
     """Of the matrices, read once a step for all rows, and of the keys and values so far, on average; for one token."""
     block = 4 * asked.width**2 + 3 * asked.width * asked.feed_forward
     cache = asked.layers * 2 * asked.width * (asked.prompt + asked.tokens / 2)
-    return 4 * ((asked.layers * block + asked.width * asked.vocabulary) / rows + cache)
+    return 4 * ((asked.layers * block + asked.width * asked.vocab_size) / rows + cache)
 
 
 def side_by_side(asked: argparse.Namespace, answerers: dict[str, Answerer], rows: int) -> None:

@@ -82,11 +82,11 @@ def main() -> None:
 def make_loop(wanted: argparse.Namespace, precision: str, folder: Path) -> Loop:
     """A training run over random tokens."""
     sizes = shape_choices(wanted.layers, wanted.width, {})
-    recipe = make_recipe({**sizes, "steps": 1000, "batch_tokens": wanted.batch_tokens, "rows_at_once": 8})
+    recipe = make_recipe({**sizes, "steps": 1000, "batch_tokens": wanted.batch_tokens, "micro_batch_size": 8})
     model = DecoderOnly(build_architecture(recipe))
     initialize(model, 1)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    tokens = np.random.default_rng(1).integers(0, recipe.vocabulary, 200_000).astype(np.uint16)
+    tokens = np.random.default_rng(1).integers(0, recipe.vocab_size, 200_000).astype(np.uint16)
     task = Books(recipe, tokens, tokens[:5000], 10_000, np.zeros(1, np.int64), torch.device("cpu"), dtype)
     return Loop(model.train(), task, recipe, Keeper(folder / precision), dtype)
 

@@ -32,7 +32,7 @@ def write_model(path: Path, gigabytes: float) -> None:
 
     from openbook.model_file.file import save_parts
     from openbook.model_file.meta_model import expected_shapes
-    from openbook.model_file.metadata import Contents
+    from openbook.model_file.metadata import ModelMetadata
     from openbook.text.tokenizer.training import train_tokenizer
     from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Stack
 
@@ -41,9 +41,9 @@ def write_model(path: Path, gigabytes: float) -> None:
     each = 2 * (3 * WIDTH * WIDTH + 12 * WIDTH * WIDTH)
     layers = max(1, round((gigabytes * 1e9 - 4 * VOCABULARY * WIDTH) / each))
     architecture = Architecture(
-        vocabulary=VOCABULARY, width=WIDTH, context=512, decoder=Stack(blocks=layers * (block,))
+        vocab_size=VOCABULARY, width=WIDTH, context=512, decoder=Stack(blocks=layers * (block,))
     )
-    contents = Contents(architecture=architecture, tokenizer=train_tokenizer(["any"], "bytes", 257).to_json())
+    contents = ModelMetadata(architecture=architecture, tokenizer=train_tokenizer(["any"], "bytes", 257).to_json())
     random = ((name, torch.randn(shape).bfloat16()) for name, shape in expected_shapes(architecture).items())
     save_parts(path, contents, "BF16", random)
 

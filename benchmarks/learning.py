@@ -29,8 +29,8 @@ HAND = {
     0.25: "--layers 1 --width 128 --batch-tokens 512",
     1.0: "--layers 2 --width 192 --batch-tokens 1024 --dropout 0",
     2.0: "--layers 3 --width 192 --batch-tokens 1024 --dropout 0.1",
-    5.0: "--layers 4 --width 192 --batch-tokens 4096 --dropout 0.2 --tied --embedding-rate 0.02",
-    20.0: "--layers 6 --width 256 --batch-tokens 4096 --dropout 0.2 --tied --embedding-rate 0.02 --bpe-dropout 0.05",
+    5.0: "--layers 4 --width 192 --batch-tokens 4096 --dropout 0.2 --tied-embeddings --embedding-lr 0.02",
+    20.0: "--layers 6 --width 256 --batch-tokens 4096 --dropout 0.2 --tied-embeddings --embedding-lr 0.02 --bpe-dropout 0.05",
 }
 """The best options found by hand for each budget; see benchmarks/README.md for what was tried."""
 
@@ -77,7 +77,7 @@ def run_openbook(name: str, train: Path, held_out: Path, options: list[str], fol
     asking, _ = cost_of(["openbook", "ask", str(model), "It is a truth", "--max-tokens", "1"])
     training = json.loads(cost_of(["openbook", "inspect", str(model), "--json"])[1])["training"]
     recipe = training["recipe"]
-    shape = f"{recipe['layers']} × {recipe['width']}, {recipe['vocabulary']:,} kinds, {recipe['batch_tokens']:,} a step"
+    shape = f"{recipe['layers']} × {recipe['width']}, {recipe['vocab_size']:,} kinds, {recipe['batch_tokens']:,} a step"
     rest = f"context {recipe['context']}, dropout {recipe['dropout']:g}, {recipe['precision']}"
     return (
         f"| {name} | {learning} | {training['bits_a_byte']:.3f} | {training['steps']:,} | {shape}, {rest} | {asking} |"

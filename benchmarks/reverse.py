@@ -34,7 +34,7 @@ OPTIONS = [
     "2048",
     "--dropout",
     "0",
-    "--smoothing",
+    "--label_smoothing",
     "0",
 ]
 """A small model, and no noise: there is exactly one right answer."""

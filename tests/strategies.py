@@ -15,8 +15,8 @@ from openbook.transformer.architecture import (
     FeedForward,
     Norm,
     Position,
+    RopeScaling,
     Stack,
-    Stretch,
 )
 from openbook.transformer.base import Transformer
 from openbook.transformer.decoder_only import DecoderOnly
@@ -28,14 +28,14 @@ VOCABULARY = 23
 CONTEXT = 24
 
 ESSENTIAL = Architecture(
-    vocabulary=VOCABULARY,
+    vocab_size=VOCABULARY,
     width=16,
     context=CONTEXT,
     decoder=Stack(
         blocks=2
         * (
             Block(
-                attention=Attention(heads=2, key_value_heads=2, head_width=8, weighting="none"),
+                attention=Attention(heads=2, key_value_heads=2, head_width=8, attention_function="none"),
                 feed_forward=FeedForward(width=32, activation="relu", gated=False),
                 before=NO_NORM,
             ),
@@ -47,7 +47,7 @@ ESSENTIAL = Architecture(
 """No softmax and no normalisation."""
 
 DEFAULT = Architecture(
-    vocabulary=VOCABULARY,
+    vocab_size=VOCABULARY,
     width=16,
     context=CONTEXT,
     decoder=Stack(
@@ -59,7 +59,7 @@ DEFAULT = Architecture(
             ),
         )
     ),
-    tied=True,
+    tied_embeddings=True,
 )
 """The shape that training picks: pre-norm RMSNorm, rotary, grouped heads, QK-norm, SwiGLU, tied."""
 
@@ -86,16 +86,16 @@ _unscaled = Block(
     feed_forward=FeedForward(width=24, activation="gelu_tanh"),
 )
 RELATIVE = Architecture(
-    vocabulary=VOCABULARY,
+    vocab_size=VOCABULARY,
     width=16,
     context=CONTEXT,
-    encoder=Stack(blocks=2 * (_unscaled,), position=Position(kind="relative", buckets=8, distance=10)),
+    encoder=Stack(blocks=2 * (_unscaled,), position=Position(kind="relative", buckets=8, max_distance=10)),
     decoder=Stack(
         blocks=2 * (replace(_unscaled, cross_attention=_unscaled.attention),),
-        position=Position(kind="relative", buckets=6, distance=9),
+        position=Position(kind="relative", buckets=6, max_distance=9),
     ),
     logit_scale=0.25,
-    tied=True,
+    tied_embeddings=True,
 )
 """Pre-norm, scores unscaled, with a bias for relative positions."""
 
@@ -106,23 +106,23 @@ _biased = replace(
 )
 HALVES = replace(
     ORIGINAL,
-    source_vocabulary=SOURCE_VOCABULARY,
+    source_vocab_size=SOURCE_VOCABULARY,
     encoder=Stack(
         blocks=2 * (_biased,),
-        position=Position(kind="sinusoidal", halves=True),
+        position=Position(kind="sinusoidal", concatenated=True),
         final_norm=NO_NORM,
         embedding_norm=Norm(),
     ),
     decoder=Stack(
         blocks=2 * (replace(_biased, cross_attention=_biased.attention),),
-        position=Position(kind="sinusoidal", halves=True, offset=2),
+        position=Position(kind="sinusoidal", concatenated=True, offset=2),
         final_norm=NO_NORM,
     ),
     logit_bias=True,
 )
 """Post-norm with biases, sines before cosines, a vocabulary of its own for sources."""
 
-ENCODER_DECODERS = {"original": ORIGINAL, "relative": RELATIVE, "halves": HALVES}
+ENCODER_DECODERS = {"original": ORIGINAL, "relative": RELATIVE, "concatenated": HALVES}
 
 _scales = st.floats(0.25, 4.0, width=16)
 _caps = st.none() | st.floats(2.0, 30.0, width=16)
@@ -130,22 +130,24 @@ _layer_positions = st.builds(
     Position, kind=st.sampled_from(["rotary", "none"]), base=st.sampled_from([100.0, 10_000.0])
 )
 _stretches = st.builds(
-    Stretch,
-    kind=st.sampled_from(["linear", "banded", "yarn"]),  # the angles of a dynamic one depend on what comes later
+    RopeScaling,
+    kind=st.sampled_from(
+        ["linear", "frequency_bands", "yarn"]
+    ),  # the angles of a dynamic one depend on what comes later
     factor=st.sampled_from([1.0, 4.0]),
-    original=st.sampled_from([8, 100]),
-    whole_pairs=st.booleans(),
-    attention=st.sampled_from([1.0, 1.2]),
+    original_context=st.sampled_from([8, 100]),
+    truncate=st.booleans(),
+    attention_factor=st.sampled_from([1.0, 1.2]),
 )
-_layer_positions = _layer_positions | st.builds(Position, base=st.just(100.0), stretch=_stretches)
+_layer_positions = _layer_positions | st.builds(Position, base=st.just(100.0), rope_scaling=_stretches)
 _stack_positions = st.one_of(
     st.builds(
         Position,
         kind=st.sampled_from(["rotary", "learned", "none"]),
         base=st.sampled_from([100.0, 10_000.0]),
     ),
-    st.builds(Position, kind=st.just("sinusoidal"), halves=st.booleans(), offset=st.sampled_from([0, 2])),
-    st.builds(Position, kind=st.just("relative"), buckets=st.integers(4, 9), distance=st.integers(5, 20)),
+    st.builds(Position, kind=st.just("sinusoidal"), concatenated=st.booleans(), offset=st.sampled_from([0, 2])),
+    st.builds(Position, kind=st.just("relative"), buckets=st.integers(4, 9), max_distance=st.integers(5, 20)),
 )
 
 
@@ -159,7 +161,7 @@ def norms(draw: st.DrawFn) -> Norm:
 @st.composite
 def attentions(draw: st.DrawFn) -> Attention:
     key_value_heads = draw(st.integers(1, 2))
-    weighting = draw(st.sampled_from(["softmax", "softmax", "none"]))
+    attention_function = draw(st.sampled_from(["softmax", "softmax", "none"]))
     return Attention(
         heads=key_value_heads * draw(st.integers(1, 3)),
         key_value_heads=key_value_heads,
@@ -168,10 +170,10 @@ def attentions(draw: st.DrawFn) -> Attention:
         output_bias=draw(st.booleans()),
         query_key_norm=draw(norms()),
         scale=draw(st.none() | _scales),
-        score_cap=draw(_caps),
+        attention_softcap=draw(_caps),
         window=draw(st.none() | st.integers(1, CONTEXT)),
-        weighting=weighting,
-        sinks=weighting == "softmax" and draw(st.booleans()),
+        attention_function=attention_function,
+        sinks=attention_function == "softmax" and draw(st.booleans()),
     )
 
 
@@ -180,8 +182,8 @@ def experts(draw: st.DrawFn) -> Experts:
     count = draw(st.integers(1, 4))
     return Experts(
         count=count,
-        chosen=draw(st.integers(1, count)),
-        renormalise=draw(st.booleans()),
+        experts_per_token=draw(st.integers(1, count)),
+        normalize_weights=draw(st.booleans()),
         router_bias=draw(st.booleans()),
     )
 
@@ -226,16 +228,16 @@ def stacks(draw: st.DrawFn, max_layers: int = 3, crosses: bool = False) -> Stack
 def architectures(draw: st.DrawFn, max_layers: int = 3, encoder: bool = False) -> Architecture:
     """Any architecture made of all the parts, small enough to run in a millisecond or two; decoder-only by default."""
     return Architecture(
-        vocabulary=VOCABULARY,
+        vocab_size=VOCABULARY,
         width=draw(st.sampled_from([8, 12])),
         context=CONTEXT,
         encoder=draw(stacks(max_layers)) if encoder else None,
-        source_vocabulary=draw(st.none() | st.just(SOURCE_VOCABULARY)) if encoder else None,
+        source_vocab_size=draw(st.none() | st.just(SOURCE_VOCABULARY)) if encoder else None,
         decoder=draw(stacks(max_layers, crosses=encoder)),
-        tied=draw(st.booleans()),
+        tied_embeddings=draw(st.booleans()),
         embedding_scale=draw(_scales),
         logit_scale=draw(_scales),
-        logit_cap=draw(_caps),
+        logit_softcap=draw(_caps),
         logit_bias=draw(st.booleans()),
     )
 
@@ -265,9 +267,9 @@ def build(spec: Architecture, seed: int = 0, dtype: torch.dtype = torch.float32)
     return model.to(dtype).eval()
 
 
-def some_tokens(rows: int, length: int, seed: int = 0, vocabulary: int = VOCABULARY) -> Tensor:
+def some_tokens(rows: int, length: int, seed: int = 0, vocab_size: int = VOCABULARY) -> Tensor:
     """Token ids (rows, length)."""
-    return torch.randint(vocabulary, (rows, length), generator=torch.Generator().manual_seed(seed))
+    return torch.randint(vocab_size, (rows, length), generator=torch.Generator().manual_seed(seed))
 
 
 def some_source(rows: int, length: int, seed: int = 1) -> Tensor:

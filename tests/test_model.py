@@ -9,7 +9,7 @@ import torch
 import openbook
 from openbook.errors import OpenbookError
 from openbook.model import Model
-from openbook.model_file.metadata import Contents
+from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.training import train_tokenizer
 from openbook.training.evaluation import strided
 from openbook.training.recipe import build_architecture
@@ -21,9 +21,9 @@ from training.training_examples import TINY, recipe, same, weights, write_book
 @pytest.fixture(scope="module")
 def model():
     tokenizer = train_tokenizer(["a b"], "bytes", 257)
-    spec = build_architecture(recipe(vocabulary=257))
+    spec = build_architecture(recipe(vocab_size=257))
     generation = {"temperature": 0.0, "max_tokens": 4}
-    contents = Contents(architecture=spec, tokenizer=tokenizer.to_json(), generation=generation)
+    contents = ModelMetadata(architecture=spec, tokenizer=tokenizer.to_json(), generation=generation)
     return Model(contents, build_model(spec))
 
 

@@ -19,7 +19,7 @@ from openbook.generation.translation import Sentence, Translation, Translator
 from openbook.model_file.adapter import load_any
 from openbook.model_file.file import build
 from openbook.model_file.file import save as save_file
-from openbook.model_file.metadata import Contents
+from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track, silent
 from openbook.text.chat.chat import Chat, Message
 from openbook.text.corpus.books import find_books
@@ -49,7 +49,7 @@ class Model:
         tokenizer: text ↔ token ids.
     """
 
-    def __init__(self, contents: Contents, transformer: Transformer, engine: str = "torch") -> None:
+    def __init__(self, contents: ModelMetadata, transformer: Transformer, engine: str = "torch") -> None:
         self.contents = contents
         self.transformer = transformer
         self.tokenizer = contents.make_tokenizer()

@@ -13,7 +13,7 @@ import pytest
 import typer
 
 import openbook
-from openbook.cli.main import main as cli
+from openbook.cli import main as cli
 from openbook.training.recipe import FIELDS, Recipe
 from training.training_examples import TINY, write_book
 
@@ -51,7 +51,7 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     with patch("openbook.training.plan.measure.seconds_of_step", lambda *arguments: 0.01):
         openbook.train(write_book(folder / "book.txt"), folder / "it.openbook", device="cpu",
-                       **TINY | {"vocabulary": 300, "steps": 4})  # fmt: skip
+                       **TINY | {"vocab_size": 300, "steps": 4})  # fmt: skip
     return folder / "it.openbook"
 
 
@@ -88,7 +88,7 @@ def test_help_and_version_import_nothing_heavy():
     """In processes of their own, where nothing is imported yet."""
     heavy = {"torch", "pydantic", "numpy", "tokenizers", "matplotlib"}
     script = (
-        "import sys; from openbook import cli\n"
+        "import sys; from openbook.cli import main as cli\n"
         "try: cli.main()\n"
         "except SystemExit: pass\n"
         f"print(sorted({heavy} & sys.modules.keys()), file=sys.stderr)"
@@ -109,10 +109,10 @@ def test_version(command):
 def test_train_prints_the_plan_and_what_came_of_it(command, book):
     with patch("openbook.training.plan.measure.seconds_of_step", lambda *arguments: 0.01):
         options = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()]
-        code, out, err = command("train", "book.txt", "--vocabulary=300", "--device=cpu", *options)
+        code, out, err = command("train", "book.txt", "--vocab-size=300", "--device=cpu", *options)
     assert (code, err) == (0, "")
     assert "1 layers × width 16" in out and "Finished after 12 updates" in out and "Saved book.openbook" in out
-    assert openbook.load(book.with_suffix(".openbook"), "cpu").contents.training["recipe"]["rows_at_once"] == 2
+    assert openbook.load(book.with_suffix(".openbook"), "cpu").contents.training["recipe"]["micro_batch_size"] == 2
 
 
 def test_every_kind_of_option_reaches_the_recipe(command, book):
@@ -121,14 +121,14 @@ def test_every_kind_of_option_reaches_the_recipe(command, book):
     with patch("openbook.training.run.Training.plan", lambda self: seen.append(self.request)):
         code, _, err = command(
             "train", "book.txt", "--plan", "--config", "more.toml", "--width", "48", "--steps", "5", "--betas", "0.7",
-            "0.8", "--no-gated", "--tied", "--position", "none", "--dropout", "0.1", "--lora", "3", "--from", "a",
+            "0.8", "--no-gated", "--tied-embeddings", "--position", "none", "--dropout", "0.1", "--lora", "3", "--from", "a",
             "--lora-targets", "query,down", "--validation", "b", "--validation", "c", "--validation-share", "0.1",
             "--keep-duplicates", "-o", "d.openbook",
         )  # fmt: skip
     assert (code, err) == (0, "")
     (request,) = seen
     assert request.choices == {
-        "layers": 3, "width": 48, "steps": 5, "betas": (0.7, 0.8), "gated": False, "tied": True, "position": "none",
+        "layers": 3, "width": 48, "steps": 5, "betas": (0.7, 0.8), "gated": False, "tied_embeddings": True, "position": "none",
         "dropout": 0.1,
     }  # fmt: skip
     assert (request.lora, list(request.lora_targets), str(request.start)) == (3, ["query", "down"], "a")

@@ -8,12 +8,12 @@ import pytest
 
 import openbook
 from generation.translators import architecture, tokenizer
-from openbook.cli.main import main as cli
+from openbook.cli import main as cli
 from openbook.errors import OpenbookError
 from openbook.explanation.derivations import relative_errors
 from openbook.model import Model
 from openbook.model_file.file import save
-from openbook.model_file.metadata import Contents
+from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.training.recipe import build_architecture, make_recipe
@@ -25,10 +25,10 @@ from training.training_examples import TINY
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     words, path = tokenizer(), tmp_path_factory.mktemp("model") / "translator.openbook"
-    spec = architecture(words.vocabulary_size)
+    spec = architecture(words.vocab_size)
     transformer = make_transformer(spec)
     randomise(transformer)
-    contents = Contents(architecture=spec, tokenizer=words.to_json(), special_tokens=words.special)
+    contents = ModelMetadata(architecture=spec, tokenizer=words.to_json(), special_tokens=words.special)
     save(path, contents, transformer.state_dict())
     return path
 
@@ -183,9 +183,9 @@ def test_verbs_for_books_refuse_a_translator(command, model, tmp_path):
 
 def test_a_model_of_books_refuses_what_is_for_translators(command, tmp_path):
     words = tokenizer()
-    spec = build_architecture(make_recipe(TINY | {"vocabulary": words.vocabulary_size}))
+    spec = build_architecture(make_recipe(TINY | {"vocab_size": words.vocab_size}))
     plain = Tokenizer.from_json(words.to_json(), SpecialTokens(end=words.special.end))
-    contents = Contents(architecture=spec, tokenizer=words.to_json(), special_tokens=plain.special)
+    contents = ModelMetadata(architecture=spec, tokenizer=words.to_json(), special_tokens=plain.special)
     save(tmp_path / "book.openbook", contents, build(spec).state_dict())
     for arguments, said in (
         (["--target", "a"], "targets and languages are for models that translate"),
@@ -200,8 +200,8 @@ def test_a_model_of_books_refuses_what_is_for_translators(command, tmp_path):
 
 def test_a_decoder_only_translator_is_traced_as_one_sequence():
     words = tokenizer()
-    spec = build_architecture(make_recipe(TINY | {"vocabulary": words.vocabulary_size}))
-    contents = Contents(architecture=spec, tokenizer=words.to_json(), special_tokens=words.special)
+    spec = build_architecture(make_recipe(TINY | {"vocab_size": words.vocab_size}))
+    contents = ModelMetadata(architecture=spec, tokenizer=words.to_json(), special_tokens=words.special)
     explained = Model(contents, build(spec)).trace("the cat", "rain")
     ids = [*words.encode_source("the cat"), words.special.separator, *words.encode("rain")]
     assert explained.tokens.tolist() == [ids]

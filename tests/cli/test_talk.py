@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from openbook.cli.main import chat as talking
+from openbook.cli import chat as talking
 from openbook.errors import OpenbookError
 from openbook.generation.text import stream
 from openbook.model import Model
-from openbook.model_file.metadata import Contents
+from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import train_tokenizer
@@ -26,8 +26,8 @@ VOCABULARY = 258
 
 def make(template: str | None = TEMPLATE) -> Model:
     content = train_tokenizer(["a"], "bytes", VOCABULARY, ["<|end|>", "<|turn|>"]).to_json()
-    spec = build_architecture(recipe(vocabulary=VOCABULARY, context=400, batch_tokens=400))
-    contents = Contents(
+    spec = build_architecture(recipe(vocab_size=VOCABULARY, context=400, batch_tokens=400))
+    contents = ModelMetadata(
         architecture=spec,
         tokenizer=content,
         special_tokens=SpecialTokens(end=(256,)),

@@ -6,7 +6,7 @@ import torch
 
 from openbook.generation.cache import Cache
 from openbook.trace import note, trace
-from openbook.transformer.architecture import NO_NORM, Architecture, Experts, Norm, Position, Stretch
+from openbook.transformer.architecture import NO_NORM, Architecture, Experts, Norm, Position, RopeScaling
 from openbook.transformer.mask import SHARED, positions_of
 from strategies import DEFAULT, ESSENTIAL, build, some_source, some_tokens, with_windows
 
@@ -44,8 +44,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     "one key for all heads": changed(attention={"key_value_heads": 1}),
     "a key for each head": changed(attention={"key_value_heads": 4}),
     "biases": changed(attention={"bias": True, "output_bias": True}, feed_forward={"bias": True}),
-    "score scale and cap": changed(attention={"scale": 0.7, "score_cap": 2.0}),
-    "essential with cap": changed(attention={"weighting": "none", "score_cap": 2.0}),
+    "score scale and cap": changed(attention={"scale": 0.7, "attention_softcap": 2.0}),
+    "essential with cap": changed(attention={"attention_function": "none", "attention_softcap": 2.0}),
     "no query-key norm": changed(attention={"query_key_norm": NO_NORM}),
     "layer query-key norm": changed(attention={"query_key_norm": LAYER_NORM}),
     "offset norms": changed(before=Norm(offset=1.0), stack={"final_norm": Norm(offset=1.0, epsilon=1e-3)}),
@@ -57,35 +57,35 @@ ARCHITECTURES: dict[str, Architecture] = {
     "no positions": changed(stack={"position": Position(kind="none")}),
     "positions by layer": mixed_positions(),
     **{
-        f"{kind} stretch": changed(
-            stack={"position": Position(base=100.0, stretch=Stretch(kind=kind, factor=4.0, **more))}
+        f"{kind} rope_scaling": changed(
+            stack={"position": Position(base=100.0, rope_scaling=RopeScaling(kind=kind, factor=4.0, **more))}
         )
         for kind, more in {
-            "linear": {"original": 8},
-            "dynamic": {"original": 3},
-            "banded": {"original": 40},
-            "yarn": {"original": 40, "low": 1.0, "high": 32.0, "attention": 1.2},
+            "linear": {"original_context": 8},
+            "dynamic": {"original_context": 3},
+            "frequency_bands": {"original_context": 40},
+            "yarn": {"original_context": 40, "low_frequency": 1.0, "high_frequency": 32.0, "attention_factor": 1.2},
         }.items()
     },
     "sinks": changed(attention={"sinks": True}),
     "limits": changed(feed_forward={"limit": 0.4, "up_offset": 1.0, "bias": True}),
-    "experts": changed(feed_forward={"experts": Experts(count=4, chosen=2)}),
+    "experts": changed(feed_forward={"experts": Experts(count=4, experts_per_token=2)}),
     "plain experts with biases": changed(
-        feed_forward={"experts": Experts(count=3, chosen=3, renormalise=False, router_bias=True)}
+        feed_forward={"experts": Experts(count=3, experts_per_token=3, normalize_weights=False, router_bias=True)}
         | {"gated": False, "bias": True}
     ),
     "limited experts": changed(
         feed_forward={
-            "experts": Experts(count=5, chosen=1, renormalise=False),
+            "experts": Experts(count=5, experts_per_token=1, normalize_weights=False),
             "limit": 0.5,
             "up_offset": 1.0,
             "bias": True,
         }
     ),
-    "relative positions": changed(stack={"position": Position(kind="relative", buckets=5, distance=6)}),
-    "halves": changed(stack={"position": Position(kind="sinusoidal", halves=True, offset=2)}),
-    "untied": changed(model={"tied": False}),
-    "logits": changed(model={"logit_scale": 0.5, "logit_bias": True, "logit_cap": 3.0, "embedding_scale": 4.0}),
+    "relative positions": changed(stack={"position": Position(kind="relative", buckets=5, max_distance=6)}),
+    "concatenated": changed(stack={"position": Position(kind="sinusoidal", concatenated=True, offset=2)}),
+    "untied": changed(model={"tied_embeddings": False}),
+    "logits": changed(model={"logit_scale": 0.5, "logit_bias": True, "logit_softcap": 3.0, "embedding_scale": 4.0}),
     **{
         f"{activation}{' gated' if gated else ''}": changed(feed_forward={"activation": activation, "gated": gated})
         for activation in ("relu", "gelu", "gelu_tanh", "gelu_sigmoid", "silu", "relu_squared")

@@ -37,9 +37,9 @@ def default_model(seed: int = 0) -> DecoderOnly:
 class ScriptedEngine:
     """An engine that gives each row the tokens of a script, whatever it is asked; for what stands above engines."""
 
-    def __init__(self, scripts: list[list[int]], vocabulary: int) -> None:
-        self.scripts, self.vocabulary, self.context, self.steps = scripts, vocabulary, 1 << 30, 0
-        self.threads, self.source_vocabulary = 1, None
+    def __init__(self, scripts: list[list[int]], vocab_size: int) -> None:
+        self.scripts, self.vocab_size, self.context, self.steps = scripts, vocab_size, 1 << 30, 0
+        self.threads, self.source_vocab_size = 1, None
 
     def prefill(self, prompts: list[list[int]], sources: object = None) -> tuple["ScriptedSession", Tensor]:
         session = ScriptedSession(self, len(prompts))
@@ -51,7 +51,7 @@ class ScriptedSession:
         self.engine, self.rows, self.length = engine, torch.arange(rows), 0
 
     def logits(self) -> Tensor:
-        logits = torch.zeros(len(self.rows), self.engine.vocabulary)
+        logits = torch.zeros(len(self.rows), self.engine.vocab_size)
         for place, row in enumerate(self.rows.tolist()):
             script = self.engine.scripts[row]
             logits[place, script[self.length] if self.length < len(script) else 0] = 50.0

@@ -51,7 +51,7 @@ def naive_is_over(finished, best, length, limit, beams):
 
 def best_of_all(model, prompt, length, end_id, penalty):
     """The best sequence of all that end with the end token or have this length, with its score."""
-    vocabulary = model.architecture.vocabulary
+    vocabulary = model.architecture.vocab_size
     known = {}
 
     def total(tokens):

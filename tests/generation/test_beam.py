@@ -13,7 +13,7 @@ from naive_beam import best_of_all, naive_beam
 
 from openbook.errors import OpenbookError
 from openbook.generation.beam_search import Prompt, beam_search, search_through
-from openbook.generation.beam_trace import Trail
+from openbook.generation.beam_trace import BeamTrace
 from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.settings import Beams
 from openbook.generation.token_rules import NO_RULES, TokenRules
@@ -140,7 +140,7 @@ def test_long_searches_of_a_batch(until, rules) -> None:
 @given(st.integers(0, 1000), st.integers(2, 4), st.integers(1, 4), st.sampled_from([-0.5, 0.0, 1.0, 1.7]))
 def test_as_wide_as_there_are_sequences_it_finds_the_best(seed, vocabulary, length, penalty) -> None:
     """Vᵀ⁻¹ beams hold every beginning, so the best of all sequences cannot be missed."""
-    model = build(replace(DEFAULT, vocabulary=vocabulary), seed)
+    model = build(replace(DEFAULT, vocab_size=vocabulary), seed)
     beams = Beams(beams=vocabulary ** (length - 1), max_tokens=length, length_penalty=penalty, until="sure")
     [[best]] = found(model, [[1]], beams, ends={0})
     expected, score = best_of_all(model, [1], length, 0, penalty)
@@ -177,7 +177,7 @@ def test_one_beam_is_greedy() -> None:
 
 @pytest.mark.parametrize("width", [1, 3])
 def test_the_trail_is_the_tree_of_all_beams(width) -> None:
-    model, trail = default_model(), Trail()
+    model, trail = default_model(), BeamTrace()
     beams = Beams(beams=width, n_best=width, max_tokens=6)
     results = found(model, PROMPTS, beams, trail=trail)
     for row, hypotheses in enumerate(results):

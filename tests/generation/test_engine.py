@@ -81,9 +81,9 @@ def test_each_kind_says_what_it_needs() -> None:
         TorchEngine(build(ORIGINAL)).prefill([[1], [2]], [[3], []])
     with pytest.raises(OpenbookError, match="decoder-only: it reads no sources"):
         TorchEngine(default_model()).prefill([[1]], [[2]])
-    assert TorchEngine(default_model()).source_vocabulary is None
-    assert TorchEngine(build(ORIGINAL)).source_vocabulary == VOCABULARY
-    assert TorchEngine(build(HALVES)).source_vocabulary == SOURCE_VOCABULARY
+    assert TorchEngine(default_model()).source_vocab_size is None
+    assert TorchEngine(build(ORIGINAL)).source_vocab_size == VOCABULARY
+    assert TorchEngine(build(HALVES)).source_vocab_size == SOURCE_VOCABULARY
 
 
 def test_session_reorders_and_truncates() -> None:

@@ -79,14 +79,14 @@ def test_same_seed_same_tokens_and_other_seed_others() -> None:
 
 
 def test_end_of_text_and_length() -> None:
-    engine = ScriptedEngine([[4, 5, 9, 4], [4, 4, 4, 4], [9]], vocabulary=10)
+    engine = ScriptedEngine([[4, 5, 9, 4], [4, 4, 4, 4], [9]], vocab_size=10)
     tokens, finish = by_row(generate(engine, [[1], [2], [3]], Sampling(temperature=0, max_tokens=4), end_ids={9}), 3)
     assert tokens == [[4, 5, 9], [4, 4, 4, 4], [9]]
     assert finish == ["end", "length", "end"]
 
 
 def test_rows_that_are_stopped_leave() -> None:
-    engine = ScriptedEngine([[4] * 9, [5] * 9], vocabulary=10)
+    engine = ScriptedEngine([[4] * 9, [5] * 9], vocab_size=10)
     seen = []
     for chosen in generate(
         engine, [[1], [2]], Sampling(temperature=0, max_tokens=6), stopped=lambda row: row == 0 and len(seen) > 3
@@ -96,7 +96,7 @@ def test_rows_that_are_stopped_leave() -> None:
 
 
 def test_closing_ends_the_work() -> None:
-    engine = ScriptedEngine([[4] * 100], vocabulary=10)
+    engine = ScriptedEngine([[4] * 100], vocab_size=10)
     stream = generate(engine, [[1]], Sampling(temperature=0, max_tokens=100))
     assert engine.steps == 0
     for _ in range(3):

@@ -26,7 +26,9 @@ WINDOWED = replace(
     decoder=replace(
         DEFAULT.decoder,
         blocks=tuple(
-            replace(block, attention=replace(block.attention, window=window, score_cap=cap, sinks=cap is not None))
+            replace(
+                block, attention=replace(block.attention, window=window, attention_softcap=cap, sinks=cap is not None)
+            )
             for block, window, cap in zip(DEFAULT.decoder.blocks, (3, None), (None, 5.0), strict=True)
         ),
     ),
@@ -146,7 +148,7 @@ def test_what_it_cannot_take_is_refused_with_the_cure():
     with pytest.raises(OpenbookError, match="float32: import the model with --dtype float32"):
         OnnxEngine(build(DEFAULT, dtype=torch.bfloat16))
     block = DEFAULT.decoder.blocks[0]
-    mixture = replace(block, feed_forward=replace(block.feed_forward, experts=Experts(count=4, chosen=2)))
+    mixture = replace(block, feed_forward=replace(block.feed_forward, experts=Experts(count=4, experts_per_token=2)))
     with pytest.raises(OpenbookError, match=r"cannot be written as an ONNX graph .*; use the engine torch"):
         OnnxEngine(build(replace(DEFAULT, decoder=replace(DEFAULT.decoder, blocks=(mixture,)))))
     with pytest.raises(OpenbookError, match="engine fast: there are torch, onnx"):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from openbook.generation.engines.onednn_linear import OneDNNWeight, onednn_is_faster
-from openbook.generation.engines.registry import onednn_linear as product
+from openbook.generation.engines import onednn_linear as product
 from openbook.generation.engines.torch_engine import TorchEngine
 from strategies import DEFAULT, build, difference
 
@@ -42,16 +42,16 @@ def test_other_uses_of_a_wrapped_weight_are_plain() -> None:
 
 
 @needs_onednn
-@pytest.mark.parametrize("tied", [True, False])
-def test_an_engine_with_wrapped_weights_gives_the_same_logits(monkeypatch, tied) -> None:
-    model = build(replace(DEFAULT, tied=tied))
+@pytest.mark.parametrize("tied_embeddings", [True, False])
+def test_an_engine_with_wrapped_weights_gives_the_same_logits(monkeypatch, tied_embeddings) -> None:
+    model = build(replace(DEFAULT, tied_embeddings=tied_embeddings))
     prompts = [[1, 2, 3], [4]]
     _, plain = TorchEngine(model).prefill(prompts)
     monkeypatch.setattr(product, "onednn_is_faster", lambda weight: True)
     monkeypatch.setattr(product, "WORTHWHILE", 0)
     engine = TorchEngine(model)
     wrapped = [m for m in engine._model.modules() if isinstance(getattr(m, "weight", None), OneDNNWeight)]
-    assert len(wrapped) == 7 * 2 + (1 if tied else 2)
+    assert len(wrapped) == 7 * 2 + (1 if tied_embeddings else 2)
     assert difference(engine.prefill(prompts)[1], plain) < 1e-5
 
 

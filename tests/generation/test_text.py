@@ -19,7 +19,7 @@ few = st.text(alphabet="ab", max_size=24)
 
 def scripted(texts: list[str], tokenizer: Tokenizer = TOKENIZER) -> ScriptedEngine:
     """Says these texts, each ended as a text is."""
-    return ScriptedEngine([[*tokenizer.encode(text), tokenizer.end_id] for text in texts], tokenizer.vocabulary_size)
+    return ScriptedEngine([[*tokenizer.encode(text), tokenizer.end_id] for text in texts], tokenizer.vocab_size)
 
 
 def settings(**values) -> Sampling:
@@ -99,7 +99,7 @@ def test_what_was_held_back_comes_at_the_end() -> None:
 
 
 def test_the_whole_answer_is_the_stream() -> None:
-    engine = TorchEngine(build(replace(DEFAULT, vocabulary=TOKENIZER.vocabulary_size)))
+    engine = TorchEngine(build(replace(DEFAULT, vocab_size=TOKENIZER.vocab_size)))
     sampling = Sampling(seed=5, max_tokens=30, temperature=2.0)
     prompts = ["what can you do", "", "é"]
     pieces = list(stream(engine, TOKENIZER, prompts, sampling, runners_up=2))

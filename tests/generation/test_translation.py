@@ -29,7 +29,7 @@ def words():
 
 @pytest.fixture(scope="module")
 def engine_(words):
-    return engine(words.vocabulary_size)
+    return engine(words.vocab_size)
 
 
 def make(engine, words, how=None, **options):
@@ -77,7 +77,7 @@ def test_what_cannot_be_translated_keeps_its_place(engine_, words) -> None:
 
 def test_padding_and_separators_are_never_written(words) -> None:
     """Of a model that would like nothing better."""
-    model = translator_model(words.vocabulary_size)
+    model = translator_model(words.vocab_size)
     special = words.special
     with torch.no_grad():
         model.to_logits.weight[[special.padding, special.separator]] = 40 * model.to_logits.weight[5]
@@ -122,7 +122,7 @@ def test_a_decoder_only_model_reads_the_source_and_the_separator() -> None:
 
 
 def test_a_translation_ends_at_twice_its_source_and_20(engine_, words) -> None:
-    model = translator_model(words.vocabulary_size, context=400)
+    model = translator_model(words.vocab_size, context=400)
     with torch.no_grad():
         model.to_logits.weight[words.end_id] = 0
         model.to_logits.weight[3] = 0  # the end is never likeliest

@@ -22,20 +22,20 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.from_json(learned.to_json(), special)
 
 
-def architecture(vocabulary: int, context: int = 40, **changes: object) -> Architecture:
+def architecture(vocab_size: int, context: int = 40, **changes: object) -> Architecture:
     norm = Norm(kind="layer", bias=True)
     attention = Attention(heads=2, key_value_heads=2, head_width=8, bias=True, output_bias=True)
     block = Block(attention=attention, feed_forward=FeedForward(width=24), before=norm)
     stack = Stack(blocks=(block, block), position=Position(kind="sinusoidal"), final_norm=norm)
     decoder = replace(stack, blocks=2 * (replace(block, cross_attention=attention),))
-    return Architecture(vocabulary=vocabulary, width=16, context=context, encoder=stack, decoder=decoder, **changes)
+    return Architecture(vocab_size=vocab_size, width=16, context=context, encoder=stack, decoder=decoder, **changes)
 
 
-def translator_model(vocabulary: int, context: int = 40) -> Transformer:
-    model = make_transformer(architecture(vocabulary, context))
+def translator_model(vocab_size: int, context: int = 40) -> Transformer:
+    model = make_transformer(architecture(vocab_size, context))
     randomise(model)
     return model.eval()
 
 
-def engine(vocabulary: int, context: int = 40) -> TorchEngine:
-    return TorchEngine(translator_model(vocabulary, context))
+def engine(vocab_size: int, context: int = 40) -> TorchEngine:
+    return TorchEngine(translator_model(vocab_size, context))

@@ -110,7 +110,7 @@ CASES = {
         | {"swiglu_limit": 0.5}
         | {"rope_parameters": YARN["rope_parameters"] | {"truncate": False, "beta_fast": 32.0, "beta_slow": 1.0}},
     ),
-    ("gpt-oss", "no biases in attention, no stretch"): (
+    ("gpt-oss", "no biases in attention, no rope_scaling"): (
         "GptOss",
         COMMON | EXPERTS | rope() | {"attention_bias": False, "sliding_window": 3},
     ),

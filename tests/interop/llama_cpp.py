@@ -59,11 +59,11 @@ def greedy(path: Path, prompts: list[list[int]], tokens: int, never: list[int], 
     return [each["tokens"] for each in answers(path, asked, context)]
 
 
-def log_probabilities(path: Path, prompts: list[list[int]], vocabulary: int) -> torch.Tensor:
+def log_probabilities(path: Path, prompts: list[list[int]], vocab_size: int) -> torch.Tensor:
     """Of each prompt's next token, (B, V), before the bias: only of whole characters does it tell them."""
-    whole = {"n_predict": 1, "n_probs": vocabulary, "logit_bias": [["A", 1000]]}
+    whole = {"n_predict": 1, "n_probs": vocab_size, "logit_bias": [["A", 1000]]}
     asked = [{**GREEDY, "prompt": prompt, **whole} for prompt in prompts]
-    found = torch.full((len(prompts), vocabulary), torch.nan)
+    found = torch.full((len(prompts), vocab_size), torch.nan)
     for row, each in enumerate(answers(path, asked)):
         for one in each["completion_probabilities"][0]["top_logprobs"]:
             found[row, one["id"]] = one["logprob"]

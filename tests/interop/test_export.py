@@ -20,7 +20,7 @@ from openbook.interop.tokenizers.sentencepiece import Kind, Model, Piece
 from openbook.interop.tokenizers.special_tokens import set_template
 from openbook.interop.tokenizers.vocabulary import to_backend
 from openbook.model_file.file import load, save
-from openbook.model_file.metadata import Contents
+from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import train_tokenizer
@@ -52,16 +52,16 @@ def test_there_and_back(case, tmp_path):
 
 def own_model(path, spec, **contents):
     """A model of ours, as a training saves it."""
-    tokenizer = train_tokenizer(["any text"], "bytes", spec.vocabulary)
+    tokenizer = train_tokenizer(["any text"], "bytes", spec.vocab_size)
     model = build(spec)
-    save(path, Contents(architecture=spec, tokenizer=tokenizer.to_json(), **contents), model.state_dict())
+    save(path, ModelMetadata(architecture=spec, tokenizer=tokenizer.to_json(), **contents), model.state_dict())
     return model, tokenizer
 
 
 @torch.no_grad()
 def test_what_is_trained_by_default_can_go_out(tmp_path):
     """The weights, the tokenizer, generation defaults, chat template; and nothing of ours is lost on the way."""
-    spec = replace(build_architecture(Recipe(layers=2, width=32, heads=2, head_width=16, context=64)), vocabulary=260)
+    spec = replace(build_architecture(Recipe(layers=2, width=32, heads=2, head_width=16, context=64)), vocab_size=260)
     ours, tokenizer = own_model(
         tmp_path / "mine.openbook",
         spec,
@@ -88,7 +88,7 @@ def test_what_is_trained_by_default_can_go_out(tmp_path):
 def test_a_translator_trained_by_default_can_go_out(tmp_path):
     """Its scores have a scale, which goes into the queries."""
     sizes = {"layers": 2, "encoder_layers": 3, "width": 32, "heads": 4, "head_width": 8, "context": 64}
-    spec = replace(build_architecture(make_recipe(SHAPE | sizes)), vocabulary=260)
+    spec = replace(build_architecture(make_recipe(SHAPE | sizes)), vocab_size=260)
     ours, _ = own_model(tmp_path / "mine.openbook", spec)
     assert export_folder(tmp_path / "mine.openbook", tmp_path / "out").family == "T5"
     theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out").eval()
@@ -101,8 +101,8 @@ def test_a_translator_trained_by_default_can_go_out(tmp_path):
 
 
 def test_a_shape_that_no_family_has_is_refused_with_the_nearest():
-    with pytest.raises(OpenbookError, match=r"the nearest, Qwen 3, differs in logit_cap$"):
-        choose_family(replace(DEFAULT, logit_cap=3.0))
+    with pytest.raises(OpenbookError, match=r"the nearest, Qwen 3, differs in logit_softcap$"):
+        choose_family(replace(DEFAULT, logit_softcap=3.0))
 
 
 def test_shards(tmp_path):
@@ -217,7 +217,7 @@ def test_a_second_tokenizer_and_the_rules_of_answers_come_back(tmp_path):
 def test_a_pair_of_vocabularies_goes_out_as_their_class_reads_it(tmp_path):
     folder = pair(("Marian", "two vocabularies"))[1]
     contents, tensors = load(folder / "model.openbook")
-    sizes = (contents.architecture.source_vocabulary, contents.architecture.vocabulary)
+    sizes = (contents.architecture.source_vocab_size, contents.architecture.vocab_size)
     letters = "abcdefghijklmnopqrstuvwxyzäöüABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
     source, target = (small_pieces("".join(letters[: size - 4])) for size in sizes)
     contents = replace(

@@ -67,7 +67,7 @@ def test_sixty_greedy_tokens_are_theirs(case):
     options["repetition_penalty"] = 3.0
     expected = theirs.generate(tokens, attention_mask=real, **options)[:, longest:].tolist()
     engine = TorchEngine(ours)
-    engine.context = 96  # a dynamic stretch goes on past the context
+    engine.context = 96  # a dynamic rope_scaling goes on past the context
     settings, answers = Sampling(temperature=0, max_tokens=60, repetition_penalty=3.0), [[], []]
     for chosen in generate(engine, prompts, settings):
         answers[chosen.row].append(chosen.token)

@@ -17,7 +17,7 @@ from openbook.interop.gguf.exporting import export_gguf
 from openbook.interop.gguf.weights import KINDS, dequantized, types
 from openbook.interop.importing import import_model
 from openbook.model import Model, load
-from openbook.model_file.metadata import Contents
+from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.training import train_tokenizer
 from openbook.training.recipe import build_architecture
 from strategies import build
@@ -183,8 +183,8 @@ def test_types_of_an_export(dtype: str, tmp_path: Path) -> None:
 
 def test_what_openbook_trains_is_exported(tmp_path: Path) -> None:
     tokenizer = train_tokenizer(["the cat and the hat " * 50], "bpe", 300)
-    architecture = build_architecture(recipe(vocabulary=320))
-    model = Model(Contents(architecture=architecture, tokenizer=tokenizer.to_json()), build(architecture))
+    architecture = build_architecture(recipe(vocab_size=320))
+    model = Model(ModelMetadata(architecture=architecture, tokenizer=tokenizer.to_json()), build(architecture))
     model.save(tmp_path / "it.openbook")
     export_gguf(tmp_path / "it.openbook", tmp_path / "it.gguf")
     import_model(tmp_path / "it.gguf", tmp_path / "again.openbook")
@@ -194,7 +194,7 @@ def test_what_openbook_trains_is_exported(tmp_path: Path) -> None:
     for text in ("the cat 123", "  naïve\n\n", "<|end|>"):
         assert again.tokenizer.encode(text) == tokenizer.encode(text)
     words = train_tokenizer(["the cat and the hat"], "words", 300)
-    Model(Contents(architecture=architecture, tokenizer=words.to_json()), build(architecture)).save(
+    Model(ModelMetadata(architecture=architecture, tokenizer=words.to_json()), build(architecture)).save(
         tmp_path / "words.openbook"
     )
     with pytest.raises(OpenbookError, match=r"words.openbook: GGUF files hold tokenizers of byte pairs"):

@@ -137,7 +137,7 @@ def test_grok_as_it_was_published():
     }  # fmt: skip
     architecture = architecture_of(published)
     attention = architecture.decoder.blocks[0].attention
-    assert (attention.head_width, attention.score_cap) == (128, 30.0)
+    assert (attention.head_width, attention.attention_softcap) == (128, 30.0)
     assert attention.scale == pytest.approx(128**-0.5)
     assert architecture.embedding_scale == pytest.approx(6144**0.5)
 

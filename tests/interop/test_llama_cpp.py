@@ -14,7 +14,7 @@ from openbook.generation.token_rules import TokenRules
 from openbook.interop.gguf.exporting import export_gguf
 from openbook.interop.importing import import_model
 from openbook.model import Model, load
-from openbook.model_file.metadata import Contents
+from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.training import train_tokenizer
 from openbook.training.recipe import build_architecture
 from strategies import build
@@ -58,8 +58,8 @@ def test_exports_are_answered_alike(name: str, tmp_path: Path) -> None:
 def test_what_openbook_trains_is_answered_alike(tmp_path: Path) -> None:
     """The text too: its tokenizer reads it as ours does."""
     tokenizer = train_tokenizer(["the cat and the hat " * 50], "bpe", 300)
-    architecture = build_architecture(recipe(vocabulary=320))
-    model = Model(Contents(architecture=architecture, tokenizer=tokenizer.to_json()), build(architecture))
+    architecture = build_architecture(recipe(vocab_size=320))
+    model = Model(ModelMetadata(architecture=architecture, tokenizer=tokenizer.to_json()), build(architecture))
     model.save(tmp_path / "it.openbook")
     export_gguf(tmp_path / "it.openbook", tmp_path / "it.gguf")
     texts = ["the cat 123", "  naïve\n\n hat", "and then, the THE"]

@@ -18,7 +18,7 @@ from openbook.interop.huggingface.exporting import export_folder
 from openbook.interop.huggingface.fields import Fields
 from openbook.interop.huggingface.importing import family_of, read_architecture
 from openbook.model_file.file import save
-from openbook.model_file.metadata import Contents
+from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.training import train_tokenizer
 from openbook.training.recipe import Recipe, build_architecture
 from strategies import build
@@ -56,7 +56,7 @@ def architecture_of(family):
     config = CONFIGS[family]
     if config is None:
         recipe = Recipe(layers=2, width=128, heads=2, head_width=64, feed_forward_width=256, context=64)
-        return replace(build_architecture(recipe), vocabulary=260)
+        return replace(build_architecture(recipe), vocab_size=260)
     fields = Fields(config)
     return read_architecture(family_of(fields), fields)
 
@@ -69,7 +69,7 @@ def test_exports_are_answered_alike(family, tmp_path):
         pytest.skip("OPENBOOK_VLLM names no Python that has vLLM")
     spec = architecture_of(family)
     model, tokenizer = build(spec), train_tokenizer(["any"], "bytes", 260)
-    contents = Contents(architecture=spec, tokenizer=tokenizer.to_json())
+    contents = ModelMetadata(architecture=spec, tokenizer=tokenizer.to_json())
     save(tmp_path / "m.openbook", contents, model.state_dict())
     assert export_folder(tmp_path / "m.openbook", tmp_path / "out").family == family
     given = json.dumps([str(tmp_path / "out"), PROMPTS, TOKENS])

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from openbook.model_file.file import save
-from openbook.model_file.metadata import Contents
+from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.training import train_tokenizer
 from openbook.transformer.architecture import Architecture
 from strategies import DEFAULT, build
 
 TRAINING = {
     "data": [{"name": "emma.txt", "sha256": "ab" * 32}],
-    "recipe": {"matrix_rate": 0.03, "betas": [0.8, 0.95]},
+    "recipe": {"matrix_lr": 0.03, "betas": [0.8, 0.95]},
     "seed": 1,
     "steps": 3,
     "losses": [{"step": step, "training": 4.0 / step, "validation": None} for step in (1, 2, 3)],
@@ -34,8 +34,8 @@ def tokenizer_text() -> str:
     return train_tokenizer(["What can you do?"], "characters", 23).to_json()
 
 
-def contents_of(architecture: Architecture = DEFAULT) -> Contents:
-    return Contents(
+def contents_of(architecture: Architecture = DEFAULT) -> ModelMetadata:
+    return ModelMetadata(
         architecture=architecture,
         tokenizer=tokenizer_text(),
         chat_template="{% for message in messages %}\n{{ message.content }}{% endfor %} „ü“",

@@ -20,7 +20,7 @@ from openbook.model_file.meta_model import expected_shapes
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Stack
 
 BLOCK = Block(attention=Attention(heads=4, key_value_heads=4, head_width=64), feed_forward=FeedForward(width=1024))
-LARGER = Architecture(vocabulary=4096, width=256, context=64, decoder=Stack(blocks=(BLOCK,) * 4))
+LARGER = Architecture(vocab_size=4096, width=256, context=64, decoder=Stack(blocks=(BLOCK,) * 4))
 
 
 def filled(value: float) -> dict[str, Tensor]:

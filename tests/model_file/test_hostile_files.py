@@ -44,7 +44,7 @@ def load_or_refuse(path: Path, data: bytes) -> str | None:
     plain = load_file(path)
     assert plain.keys() == tensors.keys()
     assert all(same_bits(plain[name], tensors[name]) for name in tensors)
-    build(contents.architecture, tensors)(some_tokens(1, 3) % contents.architecture.vocabulary)
+    build(contents.architecture, tensors)(some_tokens(1, 3) % contents.architecture.vocab_size)
     try:
         json.dumps(describe(path), allow_nan=False)
     except OpenbookError as error:  # the tokenizer is read only by those who use it
@@ -285,9 +285,9 @@ def swap_offsets(header: dict[str, Any]) -> None:
         (metadata(license="3"), "field license should be a JSON string"),
         (architecture(colour="red"), "architecture, field colour"),
         (architecture(width=17), "shape: [23, 16] should be [23, 17]"),
-        (architecture(width=2**20, vocabulary=2**24), "shape: [23, 16] should be [16777216, 1048576]"),
+        (architecture(width=2**20, vocab_size=2**24), "shape: [23, 16] should be [16777216, 1048576]"),
         (architecture(width=10**30), "field architecture has a number too long"),
-        (architecture(tied=False), "tensor to_logits.weight of its architecture is missing"),
+        (architecture(tied_embeddings=False), "tensor to_logits.weight of its architecture is missing"),
         (blocks(1), "is not part of its architecture"),
         (blocks(3), "tensor decoder.blocks.2.self_attention.query.weight of its architecture is missing"),
         (blocks(1024, width=2**20), "its architecture has 1,024 blocks, but there are"),
@@ -369,7 +369,7 @@ def test_memory_stays_in_proportion(shared_path: Path, data: bytes) -> None:
     "data",
     [
         pytest.param(lambda: changed(blocks(1024, width=2**20)), id="architecture of 1,024 huge blocks"),
-        pytest.param(lambda: changed(architecture(width=2**20, vocabulary=2**24)), id="embedding of 64 TB"),
+        pytest.param(lambda: changed(architecture(width=2**20, vocab_size=2**24)), id="embedding of 64 TB"),
         pytest.param(lambda: changed(entry(QUERY, shape=[2**62, 2**62])), id="huge shape"),
         pytest.param(lambda: put_together('{"a":' + "[" * 90_000_000, b""), id="90 MB of brackets"),
         pytest.param(lambda: put_together('{"a":{"shape":[' + "1," * 45_000_000, b""), id="90 MB of numbers"),

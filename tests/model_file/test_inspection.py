@@ -75,7 +75,7 @@ def test_everything_in_the_file_is_told(path: Path) -> None:
     assert description["chat_template"] == contents.chat_template
     assert description["license"] == "Apache-2.0"
     tokenizer = description["tokenizer"]
-    assert tokenizer["special_tokens"]["<|end|>"] < tokenizer["vocabulary"] <= 23
+    assert tokenizer["special_tokens"]["<|end|>"] < tokenizer["vocab_size"] <= 23
     assert {"id": 0, "text": " "}.keys() == tokenizer["samples"][0].keys()
     assert len(tokenizer["sentence"]["tokens"]) == len(tokenizer["sentence"]["text"])  # a token is a character here
 
@@ -150,11 +150,11 @@ def test_architecture_in_words() -> None:
         return Block(attention=attention, feed_forward=FeedForward(width=1024))
 
     alternating = Architecture(
-        vocabulary=4096,
+        vocab_size=4096,
         width=32,
         context=256,
         decoder=Stack(blocks=(block(64), block(None), block(64))),
-        logit_cap=30.0,
+        logit_softcap=30.0,
     )
     assert in_words(alternating) == {
         "model": "decoder-only, 3 blocks, width 32, vocabulary 4,096",

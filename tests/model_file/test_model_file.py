@@ -16,7 +16,7 @@ from openbook.errors import OpenbookError
 from openbook.model_file.file import build, load, open_model_file, save
 from openbook.model_file.header import write_header
 from openbook.model_file.meta_model import expected_shapes
-from openbook.model_file.metadata import Contents
+from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Position, Stack
 from openbook.transformer.base import Transformer
@@ -71,7 +71,7 @@ def test_plain_safetensors_reads_it(path: Path, dtype: torch.dtype) -> None:
     assert plain.keys() == tensors.keys()
     assert all(same_bits(plain[name], tensors[name]) for name in tensors)
     with safe_open(path, framework="pt") as file:
-        assert Contents.from_metadata(file.metadata()) == contents_of()
+        assert ModelMetadata.from_metadata(file.metadata()) == contents_of()
     loaded = load(path)[1]
     assert all(same_bits(loaded[name], tensors[name]) for name in tensors)
 
@@ -86,7 +86,7 @@ def test_what_safetensors_wrote_loads(path: Path) -> None:
 def test_tied_weights_are_there_once(path: Path) -> None:
     save(path, contents_of(DEFAULT), tensors_of(DEFAULT))
     assert "to_logits.weight" not in load(path)[1]
-    untied = replace(DEFAULT, tied=False)
+    untied = replace(DEFAULT, tied_embeddings=False)
     save(path, contents_of(untied), tensors_of(untied))
     assert "to_logits.weight" in load(path)[1]
 
@@ -131,7 +131,7 @@ def test_half_a_gigabyte_loads_in_milliseconds_without_being_read(path: Path) ->
     block = Block(
         attention=Attention(heads=12, key_value_heads=12, head_width=64), feed_forward=FeedForward(width=3072)
     )
-    large = Architecture(vocabulary=32_000, width=768, context=1024, decoder=Stack(blocks=(block,) * 12))
+    large = Architecture(vocab_size=32_000, width=768, context=1024, decoder=Stack(blocks=(block,) * 12))
     header = write_header(
         contents_of(large).to_metadata(), {name: ("F32", shape) for name, shape in expected_shapes(large).items()}
     )
@@ -166,7 +166,7 @@ def test_same_file_whatever_the_order(path: Path) -> None:
 
 
 def test_optional_fields_can_be_absent(path: Path) -> None:
-    plain = Contents(architecture=DEFAULT, tokenizer=tokenizer_text())
+    plain = ModelMetadata(architecture=DEFAULT, tokenizer=tokenizer_text())
     save(path, plain, tensors_of())
     assert load(path)[0] == plain
 
@@ -217,6 +217,6 @@ def test_special_tokens_and_a_second_tokenizer_are_kept(tmp_path: Path) -> None:
     again, _ = load(tmp_path / "special.openbook")
     assert again == contents
     assert again.make_tokenizer().end_ids == {2, 3}
-    beyond = SpecialTokens(end=(contents.architecture.vocabulary,))
+    beyond = SpecialTokens(end=(contents.architecture.vocab_size,))
     with pytest.raises(OpenbookError, match=r"field special_tokens: id .* is beyond the vocabulary"):
         save(tmp_path / "beyond.openbook", replace(contents, special_tokens=beyond), tensors_of())

@@ -40,7 +40,7 @@ def build(spec: Architecture, weights: dict[str, Tensor], table: Table) -> Trans
     for name, weight in weights.items():
         for pattern, replacement in table.items():
             name = re.sub(pattern, replacement, name)
-        if not (spec.tied and name == "to_logits.weight"):
+        if not (spec.tied_embeddings and name == "to_logits.weight"):
             ours[name] = weight
     model.load_state_dict(ours)
     return model
@@ -61,7 +61,7 @@ def usual(config, norm: Norm, attention: dict | None = None, feed_forward: dict 
     )
     rotation = config.rope_parameters.get("full_attention", config.rope_parameters)
     return Architecture(
-        vocabulary=config.vocab_size,
+        vocab_size=config.vocab_size,
         width=config.hidden_size,
         context=config.max_position_embeddings,
         decoder=Stack(
@@ -69,7 +69,7 @@ def usual(config, norm: Norm, attention: dict | None = None, feed_forward: dict 
             position=Position(base=float(rotation["rope_theta"])),
             final_norm=norm,
         ),
-        tied=config.tie_word_embeddings,
+        tied_embeddings=config.tie_word_embeddings,
     )
 
 
@@ -125,7 +125,7 @@ def learned(config, block: Block, *, heads: int, context: int, final_norm: Norm,
     width = config.hidden_size
     attention = Attention(heads=heads, key_value_heads=heads, head_width=width // heads, **attention)
     return Architecture(
-        vocabulary=config.vocab_size,
+        vocab_size=config.vocab_size,
         width=width,
         context=context,
         decoder=Stack(
@@ -133,7 +133,7 @@ def learned(config, block: Block, *, heads: int, context: int, final_norm: Norm,
             position=Position(kind="learned"),
             final_norm=final_norm,
         ),
-        tied=True,
+        tied_embeddings=True,
     )
 
 

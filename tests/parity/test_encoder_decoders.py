@@ -92,7 +92,7 @@ def test_logits_are_theirs(name, record_property):
     theirs, ours = pair(name)
     padding = theirs.config.pad_token_id
     source, real_source = padded(SOURCE_LENGTHS, VOCABULARY, padding)
-    target, real = padded(TARGET_LENGTHS, ours.architecture.vocabulary, padding)
+    target, real = padded(TARGET_LENGTHS, ours.architecture.vocab_size, padding)
     expected = theirs(
         source, attention_mask=real_source.long(), decoder_input_ids=target, decoder_attention_mask=real.long()
     ).logits[real]
@@ -149,7 +149,7 @@ def test_buckets_of_distances_are_theirs(buckets, distance, causal):
     from openbook.transformer.architecture import Position
     from openbook.transformer.position import Relative
 
-    part = Relative(2, Position(kind="relative", buckets=buckets, distance=distance), causal)
+    part = Relative(2, Position(kind="relative", buckets=buckets, max_distance=distance), causal)
     back = torch.arange(-3 * distance, 3 * distance)
     theirs = T5Attention._relative_position_bucket(-back, not causal, buckets, distance)
     assert torch.equal(part.bucket(back), theirs)

@@ -8,7 +8,7 @@ import pytest
 from pypdf import PdfReader, PdfWriter
 
 from openbook.errors import OpenbookError
-from openbook.text.corpus.corpus import epub
+from openbook.text.corpus import epub
 from openbook.text.corpus.readers import read_book
 
 from .makers import make_epub, make_pdf

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openbook.errors import OpenbookError
-from openbook.text.tokenizer.bpe_dropout import SPELLINGS, BpeDropout, Joins, spell
+from openbook.text.tokenizer.bpe_dropout import SPELLINGS, BpeDropout, MergeDropout, spell
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import train_tokenizer
 
@@ -84,7 +84,7 @@ def spelled(ids):
 @given(st.floats(0, 1), st.integers(1, 30), st.integers(0, 99))
 def test_undone_joins_spell_the_same_text(share, length, seed):
     before = rows_of(TEXT[:600], length)
-    after, origin = Joins(TOKENIZER).undo(before, share, np.random.default_rng(seed))
+    after, origin = MergeDropout(TOKENIZER).undo(before, share, np.random.default_rng(seed))
     assert after.shape == origin.shape == before.shape
     for row, pieces, columns in zip(before, after, origin, strict=True):
         assert columns[0] == 0
@@ -96,7 +96,7 @@ def test_undone_joins_spell_the_same_text(share, length, seed):
 
 
 def test_as_many_joins_are_undone_as_was_asked_for():
-    joins, rows = Joins(TOKENIZER), rows_of(TEXT, 64)
+    joins, rows = MergeDropout(TOKENIZER), rows_of(TEXT, 64)
     assert (joins.undo(rows, 0.0, np.random.default_rng(0))[0] == rows).all()
     every = joins.undo(rows, 1.0, np.random.default_rng(0))[0]
     assert all(len(TOKENIZER.token_bytes(int(each))) == 1 for each in every.flat)
@@ -108,4 +108,4 @@ def test_as_many_joins_are_undone_as_was_asked_for():
 
 def test_joins_of_words_that_are_no_byte_pairs_are_refused():
     with pytest.raises(OpenbookError, match="not of byte pairs"):
-        Joins(train_tokenizer([TEXT], "words", 50))
+        MergeDropout(train_tokenizer([TEXT], "words", 50))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from openbook.progress import silent
-from openbook.text.corpus.corpus import duplicates
+from openbook.text.corpus import duplicates
 from openbook.text.corpus.duplicates import EXACT, KEPT, NEAR, SIMILAR, mark_duplicates
 from openbook.text.corpus.minhash import SHINGLE, Section, fingerprint_section, fingerprint_text
 

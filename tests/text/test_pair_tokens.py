@@ -6,7 +6,7 @@ import pytest
 from openbook.text.tokenizer.training import train_tokenizer
 from openbook.training.data.pair_corpus import prepare_pairs
 from openbook.training.data.pair_tokens import sample_pairs, tokenize_pairs
-from openbook.training.data.windows import pair_tokens
+from openbook.training.data import pair_tokens
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +42,13 @@ def test_each_side_can_have_a_vocabulary_of_its_own(corpus, tmp_path):
     pair = next(corpus.train.pairs())
     assert source.decode(train.source[0]) == pair.source and target.decode(train.target[0]) == pair.target
     assert " little" in {source.token_text(token) for token in train.source[0]}
-    assert " little" not in {target.token_text(token) for token in range(target.vocabulary_size)}
+    assert " little" not in {target.token_text(token) for token in range(target.vocab_size)}
 
 
 def test_sentences_do_not_run_into_each_other(corpus):
     """No token stands for the end of one sentence and the line end after it."""
     tokenizer = learned(corpus)
-    assert [token for token in range(tokenizer.vocabulary_size) if "\n" in tokenizer.token_text(token)[1:]] == []
+    assert [token for token in range(tokenizer.vocab_size) if "\n" in tokenizer.token_text(token)[1:]] == []
 
 
 def test_a_sample_is_spread_over_all_pairs(corpus):

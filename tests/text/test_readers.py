@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from openbook.errors import OpenbookError
-from openbook.text.corpus.corpus import encodings, markup, readers
+from openbook.text.corpus import encodings, markup, readers
 from openbook.text.corpus.markup import declared_encoding, html_paragraphs, markdown_paragraphs
 from openbook.text.corpus.readers import read_book
 from soon import soon

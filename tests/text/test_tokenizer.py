@@ -88,7 +88,7 @@ def test_special_tokens_are_text_unless_allowed() -> None:
 
 def test_special_tokens_come_last_and_the_first_of_them_ends() -> None:
     tokenizer = train_tokenizer([TEXT], "bpe", 300, ["<stop>", "<user>"])
-    assert tokenizer.vocabulary_size == 300
+    assert tokenizer.vocab_size == 300
     assert tokenizer.special_ids == {"<stop>": 298, "<user>": 299}
     assert tokenizer.end_id == 298
     assert TOKENIZERS["bytes"].end_id == 256
@@ -102,7 +102,7 @@ def test_bytes_are_their_own_ids() -> None:
 
 def test_bpe_has_all_bytes_and_the_size_asked_for() -> None:
     tokenizer = TOKENIZERS["bpe"]
-    assert tokenizer.vocabulary_size == 600
+    assert tokenizer.vocab_size == 600
     every = [tokenizer.token_bytes(token) for token in range(600)]
     assert {bytes([value]) for value in range(256)} <= set(every)
     assert len(set(every)) == 600
@@ -202,7 +202,7 @@ def test_impossible_wishes_are_refused() -> None:
     for kind in ("characters", "words"):
         with pytest.raises(OpenbookError, match="no text to find"):
             train_tokenizer([], kind, 100)
-    assert train_tokenizer([], "bpe", 1000).vocabulary_size == 257
+    assert train_tokenizer([], "bpe", 1000).vocab_size == 257
 
 
 def test_vocabulary_grows_with_the_text() -> None:

@@ -9,7 +9,7 @@ from openbook.text.corpus.prepare import prepare
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import Kind, train_tokenizer
 from openbook.training.data.book_tokens import Tokens, TokenSplit, tokenize
-from openbook.training.data.windows import book_tokens as tokens_module
+from openbook.training.data import book_tokens as tokens_module
 
 from .makers import prose
 
@@ -77,7 +77,7 @@ def test_large_vocabularies_take_four_bytes(corpus: Corpus, tmp_path: Path) -> N
     content["added_tokens"][0]["id"] = 299
     content["model"]["vocab"]["<|end|>"] = 299
     tokenizer = Tokenizer.from_json(json.dumps(content))
-    assert tokenizer.vocabulary_size == 70_000
+    assert tokenizer.vocab_size == 70_000
     assert tokenize(corpus, tokenizer, tmp_path / "tokens").train.ids.dtype == np.uint32
 
 

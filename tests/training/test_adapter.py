@@ -18,7 +18,7 @@ from openbook.model_file.adapter import FIELD, load_any, read_adapter
 from openbook.model_file.writing import write_tensors
 from soon import soon
 
-LEARN = {"steps": 8, "batch_tokens": 64, "rows_at_once": 4, "dropout": 0.0, "precision": "float32", "context": 16}
+LEARN = {"steps": 8, "batch_tokens": 64, "micro_batch_size": 4, "dropout": 0.0, "precision": "float32", "context": 16}
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from openbook.training.plan.measure import count_parameters
 from openbook.training.recipe import build_architecture, make_recipe
 from openbook.training.report.comparison_display import comparison_table, save_picture, verdict
 
-CHOICES = {"steps": 3, "vocabulary": 400}
+CHOICES = {"steps": 3, "vocab_size": 400}
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_an_interrupted_comparison_goes_on(tmp_path):
 
 @pytest.mark.parametrize(("encoder_layers", "layers", "width"), [(2, 1, 128), (3, 2, 192), (6, 4, 384), (1, 6, 64)])
 def test_the_decoder_only_model_has_about_as_many_parameters(encoder_layers, layers, width):
-    recipe = make_recipe({"encoder_layers": encoder_layers, "layers": layers, "width": width, "vocabulary": 4096})
+    recipe = make_recipe({"encoder_layers": encoder_layers, "layers": layers, "width": width, "vocab_size": 4096})
     one = make_recipe(like(recipe.as_dict()))
     wanted = count_parameters(build_architecture(recipe))
     assert one.encoder_layers == 0 and one.width == width

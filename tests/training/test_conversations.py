@@ -139,7 +139,7 @@ def test_the_beginning_that_all_share_ends_before_what_is_told():
 
 
 def test_an_epoch_visits_every_row_once():
-    task = task_of(conversations(60), rows_at_once=1, batch_tokens=16)
+    task = task_of(conversations(60), micro_batch_size=1, batch_tokens=16)
     count = len(task.train.packs)
     for epoch in range(2):
         seen = [next(iter(task.batches(epoch * count + step)))[0].target for step in range(count)]
@@ -181,7 +181,7 @@ def talker(tmp_path_factory):
     folder = tmp_path_factory.mktemp("talker")
     (folder / "book.txt").write_text(" ".join(f"What colour is {thing}? {c}." for thing, c in COLOURS.items()) * 40)
     model = openbook.train(folder / "book.txt", folder / "plain.openbook",
-                           **TINY | {"context": 48, "width": 32, "vocabulary": 300, "batch_tokens": 96})  # fmt: skip
+                           **TINY | {"context": 48, "width": 32, "vocab_size": 300, "batch_tokens": 96})  # fmt: skip
     model.contents = replace(model.contents, chat_template=TEMPLATE)
     model.save(folder / "base.openbook")
     (folder / "asked.jsonl").write_text(lines("What colour is {}?"))
@@ -192,13 +192,13 @@ def talker(tmp_path_factory):
 LEARN_FACTS = {
     "steps": 200,
     "optimizer": "muon",
-    "matrix_rate": 0.02,
-    "adamw_rate": 0.0006,
-    "embedding_rate": 0.02,
-    "logits_rate": 0.01,
-    "vector_rate": 0.006,
+    "matrix_lr": 0.02,
+    "adamw_lr": 0.0006,
+    "embedding_lr": 0.02,
+    "lm_head_lr": 0.01,
+    "norm_lr": 0.006,
 }
-LEARN = {"steps": 150, "batch_tokens": 480, "rows_at_once": 4, "dropout": 0.0, "precision": "float32"}
+LEARN = {"steps": 150, "batch_tokens": 480, "micro_batch_size": 4, "dropout": 0.0, "precision": "float32"}
 
 
 def test_facts_are_learned_and_answered(talker):

@@ -23,8 +23,8 @@ from training_examples import (
 from openbook.model import load
 from openbook.training.report.log import read_log
 
-CHANGES = {"dropout": 0.2, "average": 0.9, "steps": 8, "validations": 4}
-CHOICES = TINY | {"vocabulary": 300, "dropout": 0.2, "average": 0.9, "steps": 6}
+CHANGES = {"dropout": 0.2, "ema_decay": 0.9, "steps": 8, "validations": 4}
+CHOICES = TINY | {"vocab_size": 300, "dropout": 0.2, "ema_decay": 0.9, "steps": 6}
 KILLED = -signal.SIGKILL
 
 
@@ -54,7 +54,7 @@ def finished(folder):
     return weights(model.transformer), losses, model.contents.tokenizer
 
 
-PAIR_CHOICES = CHOICES | {"encoder_layers": 1, "vocabulary": 400, "context": 32, "translations": 4}
+PAIR_CHOICES = CHOICES | {"encoder_layers": 1, "vocab_size": 400, "context": 32, "translations": 4}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import torch
 from training_examples import recipe
 
 from openbook.training.chunked_loss import Batch, learn_next
-from openbook.training.data_parallel import LARGEST, Learners, most_learners, pick_learners, sharing_weights
+from openbook.training.data_parallel import LARGEST, DataParallel, most_workers, pick_workers, sharing_weights
 from openbook.training.initialize import initialize
 from openbook.training.recipe import build_architecture
 from openbook.transformer.make import make_transformer
@@ -26,24 +26,24 @@ def parts_of(model, count):
     choose = torch.Generator().manual_seed(1)
 
     def ids(*shape):
-        return torch.randint(model.architecture.vocabulary, shape, generator=choose)
+        return torch.randint(model.architecture.vocab_size, shape, generator=choose)
 
     return [Batch(ids(3, 7), None, ids(3, 5), ids(3, 5)) for _ in range(count)]
 
 
-def gradients_of(model, learners, parts, seed=0):
-    loss = Learners(model, learners).learn(parts, lambda some, part: learn_next(some, part, 0.1), seed)
+def gradients_of(model, workers, parts, seed=0):
+    loss = DataParallel(model, workers).learn(parts, lambda some, part: learn_next(some, part, 0.1), seed)
     found = [weight.grad for weight in model.parameters()]
     model.zero_grad(set_to_none=True)
     return loss, found
 
 
 @pytest.mark.parametrize("position", ["relative", "rotary"])
-@pytest.mark.parametrize(("learners", "count"), [(2, 1), (2, 5), (3, 3), (4, 2)])
-def test_side_by_side_the_gradients_are_those_of_one_after_the_other(position, learners, count):
+@pytest.mark.parametrize(("workers", "count"), [(2, 1), (2, 5), (3, 3), (4, 2)])
+def test_side_by_side_the_gradients_are_those_of_one_after_the_other(position, workers, count):
     model = model_of(position=position)
     parts = parts_of(model, count)
-    (loss, mine), (alone, wanted) = gradients_of(model, learners, parts), gradients_of(model, 1, parts)
+    (loss, mine), (alone, wanted) = gradients_of(model, workers, parts), gradients_of(model, 1, parts)
     torch.testing.assert_close(loss, alone)
     for one, other in zip(mine, wanted, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
@@ -87,14 +87,14 @@ def test_what_fails_in_a_part_is_raised():
         raise RuntimeError("part 1 is bad")
 
     with pytest.raises(RuntimeError, match="part 1 is bad"):
-        Learners(model_of(), 2).learn([0, 1], fail, 0)
+        DataParallel(model_of(), 2).learn([0, 1], fail, 0)
 
 
 def test_only_small_models_on_a_processor_with_parts_worth_a_thread(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
-    some = {"context": 64, "rows_at_once": 8, "batch_tokens": 2048}
-    assert pick_learners(recipe(**some), 1000, CPU) == 4
-    assert pick_learners(recipe(**some | {"batch_tokens": 1024}), 1000, CPU) == 2
-    assert pick_learners(recipe(**some | {"rows_at_once": 4}), 1000, CPU) == 1
-    assert pick_learners(recipe(**some, recompute=True), 1000, CPU) == 1
-    assert most_learners(LARGEST + 1, CPU) == most_learners(1000, torch.device("cuda")) == 1
+    some = {"context": 64, "micro_batch_size": 8, "batch_tokens": 2048}
+    assert pick_workers(recipe(**some), 1000, CPU) == 4
+    assert pick_workers(recipe(**some | {"batch_tokens": 1024}), 1000, CPU) == 2
+    assert pick_workers(recipe(**some | {"micro_batch_size": 4}), 1000, CPU) == 1
+    assert pick_workers(recipe(**some, gradient_checkpointing=True), 1000, CPU) == 1
+    assert most_workers(LARGEST + 1, CPU) == most_workers(1000, torch.device("cuda")) == 1

@@ -75,10 +75,10 @@ def test_the_essential_transformer_learns(tmp_path, changes):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"position": "learned", "norm": "layer", "norm_place": "post", "biases": True, "matrix_rate": 0.01},
+        {"position": "learned", "norm": "layer", "norm_place": "post", "biases": True, "matrix_lr": 0.01},
         {"position": "sinusoidal", "norm_place": "sandwich", "activation": "relu_squared", "gated": False},
-        {"position": "none", "tied": True, "optimizer": "adamw", "window": 4, "document_mask": True},
-        {"precision": "bfloat16", "logit_cap": 15.0, "score_cap": 20.0},
+        {"position": "none", "tied_embeddings": True, "optimizer": "adamw", "window": 4, "document_mask": True},
+        {"precision": "bfloat16", "logit_softcap": 15.0, "attention_softcap": 20.0},
     ],
 )
 def test_every_kind_of_model_learns(tmp_path, changes):
@@ -90,7 +90,7 @@ def test_every_kind_of_model_learns(tmp_path, changes):
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path):
-    one, other = (make_loop(tmp_path / str(rows), recipe(rows_at_once=rows)) for rows in (1, 4))
+    one, other = (make_loop(tmp_path / str(rows), recipe(micro_batch_size=rows)) for rows in (1, 4))
     losses = [loop._step() for loop in (one, other)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     for mine, its in zip(one.model.parameters(), other.model.parameters(), strict=True):
@@ -134,7 +134,7 @@ def test_the_last_weights_are_kept_where_they_are_best(tmp_path):
 
 
 def test_the_average_is_validated_and_kept_where_there_is_one(tmp_path):
-    some = recipe(steps=10, validations=5, average=0.5)
+    some = recipe(steps=10, validations=5, ema_decay=0.5)
     task = Scripted(some, [3.0, 1.0, 2.0, 2.5, 4.0])
     loop, plain = make_loop(tmp_path, some, task), make_loop(tmp_path / "plain", recipe(steps=10, validations=5))
     plain.task = Scripted(plain.recipe, [3.0, 1.0, 2.0, 2.5, 4.0])
@@ -145,7 +145,7 @@ def test_the_average_is_validated_and_kept_where_there_is_one(tmp_path):
 
 
 def test_what_describes_the_model_is_told_of_the_weights_that_are_scored(tmp_path):
-    some = recipe(steps=10, validations=5, average=0.5)
+    some = recipe(steps=10, validations=5, ema_decay=0.5)
     loop = make_loop(tmp_path, some, Scripted(some, [3.0, 1.0, 2.0, 2.5, 4.0]))
     told = events_of(loop, "validation")
     loop.run()
@@ -207,7 +207,7 @@ def test_no_time_left_trains_nothing_and_says_so(tmp_path):
 
 
 def test_interrupted_and_resumed_it_ends_the_same(tmp_path):
-    changes = {"dropout": 0.2, "average": 0.9, "steps": 12}
+    changes = {"dropout": 0.2, "ema_decay": 0.9, "steps": 12}
     whole = make_loop(tmp_path / "whole", recipe(**changes))
     whole.run()
     for stop in range(1, 12, 2):
@@ -257,7 +257,7 @@ def test_numbers_gone_wrong_end_it_and_keep_the_last_good_state(tmp_path, factor
     loop = make_loop(tmp_path, some, Poisoned(some, 6, factor), checkpoint_every=0.0)
     with pytest.raises(OpenbookError, match=words) as caught:
         loop.run()
-    assert "--matrix-rate" in str(caught.value) and str(tmp_path) in str(caught.value)
+    assert "--matrix-lr" in str(caught.value) and str(tmp_path) in str(caught.value)
     tensors, facts = read_checkpoint(loop.keeper.checkpoint)
     assert facts["step"] == 6
     assert all(tensor.isfinite().all() for tensor in tensors.values())
@@ -275,7 +275,7 @@ def test_nothing_is_claimed_to_be_kept_where_nothing_is(tmp_path):
 
 
 def test_absurd_rates_are_told(tmp_path):
-    rates = dict.fromkeys(("matrix_rate", "embedding_rate", "logits_rate", "vector_rate"), 10.0)
+    rates = dict.fromkeys(("matrix_lr", "embedding_lr", "lm_head_lr", "norm_lr"), 10.0)
     loop = make_loop(tmp_path, recipe(steps=60, warmup_steps=0, query_key_norm=False, norm="none", **rates))
     with pytest.raises(OpenbookError, match=r"explodes|not a number"):
         loop.run()
@@ -295,7 +295,7 @@ def test_full_memory_is_told(tmp_path, monkeypatch):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
 
     task.learn = full
-    with pytest.raises(OpenbookError, match=r"do not fit in memory.*--rows-at-once \(now 2\)"):
+    with pytest.raises(OpenbookError, match=r"do not fit in memory.*--micro-batch-size \(now 2\)"):
         make_loop(tmp_path, some, task).run()
 
 
@@ -359,7 +359,7 @@ def test_off_the_main_thread_nothing_is_caught():
 
 
 def test_the_driver_of_the_killed_runs_works(tmp_path):
-    changes = {"dropout": 0.2, "average": 0.9}
+    changes = {"dropout": 0.2, "ema_decay": 0.9}
     run_loop(tmp_path, tmp_path / "result", changes, 0)
     loop = make_loop(tmp_path / "other", recipe(**changes))
     assert isinstance(loop, Loop)

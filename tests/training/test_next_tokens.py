@@ -13,7 +13,7 @@ from openbook.training.recipe import build_architecture, make_recipe
 from openbook.transformer.make import make_transformer
 from strategies import DEFAULT, build
 
-TINY = {"width": 16, "heads": 2, "key_value_heads": 2, "head_width": 8, "feed_forward_width": 16, "vocabulary": 40}
+TINY = {"width": 16, "heads": 2, "key_value_heads": 2, "head_width": 8, "feed_forward_width": 16, "vocab_size": 40}
 
 
 def translator(**changes):
@@ -25,13 +25,17 @@ def translator(**changes):
     return model
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
-@pytest.mark.parametrize("kind", ["tied", "untied", "encoder-decoder"])
-def test_logits_a_few_at_a_time_teach_what_all_at_once_teach(monkeypatch, kind, smoothing):
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("kind", ["tied_embeddings", "untied", "encoder-decoder"])
+def test_logits_a_few_at_a_time_teach_what_all_at_once_teach(monkeypatch, kind, label_smoothing):
     monkeypatch.setattr(learning, "LOGITS_AT_ONCE", 1)
     monkeypatch.setattr(learning, "LEAST_AT_ONCE", 50)
-    model = translator() if kind == "encoder-decoder" else build(replace(DEFAULT, tied=kind == "tied"))
-    vocabulary = model.architecture.vocabulary
+    model = (
+        translator()
+        if kind == "encoder-decoder"
+        else build(replace(DEFAULT, tied_embeddings=kind == "tied_embeddings"))
+    )
+    vocabulary = model.architecture.vocab_size
     ids, source = torch.randint(vocabulary, (9, 16)), torch.randint(vocabulary, (9, 7))
     next_ids = ids[:, 1:].clone()
     next_ids[torch.rand(next_ids.shape) < 0.2] = NOTHING
@@ -39,11 +43,11 @@ def test_logits_a_few_at_a_time_teach_what_all_at_once_teach(monkeypatch, kind, 
         batch = Batch(source, None, ids[:, :-1], next_ids)
     else:
         batch = Batch(None, None, ids[:, :-1], next_ids, torch.randint(2, (9, 15)).sort().values)
-    total = learn_next(model, batch, 0.25, smoothing)
+    total = learn_next(model, batch, 0.25, label_smoothing)
     chunked = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
     logits = model.logits(hidden_of(model, batch)).flatten(0, 1)
-    loss = 0.25 * F.cross_entropy(logits, next_ids.flatten(), reduction="sum", label_smoothing=smoothing)
+    loss = 0.25 * F.cross_entropy(logits, next_ids.flatten(), reduction="sum", label_smoothing=label_smoothing)
     loss.backward()
     torch.testing.assert_close(total, loss.detach(), rtol=1e-6, atol=0)
     for name, parameter in model.named_parameters():

@@ -122,9 +122,11 @@ def test_a_gradient_of_zero_changes_nothing():
     assert torch.equal(parameter, torch.ones(4, 4))
 
 
-@pytest.mark.parametrize("changes", [{}, {"optimizer": "adamw"}, {"tied": True, "norm": "layer", "biases": True}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"optimizer": "adamw"}, {"tied_embeddings": True, "norm": "layer", "biases": True}]
+)
 def test_each_weight_is_in_one_group_with_its_rate(changes):
-    rates = {"matrix_rate": 0.1, "adamw_rate": 0.2, "embedding_rate": 0.3, "logits_rate": 0.4, "vector_rate": 0.5}
+    rates = {"matrix_lr": 0.1, "adamw_lr": 0.2, "embedding_lr": 0.3, "lm_head_lr": 0.4, "norm_lr": 0.5}
     some = recipe(**changes, **rates, weight_decay=0.7)
     model = DecoderOnly(build_architecture(some))
     parts = Optimizers(model, some, torch.float32).parts
@@ -169,7 +171,7 @@ def test_the_state_comes_back_whole(tmp_path, optimizer):
 
 
 def test_the_rates_rise_stay_and_fall():
-    some = recipe(steps=100, warmup_steps=10, warmdown=0.4, final_rate=0.1)
+    some = recipe(steps=100, warmup_steps=10, decay_fraction=0.4, min_lr_ratio=0.1)
     shares = [schedule(step / 100, step, some) for step in range(101)]
     assert shares[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert shares[10:61] == [1.0] * 51
@@ -179,16 +181,16 @@ def test_the_rates_rise_stay_and_fall():
 
 
 def test_rates_without_warm_up_or_warm_down_are_full():
-    assert {schedule(step / 9, step, recipe(warmup_steps=0, warmdown=0.0)) for step in range(10)} == {1.0}
+    assert {schedule(step / 9, step, recipe(warmup_steps=0, decay_fraction=0.0)) for step in range(10)} == {1.0}
 
 
 def test_the_inverse_square_root_rises_then_falls_with_the_root_of_the_steps():
     """Vaswani et al. 2017, eq. 3, over its greatest rate: √warmup · min(1/√step, step / warmup^1.5), from step 1."""
-    some = recipe(schedule="inverse-square-root", warmup_steps=40, warmdown=0.0)
+    some = recipe(schedule="inverse-square-root", warmup_steps=40, decay_fraction=0.0)
     for step in range(1, 1000):
         expected = 40**0.5 * min(step**-0.5, step * 40**-1.5)
         assert schedule(0.0, step - 1, some) == pytest.approx(expected)
-    down = recipe(schedule="inverse-square-root", warmup_steps=40, warmdown=0.5, final_rate=0.1)
+    down = recipe(schedule="inverse-square-root", warmup_steps=40, decay_fraction=0.5, min_lr_ratio=0.1)
     assert schedule(1.0, 159, down) == pytest.approx(0.5 * 0.1)
 
 

@@ -5,7 +5,7 @@ import torch
 
 from openbook.training.plan.measure import Speed, floating_operations
 from openbook.training.plan.pair_plan import SIZES, Amount, make_pair_plan
-from openbook.training.plan.plan import pair_plan
+from openbook.training.plan import pair_plan
 
 CPU = torch.device("cpu")
 SOME = Amount(30_000, 2_000_000, 2_000_000, 200.0)
@@ -32,7 +32,7 @@ def test_more_time_buys_a_larger_model_and_a_part_for_each_core(machine):
     places = [[size[:3] for size in SIZES].index((made.encoder_layers, made.layers, made.width)) for made in plans]
     assert places == sorted(places) and places[0] == 0 < places[-1]
     for made in plans:
-        assert made.batch_tokens // (made.rows_at_once * made.context) >= 2
+        assert made.batch_tokens // (made.micro_batch_size * made.context) >= 2
 
 
 @pytest.mark.parametrize(
@@ -56,4 +56,4 @@ def test_heads_follow_the_width(machine, given, heads):
 def test_a_step_is_not_cut_into_parts_too_small_for_a_thread(machine):
     machine(5e10, cores=64)
     made = make_pair_plan(SOME, {"minutes": 2.0, "batch_tokens": 2048}, CPU, used=2).recipe
-    assert made.rows_at_once * made.context == 512
+    assert made.micro_batch_size * made.context == 512

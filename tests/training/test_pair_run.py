@@ -11,13 +11,13 @@ from training_examples import TINY, same, weights, write_book, write_pairs
 import openbook
 from openbook.errors import OpenbookError
 from openbook.training.chunked_loss import NOTHING
-from openbook.training.data.windows import pair_dataset as pair_material
+from openbook.training.data import pair_dataset as pair_material
 from openbook.training.recipe import make_recipe
 from openbook.training.request import Request
 from openbook.training.run import Training
 from openbook.transformer.encoder_decoder import EncoderDecoder
 
-CHOICES = TINY | {"encoder_layers": 1, "vocabulary": 400, "context": 32, "steps": 4, "translations": 5}
+CHOICES = TINY | {"encoder_layers": 1, "vocab_size": 400, "context": 32, "steps": 4, "translations": 5}
 CONTINUED = {name: CHOICES[name] for name in ("context", "batch_tokens", "precision", "steps", "validation_tokens")}
 
 
@@ -78,11 +78,11 @@ def test_words_are_spelled_in_other_pieces_each_time(tmp_path):
     write_pairs(tmp_path / "pairs.tsv")
     request = Request([tmp_path / "pairs.tsv"], tmp_path / "a.openbook", {}, pairs=True)
     (tmp_path / "a.training").mkdir()
-    material = pair_material.PairMaterial(request, None, lambda *each: Quiet())
-    recipe, _ = material.tokenize(make_recipe(CHOICES | {"bpe_dropout": 0.3}))
-    task = material.task(recipe, torch.device("cpu"), torch.float32)
-    tokenizer, rows = material.tokenizers[0], material.train
-    texts, end = {pair.source: pair.target for pair in material.corpus.train.pairs()}, material.tokenizers[0].end_id
+    dataset = pair_material.PairDataset(request, None, lambda *each: Quiet())
+    recipe, _ = dataset.tokenize(make_recipe(CHOICES | {"bpe_dropout": 0.3}))
+    task = dataset.task(recipe, torch.device("cpu"), torch.float32)
+    tokenizer, rows = dataset.tokenizers[0], dataset.train
+    texts, end = {pair.source: pair.target for pair in dataset.corpus.train.pairs()}, dataset.tokenizers[0].end_id
     spellings = set()
     for step in range(3 * task.parts.per_epoch):
         for batch, count in task.batches(step):
@@ -99,15 +99,15 @@ def test_words_are_spelled_in_other_pieces_each_time(tmp_path):
 
 def test_separate_vocabularies_are_kept_apart(tmp_path):
     write_pairs(tmp_path / "pairs.tsv")
-    choices = CHOICES | {"joint_vocabulary": False, "tokenizer": "words", "vocabulary": 1000}
+    choices = CHOICES | {"shared_vocabulary": False, "tokenizer": "words", "vocab_size": 1000}
     told, files = [], {"pairs": tmp_path / "pairs.tsv", "output": tmp_path / "a.openbook"}
     model = openbook.train(**files, device="cpu", listeners=[told.append], **choices)
     assert next(event["unknown"] for event in told if event["event"] == "tokens") > 0  # each side has the rarest once
     contents, source = model.contents, model.contents.make_source_tokenizer()
     assert contents.source_tokenizer is not None
-    assert contents.architecture.source_vocabulary == source.vocabulary_size == contents.architecture.vocabulary
+    assert contents.architecture.source_vocab_size == source.vocab_size == contents.architecture.vocab_size
     assert source.end_id == model.tokenizer.end_id
-    assert model.transformer.source_embedding.weight.shape[0] == source.vocabulary_size
+    assert model.transformer.source_embedding.weight.shape[0] == source.vocab_size
 
 
 def test_a_decoder_only_model_learns_pairs_too(tmp_path):
@@ -154,7 +154,7 @@ def test_what_is_wrong_is_refused(trained, tmp_path):
     pairs, output = folder / "pairs.tsv", tmp_path / "a.openbook"
     refused("books, pairs or conversations", output=output)
     refused("books, pairs or conversations", inputs=pairs, pairs=pairs, output=output)
-    refused("smoothing: .*less than 1", pairs=pairs, output=output, smoothing=1.0)
+    refused("label_smoothing: .*less than 1", pairs=pairs, output=output, label_smoothing=1.0)
     refused("no such file", pairs=tmp_path / "none.tsv", output=output)
     refused(r"it\.openbook: is an encoder-decoder.*--pairs", inputs=write_book(tmp_path / "book.txt"), output=output,
             start=folder / "it.openbook", **CONTINUED)  # fmt: skip
@@ -165,7 +165,7 @@ def test_what_is_wrong_is_refused(trained, tmp_path):
     refused("--context 1: no pairs to learn from", pairs=pairs, output=output,
             **CHOICES | {"context": 1})  # fmt: skip
     book = openbook.train(tmp_path / "book.txt", tmp_path / "book.openbook", device="cpu",
-                          **TINY | {"vocabulary": 300, "steps": 1})  # fmt: skip
+                          **TINY | {"vocab_size": 300, "steps": 1})  # fmt: skip
     assert book.tokenizer.special.separator is None
     refused("no token to stand between", pairs=pairs, output=output, start=tmp_path / "book.openbook",
             **CONTINUED | {"context": 16})  # fmt: skip
@@ -173,12 +173,12 @@ def test_what_is_wrong_is_refused(trained, tmp_path):
 
 def test_samples_show_a_translation(trained, tmp_path):
     told = []
-    material = pair_material.PairMaterial(
+    dataset = pair_material.PairDataset(
         Request([trained[1] / "pairs.tsv"], tmp_path / "a.openbook", CHOICES, pairs=True), None, lambda *each: Quiet()
     )
     (tmp_path / "a.training").mkdir(exist_ok=True)
-    material.tokenize(make_recipe(CHOICES))
-    sample = material.samples(trained[0].transformer, 10.0, lambda *texts: told.append(texts))
+    dataset.tokenize(make_recipe(CHOICES))
+    sample = dataset.samples(trained[0].transformer, 10.0, lambda *texts: told.append(texts))
     for seconds in (5, 12, 15, 23):
         sample({"event": "validation", "seconds": seconds, "step": 1})
     sample({"event": "step", "seconds": 99, "step": 1})
@@ -201,7 +201,7 @@ def test_a_plan_picks_everything(tmp_path, encoder_layers):
     request = Request([pairs], tmp_path / "a.openbook", choices, pairs=True, device="cpu")
     plan = Training(request, [events.append]).plan()
     recipe = plan.recipe
-    assert recipe.minutes == 1 and recipe.smoothing == 0.1
+    assert recipe.minutes == 1 and recipe.label_smoothing == 0.1
     assert (recipe.encoder_layers > 0, recipe.position) == (
         (True, "relative") if encoder_layers is None else (False, "rotary")
     )

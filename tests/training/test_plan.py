@@ -10,7 +10,7 @@ from openbook.training.continuation import plan_continuation
 from openbook.training.optimizer import kind_of, orthogonalize
 from openbook.training.plan.measure import Speed, floating_operations, orthogonalizing_operations
 from openbook.training.plan.plan import SIZES, Text, default_minutes, make_plan
-from openbook.training.plan.plan import plan as planning
+from openbook.training.plan import plan as planning
 from openbook.training.recipe import build_architecture, make_recipe
 from openbook.transformer.make import make_transformer
 
@@ -64,14 +64,18 @@ def test_little_text_gets_a_small_model_and_much_dropout(machine):
     assert size_of(little) < size_of(much)
     assert little.recipe.dropout > much.recipe.dropout == 0
     assert little.recipe.bpe_dropout > much.recipe.bpe_dropout == 0
-    assert little.recipe.tied and little.recipe.embedding_rate < much.recipe.embedding_rate and not much.recipe.tied
+    assert (
+        little.recipe.tied_embeddings
+        and little.recipe.embedding_lr < much.recipe.embedding_lr
+        and not much.recipe.tied_embeddings
+    )
 
 
 def test_the_rate_of_the_embedding_follows_what_it_is_tied_to(machine):
     machine(2e12)
     for tied in (False, True):
-        made = make_plan(Text(100_000, 10_000), {"minutes": 10, "tied": tied}, CPU, used=2)
-        assert made.recipe.tied == tied and made.recipe.embedding_rate == (0.02 if tied else 0.1)
+        made = make_plan(Text(100_000, 10_000), {"minutes": 10, "tied_embeddings": tied}, CPU, used=2)
+        assert made.recipe.tied_embeddings == tied and made.recipe.embedding_lr == (0.02 if tied else 0.1)
 
 
 def test_what_has_no_joins_is_never_spelled_otherwise(machine):
@@ -90,7 +94,7 @@ def test_a_model_that_does_not_fit_is_not_picked(machine, monkeypatch):
 
 def test_what_is_given_stays(machine):
     machine(2e11)
-    given = {"minutes": 3.0, "layers": 1, "width": 96, "vocabulary": 700, "batch_tokens": 512, "dropout": 0.5}
+    given = {"minutes": 3.0, "layers": 1, "width": 96, "vocab_size": 700, "batch_tokens": 512, "dropout": 0.5}
     made = make_plan(MEGABYTE, given, CPU, used=2)
     assert {name: getattr(made.recipe, name) for name in given} == given
     assert build_architecture(made.recipe).width == 96
@@ -109,7 +113,7 @@ def test_any_amount_of_text_can_be_planned(machine, size):
     text = Text(size, size // 10)
     made = make_plan(text, {}, CPU, used=2)
     assert made.recipe.minutes == default_minutes(text)
-    assert {"layers", "vocabulary", "batch_tokens", "dropout"} <= made.reasons.keys()
+    assert {"layers", "vocab_size", "batch_tokens", "dropout"} <= made.reasons.keys()
 
 
 def test_precision_is_settled(machine):
@@ -122,11 +126,11 @@ def test_going_on_keeps_the_architecture_and_learns_gently(machine):
     machine(2e11)
     architecture = build_architecture(make_recipe({}))
     made = plan_continuation(MEGABYTE, {}, architecture, CPU, used=0)
-    assert made.recipe.optimizer == "adamw" and made.recipe.rates_by_size
-    assert made.recipe.adamw_rate < make_recipe({}).adamw_rate
+    assert made.recipe.optimizer == "adamw" and made.recipe.relative_lr
+    assert made.recipe.adamw_lr < make_recipe({}).adamw_lr
     assert made.recipe.context == architecture.context == 256
     low_rank = plan_continuation(MEGABYTE, {}, architecture, CPU, used=0, low_rank=True)
-    assert low_rank.recipe.adamw_rate > made.recipe.adamw_rate
+    assert low_rank.recipe.adamw_lr > made.recipe.adamw_lr
     with pytest.raises(OpenbookError, match="at most 256"):
         plan_continuation(MEGABYTE, {"context": 512}, architecture, CPU, used=0)
 

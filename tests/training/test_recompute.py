@@ -11,14 +11,14 @@ from openbook.transformer.make import make_transformer
 from strategies import DEFAULT, ORIGINAL, randomise, some_source, some_tokens
 
 
-def learned(spec, recompute):
+def learned(spec, gradient_checkpointing):
     """The gradients of a pass with dropout, and the bytes that it kept for them."""
     torch.manual_seed(0)
     model = make_transformer(spec, dropout=0.3)
     randomise(model)
     for part in model.modules():
         if isinstance(part, Stack):
-            part.recompute = recompute
+            part.gradient_checkpointing = gradient_checkpointing
     kept = {}
 
     def keep(tensor):
@@ -35,8 +35,8 @@ def learned(spec, recompute):
 
 @pytest.mark.parametrize("spec", [DEFAULT, ORIGINAL], ids=["decoder-only", "encoder-decoder"])
 def test_gradients_are_the_same_to_the_bit_and_less_is_kept(spec):
-    plain, much = learned(spec, recompute=False)
-    again, little = learned(spec, recompute=True)
+    plain, much = learned(spec, gradient_checkpointing=False)
+    again, little = learned(spec, gradient_checkpointing=True)
     assert plain.keys() == again.keys()
     for name in plain:
         assert torch.equal(plain[name], again[name]), name
@@ -44,20 +44,23 @@ def test_gradients_are_the_same_to_the_bit_and_less_is_kept(spec):
 
 
 def test_memory_is_spared_only_where_it_is_short_and_only_by_what_is_free(monkeypatch):
-    wanted = recipe(layers=4, rows_at_once=4, batch_tokens=64)
+    wanted = recipe(layers=4, micro_batch_size=4, batch_tokens=64)
     spec = build_architecture(wanted)
-    whole, again = bytes_to_train(spec, wanted), bytes_to_train(spec, recipe(layers=4, rows_at_once=4, recompute=True))
-    least = bytes_to_train(spec, recipe(layers=4, rows_at_once=1, recompute=True))
+    whole, again = (
+        bytes_to_train(spec, wanted),
+        bytes_to_train(spec, recipe(layers=4, micro_batch_size=4, gradient_checkpointing=True)),
+    )
+    least = bytes_to_train(spec, recipe(layers=4, micro_batch_size=1, gradient_checkpointing=True))
     assert least < again < whole
 
     def spared(memory, *given):
         monkeypatch.setattr("openbook.training.plan.memory.memory_here", lambda: memory)
         chosen = spare_memory(spec, wanted, given)
-        return chosen.recompute, chosen.rows_at_once
+        return chosen.gradient_checkpointing, chosen.micro_batch_size
 
     assert spared(whole) == (False, 4)
     assert spared(whole - 1) == (True, 4)
     assert spared(again - 1)[0]
     assert spared(again - 1)[1] < 4
     assert spared(0) == (True, 1)
-    assert spared(0, "recompute", "rows_at_once") == (False, 4)
+    assert spared(0, "gradient_checkpointing", "micro_batch_size") == (False, 4)

@@ -12,13 +12,13 @@ from training_examples import TINY, same, weights, write_book
 import openbook
 from openbook.errors import OpenbookError
 from openbook.training import lora, run
-from openbook.training.data.windows import book_dataset as book_material
+from openbook.training.data import book_dataset as book_material
 from openbook.training.report.display import Display, duration
 from openbook.training.report.record import MOST_FILES, data_record, hash_of
 from openbook.training.request import Request
 from openbook.training.run import Training
 
-CHOICES = TINY | {"vocabulary": 300, "steps": 4}
+CHOICES = TINY | {"vocab_size": 300, "steps": 4}
 CONTINUED = {name: CHOICES[name] for name in ("context", "batch_tokens", "precision", "steps", "validation_tokens")}
 
 
@@ -57,7 +57,7 @@ def test_the_record_says_how_it_came_about(trained):
         {"name": "book.txt", "bytes": record["data"][0]["bytes"], "sha256": hash_of(folder / "book.txt")}
     ]
     assert record["data"][0]["bytes"] > 15_000
-    assert record["recipe"]["layers"] == 1 and record["recipe"]["vocabulary"] == 300
+    assert record["recipe"]["layers"] == 1 and record["recipe"]["vocab_size"] == 300
     assert record["seed"] == 1 and record["steps"] == 4 and record["ended"] == "finished" and record["from"] is None
     assert record["losses"][-1]["step"] == 4 and record["losses"][-1]["bits_a_byte"] > 0
     assert record["bits_a_byte"] == pytest.approx(record["losses"][-1]["bits_a_byte"], rel=0.2)
@@ -263,7 +263,7 @@ def test_a_rank_below_one_is_refused(trained, tmp_path, rank):
             start=folder / "it.openbook", lora=rank, **CONTINUED)  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["tokenizer", "vocabulary", "layers", "width", "heads"])
+@pytest.mark.parametrize("name", ["tokenizer", "vocab_size", "layers", "width", "heads"])
 def test_what_a_model_keeps_cannot_be_chosen(trained, tmp_path, name):
     _, folder, _ = trained
     value = "words" if name == "tokenizer" else 300
@@ -278,7 +278,7 @@ def test_what_a_model_keeps_cannot_be_chosen(trained, tmp_path, name):
         ("norm", "layer"),
         ("attention", "none"),
         ("window", 4),
-        ("tied", True),
+        ("tied_embeddings", True),
         ("gated", False),
     ],
 )
@@ -318,10 +318,10 @@ def test_a_plan_does_not_train(tmp_path):
 def test_a_model_that_does_not_fit_is_refused(tmp_path, monkeypatch):
     book = write_book(tmp_path / "book.txt")
     monkeypatch.setattr("os.sysconf", lambda name: 100)  # pages of 100 bytes
-    refused(r"--width \(now 16\).*--layers.*--vocabulary.*--rows-at-once", book, tmp_path / "a.openbook", **CHOICES)
+    refused(r"--width \(now 16\).*--layers.*--vocab-size.*--micro-batch-size", book, tmp_path / "a.openbook", **CHOICES)
 
 
-@pytest.mark.parametrize("choices", [{"width": 2**17, "layers": 100}, {"vocabulary": 2**20, "width": 2**16}])
+@pytest.mark.parametrize("choices", [{"width": 2**17, "layers": 100}, {"vocab_size": 2**20, "width": 2**16}])
 def test_a_model_that_never_fits_is_not_even_measured(tmp_path, monkeypatch, choices):
     book = write_book(tmp_path / "book.txt")
     monkeypatch.setattr("openbook.training.plan.measure.seconds_of_step", None)
@@ -337,8 +337,8 @@ def test_memory_is_reckoned_with_all_that_grows(trained):
 
     least = bytes_to_train(spec, recipe())
     assert least > 4 * 4 * sum(weight.numel() for weight in trained[0].transformer.parameters())
-    assert bytes_to_train(spec, recipe(average=0.9)) > least
-    assert bytes_to_train(spec, recipe(rows_at_once=4)) > least
+    assert bytes_to_train(spec, recipe(ema_decay=0.9)) > least
+    assert bytes_to_train(spec, recipe(micro_batch_size=4)) > least
     assert bytes_to_train(spec, recipe(), frozen=True) < least
 
 
@@ -377,7 +377,7 @@ def test_a_record_of_very_many_books_stays_small(tmp_path):
 def test_the_targets_of_low_rank_changes_are_those_of_the_command():
     import inspect
 
-    from openbook.cli.main import main as cli
+    from openbook.cli import main as cli
 
     assert inspect.signature(cli.train).parameters["lora_targets"].default.split(",") == list(lora.TARGETS)
 

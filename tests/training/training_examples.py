@@ -17,13 +17,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from openbook import model
-from openbook.cli.main import main as cli
+from openbook.cli import main as cli
 from openbook.training import run
 from openbook.training.checkpoint import Keeper
 from openbook.training.data.book_task import Books
 from openbook.training.initialize import initialize
 from openbook.training.loop import Loop
-from openbook.training.plan.plan import measure
+from openbook.training.plan import measure
 from openbook.training.recipe import build_architecture, make_recipe
 from openbook.training.report.log import Logbook
 from openbook.transformer.decoder_only import DecoderOnly
@@ -37,7 +37,7 @@ TINY = {
     "feed_forward_width": 16,
     "context": 16,
     "batch_tokens": 64,
-    "rows_at_once": 2,  # so that a step's gradient is accumulated
+    "micro_batch_size": 2,  # so that a step's gradient is accumulated
     "validation_tokens": 256,
     "precision": "float32",
     "warmup_steps": 2,
@@ -48,7 +48,7 @@ KINDS = 40
 
 
 def recipe(**changes):
-    return make_recipe(TINY | {"vocabulary": KINDS} | changes)
+    return make_recipe(TINY | {"vocab_size": KINDS} | changes)
 
 
 def tokens(count, seed=0):

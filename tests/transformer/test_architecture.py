@@ -58,8 +58,8 @@ def test_json_round_trip(spec):
 
 def test_json_says_all_fields_and_the_defaults_fill_missing_ones():
     data = plain()
-    assert data["decoder"]["blocks"][0]["attention"]["score_cap"] is None
-    del data["decoder"]["blocks"][0]["attention"]["score_cap"]
+    assert data["decoder"]["blocks"][0]["attention"]["attention_softcap"] is None
+    del data["decoder"]["blocks"][0]["attention"]["attention_softcap"]
     assert Architecture.from_json(json.dumps(data)) == DEFAULT
 
 
@@ -70,20 +70,20 @@ BLOCK, ATTENTION = "decoder.blocks.1", "decoder.blocks.1.attention"
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("vocabulary", 0),
-        ("vocabulary", 2**63),
-        ("vocabulary", "23"),
-        ("vocabulary", 23.0),
-        ("vocabulary", True),
+        ("vocab_size", 0),
+        ("vocab_size", 2**63),
+        ("vocab_size", "23"),
+        ("vocab_size", 23.0),
+        ("vocab_size", True),
         ("width", -1),
         ("width", None),
         ("context", 10**400),
-        ("tied", "yes"),
-        ("tied", 1),
+        ("tied_embeddings", "yes"),
+        ("tied_embeddings", 1),
         ("embedding_scale", float("nan")),
         ("logit_scale", float("inf")),
-        ("logit_cap", 0.0),
-        ("logit_cap", -1.0),
+        ("logit_softcap", 0.0),
+        ("logit_softcap", -1.0),
         ("decoder", 3),
         ("decoder.position.kind", "alibi"),
         ("decoder.position.base", 0.5),
@@ -99,8 +99,8 @@ BLOCK, ATTENTION = "decoder.blocks.1", "decoder.blocks.1.attention"
         (f"{ATTENTION}.head_width", 0),
         (f"{ATTENTION}.window", 0),
         (f"{ATTENTION}.scale", float("-inf")),
-        (f"{ATTENTION}.score_cap", "30"),
-        (f"{ATTENTION}.weighting", "sigmoid"),
+        (f"{ATTENTION}.attention_softcap", "30"),
+        (f"{ATTENTION}.attention_function", "sigmoid"),
         (f"{BLOCK}.feed_forward.activation", "__import__"),
         (f"{BLOCK}.feed_forward.width", 1.5),
     ],
@@ -117,9 +117,17 @@ def test_the_refusal_names_the_field(path, value):
         (f"{BLOCK}.position", {"kind": "learned"}, f"{BLOCK}.position can only be rotary or none"),
         (f"{BLOCK}.before", {"kind": "rms", "bias": True}, f"{BLOCK}.before: bias is for layer norms"),
         (f"{BLOCK}.cross_attention", plain()["decoder"]["blocks"][0]["attention"], "cross_attention must be absent"),
-        ("source_vocabulary", 5, "source_vocabulary is for models with an encoder"),
-        ("decoder.position", {"halves": True}, "decoder.position: halves and offset are for sinusoidal positions"),
-        ("decoder.position", {"kind": "relative", "distance": 16}, "distance (16) must be more than half of buckets"),
+        ("source_vocab_size", 5, "source_vocab_size is for models with an encoder"),
+        (
+            "decoder.position",
+            {"concatenated": True},
+            "decoder.position: concatenated and offset are for sinusoidal positions",
+        ),
+        (
+            "decoder.position",
+            {"kind": "relative", "max_distance": 16},
+            "max_distance (16) must be more than half of buckets",
+        ),
     ],
 )
 def test_fields_that_do_not_fit_together(path, value, named):
@@ -152,7 +160,7 @@ def test_odd_heads_are_fine_without_rotation():
     assert Architecture.from_json(changed(f"{ATTENTION}.head_width", 7, ESSENTIAL))
 
 
-@pytest.mark.parametrize("field", ["vocabulary", "width", "context", "decoder"])
+@pytest.mark.parametrize("field", ["vocab_size", "width", "context", "decoder"])
 def test_a_missing_field_is_named(field):
     data = plain()
     del data[field]
@@ -165,7 +173,7 @@ HOSTILE = {
     "deep lists": 100_000 * "[",
     "deep objects": 100_000 * '{"a":',
     "deep in a field": changed("decoder", 0).replace('"decoder": 0', '"decoder": ' + 5000 * "[" + 5000 * "]"),
-    "long number": changed("vocabulary", 0).replace('"vocabulary": 0', '"vocabulary": ' + 1_000_000 * "9"),
+    "long number": changed("vocab_size", 0).replace('"vocab_size": 0', '"vocab_size": ' + 1_000_000 * "9"),
     "lone surrogate": "\ud800",
     "trailing text": DEFAULT.to_json() + "x",
     "truncated": DEFAULT.to_json()[:-1],

@@ -9,7 +9,7 @@ from torch import nn
 from openbook.trace import trace
 from openbook.transformer import architecture
 from openbook.transformer.attention import Attention
-from openbook.transformer.mask import Mask, Places, decoder_mask
+from openbook.transformer.mask import Mask, TokenPositions, decoder_mask
 from openbook.transformer.position import NoPosition
 
 EVERYTHING = Mask(None)
@@ -58,19 +58,19 @@ def test_the_scale_is_one_over_the_root_of_the_head_width():
     torch.testing.assert_close(y[0, 1], blend(share, 1 - share))
 
 
-@pytest.mark.parametrize("weighting", ["softmax", "none"])
-def test_the_first_token_sees_itself_alone(weighting):
-    y = run(simple(scale=1.0, weighting=weighting), TWO, CAUSAL)
+@pytest.mark.parametrize("attention_function", ["softmax", "none"])
+def test_the_first_token_sees_itself_alone(attention_function):
+    y = run(simple(scale=1.0, attention_function=attention_function), TWO, CAUSAL)
     torch.testing.assert_close(y[0, 0], TWO[0, 0])  # its weight is 1 either way: softmax of one score, or x₀ · x₀
 
 
 def test_no_softmax_by_hand():
-    y = run(simple(scale=1.0, weighting="none"), TWO)
+    y = run(simple(scale=1.0, attention_function="none"), TWO)
     torch.testing.assert_close(y[0, 1], blend(2.0, 5.0))  # the scores are the weights
 
 
 def test_score_cap_by_hand():
-    y = run(simple(scale=1.0, score_cap=3.0), TWO)
+    y = run(simple(scale=1.0, attention_softcap=3.0), TWO)
     share = 1 / (1 + exp(3 * tanh(5 / 3) - 3 * tanh(2 / 3)))
     torch.testing.assert_close(y[0, 1], blend(share, 1 - share))
 
@@ -146,7 +146,7 @@ def test_learning_in_bfloat16_by_plain_steps_gives_what_the_fused_kernel_gives(m
     spec = architecture.Attention(heads=4, key_value_heads=2, head_width=16)
     part = Attention(32, spec).bfloat16()
     x = torch.randn(2, 24, 32, dtype=torch.bfloat16)
-    mask = decoder_mask(Places(torch.arange(24)[None]), Places(torch.arange(24)[None]), padded=False)
+    mask = decoder_mask(TokenPositions(torch.arange(24)[None]), TokenPositions(torch.arange(24)[None]), padded=False)
     results = []
     for plain in (True, False):
         monkeypatch.setattr("openbook.transformer.attention._plain_is_faster", lambda query, key, plain=plain: plain)

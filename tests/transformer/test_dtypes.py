@@ -14,7 +14,7 @@ from strategies import DEFAULT, build, difference, some_tokens
 
 LAYER = Norm(kind="layer", bias=True)
 LEARNED = Architecture(
-    vocabulary=23,
+    vocab_size=23,
     width=16,
     context=24,
     decoder=Stack(
@@ -32,14 +32,14 @@ LEARNED = Architecture(
 )
 OFFSET = Norm(offset=1.0)
 SANDWICHED = Architecture(
-    vocabulary=23,
+    vocab_size=23,
     width=16,
     context=24,
     decoder=Stack(
         blocks=2
         * (
             Block(
-                attention=Attention(heads=4, key_value_heads=1, head_width=8, score_cap=20.0, window=3),
+                attention=Attention(heads=4, key_value_heads=1, head_width=8, attention_softcap=20.0, window=3),
                 feed_forward=FeedForward(width=32, activation="gelu"),
                 before=OFFSET,
                 after=OFFSET,
@@ -48,7 +48,7 @@ SANDWICHED = Architecture(
         final_norm=OFFSET,
     ),
     embedding_scale=4.0,
-    logit_cap=20.0,
+    logit_softcap=20.0,
 )
 SHAPES = {
     "default": DEFAULT,

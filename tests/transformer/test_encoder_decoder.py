@@ -35,10 +35,10 @@ lengths = st.lists(st.tuples(st.integers(1, SOURCE), st.integers(1, TARGET)), mi
 splits = st.sets(st.integers(1, TARGET - 1)).map(lambda cuts: [0, *sorted(cuts), TARGET])
 
 
-def changed_at(tokens, place, vocabulary=19):
+def changed_at(tokens, place, vocab_size=19):
     """The same tokens but for one column."""
     tokens = tokens.clone()
-    tokens[:, place] = (tokens[:, place] + 1) % vocabulary
+    tokens[:, place] = (tokens[:, place] + 1) % vocab_size
     return tokens
 
 
@@ -167,7 +167,7 @@ def test_the_source_is_read_once():
 def test_a_source_of_one_table_or_two(name):
     spec = ENCODER_DECODERS[name]
     names = build(spec).state_dict()
-    assert ("source_embedding.weight" in names) == (spec.source_vocabulary is not None)
+    assert ("source_embedding.weight" in names) == (spec.source_vocab_size is not None)
 
 
 @torch.no_grad()

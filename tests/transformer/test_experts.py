@@ -24,7 +24,7 @@ from training.training_examples import TINY, write_book
 
 def mixed(count, chosen):
     block = DEFAULT.decoder.blocks[0]
-    part = replace(block.feed_forward, experts=Experts(count=count, chosen=chosen))
+    part = replace(block.feed_forward, experts=Experts(count=count, experts_per_token=chosen))
     return replace(DEFAULT, decoder=replace(DEFAULT.decoder, blocks=2 * (replace(block, feed_forward=part),)))
 
 
@@ -34,8 +34,8 @@ def naive(part, spec, x):
     for place in torch.cartesian_prod(*map(torch.arange, x.shape[:-1])).tolist():
         token = x[tuple(place)]
         chances = (part.router(token)).softmax(-1)
-        best = chances.argsort(descending=True)[: spec.experts.chosen].tolist()
-        shares = chances[best] / chances[best].sum() if spec.experts.renormalise else chances[best]
+        best = chances.argsort(descending=True)[: spec.experts.experts_per_token].tolist()
+        shares = chances[best] / chances[best].sum() if spec.experts.normalize_weights else chances[best]
         for expert, share in zip(best, shares, strict=True):
 
             def layer(name, value, expert=expert):
@@ -65,8 +65,8 @@ def test_each_token_goes_through_its_experts(data):
         activation=data.draw(st.sampled_from(["silu", "gelu_sigmoid"])),
         experts=Experts(
             count=count,
-            chosen=data.draw(st.integers(1, count)),
-            renormalise=data.draw(st.booleans()),
+            experts_per_token=data.draw(st.integers(1, count)),
+            normalize_weights=data.draw(st.booleans()),
             router_bias=data.draw(st.booleans()),
         ),
     )
@@ -78,7 +78,7 @@ def test_each_token_goes_through_its_experts(data):
 
 def test_busy_experts_are_pulled_down_as_the_paper_says():
     """The gradient is that of strength · E · Σ load · sum of probabilities, load counted as a constant."""
-    spec = FeedForward(width=6, experts=Experts(count=4, chosen=2))
+    spec = FeedForward(width=6, experts=Experts(count=4, experts_per_token=2))
     part = make_feed_forward(4, spec)
     randomise(part)
     x = torch.randn(1, 9, 4)
@@ -167,12 +167,12 @@ def test_low_rank_changes_of_experts():
 
 def test_a_model_with_experts_is_trained_by_the_command(tmp_path):
     with patch("openbook.training.plan.measure.seconds_of_step", lambda *arguments: 0.01):
-        choices = TINY | {"vocabulary": 300, "steps": 30, "experts": 4, "experts_a_token": 2, "validations": 2}
+        choices = TINY | {"vocab_size": 300, "steps": 30, "experts": 4, "experts_per_token": 2, "validations": 2}
         model = openbook.train(write_book(tmp_path / "b.txt"), tmp_path / "m.openbook", device="cpu", **choices)
     losses = [
         each["bits_a_byte"] for each in load(tmp_path / "m.openbook")[0].training["losses"] if "bits_a_byte" in each
     ]
     assert losses[-1] < losses[0]
     experts = model.contents.architecture.decoder.blocks[0].feed_forward.experts
-    assert experts == Experts(count=4, chosen=2)
+    assert experts == Experts(count=4, experts_per_token=2)
     assert model.ask("It", max_tokens=5, temperature=0) is not None

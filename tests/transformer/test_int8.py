@@ -67,7 +67,7 @@ def test_models_compute_what_their_plain_numbers_do(spec, seed):
     other = build(spec, seed)
     other.load_state_dict(plain(model.state_dict()))
     source = [] if spec.encoder is None else [some_source(2, 5)]
-    tokens = some_tokens(2, 7, vocabulary=VOCABULARY)
+    tokens = some_tokens(2, 7, vocab_size=VOCABULARY)
     with torch.no_grad():
         expected = other(*source, tokens)
         for same in (model, prepared(model)):

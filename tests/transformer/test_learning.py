@@ -26,10 +26,10 @@ def silent(model, name):
     routed = re.match(r"(.*)\.router\.", name)
     if routed:
         experts = model.get_submodule(routed[1]).experts
-        return experts.count == 1 or (experts.renormalise and experts.chosen == 1)
+        return experts.count == 1 or (experts.normalize_weights and experts.experts_per_token == 1)
     part = model.get_submodule(name.rpartition(".")[0])
     attention = model.get_submodule(name.rpartition(".")[0].rpartition(".")[0])
-    return name.endswith("key.bias") and isinstance(part, nn.Linear) and attention.spec.weighting == "softmax"
+    return name.endswith("key.bias") and isinstance(part, nn.Linear) and attention.spec.attention_function == "softmax"
 
 
 @given(spec=architectures())
@@ -74,4 +74,4 @@ def test_a_batch_can_be_learnt_by_heart(spec, dropout):
 
 def test_tied_embeddings_are_one_tensor():
     assert "to_logits.weight" not in dict(build(DEFAULT).named_parameters())
-    assert "to_logits.weight" in dict(build(replace(DEFAULT, tied=False)).named_parameters())
+    assert "to_logits.weight" in dict(build(replace(DEFAULT, tied_embeddings=False)).named_parameters())

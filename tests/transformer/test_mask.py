@@ -4,7 +4,7 @@ import torch
 
 from openbook.transformer.mask import (
     SHARED,
-    Places,
+    TokenPositions,
     both,
     causal,
     decoder_mask,
@@ -20,7 +20,7 @@ def square(*rows):
 
 
 def places(*positions, documents=None):
-    return Places(torch.tensor([positions]), None if documents is None else torch.tensor([documents]))
+    return TokenPositions(torch.tensor([positions]), None if documents is None else torch.tensor([documents]))
 
 
 def drawn(predicate, at):

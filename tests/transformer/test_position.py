@@ -111,7 +111,7 @@ def test_the_rotation_s_gradient_written_out_is_its_derivative():
 
 
 def test_halves_are_sines_before_cosines_counted_from_the_offset():
-    spec = Position(kind="sinusoidal", halves=True, offset=2)
+    spec = Position(kind="sinusoidal", concatenated=True, offset=2)
     part = make_position(spec, 4, 8, Attention(heads=1, key_value_heads=1, head_width=4))
     y = part.embed(torch.zeros(1, 1, 4), torch.tensor([[1]]))[0, 0]
     torch.testing.assert_close(y, torch.tensor([sin(3), sin(0.03), cos(3), cos(0.03)]), atol=1e-6, rtol=0)
@@ -127,12 +127,12 @@ def test_halves_are_sines_before_cosines_counted_from_the_offset():
     ],
 )
 def test_relative_buckets_by_hand(causal, expected):
-    part = Relative(1, Position(kind="relative", buckets=8, distance=16), causal)
+    part = Relative(1, Position(kind="relative", buckets=8, max_distance=16), causal)
     assert part.bucket(torch.tensor(list(expected))).tolist() == list(expected.values())
 
 
 def test_relative_adds_the_number_of_the_bucket_for_each_head():
-    part = Relative(2, Position(kind="relative", buckets=4, distance=8), causal=True)
+    part = Relative(2, Position(kind="relative", buckets=4, max_distance=8), causal=True)
     part.weight.data = torch.tensor([[0.0, 10.0], [1.0, 11.0], [2.0, 12.0], [3.0, 13.0]])
     bias = part.bias(torch.tensor([[5, 6]]), torch.tensor([[4, 5, 6]]))
     assert bias.tolist() == [[[[1, 0, 0], [2, 1, 0]], [[11, 10, 10], [12, 11, 10]]]]

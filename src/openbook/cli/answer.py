@@ -56,7 +56,7 @@ def answer(
             raise OpenbookError("--show-probabilities is for sampling; beams have scores, see --n-best and --json")
         print_searched(asked, model.search(asked, plain=plain, **settings), json_lines=as_json)
         return False
-    runners_up = min(4, model.tokenizer.vocabulary_size - 1) if probabilities else 0
+    runners_up = min(4, model.tokenizer.vocab_size - 1) if probabilities else 0
     pieces = model.stream(asked, plain=plain, runners_up=runners_up, **settings)
     if as_json:
         print_json_answers(asked, pieces)

@@ -44,7 +44,7 @@ def compare(
     from openbook.training.report.display import Display
 
     console = Console(stderr=as_json)
-    choices = {"minutes": minutes, "steps": steps, "vocabulary": vocabulary, "seed": seed}
+    choices = {"minutes": minutes, "steps": steps, "vocab_size": vocabulary, "seed": seed}
     folder = output or Path(Path(files[0]).name or "pairs").with_suffix(".comparison")
     displays: list[Display] = []
 

@@ -53,7 +53,7 @@ def explain(
         prompt, target, plain=plain, language=language, source_language=source_language
     )
     if beams is not None:
-        from openbook.explanation.beam_tree import print_tree, search_with_trail, tree_as_json
+        from openbook.explanation.beam_tree import print_tree, search_with_trace, tree_as_json
         from openbook.generation.settings import Beams
         from openbook.generation.token_rules import TokenRules
 
@@ -63,7 +63,7 @@ def explain(
         )
         special = opened.tokenizer.special
         rules = TokenRules.of(special, language=language, no_repeat=how.no_repeat)
-        found, trail = search_with_trail(opened.engine, tokens, source, how, rules, special.end)
+        found, trail = search_with_trace(opened.engine, tokens, source, how, rules, special.end)
         if as_json:
             print(tree_as_json(found, trail, how))
         else:

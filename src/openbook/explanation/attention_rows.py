@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from openbook.explanation.run import Explanation
 from openbook.transformer.attention import Attention
-from openbook.transformer.mask import Places, Predicate, around, causal, not_padding, same_document, window
+from openbook.transformer.mask import Predicate, TokenPositions, around, causal, not_padding, same_document, window
 
 ROW_VALUES = ("scores", "biased_scores", "capped_scores", "masked_scores", "weights")
 
@@ -43,10 +43,10 @@ def _hidden(explanation: Explanation, path: str, token: int) -> list[str | None]
     own = "source_positions" if encoding else "positions"
     positions = trace["source_positions" if cross else own].value[:1]
     documents = None if cross or "documents" not in trace else trace["documents"].value[:1]
-    query = Places(
+    query = TokenPositions(
         trace[own].value[:1, token : token + 1], None if documents is None else documents[:, token : token + 1]
     )
-    key = Places(positions, documents)
+    key = TokenPositions(positions, documents)
     rules: list[tuple[str, Predicate]] = [("padding", not_padding)]
     if not cross and not encoding:
         rules.append(("later", causal))

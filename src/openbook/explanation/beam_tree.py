@@ -10,29 +10,29 @@ from rich.tree import Tree
 
 from openbook.explanation.token_display import Tokenizer
 from openbook.generation.beam_search import Hypothesis, beam_search
-from openbook.generation.beam_trace import Node, Trail
+from openbook.generation.beam_trace import BeamTrace, Node
 from openbook.generation.engines.torch_engine import Engine
 from openbook.generation.settings import Beams
 from openbook.generation.token_rules import TokenRules
 
 
-def search_with_trail(
+def search_with_trace(
     engine: Engine,
     prompt: Sequence[int],
     source: Sequence[int] | None,
     beams: Beams,
     rules: TokenRules,
     end_ids: Collection[int],
-) -> tuple[tuple[Hypothesis, ...], Trail]:
+) -> tuple[tuple[Hypothesis, ...], BeamTrace]:
     """The n-best of one prompt, or of one source from what is written already, and the trail of their search."""
-    trail = Trail()
+    trail = BeamTrace()
     sources = None if source is None else [source]
     [found] = beam_search(engine, [prompt], beams, rules, sources=sources, end_ids=end_ids, trail=trail)
     return found.hypotheses, trail
 
 
 def print_tree(
-    hypotheses: Sequence[Hypothesis], trail: Trail, beams: Beams, tokenizer: Tokenizer, console: Console
+    hypotheses: Sequence[Hypothesis], trail: BeamTrace, beams: Beams, tokenizer: Tokenizer, console: Console
 ) -> None:
     """Print the tree; tokens that no other beam leaves stand in one line, with Σ log p after the last of them."""
     nodes, children = trail.nodes[0], trail.children(0)
@@ -60,7 +60,7 @@ def print_tree(
     console.print(tree)
 
 
-def tree_as_json(hypotheses: Sequence[Hypothesis], trail: Trail, beams: Beams) -> str:
+def tree_as_json(hypotheses: Sequence[Hypothesis], trail: BeamTrace, beams: Beams) -> str:
     """The settings, all nodes (parents before children; `parent` is a place in the list) and the n-best."""
     facts = {
         "settings": asdict(beams),

@@ -74,7 +74,7 @@ def summarise(
         head=head,
         token=token,
         heads=weights[0].value.shape[1],
-        vocabulary=explanation.logits.shape[-1],
+        vocab_size=explanation.logits.shape[-1],
         neuron_count=len(neurons),
         stack="encoder" if encoder else "decoder",
         source=source,

@@ -132,7 +132,7 @@ class Summary:
     head: int
     token: int
     heads: int
-    vocabulary: int
+    vocab_size: int
     neuron_count: int
     stack: Literal["decoder", "encoder"]
     source: tuple[Token, ...]

@@ -76,7 +76,7 @@ def _all_tokens(summary: Summary, console: Console) -> None:
 
 
 def _tokens(title: str, tokens: Sequence[Token], followed: int | None, console: Console) -> None:
-    heading(console, title, f"{len(tokens):,} tokens. Places and positions count from 0.")
+    heading(console, title, f"{len(tokens):,} tokens. TokenPositions and positions count from 0.")
     table = make_table("place", "position", "id", "token", left=["token"])
     window = _window(0 if followed is None else followed, len(tokens))
     for token in tokens[window.start : window.stop]:
@@ -226,7 +226,7 @@ def _neurons(summary: Summary, console: Console) -> None:
 
 def _candidates(summary: Summary, console: Console) -> None:
     last, chosen = summary.tokens[-1], summary.candidates[0]
-    sentence = f"After {short(last.text)} the most probable of {summary.vocabulary:,} tokens is {short(chosen.text)}."
+    sentence = f"After {short(last.text)} the most probable of {summary.vocab_size:,} tokens is {short(chosen.text)}."
     heading(console, "The next token", sentence)
     table = make_table("id", "token", "logit", "probability", "", left=["token", ""])
     for candidate in summary.candidates:
@@ -234,7 +234,7 @@ def _candidates(summary: Summary, console: Console) -> None:
         table.add_row(str(candidate.id), Text(short(candidate.text)), *numbers)
     console.print(table)
     rest = 1 - sum(candidate.probability for candidate in summary.candidates)
-    if len(summary.candidates) < summary.vocabulary:
+    if len(summary.candidates) < summary.vocab_size:
         console.print(Text(f"  all other tokens together: {decimal(rest)}"))
 
 

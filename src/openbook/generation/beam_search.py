@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from openbook.errors import OpenbookError
-from openbook.generation.beam_trace import Trail
+from openbook.generation.beam_trace import BeamTrace
 from openbook.generation.engines.torch_engine import Engine, Session
 from openbook.generation.generate import Finish, check_prompts, limits_in_context
 from openbook.generation.padding import NOTHING, below_each_other, first_used, padded
@@ -120,7 +120,7 @@ def beam_search(
     sources: Sequence[Sequence[int]] | None = None,
     limits: Sequence[int] | None = None,
     end_ids: Collection[int] = (),
-    trail: Trail | None = None,
+    trail: BeamTrace | None = None,
 ) -> Generator[Found, None, None]:
     """The n-best continuations of each prompt, in the order in which they are found; finished rows leave the batch.
 
@@ -137,7 +137,7 @@ def beam_search(
         OpenbookError: a prompt is empty, too long, or has a token that is not in the vocabulary; the rules do not fit
             the vocabulary; the logits are not finite.
     """
-    check_prompts(prompts, engine.vocabulary)
+    check_prompts(prompts, engine.vocab_size)
     engine.check_sources(prompts, sources)
     batch = [
         Prompt(row, ids, None if sources is None else sources[row], None if limits is None else limits[row])
@@ -158,7 +158,7 @@ def search_through(
     rules: TokenRules = NO_RULES,
     *,
     end_ids: Collection[int] = (),
-    trail: Trail | None = None,
+    trail: BeamTrace | None = None,
     late: "Late | None" = None,
     ending: Callable[[], bool] = lambda: True,
 ) -> Generator[Found, None, None]:
@@ -169,7 +169,7 @@ def search_through(
     long, and threads that are left with the short ones end together. Each row is what it would be alone. Searches on
     several threads may put theirs aside together, `late`.
     """
-    rules.check(engine.vocabulary)
+    rules.check(engine.vocab_size)
     late = late or Late()
     while prompts := more():
         batch: _Batch | None = _Batch(engine, prompts, beams, rules, end_ids)
@@ -217,7 +217,7 @@ class _Batch:
         self, engine: Engine, prompts: Sequence[Prompt], beams: Beams, rules: TokenRules, end_ids: Collection[int]
     ) -> None:
         ids = [prompt.ids for prompt in prompts]
-        check_prompts(ids, engine.vocabulary)
+        check_prompts(ids, engine.vocab_size)
         asked = [beams.max_tokens if prompt.limit is None else prompt.limit for prompt in prompts]
         limits = limits_in_context(engine, ids, asked)
         rows = [_Row(*each, beams) for each in zip(prompts, limits, strict=True)]
@@ -229,8 +229,8 @@ class _Batch:
         self._device = logits.device
         self._beams, self._rules, self._end_ids = beams, rules, sorted(end_ids)
         self._never = torch.tensor(rules.never, dtype=torch.long, device=logits.device)
-        self._ends = np.zeros(engine.vocabulary, dtype=bool)
-        self._ends[[token for token in end_ids if token < engine.vocabulary]] = True
+        self._ends = np.zeros(engine.vocab_size, dtype=bool)
+        self._ends[[token for token in end_ids if token < engine.vocab_size]] = True
         self._tokens: Numbers = padded(ids, torch.device("cpu"))[:, None].numpy()
         self._sums: Sums = np.zeros((len(prompts), 1), dtype=np.float32)
         self._limits: Numbers = np.array([row.limit for row in self.rows])
@@ -238,7 +238,7 @@ class _Batch:
         self._have_enough: Flags = np.zeros(len(prompts), dtype=bool)
         self._over: list[int] = []  # the places of rows that are over and have not left
 
-    def run(self, trail: Trail | None, few: float = 0) -> Iterator[Found]:
+    def run(self, trail: BeamTrace | None, few: float = 0) -> Iterator[Found]:
         """The rows that are over, step by step, until no more than so `few` are left."""
         while len(self.rows) > few:
             yield from self._advance(trail)
@@ -269,7 +269,7 @@ class _Batch:
         self._have_enough = np.concatenate((self._have_enough, other._have_enough))
         self.rows = [*self.rows, *other.rows]
 
-    def _advance(self, trail: Trail | None) -> Iterator[Found]:
+    def _advance(self, trail: BeamTrace | None) -> Iterator[Found]:
         """One step; gives the rows that are over, which leave, at once or with the next."""
         parents, over = self._choose(trail)
         yield from (row.found for row in over)
@@ -281,7 +281,7 @@ class _Batch:
         if self._crowded:
             self._leave()
 
-    def _choose(self, trail: Trail | None) -> tuple[Numbers, list[_Row]]:
+    def _choose(self, trail: BeamTrace | None) -> tuple[Numbers, list[_Row]]:
         """Which beam each of those now open goes on from, (B, W), and the rows that are over."""
         last = self._produced + 1 == self._limits
         sums, parents, tokens = self._candidates(last)
@@ -368,7 +368,7 @@ class _Batch:
         return Continuations.of(sums.cpu().numpy(), places.cpu().numpy(), scores.shape[-1])
 
     def _tell(
-        self, trail: Trail, finished: Flags, going: Numbers, sums: Sums, parents: Numbers, tokens: Numbers
+        self, trail: BeamTrace, finished: Flags, going: Numbers, sums: Sums, parents: Numbers, tokens: Numbers
     ) -> None:
         """Tell the trail what ended and what goes on."""
         for place, row in enumerate(self.rows):

@@ -25,7 +25,7 @@ class Node:
     state: Literal["open", "ended"]
 
 
-class Trail:
+class BeamTrace:
     """What a search tells about each row: its nodes, parents before children, and each step's best first."""
 
     def __init__(self) -> None:

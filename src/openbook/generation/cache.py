@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from openbook.generation.padding import below_each_other, first_used
-from openbook.transformer.mask import Places
+from openbook.transformer.mask import TokenPositions
 from openbook.transformer.memory import Memory
 
 ROOM = 8
@@ -155,7 +155,7 @@ class Cache:
         assert self._positions is not None, "an empty cache has no row to go on with"
         return self._positions[:, self.length - 1 : self.length] + 1
 
-    def place(self, query: Places, padded: bool) -> tuple[Places, bool]:
+    def place(self, query: TokenPositions, padded: bool) -> tuple[TokenPositions, bool]:
         """Add the newest tokens' places (B or 1, T); give back those of all keys (B or 1, S), and if any is padding."""
         if query.document is not None:
             raise ValueError("a cache holds one document a row; documents apply to uncached passes only")
@@ -166,9 +166,9 @@ class Cache:
         places.position[:, start : self.length] = query.position
         self.padded = self.padded or padded
         ancestors = None if places.ancestors is None else places.ancestors[..., : self.length]
-        return Places(places.position[:, : self.length], ancestors=ancestors), self.padded
+        return TokenPositions(places.position[:, : self.length], ancestors=ancestors), self.padded
 
-    def open(self, rows: int, columns: int) -> Places:
+    def open(self, rows: int, columns: int) -> TokenPositions:
         """The places of all columns (B, C) that there is room for, after so many more: somebody else writes those.
 
         They are negative in the new columns, as in those that are not filled. The same tensors are given until they
@@ -178,7 +178,7 @@ class Cache:
             layer.opened(columns)
         return self._opened(rows, columns)
 
-    def _opened(self, rows: int, columns: int) -> Places:
+    def _opened(self, rows: int, columns: int) -> TokenPositions:
         assert self._positions is not None, "an empty cache has no places"
         if self._positions.shape[0] < rows:
             self._positions = self._positions.expand(rows, -1).contiguous()
@@ -189,7 +189,7 @@ class Cache:
             self._ancestors = self._with_room(self._ancestors, False)
             itself = torch.eye(columns, dtype=torch.bool, device=self._positions.device)
             self._ancestors[..., start : self.length] = itself
-        return Places(self._positions, ancestors=self._ancestors)
+        return TokenPositions(self._positions, ancestors=self._ancestors)
 
     def _with_room(self, values: Tensor, fill: float) -> Tensor:
         """values (…, S) in a buffer of as many columns as there is room for: themselves, if it is."""
@@ -215,7 +215,7 @@ class Cache:
         """The source's places, as soon as it has been looked at."""
         return self._source
 
-    def put_source(self, places: Places) -> None:
+    def put_source(self, places: TokenPositions) -> None:
         """Keep the places of a source whose keys and values the layers are given."""
         self._source = Memory(None, places, padded=True)
 
@@ -252,7 +252,7 @@ class Cache:
         if self._positions is not None and self._positions.shape[0] > 1:
             self._positions = self._positions[rows]
         if self._source is not None and self._source.places.position.shape[0] > 1:
-            self._source = self._source._replace(places=Places(self._source.places.position[rows]))
+            self._source = self._source._replace(places=TokenPositions(self._source.places.position[rows]))
         moves = [(place, before) for place, before in enumerate(rows.tolist()) if place != before]
         to, come = zip(*moves, strict=True) if moves else ((), ())
         # One after the other, so that none may come from where another has gone to.
@@ -282,7 +282,7 @@ class Cache:
         start = first_used(read[0])
         joined = below_each_other([read[0][:, start:], *read[1:]], -1)
         self._source_room.columns = joined.shape[1]
-        self.put_source(Places(joined))
+        self.put_source(TokenPositions(joined))
         for layer, *same in zip(self.cross_layers, *(cache.cross_layers for cache in others), strict=True):
             layer.join(same, start)
 

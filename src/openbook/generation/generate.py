@@ -104,10 +104,10 @@ def generate(
     Raises:
         OpenbookError: a prompt is empty or has a token that is not in the vocabulary; the logits are not finite.
     """
-    check_prompts(prompts, engine.vocabulary)
-    if not 0 <= runners_up < engine.vocabulary:
-        raise OpenbookError(f"runners_up is {runners_up}; give a whole number from 0 to {engine.vocabulary - 1}")
-    rules.check(engine.vocabulary)
+    check_prompts(prompts, engine.vocab_size)
+    if not 0 <= runners_up < engine.vocab_size:
+        raise OpenbookError(f"runners_up is {runners_up}; give a whole number from 0 to {engine.vocab_size - 1}")
+    rules.check(engine.vocab_size)
     limits = limits or [sampling.max_tokens] * len(prompts)
     if sources is not None:
         limits = limits_in_context(engine, prompts, limits)
@@ -115,7 +115,7 @@ def generate(
     for row in rows:
         row.slide(engine.context)
     session, logits = engine.prefill([row.window for row in rows], sources)
-    history = History([row.tokens for row in rows], engine.vocabulary, logits.device)
+    history = History([row.tokens for row in rows], engine.vocab_size, logits.device)
     while True:
         chosen = _choose(logits, rows, history, sampling, rules, runners_up, end_ids)
         yield from chosen
@@ -135,15 +135,15 @@ def generate(
             logits = session.step(tokens)
 
 
-def check_prompts(prompts: Sequence[Sequence[int]], vocabulary: int) -> None:
+def check_prompts(prompts: Sequence[Sequence[int]], vocab_size: int) -> None:
     """Raise OpenbookError if there is no prompt, or one is empty or has a token that is not in the vocabulary."""
     if not prompts:
         raise OpenbookError("no prompt to answer; give at least one")
     for number, prompt in enumerate(prompts, start=1):
         if not len(prompt):
             raise OpenbookError(f"prompt {number} is empty; it must have at least one token")
-        if min(prompt) < 0 or max(prompt) >= vocabulary:
-            raise OpenbookError(f"prompt {number} has a token that is not from 0 to {vocabulary - 1}")
+        if min(prompt) < 0 or max(prompt) >= vocab_size:
+            raise OpenbookError(f"prompt {number} has a token that is not from 0 to {vocab_size - 1}")
 
 
 def limits_in_context(engine: Engine, prompts: Sequence[Sequence[int]], limits: Sequence[int]) -> list[int]:

@@ -16,8 +16,8 @@ from openbook.generation.settings import Sampling
 class History:
     """Which tokens each row holds already: `seen` (B, V) in prompt or answer, `produced` (B, V) in the answer."""
 
-    def __init__(self, prompts: list[list[int]], vocabulary: int, device: torch.device) -> None:
-        self.seen = torch.zeros(len(prompts), vocabulary, dtype=torch.bool, device=device)
+    def __init__(self, prompts: list[list[int]], vocab_size: int, device: torch.device) -> None:
+        self.seen = torch.zeros(len(prompts), vocab_size, dtype=torch.bool, device=device)
         self.produced = torch.zeros_like(self.seen)
         for row, ids in enumerate(prompts):
             self.seen[row, ids] = True

@@ -50,13 +50,13 @@ class TokenRules:
         """Whether all it says is which tokens never come."""
         return not (self.forced_first or self.min_tokens or self.no_repeat) and self.forced_last is None
 
-    def check(self, vocabulary: int) -> None:
+    def check(self, vocab_size: int) -> None:
         """Raise OpenbookError for tokens that are not in a vocabulary of this size, or if nothing is left of it."""
         named = [*self.never, *self.forced_first, *([] if self.forced_last is None else [self.forced_last])]
         for token in named:
-            if not 0 <= token < vocabulary:
-                raise OpenbookError(f"a rule names the token {token}; there are tokens from 0 to {vocabulary - 1}")
-        if len(set(self.never)) >= vocabulary:
+            if not 0 <= token < vocab_size:
+                raise OpenbookError(f"a rule names the token {token}; there are tokens from 0 to {vocab_size - 1}")
+        if len(set(self.never)) >= vocab_size:
             raise OpenbookError("the rules allow no token at all; name fewer in `never`")
 
     def apply(
@@ -89,9 +89,9 @@ class TokenRules:
         return scores
 
 
-def repeating(tokens: Tensor, count: int, vocabulary: int) -> Tensor:
+def repeating(tokens: Tensor, count: int, vocab_size: int) -> Tensor:
     """Which next tokens would make the last `count` of (B, …, T) a row that is there already: (B, …, V)."""
-    found = torch.zeros(*tokens.shape[:-1], vocabulary, dtype=torch.bool, device=tokens.device)
+    found = torch.zeros(*tokens.shape[:-1], vocab_size, dtype=torch.bool, device=tokens.device)
     if tokens.shape[-1] < count:
         return found
     rows = tokens.unfold(-1, count, 1)

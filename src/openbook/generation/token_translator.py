@@ -74,7 +74,7 @@ class TokenTranslator:
 
     def _prompt(self, row: int, ids: Sequence[int]) -> Prompt:
         limit = min(self.how.max_tokens, 2 * len(ids) + 20) if self.bounded else self.how.max_tokens
-        if self.engine.source_vocabulary is None:
+        if self.engine.source_vocab_size is None:
             return Prompt(row, ids, None, limit)
         return Prompt(row, [self.start], ids, limit)
 

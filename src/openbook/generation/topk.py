@@ -27,9 +27,9 @@ class Continuations(NamedTuple):
     tokens: Numbers
 
     @classmethod
-    def of(cls, sums: Sums, places: Numbers, vocabulary: int) -> "Continuations":
+    def of(cls, sums: Sums, places: Numbers, vocab_size: int) -> "Continuations":
         """What `largest` or `likeliest` found among so many tokens."""
-        return cls(sums, places // vocabulary, places % vocabulary)
+        return cls(sums, places // vocab_size, places % vocab_size)
 
 
 def largest(values: Tensor, added: Tensor, count: int) -> Found:

@@ -107,7 +107,7 @@ class Translator:
     def read(self, text: str) -> list[int]:
         """The token ids of a source, with all that stands around it."""
         ids = self.reader.encode_source(text, self.source_language)
-        if self.engine.source_vocabulary is not None:
+        if self.engine.source_vocab_size is not None:
             return ids
         separator = self.writer.special.separator
         if separator is None:

@@ -19,14 +19,14 @@ from openbook.errors import OpenbookError
 from openbook.model_file.file import load, map_tensors, naming
 from openbook.model_file.file_type import fault_of_path
 from openbook.model_file.header import AGAIN, looks_like_safetensors, read_header
-from openbook.model_file.metadata import Contents
+from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.writing import write_tensors
 from openbook.text.strict_json import read_json
 
 FIELD = "openbook_adapter"
 LONGEST = 4_000_000
 SAMPLES, SAMPLE = 256, 4096
-"""Places of a model file that its fingerprint looks at, and bytes of each."""
+"""TokenPositions of a model file that its fingerprint looks at, and bytes of each."""
 BEGINNING = 100
 """Bytes in which an adapter says that it is one."""
 FIRST, SECOND = ".a", ".b"
@@ -76,8 +76,8 @@ def save_adapter(path: Path, adapter: Adapter, tensors: Mapping[str, Tensor]) ->
     write_tensors(path, {FIELD: json.dumps(metadata), "training": json.dumps(adapter.training)}, tensors)
 
 
-def load_any(path: str | os.PathLike[str]) -> tuple[Contents, dict[str, Tensor]]:
-    """Contents and tensors of a model file, or of the model that an adapter makes of its base.
+def load_any(path: str | os.PathLike[str]) -> tuple[ModelMetadata, dict[str, Tensor]]:
+    """Metadata and tensors of a model file, or of the model that an adapter makes of its base.
 
     Raises:
         OpenbookError: naming the file, what is wrong with it, and the cure.

@@ -30,15 +30,15 @@ def in_words(architecture: Architecture) -> dict[str, str]:
     kind = f"decoder-only, {layers['decoder']}"
     if a.encoder is not None:
         kind = f"encoder-decoder, {layers['encoder']} in the encoder, {layers['decoder']} in the decoder"
-    vocabulary = f"vocabulary {a.vocabulary:,}"
-    if a.source_vocabulary is not None:
-        vocabulary += f", {a.source_vocabulary:,} in sources"
+    vocabulary = f"vocabulary {a.vocab_size:,}"
+    if a.source_vocab_size is not None:
+        vocabulary += f", {a.source_vocab_size:,} in sources"
     words = {
         "model": f"{kind}, width {a.width:,}, {vocabulary}",
         "context": f"{a.context:,} tokens",
         "embedding": _join(
-            "tied to the logits" if a.tied else "its own matrix",
-            "another for sources" if a.source_vocabulary is not None else "the same for sources" if a.encoder else None,
+            "tied to the logits" if a.tied_embeddings else "its own matrix",
+            "another for sources" if a.source_vocab_size is not None else "the same for sources" if a.encoder else None,
             f"times {a.embedding_scale:g}" if a.embedding_scale != 1 else None,
             _by_stack(stacks, lambda stack: _placed(stack.embedding_norm, "on it")),
         ),
@@ -63,10 +63,10 @@ def in_words(architecture: Architecture) -> dict[str, str]:
         )
         or "none",
         "logits": _join(
-            "the embedding's matrix" if a.tied else "their own matrix",
+            "the embedding's matrix" if a.tied_embeddings else "their own matrix",
             "bias" if a.logit_bias else None,
             f"times {a.logit_scale:g}" if a.logit_scale != 1 else None,
-            f"soft cap {a.logit_cap:g}" if a.logit_cap is not None else None,
+            f"soft cap {a.logit_softcap:g}" if a.logit_softcap is not None else None,
         ),
     }
 
@@ -104,19 +104,21 @@ def _by_block(blocks: tuple[Block, ...], phrase: Callable[[Block], str]) -> str:
 def _position(position: Position) -> str:
     match position.kind:
         case "rotary":
-            stretch = position.stretch
+            rope_scaling = position.rope_scaling
             stretched = (
-                f"{stretch.kind} stretch by {stretch.factor:g} from {stretch.original:,} tokens" if stretch else None
+                f"{rope_scaling.kind} rope_scaling by {rope_scaling.factor:g} from {rope_scaling.original_context:,} tokens"
+                if rope_scaling
+                else None
             )
             return _join(f"rotary, base {position.base:,.10g}", stretched)
         case "sinusoidal":
             return _join(
                 f"sinusoidal, base {position.base:,.10g}",
-                "sines before cosines" if position.halves else None,
+                "sines before cosines" if position.concatenated else None,
                 f"counted from {position.offset}" if position.offset else None,
             )
         case "relative":
-            return f"relative, {position.buckets} buckets of distances up to {position.distance:,}"
+            return f"relative, {position.buckets} buckets of distances up to {position.max_distance:,}"
         case _:
             return position.kind
 
@@ -129,9 +131,9 @@ def _attention(attention: Attention) -> str:
         _placed(attention.query_key_norm, "on queries and keys"),
         f"window {attention.window:,}" if attention.window is not None else None,
         f"score scale {attention.scale:g}" if attention.scale is not None else None,
-        f"score cap {attention.score_cap:g}" if attention.score_cap is not None else None,
+        f"score cap {attention.attention_softcap:g}" if attention.attention_softcap is not None else None,
         "sinks" if attention.sinks else None,
-        "no softmax" if attention.weighting == "none" else None,
+        "no softmax" if attention.attention_function == "none" else None,
         "biases" if attention.bias else None,
         "output bias" if attention.output_bias else None,
     )
@@ -145,8 +147,8 @@ def _feed_forward(feed_forward: FeedForward) -> str:
         "biases" if feed_forward.bias else None,
         f"kept within {feed_forward.limit:g}" if feed_forward.limit is not None else None,
         f"up + {feed_forward.up_offset:g}" if feed_forward.up_offset else None,
-        f"{experts.count} experts, {experts.chosen} of them for each token" if experts is not None else None,
-        "shares as the router gives them" if experts is not None and not experts.renormalise else None,
+        f"{experts.count} experts, {experts.experts_per_token} of them for each token" if experts is not None else None,
+        "shares as the router gives them" if experts is not None and not experts.normalize_weights else None,
         "router bias" if experts is not None and experts.router_bias else None,
     )
 

@@ -104,7 +104,7 @@ def _likeness(part: Mapping[str, Any]) -> object:
 
 def _tokenizer_rows(tokenizer: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     merges = f", {tokenizer['merges']:,} merges" if tokenizer["merges"] else ""
-    yield "kind", f"{tokenizer['kind']}, {tokenizer['vocabulary']:,} tokens{merges}"
+    yield "kind", f"{tokenizer['kind']}, {tokenizer['vocab_size']:,} tokens{merges}"
     special = [{"id": number, "text": text} for text, number in tokenizer["special_tokens"].items()]
     yield "special", _tokens(special[:_MOST_ROWS])
     yield "samples", _tokens(tokenizer["samples"])

@@ -19,8 +19,8 @@ from openbook.errors import OpenbookError
 from openbook.model_file.atomic import replacing
 from openbook.model_file.file_type import fault_of_bytes, fault_of_path
 from openbook.model_file.header import AGAIN, Header, looks_like_safetensors, read_header
-from openbook.model_file.meta_model import blueprint, expected_shapes
-from openbook.model_file.metadata import Contents
+from openbook.model_file.meta_model import expected_shapes, meta_model
+from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.quantization import apart, stored, stored_parts, together, without_scales
 from openbook.model_file.writing import DTYPES, NAMES_OF_DTYPES, STORED, write_parts, write_tensors
 from openbook.progress import Advance
@@ -35,12 +35,12 @@ _TENSORS_OF_A_BLOCK = 6  # at least: query, key, value, output, up, down
 class ModelFile:
     """A checked model file, mapped but not read."""
 
-    contents: Contents
+    contents: ModelMetadata
     header: Header
     data: mmap.mmap
 
 
-def save(path: str | os.PathLike[str], contents: Contents, tensors: Mapping[str, Tensor]) -> None:
+def save(path: str | os.PathLike[str], contents: ModelMetadata, tensors: Mapping[str, Tensor]) -> None:
     """Write a model file; the same contents and tensors always give the same bytes.
 
     The file appears whole or not at all: on any failure an older file at `path` stays as it was.
@@ -58,7 +58,7 @@ def save(path: str | os.PathLike[str], contents: Contents, tensors: Mapping[str,
     path = Path(path)
     with naming(path):
         metadata = contents.to_metadata()
-        Contents.from_metadata(metadata)  # what is saved can be loaded
+        ModelMetadata.from_metadata(metadata)  # what is saved can be loaded
         kinds = {n: (str(NAMES_OF_DTYPES.get(t.dtype, t.dtype)), tuple(t.shape)) for n, t in apart(tensors).items()}
         expected = _check_tensors(contents.architecture, kinds)
     write_tensors(path, metadata, apart({name: tensors[name] for name in expected}))
@@ -66,7 +66,7 @@ def save(path: str | os.PathLike[str], contents: Contents, tensors: Mapping[str,
 
 def save_parts(
     path: str | os.PathLike[str],
-    contents: Contents,
+    contents: ModelMetadata,
     dtype: str,
     parts: Iterable[tuple[str, Tensor]],
     advance: Advance = lambda amount: None,
@@ -87,14 +87,14 @@ def save_parts(
     path = Path(path)
     with naming(path):
         metadata = contents.to_metadata()
-        Contents.from_metadata(metadata)
+        ModelMetadata.from_metadata(metadata)
         kinds = stored(expected_shapes(contents.architecture), dtype)
     with replacing(path) as file:
         write_parts(file, metadata, kinds, stored_parts(kinds, parts), advance)
 
 
-def load(path: str | os.PathLike[str]) -> tuple[Contents, dict[str, Tensor]]:
-    """Contents and tensors of a model file.
+def load(path: str | os.PathLike[str]) -> tuple[ModelMetadata, dict[str, Tensor]]:
+    """Metadata and tensors of a model file.
 
     Each tensor is a view of the memory-mapped file: its bytes are read when they are used. Writing to a tensor changes
     memory only, never the file. A later `save` to the same path leaves these tensors as they are.
@@ -132,7 +132,7 @@ def map_tensors(header: Header, data: mmap.mmap) -> dict[str, Tensor]:
 
 def build(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Transformer:
     """The model, in evaluation mode, with these very tensors as its parameters: nothing is copied."""
-    model = blueprint(architecture)
+    model = meta_model(architecture)
     model.load_state_dict(tensors, assign=True, strict=True)
     return model.eval()
 
@@ -155,7 +155,7 @@ def open_model_file(path: str | os.PathLike[str]) -> ModelFile:
         if not looks_like_safetensors(start):
             raise OpenbookError(fault_of_bytes(start))
         header = read_header(data)
-        contents = Contents.from_metadata(header.metadata)
+        contents = ModelMetadata.from_metadata(header.metadata)
         _check_tensors(contents.architecture, {name: (e.dtype, e.shape) for name, e in header.tensors.items()})
         for name, entry in header.tensors.items():
             if entry.begin % STORED[entry.dtype].itemsize:

@@ -16,7 +16,7 @@ from openbook.model_file.architecture_summary import in_words
 from openbook.model_file.file import ModelFile, naming, open_model_file
 from openbook.model_file.header import MAXIMUM_HEADER
 from openbook.model_file.meta_model import expected_shapes
-from openbook.model_file.metadata import Contents
+from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.quantization import INT8, SCALE
 from openbook.model_file.writing import DTYPES
 from openbook.text.strict_json import read_json
@@ -121,15 +121,15 @@ def _part_of(tensor: str) -> str:
     return ".".join(pieces[:3] if pieces[1] == "blocks" else pieces[:-1])
 
 
-def _tokenizer(contents: Contents) -> dict[str, Any]:
+def _tokenizer(contents: ModelMetadata) -> dict[str, Any]:
     """Kind, size, special tokens, tokens picked evenly from the vocabulary, and a sentence in tokens."""
     tokenizer = contents.make_tokenizer()
     model = read_json("field tokenizer", contents.tokenizer, MAXIMUM_HEADER)["model"]
-    special, step = set(tokenizer.special_ids.values()), max(1, tokenizer.vocabulary_size // _SAMPLES)
-    samples = [number for number in range(step - 1, tokenizer.vocabulary_size, step) if number not in special]
+    special, step = set(tokenizer.special_ids.values()), max(1, tokenizer.vocab_size // _SAMPLES)
+    samples = [number for number in range(step - 1, tokenizer.vocab_size, step) if number not in special]
     return {
         "kind": str(model.get("type")),
-        "vocabulary": tokenizer.vocabulary_size,
+        "vocab_size": tokenizer.vocab_size,
         "merges": len(model.get("merges", ())),
         "special_tokens": tokenizer.special_ids,
         "samples": _tokens(tokenizer, samples[:_SAMPLES]),

@@ -13,7 +13,7 @@ from openbook.transformer.make import make_transformer
 Shape = tuple[int, ...]
 
 
-def blueprint(architecture: Architecture) -> Transformer:
+def meta_model(architecture: Architecture) -> Transformer:
     """The model on the meta device: every parameter has its shape and no memory."""
     with torch.device("meta"):
         return make_transformer(architecture)
@@ -26,7 +26,7 @@ def expected_shapes(architecture: Architecture) -> dict[str, Shape]:
     claims to be one, is checked in milliseconds.
     """
     stacks, encoder = architecture.stacks, architecture.encoder
-    small = blueprint(
+    small = meta_model(
         replace(
             architecture,
             encoder=None if encoder is None else _one_of_each(encoder),

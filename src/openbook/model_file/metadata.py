@@ -59,7 +59,7 @@ class Generation(TypedDict, total=False):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contents:
+class ModelMetadata:
     """A model file without its tensors.
 
     `tokenizer` is the text of a tokenizer.json, and `source_tokenizer` that of another one which reads sources, if any;
@@ -110,7 +110,7 @@ class Contents:
         return Tokenizer.from_json(self.source_tokenizer or self.tokenizer, self.special_tokens)
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str]) -> "Contents":
+    def from_metadata(cls, metadata: Mapping[str, str]) -> "ModelMetadata":
         """Read what `to_metadata` wrote, and check it.
 
         Raises:
@@ -130,7 +130,7 @@ class Contents:
             architecture=architecture,
             tokenizer=metadata["tokenizer"],
             special_tokens=_read_special_tokens(
-                metadata, max(architecture.vocabulary, architecture.source_vocabulary or 0)
+                metadata, max(architecture.vocab_size, architecture.source_vocab_size or 0)
             ),
             source_tokenizer=metadata.get("source_tokenizer"),
             chat_template=_read_text("chat_template", metadata),
@@ -163,14 +163,14 @@ def _read_architecture(text: str) -> Architecture:
         raise OpenbookError(f"{error}; written by a newer openbook (upgrade), or {AGAIN}") from None
 
 
-def _read_special_tokens(metadata: Mapping[str, str], vocabulary: int) -> SpecialTokens | None:
+def _read_special_tokens(metadata: Mapping[str, str], vocab_size: int) -> SpecialTokens | None:
     if "special_tokens" not in metadata:
         return None
     try:
         special = SpecialTokens.from_dict(_read_object("special_tokens", metadata["special_tokens"]))
     except OpenbookError as error:
         raise OpenbookError(f"field {error}; written by a newer openbook (upgrade), or {AGAIN}") from None
-    if special.largest >= vocabulary:
+    if special.largest >= vocab_size:
         raise OpenbookError(f"field special_tokens: id {special.largest:,} is beyond the vocabulary; {AGAIN}")
     return special
 

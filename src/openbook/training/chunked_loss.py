@@ -45,7 +45,7 @@ def hidden_of(model: nn.Module, batch: Batch) -> Tensor:
     return model.hidden(batch.target, batch.positions, batch.documents)
 
 
-def learn_next(model: nn.Module, batch: Batch, share: float, smoothing: float = 0.0) -> Tensor:
+def learn_next(model: nn.Module, batch: Batch, share: float, label_smoothing: float = 0.0) -> Tensor:
     """Add the gradients of `share` times the summed cross-entropy of each next token; gives that product, in nats.
 
     The logits stay within the processor's cache this way, and memory does not grow with the vocabulary.
@@ -54,7 +54,7 @@ def learn_next(model: nn.Module, batch: Batch, share: float, smoothing: float = 
         model: the model that learns.
         batch: what it reads and is to tell.
         share: what to multiply the loss with.
-        smoothing: the part ε of the target that is spread over all tokens (Szegedy et al. 2016, section 7).
+        label_smoothing: the part ε of the target that is spread over all tokens (Szegedy et al. 2016, section 7).
     """
     assert isinstance(model, Transformer)
     hidden, next_ids = hidden_of(model, batch).flatten(0, 1), batch.next_ids.flatten()
@@ -66,7 +66,7 @@ def learn_next(model: nn.Module, batch: Batch, share: float, smoothing: float = 
     total = torch.zeros((), device=next_ids.device)
     for part, wanted in zip(parts, torch.split(next_ids, some), strict=True):
         logits = model.logits(part).float()
-        loss = F.cross_entropy(logits, wanted, reduction="sum", label_smoothing=smoothing) * share
+        loss = F.cross_entropy(logits, wanted, reduction="sum", label_smoothing=label_smoothing) * share
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
     hidden.backward(torch.cat([part.grad for part in parts if part.grad is not None]))  # type: ignore[no-untyped-call]
@@ -75,7 +75,7 @@ def learn_next(model: nn.Module, batch: Batch, share: float, smoothing: float = 
 
 def _at_once(model: Transformer) -> int:
     """How many tokens' logits are worked out together."""
-    return max(LEAST_AT_ONCE, LOGITS_AT_ONCE // model.architecture.vocabulary)
+    return max(LEAST_AT_ONCE, LOGITS_AT_ONCE // model.architecture.vocab_size)
 
 
 @torch.inference_mode()

@@ -16,7 +16,7 @@ from openbook.model_file.file import build, load
 from openbook.progress import Track, silent
 from openbook.text.corpus.books import find_books
 from openbook.text.corpus.working_directory import size_and_time
-from openbook.training.data.pair_dataset import PairMaterial
+from openbook.training.data.pair_dataset import PairDataset
 from openbook.training.loop import Listener
 from openbook.training.plan.device import choose_device
 from openbook.training.plan.measure import count_parameters
@@ -144,7 +144,7 @@ def earlier(path: Path, identity: str) -> Measured | None:
 def like(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Sizes of a decoder-only model with as many parameters as an encoder-decoder of this recipe, roughly."""
     wanted = count_parameters(build_architecture(make_recipe(recipe)))
-    shared = ("vocabulary", "width", "heads", "key_value_heads", "head_width", "feed_forward_width")
+    shared = ("vocab_size", "width", "heads", "key_value_heads", "head_width", "feed_forward_width")
     sizes = {name: recipe[name] for name in shared} | {"encoder_layers": 0}
 
     def distance(layers: int) -> int:
@@ -168,16 +168,16 @@ def measure(kind: str, training: Training, overwrite: bool, track: Track) -> Mea
         raise KeyboardInterrupt
     contents, tensors = load(request.output)
     model = build(contents.architecture, tensors).to(device)
-    material = PairMaterial(request, None, silent)
-    material.tokenize(result.recipe)
-    translations = material.translations(SENTENCES)
+    dataset = PairDataset(request, None, silent)
+    dataset.tokenize(result.recipe)
+    translations = dataset.translations(SENTENCES)
     with track("Translating", None):
         latency, rate = translation_speed(translations, model)
         quality = translations.measure(model)
     events = read_log(request.folder / "log.jsonl")
     recipe, score, at = result.recipe, result.score, result.outcome.position
     learned = sum(event["tokens"] for event in events if event["event"] == "step")
-    targets = int(material.train.tokens.target.lengths[material.train.fitting].sum()) + len(material.train.fitting)
+    targets = int(dataset.train.tokens.target.lengths[dataset.train.fitting].sum()) + len(dataset.train.fitting)
     return Measured(
         kind=kind,
         layers=f"{recipe.encoder_layers} + {recipe.layers}" if recipe.encoder_layers else f"{recipe.layers}",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from openbook.errors import OpenbookError
-from openbook.training.data_parallel import most_learners
+from openbook.training.data_parallel import most_workers
 from openbook.training.plan.measure import count_parameters
 from openbook.training.plan.plan import (
     Plan,
@@ -24,28 +24,28 @@ from openbook.training.recipe import FIELDS, make_recipe
 from openbook.transformer.architecture import Architecture
 
 LEARNING = (
-    "minutes", "steps", "context", "optimizer", "batch_tokens", "rows_at_once", "matrix_rate", "adamw_rate",
-    "embedding_rate", "logits_rate", "vector_rate", "rates_by_size", "momentum", "betas", "weight_decay", "dropout",
-    "bpe_dropout", "warmup_steps", "warmdown", "final_rate", "clip", "average", "recompute", "document_mask",
-    "validations", "validation_tokens", "patience", "precision", "seed", "smoothing", "schedule", "translations",
+    "minutes", "steps", "context", "optimizer", "batch_tokens", "micro_batch_size", "matrix_lr", "adamw_lr",
+    "embedding_lr", "lm_head_lr", "norm_lr", "relative_lr", "momentum", "betas", "weight_decay", "dropout",
+    "bpe_dropout", "warmup_steps", "decay_fraction", "min_lr_ratio", "max_grad_norm", "ema_decay", "gradient_checkpointing", "document_mask",
+    "validations", "validation_tokens", "patience", "precision", "seed", "label_smoothing", "schedule", "translations",
 )  # fmt: skip
 """Choices that a model which is gone on from leaves open."""
 
 GENTLE: Mapping[str, Any] = {
     "optimizer": "adamw",
-    "rates_by_size": True,
-    "adamw_rate": 8e-4,
-    "embedding_rate": 8e-4,
-    "logits_rate": 8e-4,
-    "vector_rate": 8e-4,
-    "warmdown": 0.9,
+    "relative_lr": True,
+    "adamw_lr": 8e-4,
+    "embedding_lr": 8e-4,
+    "lm_head_lr": 8e-4,
+    "norm_lr": 8e-4,
+    "decay_fraction": 0.9,
 }
 """AdamW, whose rates are shares of each tensor's own size.
 
 Muon's own products would take as long as the rest of an update, since a large model sees few tokens in it here.
 """
 
-LOW_RANK: Mapping[str, Any] = {"adamw_rate": 2e-3}
+LOW_RANK: Mapping[str, Any] = {"adamw_lr": 2e-3}
 """A low-rank change begins at nothing; its rate is that of the numbers themselves."""
 
 CONTEXT = 512
@@ -84,7 +84,7 @@ def plan_continuation(
         OpenbookError: a given choice is out of range, or the model's own.
     """
     check_kept(given)
-    unique = max(1.0, text.train_bytes / bytes_a_token(architecture.vocabulary, "bpe"))
+    unique = max(1.0, text.train_bytes / bytes_a_token(architecture.vocab_size, "bpe"))
     context = given.get("context", min(architecture.context, fitting_context(unique, CONTEXT)))
     if context > architecture.context:
         raise OpenbookError(f"--context {context}: the model sees at most {architecture.context} tokens")
@@ -95,7 +95,7 @@ def plan_continuation(
         minutes = float(min(120, max(2, round((used + readings * unique * each) / 60))))
     sizes = {**sizes_of(architecture), "context": context, **GENTLE, **(LOW_RANK if low_rank else {})}
     tokens = max(1.0, minutes * 60 - used) / each
-    parts = most_learners(count_parameters(architecture), device)
+    parts = most_workers(count_parameters(architecture), device)
     # Half of what a new model takes: a large one gets few updates here, and little slower when they are small.
     given = {"batch_tokens": max(context, pick_batch(tokens / 4, least=256)), **given}
     # Models of today were trained without dropout.
@@ -109,7 +109,7 @@ def sizes_of(architecture: Architecture) -> dict[str, Any]:
     """What a recipe says of a model's size."""
     first = architecture.decoder.blocks[0]
     return {
-        "vocabulary": architecture.vocabulary,
+        "vocab_size": architecture.vocab_size,
         "layers": len(architecture.decoder.blocks),
         "width": architecture.width,
         "heads": first.attention.heads,

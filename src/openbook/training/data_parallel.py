@@ -21,25 +21,25 @@ LEAST = 512
 """Tokens of the smallest part that is worth a thread."""
 
 
-def most_learners(parameters: int, device: torch.device) -> int:
+def most_workers(parameters: int, device: torch.device) -> int:
     """How many parts it pays to learn from at once: one for each core, where the model is small and runs on those."""
     return torch.get_num_threads() if device.type == "cpu" and parameters <= LARGEST else 1
 
 
-def pick_learners(recipe: Recipe, parameters: int, device: torch.device) -> int:
+def pick_workers(recipe: Recipe, parameters: int, device: torch.device) -> int:
     """How many parts of a step to learn from at once in a run."""
-    part = recipe.rows_at_once * recipe.context
+    part = recipe.micro_batch_size * recipe.context
     # What is worked out again must drop the same, which PyTorch sees to only for the one generator that all share.
-    if part < LEAST or recipe.recompute:
+    if part < LEAST or recipe.gradient_checkpointing:
         return 1
-    return max(1, min(most_learners(parameters, device), recipe.batch_tokens // part))
+    return max(1, min(most_workers(parameters, device), recipe.batch_tokens // part))
 
 
 Learn = Callable[[nn.Module, Any], Tensor]
 """Adds the gradients of one part to a model's; gives its loss."""
 
 
-class Learners:
+class DataParallel:
     """Threads that share a model's weights; each learns from some parts of a step into gradients of its own.
 
     Which parts are whose, the order in which gradients are added up, and what dropout drops follow from the step

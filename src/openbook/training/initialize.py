@@ -16,7 +16,7 @@ def initialize(model: Transformer, seed: int) -> None:
     are zero too: learning starts from no opinion.
     """
     generator = torch.Generator().manual_seed(seed)
-    tied = model.architecture.tied
+    tied = model.architecture.tied_embeddings
     for name, parameter in model.named_parameters():
         if parameter.ndim < 2 or name.endswith(".bias"):
             continue

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from openbook.errors import OpenbookError
 from openbook.training.checkpoint import Keeper, read_checkpoint, restore_weights, trained_weights, write_checkpoint
-from openbook.training.data_parallel import Learners, pick_learners
+from openbook.training.data_parallel import DataParallel, pick_workers
 from openbook.training.optimizer import Average, Optimizers, schedule
 from openbook.training.recipe import Recipe
 
@@ -109,12 +109,12 @@ class Loop:
         self.position = Position()
         self.device = next(self.model.parameters()).device
         self.optimizers = Optimizers(self.model, self.recipe, self.dtype)
-        self.average = Average(self.model, self.recipe.average) if self.recipe.average else None
+        self.average = Average(self.model, self.recipe.ema_decay) if self.recipe.ema_decay else None
         self._earlier = 0.0
         self._reserve = self.closing
         self._learned = 0
         parameters = sum(each.numel() for each in self.model.parameters())
-        self.learners = Learners(self.model, pick_learners(self.recipe, parameters, self.device))
+        self.workers = DataParallel(self.model, pick_workers(self.recipe, parameters, self.device))
 
     def run(self) -> Outcome:
         """Train to the end of the budget, from the newest checkpoint if there is one.
@@ -126,7 +126,7 @@ class Loop:
         try:
             return self._run()
         finally:
-            self.learners.close()
+            self.workers.close()
 
     def _run(self) -> Outcome:
         if self.keeper.checkpoint.exists():
@@ -187,19 +187,19 @@ class Loop:
 
         seed = (recipe.seed * 1_000_003 + at.step) % 2**63  # dropout is a function of the step too
         try:
-            summed = self.learners.learn([batch for batch, _ in batches], learn, seed)
+            summed = self.workers.learn([batch for batch, _ in batches], learn, seed)
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
             if not isinstance(error, RuntimeError) or "memory" in str(error):
                 raise OpenbookError(
-                    f"step {at.step}: the model and its batch do not fit in memory; take a smaller --rows-at-once "
-                    f"(now {recipe.rows_at_once}), --width or --layers{self._kept()}"
+                    f"step {at.step}: the model and its batch do not fit in memory; take a smaller --micro-batch-size "
+                    f"(now {recipe.micro_batch_size}), --width or --layers{self._kept()}"
                 ) from error
             raise
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.max_grad_norm)
         if not math.isfinite(float(norm)):
             raise OpenbookError(
                 f"step {at.step}: the gradient is not a number any more; train with lower rates "
-                f"(--matrix-rate, now {recipe.matrix_rate}) or --precision float32{self._kept()}"
+                f"(--matrix-lr, now {recipe.matrix_lr}) or --precision float32{self._kept()}"
             )
         self.optimizers.step(schedule(self.progress(), at.step, recipe))
         if self.average is not None:
@@ -219,7 +219,7 @@ class Loop:
         if not math.isfinite(loss) or at.smooth_loss > 1.5 * at.first_loss + 1:
             raise OpenbookError(
                 f"step {at.step}: the loss explodes ({at.first_loss:.2f} → {loss:.2f} nats a token); train with "
-                f"lower rates (--matrix-rate, now {self.recipe.matrix_rate}){self._kept()}"
+                f"lower rates (--matrix-lr, now {self.recipe.matrix_lr}){self._kept()}"
             )
 
     def _validate(self) -> None:
@@ -266,7 +266,7 @@ class Loop:
         if not math.isfinite(score):
             raise OpenbookError(
                 f"step {self.position.step}: the score on held-out text is not a number any more; train with lower "
-                f"rates (--matrix-rate, now {self.recipe.matrix_rate}){self._kept()}"
+                f"rates (--matrix-lr, now {self.recipe.matrix_lr}){self._kept()}"
             )
         return score
 

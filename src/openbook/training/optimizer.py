@@ -164,17 +164,17 @@ class Optimizers:
         decay = recipe.weight_decay
         self.parts: list[AdamW | Muon] = []
         if recipe.optimizer == "muon" and "matrix" in kinds:
-            self.parts.append(Muon(kinds.pop("matrix"), recipe.matrix_rate, recipe.momentum, decay, dtype))
+            self.parts.append(Muon(kinds.pop("matrix"), recipe.matrix_lr, recipe.momentum, decay, dtype))
         rates = {
-            "matrix": (recipe.adamw_rate, decay),
-            "low rank": (recipe.adamw_rate, decay),
-            "embedding": (recipe.embedding_rate, 0.0),
-            "logits": (recipe.logits_rate, decay),
-            "vector": (recipe.vector_rate, 0.0),
+            "matrix": (recipe.adamw_lr, decay),
+            "low rank": (recipe.adamw_lr, decay),
+            "embedding": (recipe.embedding_lr, 0.0),
+            "logits": (recipe.lm_head_lr, decay),
+            "vector": (recipe.norm_lr, 0.0),
         }
         for kind, parameters in kinds.items():
             rate, decay = rates[kind]
-            by_size = recipe.rates_by_size and kind != "low rank"
+            by_size = recipe.relative_lr and kind != "low rank"
             self.parts.append(AdamW(parameters, rate, recipe.betas, decay, by_size))
         self._model = model
 
@@ -209,21 +209,21 @@ def kind_of(name: str, parameter: Tensor) -> str:
 
 
 def schedule(progress: float, step: int, recipe: Recipe) -> float:
-    """The share of the full rate: rises over `warmup_steps`, stays, falls linearly to `final_rate` over `warmdown`.
+    """The share of the full rate: rises over `warmup_steps`, stays, falls linearly to `min_lr_ratio` over `decay_fraction`.
 
     With the schedule `inverse-square-root` it does not stay, but is √(warmup_steps / step) (Vaswani et al. 2017, 5.3).
 
     Args:
         progress: the part of the run that is done, 0 to 1.
         step: number of the coming update, from 0.
-        recipe: gives `schedule`, `warmup_steps`, `warmdown` (a part of the run) and `final_rate` (a share).
+        recipe: gives `schedule`, `warmup_steps`, `decay_fraction` (a part of the run) and `min_lr_ratio` (a share).
     """
     warmup = max(1, recipe.warmup_steps)
     share = min(1.0, (step + 1) / warmup)
     if recipe.schedule == "inverse-square-root":
         share *= min(1.0, math.sqrt(warmup / (step + 1)))
-    left = (1 - progress) / recipe.warmdown if recipe.warmdown else 1.0
-    return share * (recipe.final_rate + (1 - recipe.final_rate) * min(1.0, max(0.0, left)))
+    left = (1 - progress) / recipe.decay_fraction if recipe.decay_fraction else 1.0
+    return share * (recipe.min_lr_ratio + (1 - recipe.min_lr_ratio) * min(1.0, max(0.0, left)))
 
 
 class Average:

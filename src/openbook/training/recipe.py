@@ -33,9 +33,9 @@ class Recipe:
         Literal["bpe", "unigram", "bytes", "characters", "words"],
         Field(description="what a token is; bpe and unigram learn word pieces"),
     ] = "bpe"
-    vocabulary: Annotated[int, Field(ge=2, le=2**20, description="how many different tokens")] = 1024
+    vocab_size: Annotated[int, Field(ge=2, le=2**20, description="how many different tokens")] = 1024
 
-    joint_vocabulary: Annotated[bool, Field(description="one vocabulary for both sides of the pairs")] = True
+    shared_vocabulary: Annotated[bool, Field(description="one vocabulary for both sides of the pairs")] = True
 
     bpe_dropout: Annotated[
         Decay,
@@ -73,23 +73,23 @@ class Recipe:
     experts: Annotated[
         int, Field(ge=1, le=4096, description="feed-forward parts a block, of which a token passes through a few")
     ] = 1
-    experts_a_token: Annotated[int, Field(ge=1, le=4096, description="how many of the experts see a token")] = 2
+    experts_per_token: Annotated[int, Field(ge=1, le=4096, description="how many of the experts see a token")] = 2
     biases: Annotated[bool, Field(description="biases in every linear part")] = False
-    tied: Annotated[bool, Field(description="one matrix for embedding and logits")] = False
-    logit_cap: Annotated[Cap | None, Field(description="soft cap on the logits")] = None
-    score_cap: Annotated[Cap | None, Field(description="soft cap on the attention scores")] = None
+    tied_embeddings: Annotated[bool, Field(description="one matrix for embedding and logits")] = False
+    logit_softcap: Annotated[Cap | None, Field(description="soft cap on the logits")] = None
+    attention_softcap: Annotated[Cap | None, Field(description="soft cap on the attention scores")] = None
 
     # Learning.
-    smoothing: Annotated[Decay, Field(description="part of each target that is spread over all tokens")] = 0.0
+    label_smoothing: Annotated[Decay, Field(description="part of each target that is spread over all tokens")] = 0.0
     optimizer: Annotated[Literal["muon", "adamw"], Field(description="for the blocks' matrices")] = "muon"
     batch_tokens: Annotated[Count, Field(description="tokens an update")] = 4096
-    rows_at_once: Annotated[Count, Field(description="windows in memory at once; the rest accumulates")] = 16
-    matrix_rate: Annotated[Rate, Field(description="Muon's rate")] = 0.03
-    adamw_rate: Annotated[Rate, Field(description="AdamW's rate for matrices that Muon does not take")] = 0.003
-    embedding_rate: Annotated[Rate, Field(description="AdamW's rate for embeddings")] = 0.1
-    logits_rate: Annotated[Rate, Field(description="AdamW's rate for the logits' matrix")] = 0.01
-    vector_rate: Annotated[Rate, Field(description="AdamW's rate for norms and biases")] = 0.03
-    rates_by_size: Annotated[
+    micro_batch_size: Annotated[Count, Field(description="windows in memory at once; the rest accumulates")] = 16
+    matrix_lr: Annotated[Rate, Field(description="Muon's rate")] = 0.03
+    adamw_lr: Annotated[Rate, Field(description="AdamW's rate for matrices that Muon does not take")] = 0.003
+    embedding_lr: Annotated[Rate, Field(description="AdamW's rate for embeddings")] = 0.1
+    lm_head_lr: Annotated[Rate, Field(description="AdamW's rate for the logits' matrix")] = 0.01
+    norm_lr: Annotated[Rate, Field(description="AdamW's rate for norms and biases")] = 0.03
+    relative_lr: Annotated[
         bool, Field(description="AdamW's rates are shares of each tensor's own size, to go on from a model")
     ] = False
     momentum: Annotated[Decay, Field(description="Muon's momentum")] = 0.9
@@ -100,12 +100,12 @@ class Recipe:
     schedule: Annotated[
         Literal["linear", "inverse-square-root"], Field(description="rates after the rise: level, or √(warmup/step)")
     ] = "linear"
-    warmdown: Annotated[Share, Field(description="last part of the run, over which the rates fall")] = 0.5
-    final_rate: Annotated[Share, Field(description="what is left of the rates at the end")] = 0.05
-    expert_balance: Annotated[Rate, Field(description="how strongly tokens are spread over the experts")] = 0.01
-    clip: Annotated[Cap, Field(description="greatest norm of a gradient")] = 1.0
-    average: Annotated[Decay, Field(description="decay of the average of weights that is kept; 0: no average")] = 0.0
-    recompute: Annotated[
+    decay_fraction: Annotated[Share, Field(description="last part of the run, over which the rates fall")] = 0.5
+    min_lr_ratio: Annotated[Share, Field(description="what is left of the rates at the end")] = 0.05
+    load_balancing: Annotated[Rate, Field(description="how strongly tokens are spread over the experts")] = 0.01
+    max_grad_norm: Annotated[Cap, Field(description="greatest norm of a gradient")] = 1.0
+    ema_decay: Annotated[Decay, Field(description="decay of the average of weights that is kept; 0: no average")] = 0.0
+    gradient_checkpointing: Annotated[
         bool, Field(description="work out blocks again for the gradient: less memory, a third more time")
     ] = False
     document_mask: Annotated[bool, Field(description="documents do not see each other")] = False
@@ -234,15 +234,17 @@ def _architecture(recipe: Recipe) -> architecture.Architecture:
         bias=recipe.biases,
         output_bias=recipe.biases,
         query_key_norm=architecture.Norm() if recipe.query_key_norm else none,
-        score_cap=recipe.score_cap,
+        attention_softcap=recipe.attention_softcap,
         window=recipe.window,
-        weighting=recipe.attention,
+        attention_function=recipe.attention,
         # Without softmax a row of weights does not sum to 1; dividing by the context keeps its sum small.
         scale=recipe.head_width**-0.5 / recipe.context if recipe.attention == "none" else None,
     )
     experts = None
     if recipe.experts > 1:
-        experts = architecture.Experts(count=recipe.experts, chosen=min(recipe.experts, recipe.experts_a_token))
+        experts = architecture.Experts(
+            count=recipe.experts, experts_per_token=min(recipe.experts, recipe.experts_per_token)
+        )
     block = architecture.Block(
         attention=attention,
         feed_forward=architecture.FeedForward(
@@ -262,14 +264,14 @@ def _architecture(recipe: Recipe) -> architecture.Architecture:
         encoder = architecture.Stack(blocks=(block,) * recipe.encoder_layers, position=position, final_norm=final_norm)
         block = replace(block, cross_attention=replace(attention, window=None))
     return architecture.Architecture(
-        vocabulary=recipe.vocabulary,
+        vocab_size=recipe.vocab_size,
         width=recipe.width,
         context=recipe.context,
-        source_vocabulary=None if encoder is None or recipe.joint_vocabulary else recipe.vocabulary,
-        tied=recipe.tied,
+        source_vocab_size=None if encoder is None or recipe.shared_vocabulary else recipe.vocab_size,
+        tied_embeddings=recipe.tied_embeddings,
         # Tied vectors are small for the sake of the logits (Vaswani et al. 2017, section 3.4).
-        embedding_scale=recipe.width**0.5 if encoder is not None and recipe.tied else 1.0,
-        logit_cap=recipe.logit_cap,
+        embedding_scale=recipe.width**0.5 if encoder is not None and recipe.tied_embeddings else 1.0,
+        logit_softcap=recipe.logit_softcap,
         encoder=encoder,
         decoder=architecture.Stack(blocks=(block,) * recipe.layers, position=position, final_norm=final_norm),
     )
@@ -283,4 +285,4 @@ def _position(recipe: Recipe) -> architecture.Position:
     if recipe.position != "sinusoidal" or not recipe.encoder_layers:
         return architecture.Position(kind=recipe.position)
     half = max(2, recipe.width // 2)
-    return architecture.Position(kind="sinusoidal", base=10_000.0 ** (half / (half - 1)), halves=True, offset=2)
+    return architecture.Position(kind="sinusoidal", base=10_000.0 ** (half / (half - 1)), concatenated=True, offset=2)

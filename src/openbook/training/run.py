@@ -1,6 +1,6 @@
 """A whole training run: text → plan → tokens → model → model file. It goes on where it stopped.
 
-Whether it learns from books or from sentence pairs is known to its `Material` alone.
+Whether it learns from books or from sentence pairs is known to its `Dataset` alone.
 """
 
 import json
@@ -18,14 +18,14 @@ from openbook.model_file.adapter import Adapter, fingerprint, load_any, read_ada
 from openbook.model_file.atomic import replacing
 from openbook.model_file.file import save
 from openbook.model_file.int8 import plain
-from openbook.model_file.metadata import Contents
+from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track, silent
 from openbook.text.tokenizer.bpe_dropout import check_byte_pairs
 from openbook.training.checkpoint import Keeper
-from openbook.training.data.book_dataset import BookMaterial
-from openbook.training.data.conversation_dataset import ConversationMaterial
-from openbook.training.data.dataset import Material
-from openbook.training.data.pair_dataset import PairMaterial
+from openbook.training.data.book_dataset import BookDataset
+from openbook.training.data.conversation_dataset import ConversationDataset
+from openbook.training.data.dataset import Dataset
+from openbook.training.data.pair_dataset import PairDataset
 from openbook.training.initialize import balance_experts, initialize
 from openbook.training.interrupts import interrupts
 from openbook.training.loop import Event, Listener, Loop
@@ -86,19 +86,19 @@ class Training:
         start = self._check()
         self._check_output(overwrite)
         keeper = Keeper(request.folder)
-        material = self._prepare(start)
-        data = material.record()
-        recipe, facts = material.tokenize(self._recipe(material, start, keeper, overwrite))
+        dataset = self._prepare(start)
+        data = dataset.record()
+        recipe, facts = dataset.tokenize(self._recipe(dataset, start, keeper, overwrite))
         self._tell("tokens", **facts)
-        contents, model = self._model(recipe, material)
-        balance_experts(model, recipe.expert_balance / recipe.batch_tokens)
+        contents, model = self._model(recipe, dataset)
+        balance_experts(model, recipe.load_balancing / recipe.batch_tokens)
         device = choose_device(request.device)
         model.to(device)
         dtype = torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
-        task = material.task(recipe, device, dtype)
+        task = dataset.task(recipe, device, dtype)
         logbook = Logbook(request.folder / "log.jsonl")
         every = max(10.0, 6 * (recipe.minutes or 10))
-        samples = material.samples(model, every, self._sampled)
+        samples = dataset.samples(model, every, self._sampled)
         try:
             with interrupts() as interrupted:
                 loop = Loop(
@@ -129,7 +129,7 @@ class Training:
             logbook.close()
             curve = request.folder / "loss.png"
             with suppress(OSError):  # on a full disk what matters is said already
-                save_curve(read_log(logbook.path), curve, material.facts().get("scored", "held-out"))
+                save_curve(read_log(logbook.path), curve, dataset.facts().get("scored", "held-out"))
         if outcome.how != "interrupted":
             (request.folder / "run.json").unlink(missing_ok=True)
             keeper.forget()
@@ -147,7 +147,7 @@ class Training:
         )
         return result
 
-    def _check(self) -> Contents | None:
+    def _check(self) -> ModelMetadata | None:
         """Refuse at once what can be seen to be wrong before any work; gives what the model to go on from says."""
         request = self.request
         make_recipe(request.choices)
@@ -192,30 +192,32 @@ class Training:
         if output.exists() and not overwrite and not unfinished:
             raise OpenbookError(f"{output}: exists; give another -o, or --overwrite to replace it")
 
-    def _prepare(self, start: Contents | None) -> Material:
+    def _prepare(self, start: ModelMetadata | None) -> Dataset:
         request = self.request
-        make = PairMaterial if request.pairs else ConversationMaterial if request.conversations else BookMaterial
-        material: Material = make(request, start, self.track)
-        self._tell("prepared", **material.facts())
-        return material
+        make = PairDataset if request.pairs else ConversationDataset if request.conversations else BookDataset
+        dataset: Dataset = make(request, start, self.track)
+        self._tell("prepared", **dataset.facts())
+        return dataset
 
-    def _plan(self, material: Material, start: Contents | None) -> Plan:
-        """The material's plan, changed to spare memory where there is too little, and told."""
-        plan = material.plan(choose_device(self.request.device), self.clock)
+    def _plan(self, dataset: Dataset, start: ModelMetadata | None) -> Plan:
+        """The dataset's plan, changed to spare memory where there is too little, and told."""
+        plan = dataset.plan(choose_device(self.request.device), self.clock)
         architecture = build_architecture(plan.recipe) if start is None else start.architecture
         frozen = self.request.lora is not None
         recipe = spare_memory(architecture, plan.recipe, self.request.choices, frozen)
         if recipe != plan.recipe:
-            plan = replace(plan, recipe=recipe, reasons={**plan.reasons, "recompute": "to fit into memory"})
+            plan = replace(
+                plan, recipe=recipe, reasons={**plan.reasons, "gradient_checkpointing": "to fit into memory"}
+            )
         facts = {"recipe": recipe.as_dict(), "reasons": dict(plan.reasons)}
         self._tell("plan", **facts, tokens_expected=plan.tokens, epochs=plan.epochs, expected=plan.seconds)
         return plan
 
-    def _recipe(self, material: Material, start: Contents | None, keeper: Keeper, overwrite: bool) -> Recipe:
+    def _recipe(self, dataset: Dataset, start: ModelMetadata | None, keeper: Keeper, overwrite: bool) -> Recipe:
         """The recipe of the unfinished run that lies there, or a new one."""
         request = self.request
         identity = {
-            "text": material.fingerprint,
+            "text": dataset.fingerprint,
             "choices": dict(request.choices),
             "from": None if request.start is None else hash_of(request.start),
             "lora": None if request.lora is None else [request.lora, *request.lora_targets],
@@ -235,27 +237,27 @@ class Training:
         keeper.forget()
         for path in (place, log, *request.folder.glob("tokenizer*.json")):
             path.unlink(missing_ok=True)
-        plan = self._plan(material, start)
+        plan = self._plan(dataset, start)
         with replacing(place) as file:
             file.write(json.dumps({"identity": identity, "recipe": plan.recipe.as_dict()}).encode())
         return plan.recipe
 
-    def _model(self, recipe: Recipe, material: Material) -> tuple[Contents, Transformer]:
+    def _model(self, recipe: Recipe, dataset: Dataset) -> tuple[ModelMetadata, Transformer]:
         """The model to train, new or to go on from, with all that its file says besides the weights."""
-        contents, model = self._weights(recipe, material)
+        contents, model = self._weights(recipe, dataset)
         for part in model.modules():
             if isinstance(part, Stack):
-                part.recompute = recipe.recompute
+                part.gradient_checkpointing = recipe.gradient_checkpointing
         return contents, model
 
-    def _weights(self, recipe: Recipe, material: Material) -> tuple[Contents, Transformer]:
+    def _weights(self, recipe: Recipe, dataset: Dataset) -> tuple[ModelMetadata, Transformer]:
         request = self.request
         if request.start is None:
             architecture = build_architecture(recipe)
             check_memory(architecture, recipe)
             model = make_transformer(architecture, recipe.dropout)
             initialize(model, recipe.seed)
-            return material.contents(architecture), model
+            return dataset.contents(architecture), model
         contents, tensors = load_any(request.start)
         check_memory(contents.architecture, recipe, frozen=request.lora is not None)
         with torch.device("meta"):

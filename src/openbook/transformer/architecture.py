@@ -52,32 +52,34 @@ NO_NORM = Norm(kind="none")
 
 
 @dataclass(frozen=True, kw_only=True, config=_pure_data)
-class Stretch:
+class RopeScaling:
     """How rotary angles are slowed down, so that a model reads further than the `original` context L of its training.
 
     With the frequency f = base^(−2i/K) of pair i and the factor s:
     `linear`   f / s   (Chen et al. 2023, section 2.3)
     `dynamic`  f of base · (s · length / L − s + 1)^(K / (K − 2)) in a sequence longer than L
-    `banded`   f · b + f / s · (1 − b), with b = (L · f / 2π − low) / (high − low) kept between 0 and 1: pairs that
+    `frequency_bands`   f · b + f / s · (1 − b), with b = (L · f / 2π − low) / (high − low) kept between 0 and 1: pairs that
                turn often within L stay, those that turn seldom are slowed
     `yarn`     the same, but b falls evenly from pair d(high) to pair d(low), where
                d(turns) = K · ln(L / (2π · turns)) / (2 · ln base)   (Peng et al. 2023, section 3.2);
-               `whole_pairs` rounds d(high) down and d(low) up
+               `truncate` rounds d(high) down and d(low) up
     Cosines and sines are multiplied by `attention`   (Peng et al. 2023, section 3.4).
     """
 
-    kind: Literal["linear", "dynamic", "banded", "yarn"]
+    kind: Literal["linear", "dynamic", "frequency_bands", "yarn"]
     factor: Annotated[float, Field(ge=1, le=1e6, allow_inf_nan=False)]
-    original: Length
-    low: Positive = 1.0
-    high: Positive = 4.0
-    whole_pairs: bool = True
-    attention: Positive = 1.0
+    original_context: Length
+    low_frequency: Positive = 1.0
+    high_frequency: Positive = 4.0
+    truncate: bool = True
+    attention_factor: Positive = 1.0
 
     @model_validator(mode="after")
     def _band_is_one(self) -> Self:
-        if self.low >= self.high:
-            raise ValueError(f"low ({self.low:g}) must be less than high ({self.high:g})")
+        if self.low_frequency >= self.high_frequency:
+            raise ValueError(
+                f"low_frequency ({self.low_frequency:g}) must be less than high_frequency ({self.high_frequency:g})"
+            )
         return self
 
 
@@ -87,7 +89,7 @@ class Position:
 
     `rotary` turns pairs (i, i + K/2) of queries and keys by position · base^(−2i/K)   (Su et al. 2021, section 3.2)
     `sinusoidal` adds sines and cosines of the same angles to the embedding   (Vaswani et al. 2017, section 3.5):
-    in turns, or with `halves` all sines and then all cosines; the first token stands at `offset`
+    in turns, or with `concatenated` all sines and then all cosines; the first token stands at `offset`
     `learned` adds a row of a trained table of `Architecture.context` rows
     `relative` adds to the scores a trained number for each head and each of `buckets` ranges of distances, the last of
     them for all from `distance` on; one table for all layers of a stack   (Raffel et al. 2020, section 2.1)
@@ -96,20 +98,20 @@ class Position:
 
     kind: Literal["rotary", "sinusoidal", "learned", "relative", "none"] = "rotary"
     base: Base = 10_000.0
-    stretch: Stretch | None = None
-    halves: bool = False
+    rope_scaling: RopeScaling | None = None
+    concatenated: bool = False
     offset: Annotated[int, Field(ge=0, le=2**20)] = 0
     buckets: Annotated[int, Field(ge=4, le=2**16)] = 32
-    distance: Length = 128
+    max_distance: Length = 128
 
     @model_validator(mode="after")
     def _fields_are_used(self) -> Self:
-        if (self.halves or self.offset) and self.kind != "sinusoidal":
-            raise ValueError(f"halves and offset are for sinusoidal positions, and these are {self.kind}")
-        if self.stretch is not None and (self.kind != "rotary" or self.base <= 1):
-            raise ValueError(f"stretch is for rotary positions of a base above 1, and these are {self.kind}")
-        if self.distance <= self.buckets // 2:
-            raise ValueError(f"distance ({self.distance}) must be more than half of buckets ({self.buckets})")
+        if (self.concatenated or self.offset) and self.kind != "sinusoidal":
+            raise ValueError(f"concatenated and offset are for sinusoidal positions, and these are {self.kind}")
+        if self.rope_scaling is not None and (self.kind != "rotary" or self.base <= 1):
+            raise ValueError(f"rope_scaling is for rotary positions of a base above 1, and these are {self.kind}")
+        if self.max_distance <= self.buckets // 2:
+            raise ValueError(f"max_distance ({self.max_distance}) must be more than half of buckets ({self.buckets})")
         return self
 
 
@@ -118,10 +120,10 @@ class Attention:
     """Multi-head attention with `heads` queries sharing `key_value_heads` keys and values (Ainslie et al. 2023).
 
     `scale` multiplies the scores; None means 1/sqrt(head_width).
-    `score_cap` c squashes scores to c · tanh(scores / c).
+    `attention_softcap` c squashes scores to c · tanh(scores / c).
     `window` w lets a token see itself and the w − 1 tokens before it (in an encoder also the w − 1 after it);
     None means all.
-    `weighting` `none` uses the masked scores themselves as weights (no softmax).
+    `attention_function` `none` uses the masked scores themselves as weights (no softmax).
     `sinks` gives each head a learned score that takes part in the softmax and brings nothing (Xiao et al. 2023).
     """
 
@@ -132,15 +134,15 @@ class Attention:
     output_bias: bool = False
     query_key_norm: Norm = NO_NORM
     scale: Finite | None = None
-    score_cap: Positive | None = None
+    attention_softcap: Positive | None = None
     window: Length | None = None
-    weighting: Literal["softmax", "none"] = "softmax"
+    attention_function: Literal["softmax", "none"] = "softmax"
     sinks: bool = False
 
     @model_validator(mode="after")
     def _heads_divide(self) -> Self:
-        if self.sinks and self.weighting != "softmax":
-            raise ValueError("sinks take part in a softmax, and this weighting is none")
+        if self.sinks and self.attention_function != "softmax":
+            raise ValueError("sinks take part in a softmax, and this attention_function is none")
         if self.heads % self.key_value_heads:
             raise ValueError(f"heads ({self.heads}) must be a multiple of key_value_heads ({self.key_value_heads})")
         return self
@@ -148,21 +150,21 @@ class Attention:
 
 @dataclass(frozen=True, kw_only=True, config=_pure_data)
 class Experts:
-    """A feed-forward part in `count` copies, of which a router picks `chosen` for each token   (Shazeer et al. 2017).
+    """A feed-forward part in `count` copies, of which a router picks `experts_per_token` for each token   (Shazeer et al. 2017).
 
     Each brings its output times its share: its probability, softmax(router(x)), divided by the sum over those that
-    were picked where `renormalise` is set.
+    were picked where `normalize_weights` is set.
     """
 
     count: Count
-    chosen: Count
-    renormalise: bool = True
+    experts_per_token: Count
+    normalize_weights: bool = True
     router_bias: bool = False
 
     @model_validator(mode="after")
     def _enough(self) -> Self:
-        if self.chosen > self.count:
-            raise ValueError(f"chosen ({self.chosen}) must be at most count ({self.count})")
+        if self.experts_per_token > self.count:
+            raise ValueError(f"experts_per_token ({self.experts_per_token}) must be at most count ({self.count})")
         return self
 
 
@@ -220,21 +222,21 @@ class Architecture:
     """A whole model: vocabulary V, width D, the longest context in tokens, and its stacks.
 
     Without `encoder` it is decoder-only. With one, the encoder reads a source of up to `context` tokens, by the token
-    embedding or by one of its own for a vocabulary of `source_vocabulary`, and each block of the decoder looks at it.
-    `embedding_scale` multiplies the embeddings, `logit_scale` the logits; `logit_cap` c squashes logits to
+    embedding or by one of its own for a vocabulary of `source_vocab_size`, and each block of the decoder looks at it.
+    `embedding_scale` multiplies the embeddings, `logit_scale` the logits; `logit_softcap` c squashes logits to
     c · tanh(logits / c). `tied` uses the token embedding as the matrix of the logits too.
     """
 
-    vocabulary: Vocabulary
+    vocab_size: Vocabulary
     width: Width
     context: Length
     decoder: Stack
     encoder: Stack | None = None
-    source_vocabulary: Vocabulary | None = None
-    tied: bool = False
+    source_vocab_size: Vocabulary | None = None
+    tied_embeddings: bool = False
     embedding_scale: Finite = 1.0
     logit_scale: Finite = 1.0
-    logit_cap: Positive | None = None
+    logit_softcap: Positive | None = None
     logit_bias: bool = False
 
     @property
@@ -247,8 +249,8 @@ class Architecture:
         for name, stack in self.stacks.items():
             for fault in _faults(stack, self.width, crosses=name == "decoder" and self.encoder is not None):
                 raise ValueError(f"{name}.{fault}")
-        if self.source_vocabulary is not None and self.encoder is None:
-            raise ValueError("source_vocabulary is for models with an encoder, and this one has none")
+        if self.source_vocab_size is not None and self.encoder is None:
+            raise ValueError("source_vocab_size is for models with an encoder, and this one has none")
         return self
 
     def to_json(self) -> str:
@@ -280,8 +282,8 @@ def _faults(stack: Stack, width: int, crosses: bool) -> Iterator[str]:
         position, attention, cross = block.position or stack.position, block.attention, block.cross_attention
         if position.kind == "rotary" and attention.head_width % 2:
             yield f"blocks.{number}.attention.head_width must be even for rotary positions"
-        if position.stretch is not None and position.stretch.kind == "dynamic" and attention.head_width < 4:
-            yield f"blocks.{number}.attention.head_width must be 4 at least for a dynamic stretch"
+        if position.rope_scaling is not None and position.rope_scaling.kind == "dynamic" and attention.head_width < 4:
+            yield f"blocks.{number}.attention.head_width must be 4 at least for a dynamic rope_scaling"
         if block.position is not None and block.position.kind not in ("rotary", "none"):
             yield f"blocks.{number}.position can only be rotary or none"
         if crosses != (cross is not None):

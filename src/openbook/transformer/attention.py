@@ -76,7 +76,9 @@ class Attention(nn.Module):
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Mask) -> Tensor:
         """query (B, H, T, K), key and value (B, G, S, K) → (B, H, T, K)."""
         grouped = self.spec.heads != self.spec.key_value_heads
-        fusable = self.spec.weighting == "softmax" and self.spec.score_cap is None and self.sinks is None
+        fusable = (
+            self.spec.attention_function == "softmax" and self.spec.attention_softcap is None and self.sinks is None
+        )
         if fusable and not tracing() and not _plain_is_faster(query, key):
             seen, scale = mask.for_kernel, self.scale
             if torch.compiler.is_exporting():
@@ -94,14 +96,16 @@ class Attention(nn.Module):
         scores = note("scores", query @ key.mT * self.scale)
         if mask.bias is not None:
             scores = note("biased_scores", scores + mask.bias)
-        if self.spec.score_cap is not None:
-            scores = note("capped_scores", self.spec.score_cap * torch.tanh(scores / self.spec.score_cap))
+        if self.spec.attention_softcap is not None:
+            scores = note(
+                "capped_scores", self.spec.attention_softcap * torch.tanh(scores / self.spec.attention_softcap)
+            )
         weights = self._weigh(scores, mask.allowed)
         return note("head_context", weights @ value)
 
     def _weigh(self, scores: Tensor, allowed: Tensor | None) -> Tensor:
         """Scores (B, H, T, S) → weights of the same shape; what is not allowed weighs nothing."""
-        plain = self.spec.weighting == "none"
+        plain = self.spec.attention_function == "none"
         if allowed is not None:
             allowed = note("mask", allowed[:, None])
             scores = note("masked_scores", scores.masked_fill(~allowed, 0.0 if plain else -torch.inf))

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from openbook.trace import note
 from openbook.transformer import architecture
 from openbook.transformer.block import Stack
-from openbook.transformer.embedding import TokenEmbedding, ToLogits
-from openbook.transformer.mask import Places
+from openbook.transformer.embedding import LMHead, TokenEmbedding
+from openbook.transformer.mask import TokenPositions
 from openbook.transformer.memory import Cache, Memory
 
 
@@ -17,7 +17,7 @@ class Transformer(nn.Module):
     architecture: architecture.Architecture
     token_embedding: TokenEmbedding
     decoder: Stack
-    to_logits: ToLogits
+    to_logits: LMHead
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, T, D) → (B, T, V)."""
@@ -38,7 +38,7 @@ class Transformer(nn.Module):
             positions = torch.arange(start, start + tokens.shape[1], device=tokens.device)[None]
         if documents is not None:
             documents = note("documents", documents)
-        query = key = Places(note("positions", positions), documents)
+        query = key = TokenPositions(note("positions", positions), documents)
         padded = given
         if cache is not None:
             key, padded = cache.place(query, given)

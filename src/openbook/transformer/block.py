@@ -12,7 +12,7 @@ from openbook.transformer import architecture
 from openbook.transformer.attention import Attention, KeyValueStore
 from openbook.transformer.dropout import Dropout
 from openbook.transformer.feed_forward import make_feed_forward
-from openbook.transformer.mask import Mask, Places, decoder_mask, encoder_mask
+from openbook.transformer.mask import Mask, TokenPositions, decoder_mask, encoder_mask
 from openbook.transformer.memory import Cache, Memory
 from openbook.transformer.norm import make_norm
 from openbook.transformer.position import NO_POSITION, Angles, NoPosition, make_position
@@ -91,7 +91,7 @@ class Stack(nn.Module):
     ) -> None:
         super().__init__()
         self.causal = causal
-        self.recompute = False
+        self.gradient_checkpointing = False
         usual = next((block for block in spec.blocks if block.position is None), spec.blocks[0]).attention
         self.position = make_position(spec.position, width, context, usual, causal)
         self.embedding_norm = make_norm(width, spec.embedding_norm)
@@ -111,8 +111,8 @@ class Stack(nn.Module):
     def forward(
         self,
         x: Tensor,
-        query: Places,
-        key: Places,
+        query: TokenPositions,
+        key: TokenPositions,
         padded: bool,
         cache: Cache | None = None,
         memory: Memory | None = None,
@@ -134,7 +134,7 @@ class Stack(nn.Module):
             if memory is not None and crossing is not None:
                 cross = Cross(memory.hidden, crossing, None if cache is None else cache.cross_layers[number])
             kept = None if cache is None else cache.layers[number]
-            if self.recompute and torch.is_grad_enabled() and not tracing():
+            if self.gradient_checkpointing and torch.is_grad_enabled() and not tracing():
                 x = checkpoint(block, x, masks[way], parts[which], angles[which], kept, cross, use_reentrant=False)
             else:
                 x = block(x, masks[way], parts[which], angles[which], kept, cross)

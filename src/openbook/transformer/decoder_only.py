@@ -6,7 +6,7 @@ from openbook.trace import note
 from openbook.transformer import architecture
 from openbook.transformer.base import Transformer
 from openbook.transformer.block import Stack
-from openbook.transformer.embedding import TokenEmbedding, ToLogits
+from openbook.transformer.embedding import LMHead, TokenEmbedding
 from openbook.transformer.memory import Cache
 
 
@@ -20,7 +20,7 @@ class DecoderOnly(Transformer):
         self.architecture = spec
         self.token_embedding = TokenEmbedding(spec)
         self.decoder = Stack(spec.width, spec.context, spec.decoder, dropout)
-        self.to_logits = ToLogits(spec)
+        self.to_logits = LMHead(spec)
 
     def forward(
         self,

@@ -14,7 +14,7 @@ class TokenEmbedding(nn.Module):
     def __init__(self, spec: architecture.Architecture) -> None:
         super().__init__()
         self.scale = spec.embedding_scale
-        self.weight = nn.Parameter(torch.empty(spec.vocabulary, spec.width))
+        self.weight = nn.Parameter(torch.empty(spec.vocab_size, spec.width))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens (B, T) → (B, T, D)."""
@@ -28,7 +28,7 @@ class SourceEmbedding(nn.Module):
 
     def __init__(self, spec: architecture.Architecture) -> None:
         super().__init__()
-        self.scale, rows = spec.embedding_scale, spec.source_vocabulary
+        self.scale, rows = spec.embedding_scale, spec.source_vocab_size
         self.weight = None if rows is None else nn.Parameter(torch.empty(rows, spec.width))
 
     def forward(self, tokens: Tensor, embedding: Tensor) -> Tensor:
@@ -37,14 +37,14 @@ class SourceEmbedding(nn.Module):
         return note("output", x if self.scale == 1.0 else x * self.scale)
 
 
-class ToLogits(nn.Module):
+class LMHead(nn.Module):
     """A score for every token of the vocabulary: x · weightᵀ, scaled, with bias and soft cap where there are any."""
 
     def __init__(self, spec: architecture.Architecture) -> None:
         super().__init__()
-        self.scale, self.cap = spec.logit_scale, spec.logit_cap
-        self.weight = None if spec.tied else nn.Parameter(torch.empty(spec.vocabulary, spec.width))
-        self.bias = nn.Parameter(torch.zeros(spec.vocabulary)) if spec.logit_bias else None
+        self.scale, self.cap = spec.logit_scale, spec.logit_softcap
+        self.weight = None if spec.tied_embeddings else nn.Parameter(torch.empty(spec.vocab_size, spec.width))
+        self.bias = nn.Parameter(torch.zeros(spec.vocab_size)) if spec.logit_bias else None
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """x (B, T, D) and the token embedding (V, D), used when the two are tied → logits (B, T, V)."""

@@ -7,8 +7,8 @@ from openbook.trace import note
 from openbook.transformer import architecture
 from openbook.transformer.base import Transformer
 from openbook.transformer.block import Stack
-from openbook.transformer.embedding import SourceEmbedding, TokenEmbedding, ToLogits
-from openbook.transformer.mask import Places
+from openbook.transformer.embedding import LMHead, SourceEmbedding, TokenEmbedding
+from openbook.transformer.mask import TokenPositions
 from openbook.transformer.memory import Cache, Memory
 
 
@@ -24,7 +24,7 @@ class EncoderDecoder(Transformer):
         self.source_embedding = SourceEmbedding(spec)
         self.encoder = Stack(spec.width, spec.context, spec.encoder, dropout, causal=False)
         self.decoder = Stack(spec.width, spec.context, spec.decoder, dropout)
-        self.to_logits = ToLogits(spec)
+        self.to_logits = LMHead(spec)
 
     def forward(
         self,
@@ -57,7 +57,7 @@ class EncoderDecoder(Transformer):
         padded = source_positions is not None
         if source_positions is None:
             source_positions = torch.arange(source.shape[1], device=source.device)[None]
-        places = Places(note("source_positions", source_positions))
+        places = TokenPositions(note("source_positions", source_positions))
         x = self.source_embedding(note("source", source), self.token_embedding.weight)
         return Memory(self.encoder(x, places, places, padded), places, padded)
 

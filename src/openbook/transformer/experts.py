@@ -31,7 +31,7 @@ class ExpertLinear(nn.Module):
 class _Balanced(torch.autograd.Function):
     """Leaves probabilities as they are, and adds to their gradient that of strength · E · Σ_e load_e · sum_e.
 
-    load_e is the share of choices that fell on expert e and sum_e the sum of its probabilities over all tokens (Fedus
+    load_e is the gate_weight of choices that fell on expert e and sum_e the sum of its probabilities over all tokens (Fedus
     et al. 2021, eq. 4): the gradient pulls down experts that are busy, so that none stays idle.
     """
 
@@ -63,12 +63,12 @@ class MixtureOfExperts(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, T, D) → (B, T, D)."""
-        share, chosen = self._route(x)
+        gate_weight, chosen = self._route(x)
         # Each choice becomes a row; the rows of one expert stand together, so that it multiplies them at once.
         order = chosen.flatten().argsort(stable=True)
         back = order.argsort()
         counts = chosen.flatten().bincount(minlength=self.experts.count).tolist()
-        rows = x.flatten(0, -2)[order // self.experts.chosen]
+        rows = x.flatten(0, -2)[order // self.experts.experts_per_token]
 
         def in_place(value: Tensor) -> Tensor:
             """Rows (B · T · chosen, …) in the order of the tokens and their choices, (B, T, chosen, …)."""
@@ -89,19 +89,19 @@ class MixtureOfExperts(nn.Module):
             hidden = opened * limited_up
         if tracing():
             note("hidden", in_place(hidden))
-        brought = note("brought", in_place(self.down(hidden, counts)))
-        return note("output", (share[..., None].to(x.dtype) * brought).sum(-2))
+        expert_output = note("expert_output", in_place(self.down(hidden, counts)))
+        return note("output", (gate_weight[..., None].to(x.dtype) * expert_output).sum(-2))
 
     def _route(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, T, D) → each token's chosen experts, the most probable first, and their shares; (B, T, chosen) both."""
         scores = note("router_scores", self.router(x))
         wide = torch.promote_types(scores.dtype, torch.float32)
         probabilities = note("router_probabilities", scores.softmax(-1, dtype=wide))
-        chosen = note("chosen", probabilities.topk(self.experts.chosen, dim=-1).indices)
+        chosen = note("chosen", probabilities.topk(self.experts.experts_per_token, dim=-1).indices)
         if self.balance and torch.is_grad_enabled():
             counts = chosen.flatten().bincount(minlength=self.experts.count)
             probabilities = _Balanced.apply(probabilities, counts, self.balance)  # type: ignore[no-untyped-call]
-        share = probabilities.gather(-1, chosen)
-        if self.experts.renormalise:
-            share = share / share.sum(-1, keepdim=True)
-        return note("share", share), chosen
+        gate_weight = probabilities.gather(-1, chosen)
+        if self.experts.normalize_weights:
+            gate_weight = gate_weight / gate_weight.sum(-1, keepdim=True)
+        return note("gate_weight", gate_weight), chosen

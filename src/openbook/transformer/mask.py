@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 
-class Places(NamedTuple):
+class TokenPositions(NamedTuple):
     """Where tokens stand: positions (B or 1, T), negative for padding; documents alike, or None when all are one.
 
     Where the tokens of a row are a tree and no line (beams that share their beginnings), `ancestors` of the keys
@@ -23,21 +23,23 @@ class Places(NamedTuple):
     document: Tensor | None = None
     ancestors: Tensor | None = None
 
-    def as_queries(self) -> "Places":
-        return Places(self.position[..., :, None], None if self.document is None else self.document[..., :, None])
+    def as_queries(self) -> "TokenPositions":
+        return TokenPositions(
+            self.position[..., :, None], None if self.document is None else self.document[..., :, None]
+        )
 
-    def as_keys(self) -> "Places":
+    def as_keys(self) -> "TokenPositions":
         document = None if self.document is None else self.document[..., None, :]
-        return Places(self.position[..., None, :], document, self.ancestors)
+        return TokenPositions(self.position[..., None, :], document, self.ancestors)
 
 
-Predicate = Callable[[Places, Places], Tensor]
+Predicate = Callable[[TokenPositions, TokenPositions], Tensor]
 
 SHARED = -2
 """The document of a beginning that all documents of its row go on from."""
 
 
-def causal(query: Places, key: Places) -> Tensor:
+def causal(query: TokenPositions, key: TokenPositions) -> Tensor:
     """A token sees itself and what came before it."""
     return key.position <= query.position
 
@@ -52,18 +54,18 @@ def around(size: int) -> Predicate:
     return lambda query, key: (query.position - key.position).abs() < size
 
 
-def not_padding(query: Places, key: Places) -> Tensor:
+def not_padding(query: TokenPositions, key: TokenPositions) -> Tensor:
     """Nobody sees padding, but padding sees itself, so that every row of the softmax has something to weigh."""
     return (key.position >= 0) | (key.position == query.position)
 
 
-def same_document(query: Places, key: Places) -> Tensor:
+def same_document(query: TokenPositions, key: TokenPositions) -> Tensor:
     """A token sees only its own document, and the beginning that all share."""
     assert query.document is not None and key.document is not None
     return (query.document == key.document) | (key.document == SHARED)
 
 
-def among_ancestors(query: Places, key: Places) -> Tensor:
+def among_ancestors(query: TokenPositions, key: TokenPositions) -> Tensor:
     """A token sees only what it goes on from."""
     assert key.ancestors is not None
     return key.ancestors
@@ -102,7 +104,7 @@ class Mask(NamedTuple):
         return Mask(self.allowed, bias=bias, joined=joined)
 
 
-def decoder_mask(query: Places, key: Places, *, padded: bool, window_size: int | None = None) -> Mask:
+def decoder_mask(query: TokenPositions, key: TokenPositions, *, padded: bool, window_size: int | None = None) -> Mask:
     """The mask of causal self-attention: `query` are the newest of `key`.
 
     Args:
@@ -130,7 +132,7 @@ def decoder_mask(query: Places, key: Places, *, padded: bool, window_size: int |
     return Mask(predicate(query.as_queries(), key.as_keys()), is_causal=plain and length == source)
 
 
-def encoder_mask(query: Places, key: Places, *, padded: bool, window_size: int | None = None) -> Mask:
+def encoder_mask(query: TokenPositions, key: TokenPositions, *, padded: bool, window_size: int | None = None) -> Mask:
     """The mask where tokens see both ways: of an encoder's self-attention, and of cross-attention to its output.
 
     Args:

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from openbook.transformer.attention import KeyValueStore
-from openbook.transformer.mask import Places
+from openbook.transformer.mask import TokenPositions
 
 
 class Memory(NamedTuple):
@@ -17,7 +17,7 @@ class Memory(NamedTuple):
     """
 
     hidden: Tensor | None
-    places: Places
+    places: TokenPositions
     padded: bool = False
 
 
@@ -39,7 +39,7 @@ class Cache(Protocol):
         """How many tokens it holds."""
         ...
 
-    def place(self, query: Places, padded: bool) -> tuple[Places, bool]:
+    def place(self, query: TokenPositions, padded: bool) -> tuple[TokenPositions, bool]:
         """Add the newest tokens' places; give back the places of all keys, and whether any is padding."""
         ...
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from openbook.trace import note, tracing
 from openbook.transformer import architecture
-from openbook.transformer.rope_scaling import stretched_frequencies
+from openbook.transformer.rope_scaling import scaled_frequencies
 
 Angles = tuple[Tensor, Tensor]
 """Cosines and sines, each (B, T, 1, K/2), worked out once for all layers of a forward pass."""
@@ -76,16 +76,16 @@ class Rotary(NoPosition):
 
     def __init__(self, head_width: int, spec: architecture.Position) -> None:
         super().__init__()
-        self.head_width, self.base, self.stretch = head_width, spec.base, spec.stretch
+        self.head_width, self.base, self.rope_scaling = head_width, spec.base, spec.rope_scaling
 
     def forward(self, positions: Tensor) -> Angles:
-        if self.stretch is None:
+        if self.rope_scaling is None:
             angles = note("angle", rotary_angles(positions, self.head_width, self.base)[..., None, :])
             return note("cosine", angles.cos()), note("sine", angles.sin())
-        frequency = note("frequency", stretched_frequencies(positions, self.head_width, self.base, self.stretch))
+        frequency = note("frequency", scaled_frequencies(positions, self.head_width, self.base, self.rope_scaling))
         angles = note("angle", (positions[..., None] * frequency)[..., None, :])
-        return note("cosine", angles.cos() * self.stretch.attention), note(
-            "sine", angles.sin() * self.stretch.attention
+        return note("cosine", angles.cos() * self.rope_scaling.attention_factor), note(
+            "sine", angles.sin() * self.rope_scaling.attention_factor
         )
 
     def rotate(self, x: Tensor, angles: Angles | None) -> Tensor:
@@ -100,16 +100,16 @@ class Rotary(NoPosition):
 class Sinusoidal(NoPosition):
     """Adds sin(angle) at dimension 2i and cos(angle) at 2i + 1 (Vaswani et al. 2017, section 3.5).
 
-    With `halves` sin(angle) stands at dimension i and cos(angle) at i + D/2.
+    With `concatenated` sin(angle) stands at dimension i and cos(angle) at i + D/2.
     """
 
     def __init__(self, spec: architecture.Position) -> None:
         super().__init__()
-        self.base, self.halves, self.offset = spec.base, spec.halves, spec.offset
+        self.base, self.concatenated, self.offset = spec.base, spec.concatenated, spec.offset
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         angles = note("angle", rotary_angles(positions.clamp(min=0) + self.offset, x.shape[-1], self.base))
-        pairs = torch.stack((angles.sin(), angles.cos()), dim=-2 if self.halves else -1)
+        pairs = torch.stack((angles.sin(), angles.cos()), dim=-2 if self.concatenated else -1)
         return x + note("position_embedding", pairs.flatten(-2).to(x.dtype))
 
 
@@ -137,7 +137,7 @@ class Relative(NoPosition):
 
     def __init__(self, heads: int, spec: architecture.Position, causal: bool) -> None:
         super().__init__()
-        self.causal, self.buckets, self.distance = causal, spec.buckets, spec.distance
+        self.causal, self.buckets, self.max_distance = causal, spec.buckets, spec.max_distance
         self.weight = nn.Parameter(torch.zeros(spec.buckets, heads))
 
     @property
@@ -160,18 +160,18 @@ class Relative(NoPosition):
 
     def _of_distances(self, back: Tensor) -> Tensor:
         """What each of them adds, for each head: (…) → (H, …)."""
-        if self.distance > TOLD_APART:
+        if self.max_distance > TOLD_APART:
             return self.weight[self.bucket(back)].movedim(-1, 0)
-        first = 0 if self.causal else -self.distance
-        table = self.weight[self.bucket(torch.arange(first, self.distance + 1, device=back.device))].T.contiguous()
-        places = back.clamp(first, self.distance) - first
+        first = 0 if self.causal else -self.max_distance
+        table = self.weight[self.bucket(torch.arange(first, self.max_distance + 1, device=back.device))].T.contiguous()
+        places = back.clamp(first, self.max_distance) - first
         return table.index_select(1, places.flatten()).view(-1, *back.shape)
 
     def bucket(self, back: Tensor) -> Tensor:
         """The bucket of each key that lies `back` tokens before its query (after it where negative)."""
         first = 0 if self.causal else (back < 0) * self.one_way
         far = back.clamp(min=0) if self.causal else back.abs()
-        steps, wider = math.log(self.distance / self.exact), self.one_way - self.exact
+        steps, wider = math.log(self.max_distance / self.exact), self.one_way - self.exact
         later = self.exact + ((far.clamp(min=1) / self.exact).log() / steps * wider).long()
         return first + torch.where(far < self.exact, far, later.clamp(max=self.one_way - 1))
 

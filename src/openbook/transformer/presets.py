@@ -14,7 +14,7 @@ from openbook.transformer.architecture import (
 )
 
 
-def original(vocabulary: int) -> Architecture:
+def original(vocab_size: int) -> Architecture:
     """The base model of "Attention Is All You Need" (Vaswani et al. 2017, table 3).
 
     Six layers each, width 512, eight heads, feed-forward 2048 with ReLU, norms after each sum, sinusoidal positions;
@@ -30,11 +30,11 @@ def original(vocabulary: int) -> Architecture:
     decoding = replace(encoding, cross_attention=attention)
     position = Position(kind="sinusoidal")
     return Architecture(
-        vocabulary=vocabulary,
+        vocab_size=vocab_size,
         width=512,
         context=512,
         encoder=Stack(blocks=6 * (encoding,), position=position, final_norm=NO_NORM),
         decoder=Stack(blocks=6 * (decoding,), position=position, final_norm=NO_NORM),
-        tied=True,
+        tied_embeddings=True,
         embedding_scale=512**0.5,
     )

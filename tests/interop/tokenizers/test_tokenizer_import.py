@@ -47,7 +47,7 @@ def test_sentencepiece_is_equal_to_its_own_library(name: str, tmp_path: Path) ->
     content = pieces(**MODELS[name])
     (tmp_path / "tokenizer.model").write_bytes(content)
     tokenizer, reference = read(tmp_path), sentencepiece.SentencePieceProcessor(model_proto=content)
-    assert tokenizer.vocabulary_size == reference.get_piece_size()
+    assert tokenizer.vocab_size == reference.get_piece_size()
     assert (tokenizer.special.prefix, tokenizer.special.end) == ((reference.bos_id(),), (reference.eos_id(),))
 
     @given(texts)

@@ -4,6 +4,6 @@ A new part brings a file of its own here, and is named below.
 """
 
 from openbook.explanation.rules import attention, block, embedding, experts, feed_forward, model, norm, position
-from openbook.explanation.rules import rope_scaling as stretch
+from openbook.explanation.rules import rope_scaling as rope_scaling
 
-__all__ = ["attention", "block", "embedding", "experts", "feed_forward", "model", "norm", "position", "stretch"]
+__all__ = ["attention", "block", "embedding", "experts", "feed_forward", "model", "norm", "position", "rope_scaling"]

@@ -124,7 +124,7 @@ def biased_scores(read: Reader, b: Expression, h: Expression, t: Expression, s: 
 @rule(Attention, "capped_scores")
 def capped_scores(read: Reader, b: Expression, h: Expression, t: Expression, s: Expression) -> Expression:
     """The score, squashed so that it stays between −cap and cap."""
-    cap = read.constant("cap", _spec(read).score_cap or 0.0, "attention.score_cap of the architecture")
+    cap = read.constant("cap", _spec(read).attention_softcap or 0.0, "attention.attention_softcap of the architecture")
     return cap * tanh(read.recorded(_latest(read, "biased_scores", "scores"), b, h, t, s) / cap)
 
 
@@ -157,7 +157,7 @@ def masked_scores(read: Reader, b: Expression, h: Expression, t: Expression, s: 
     """The score where token t may look, and what weighs nothing where it may not."""
     score = read.recorded(_latest(read, "capped_scores", "biased_scores", "scores"), b, h, t, s)
     allowed = read.recorded(read.own("mask"), b, ONLY, t, s)
-    return choose(allowed, score, 0.0 if _spec(read).weighting == "none" else -torch.inf)
+    return choose(allowed, score, 0.0 if _spec(read).attention_function == "none" else -torch.inf)
 
 
 @rule(Attention, "weights")
@@ -165,7 +165,7 @@ def weights(read: Reader, b: Expression, h: Expression, t: Expression, s: Expres
     """How much of what token t takes in comes from token s; with softmax a row sums to 1."""
     path = _latest(read, "masked_scores", "capped_scores", "biased_scores", "scores")
     score = read.recorded(path, b, h, t, s)
-    if _spec(read).weighting == "none":
+    if _spec(read).attention_function == "none":
         return score
     row = read.recorded(path, b, h, t, read.each("j", read.shape(path)[-1]))
     return softmax(read, score, row, sink=read.weight("sinks", h) if _spec(read).sinks else None)

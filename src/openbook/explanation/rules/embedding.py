@@ -3,7 +3,7 @@
 from openbook.explanation.expression import Expression, tanh
 from openbook.explanation.reader import Reader
 from openbook.explanation.rules.table import rule
-from openbook.transformer.embedding import SourceEmbedding, TokenEmbedding, ToLogits
+from openbook.transformer.embedding import LMHead, SourceEmbedding, TokenEmbedding
 
 
 @rule(TokenEmbedding, "output")
@@ -30,24 +30,24 @@ def source_embedding(read: Reader, b: Expression, s: Expression, d: Expression) 
     return weight * read.constant("scale", read.part.scale, "embedding_scale of the architecture")
 
 
-@rule(ToLogits, "uncapped")
+@rule(LMHead, "uncapped")
 def uncapped_logits(read: Reader, b: Expression, t: Expression, v: Expression) -> Expression:
     """How well the last vector of token t matches word v of the vocabulary as the next token, before the cap."""
     return _logits(read, b, t, v)
 
 
-@rule(ToLogits, "logits")
+@rule(LMHead, "logits")
 def logits(read: Reader, b: Expression, t: Expression, v: Expression) -> Expression:
     """How well the last vector of token t matches token v of the vocabulary as the next one."""
-    assert isinstance(read.part, ToLogits)
+    assert isinstance(read.part, LMHead)
     if read.part.cap is None:
         return _logits(read, b, t, v)
-    cap = read.constant("cap", read.part.cap, "logit_cap of the architecture")
+    cap = read.constant("cap", read.part.cap, "logit_softcap of the architecture")
     return cap * tanh(read.recorded(read.own("uncapped"), b, t, v) / cap)
 
 
 def _logits(read: Reader, b: Expression, t: Expression, v: Expression) -> Expression:
-    assert isinstance(read.part, ToLogits)
+    assert isinstance(read.part, LMHead)
     path = read.into()
     d = read.each("d", read.shape(path)[-1])
     if read.part.weight is None:

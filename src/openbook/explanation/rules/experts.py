@@ -28,15 +28,15 @@ def chosen(read: Reader, b: Expression, t: Expression, c: Expression) -> Express
     return read.ranked("e", read.recorded(path, b, t, read.each("e", read.shape(path)[-1])), c)
 
 
-@rule(MixtureOfExperts, "share")
-def share(read: Reader, b: Expression, t: Expression, c: Expression) -> Expression:
+@rule(MixtureOfExperts, "gate_weight")
+def gate_weight(read: Reader, b: Expression, t: Expression, c: Expression) -> Expression:
     """How much of what choice c brings is taken."""
     assert isinstance(read.part, MixtureOfExperts)
     path, picked = read.own("router_probabilities"), read.own("chosen")
     one = read.recorded(path, b, t, read.recorded(picked, b, t, c))
-    if not read.part.experts.renormalise:
+    if not read.part.experts.normalize_weights:
         return one
-    every = read.recorded(picked, b, t, read.each("j", read.part.experts.chosen))
+    every = read.recorded(picked, b, t, read.each("j", read.part.experts.experts_per_token))
     return one / read.total("j", read.recorded(path, b, t, every))
 
 
@@ -66,9 +66,9 @@ def hidden(read: Reader, b: Expression, t: Expression, c: Expression, f: Express
     return read.recorded(read.own("activation"), b, t, c, f) * limited_up(read, b, t, c, f)
 
 
-@rule(MixtureOfExperts, "brought")
-def brought(read: Reader, b: Expression, t: Expression, c: Expression, d: Expression) -> Expression:
-    """What choice c brings to token t, before its share is taken."""
+@rule(MixtureOfExperts, "expert_output")
+def expert_output(read: Reader, b: Expression, t: Expression, c: Expression, d: Expression) -> Expression:
+    """What choice c brings to token t, before its gate_weight is taken."""
     f = read.each("f", read.shape(read.own("hidden"))[-1])
     expert = read.recorded(read.own("chosen"), b, t, c)
     total = read.total("f", read.recorded(read.own("hidden"), b, t, c, f) * read.weight("down.weight", expert, d, f))
@@ -77,10 +77,12 @@ def brought(read: Reader, b: Expression, t: Expression, c: Expression, d: Expres
 
 @rule(MixtureOfExperts, "output")
 def output(read: Reader, b: Expression, t: Expression, d: Expression) -> Expression:
-    """What the chosen experts together add to token t, each by its share."""
+    """What the chosen experts together add to token t, each by its gate_weight."""
     assert isinstance(read.part, MixtureOfExperts)
-    c = read.each("c", read.part.experts.chosen)
-    return read.total("c", read.recorded(read.own("share"), b, t, c) * read.recorded(read.own("brought"), b, t, c, d))
+    c = read.each("c", read.part.experts.experts_per_token)
+    return read.total(
+        "c", read.recorded(read.own("gate_weight"), b, t, c) * read.recorded(read.own("expert_output"), b, t, c, d)
+    )
 
 
 def _expert_linear(

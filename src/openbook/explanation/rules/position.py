@@ -23,7 +23,7 @@ def rotary_angle(read: Reader, b: Expression, t: Expression, _: Expression, i: E
     """How far pair i is turned at the position of token t: early pairs turn fast, late ones slowly."""
     assert isinstance(read.part, Rotary)
     position = read.recorded(read.into(), b, t, name="position")
-    if read.part.stretch is not None:
+    if read.part.rope_scaling is not None:
         return position * read.recorded(read.own("frequency"), b, ONLY, i)
     return position * read.constant("base", read.part.base, "position.base of the architecture") ** (
         -2.0 * i / read.part.head_width
@@ -33,21 +33,23 @@ def rotary_angle(read: Reader, b: Expression, t: Expression, _: Expression, i: E
 @rule(Rotary, "cosine")
 def rotary_cosine(read: Reader, b: Expression, t: Expression, _: Expression, i: Expression) -> Expression:
     """The cosine of the angle by which pair i is turned."""
-    return _stretched(read, cosine(read.recorded(read.own("angle"), b, t, ONLY, i)))
+    return _scaled_frequencies(read, cosine(read.recorded(read.own("angle"), b, t, ONLY, i)))
 
 
 @rule(Rotary, "sine")
 def rotary_sine(read: Reader, b: Expression, t: Expression, _: Expression, i: Expression) -> Expression:
     """The sine of the angle by which pair i is turned."""
-    return _stretched(read, sine(read.recorded(read.own("angle"), b, t, ONLY, i)))
+    return _scaled_frequencies(read, sine(read.recorded(read.own("angle"), b, t, ONLY, i)))
 
 
-def _stretched(read: Reader, wave: Expression) -> Expression:
+def _scaled_frequencies(read: Reader, wave: Expression) -> Expression:
     assert isinstance(read.part, Rotary)
-    stretch = read.part.stretch
-    if stretch is None or stretch.attention == 1:
+    rope_scaling = read.part.rope_scaling
+    if rope_scaling is None or rope_scaling.attention_factor == 1:
         return wave
-    return wave * read.constant("attention", stretch.attention, "position.stretch.attention of the architecture")
+    return wave * read.constant(
+        "attention", rope_scaling.attention_factor, "position.rope_scaling.attention_factor of the architecture"
+    )
 
 
 @rule(Sinusoidal, "angle")
@@ -67,7 +69,7 @@ def sinusoidal_embedding(read: Reader, b: Expression, t: Expression, d: Expressi
     """The position as waves: sines at even dimensions and cosines at odd ones, or the one after the other."""
     assert isinstance(read.part, Sinusoidal)
     angle = read.own("angle")
-    if read.part.halves:
+    if read.part.concatenated:
         half = read.shape(angle)[-1]
         return by_case(
             d < half,
@@ -106,7 +108,7 @@ def relative_bucket(read: Reader, b: Expression, t: Expression, s: Expression) -
         return at_least(0, back(b, t, s)) if part.causal else magnitude(back(b, t, s))
 
     def shared(b: Expression, t: Expression, s: Expression) -> Expression:
-        distance = read.constant("distance", part.distance, "position.distance of the architecture")
+        distance = read.constant("distance", part.max_distance, "position.max_distance of the architecture")
         return at_most(one_way - 1, exact + floor(log(far(b, t, s) / exact) / log(distance / exact) * wider))
 
     def one_side(b: Expression, t: Expression, s: Expression) -> Expression:

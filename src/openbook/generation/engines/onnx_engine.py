@@ -24,7 +24,7 @@ from openbook.generation.engines.onnx_graph import OPSET, First, Next, example
 from openbook.generation.engines.torch_engine import CachedSession, EngineOf, as_batch
 from openbook.generation.topk import GROUP, Continuations, Numbers, Sums
 from openbook.transformer.base import Transformer
-from openbook.transformer.mask import Places
+from openbook.transformer.mask import TokenPositions
 
 
 class OnnxEngine(EngineOf):
@@ -60,21 +60,21 @@ class OnnxEngine(EngineOf):
         read = [_placed(prompts)] if sources is None else [_placed(prompts), _placed(sources)]
         logits, *tensors = _run(self._first, [each for pair in read for each in pair])
         cache = Cache(self._layers)
-        cache.place(Places(read[0][1]), True)
+        cache.place(TokenPositions(read[0][1]), True)
         if sources is not None:
-            cache.put_source(Places(read[1][1]))
+            cache.put_source(TokenPositions(read[1][1]))
         of_layers = zip(tensors[::2], tensors[1::2], strict=True)
         for layer, (key, value) in zip((*cache.layers, *cache.cross_layers), of_layers, strict=False):
             layer.put(key, value)
-        return OnnxSession(self._next, cache, self.vocabulary), logits
+        return OnnxSession(self._next, cache, self.vocab_size), logits
 
 
 class OnnxSession(CachedSession):
     """A batch under way in an `OnnxEngine`."""
 
-    def __init__(self, runtime: Any, cache: Cache, vocabulary: int) -> None:
+    def __init__(self, runtime: Any, cache: Cache, vocab_size: int) -> None:
         super().__init__(cache)
-        self._graph, self._vocabulary = _Bound(runtime), vocabulary
+        self._graph, self._vocabulary = _Bound(runtime), vocab_size
         self._buffers: _Buffers | None = None
 
     @torch.inference_mode()
@@ -112,7 +112,9 @@ class OnnxSession(CachedSession):
         self._graph.run()
         return buffers
 
-    def _bind(self, tokens: Numbers, count: int, places: Places, never: Tensor, kept: list[Tensor]) -> "_Buffers":
+    def _bind(
+        self, tokens: Numbers, count: int, places: TokenPositions, never: Tensor, kept: list[Tensor]
+    ) -> "_Buffers":
         """Tell the graph where all lies that it reads and writes."""
         cache, rows, shape = self._cache, len(tokens), tokens.shape
         newest, sums, start = np.empty_like(tokens), np.empty(shape, np.float32), np.empty(rows, np.int64)

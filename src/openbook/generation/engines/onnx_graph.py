@@ -12,7 +12,7 @@ from openbook.generation.engines.torch_engine import hidden_of
 from openbook.generation.topk import likeliest
 from openbook.transformer.base import Transformer
 from openbook.transformer.encoder_decoder import EncoderDecoder
-from openbook.transformer.mask import Places
+from openbook.transformer.mask import TokenPositions
 from openbook.transformer.memory import Memory
 
 OPSET = 24
@@ -58,13 +58,13 @@ class _Given:
     length = 0
 
     def __init__(
-        self, layers: int, start: Tensor | None = None, key: Places | None = None, source: Memory | None = None
+        self, layers: int, start: Tensor | None = None, key: TokenPositions | None = None, source: Memory | None = None
     ) -> None:
         self.layers = [_Layer(start) for _ in range(layers)]
         self.cross_layers = [_Layer() for _ in range(layers)]
         self._key, self._source = key, source
 
-    def place(self, query: Places, padded: bool) -> tuple[Places, bool]:
+    def place(self, query: TokenPositions, padded: bool) -> tuple[TokenPositions, bool]:
         return query if self._key is None else self._key, True
 
     def look_at(self, memory: Memory | None) -> Memory:
@@ -127,7 +127,7 @@ class Next(_Pass):
         source_positions: Tensor | None = None,
         crossed: Sequence[Tensor] = (),
     ) -> tuple[Tensor, ...]:
-        """tokens (B, W), and as in `Places` key_positions (B, C) of the tokens before and ancestors (B, W, C) of all.
+        """tokens (B, W), and as in `TokenPositions` key_positions (B, C) of the tokens before and ancestors (B, W, C) of all.
 
         `kept` are keys and values (B, G, C, K), in which the new ones begin at column start (B,). What of them nobody
         has filled yet has negative positions. `sums` (B, W) and `never` (N,) are as for `likeliest`, and `wanted` has
@@ -136,8 +136,8 @@ class Next(_Pass):
         positions = key_positions.amax(1, keepdim=True) + 1
         newest = positions.expand(-1, tokens.shape[1])
         key_positions = _written(key_positions[:, None, :, None], newest[:, None, :, None], start)[:, 0, :, 0]
-        source = None if source_positions is None else Memory(None, Places(source_positions), padded=True)
-        cache = _Given(self.layers, start, Places(key_positions, None, ancestors), source)
+        source = None if source_positions is None else Memory(None, TokenPositions(source_positions), padded=True)
+        cache = _Given(self.layers, start, TokenPositions(key_positions, None, ancestors), source)
         for layers, tensors in ((cache.layers, kept), (cache.cross_layers, crossed)):
             for layer, key, value in zip(layers, tensors[::2], tensors[1::2], strict=False):
                 layer.put(key, value)

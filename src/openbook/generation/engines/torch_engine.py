@@ -82,7 +82,7 @@ class Engine(Protocol):
     """A model opened for decoding. It may serve any number of sessions, one after another or in turns."""
 
     @property
-    def vocabulary(self) -> int:
+    def vocab_size(self) -> int:
         """Number V of tokens it can give."""
         ...
 
@@ -97,7 +97,7 @@ class Engine(Protocol):
         ...
 
     @property
-    def source_vocabulary(self) -> int | None:
+    def source_vocab_size(self) -> int | None:
         """Number of tokens that a source may have; None for a model that reads no sources."""
         ...
 
@@ -126,15 +126,15 @@ class EngineOf:
         if self.device.type == "cpu":
             keep_freed_memory()
         architecture = model.architecture
-        self.vocabulary, self.context = architecture.vocabulary, architecture.context
+        self.vocab_size, self.context = architecture.vocab_size, architecture.context
         self.threads = torch.get_num_threads() if self.device.type == "cpu" and _is_small(model) else 1
-        self.source_vocabulary = None
+        self.source_vocab_size = None
         if architecture.encoder is not None:
-            self.source_vocabulary = architecture.source_vocabulary or architecture.vocabulary
+            self.source_vocab_size = architecture.source_vocab_size or architecture.vocab_size
 
     def check_sources(self, prompts: Sequence[Sequence[int]], sources: Sequence[Sequence[int]] | None) -> None:
         """Raises OpenbookError if sources are missing, or given to a model that reads none."""
-        if self.source_vocabulary is None:
+        if self.source_vocab_size is None:
             if sources is not None:
                 raise OpenbookError("this model is decoder-only: it reads no sources")
         elif sources is None:

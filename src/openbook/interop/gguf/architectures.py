@@ -75,7 +75,7 @@ class Kind:
     names: Mapping[str, str]
     changes: Callable[[Mapping[str, Any]], Mapping[str, Change]] = field(default=lambda config: {})
     back: Callable[[Mapping[str, Any]], Mapping[str, Change]] = field(default=lambda config: {})
-    fields: Callable[[Mapping[str, Any]], dict[str, Any]] = field(default=lambda config: write_usual(config))
+    fields: Callable[[Mapping[str, Any]], dict[str, Any]] = field(default=lambda config: write_common(config))
 
 
 class Given:
@@ -167,7 +167,7 @@ BANDS = [(factor, 1.0, 4.0, 8192) for factor in (8.0, 32.0)]
 """The scalings in bands that are in use: factor, low and high frequency factor, original context."""
 
 
-def banded(factors: torch.Tensor, base: float, width: int) -> dict[str, Any]:
+def frequency_bands(factors: torch.Tensor, base: float, width: int) -> dict[str, Any]:
     """The scaling in bands of which the file keeps only what each frequency is divided by, in `rope_freqs`.
 
     Raises OpenbookError where it is none of those in use.
@@ -198,7 +198,7 @@ def divisors(waves: torch.Tensor, factor: float, low: float, high: float, origin
 
 
 def in_halves(heads: int) -> Change:
-    """Rows of each head's queries or keys that are rotated in turns → in halves."""
+    """Rows of each head's queries or keys that are rotated interleaved → half-split."""
 
     def change(tensor: torch.Tensor) -> torch.Tensor:
         width = tensor.shape[0] // heads
@@ -267,7 +267,7 @@ def gemma3(given: Given) -> dict[str, Any]:
     }
 
 
-def write_usual(config: Mapping[str, Any]) -> dict[str, Any]:
+def write_common(config: Mapping[str, Any]) -> dict[str, Any]:
     """The other way round from `usual`, and from what some families have besides."""
     head_width = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
     written = {

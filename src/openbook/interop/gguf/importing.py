@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from openbook.errors import OpenbookError
-from openbook.interop.gguf.architectures import KINDS, Given, banded
+from openbook.interop.gguf.architectures import KINDS, Given, frequency_bands
 from openbook.interop.gguf.header import Header
 from openbook.interop.gguf.tokenizer import read_tokenizer
 from openbook.interop.gguf.weights import GgufWeights, Place, open_gguf, renamed
@@ -22,7 +22,7 @@ from openbook.interop.huggingface.importing import (
 from openbook.interop.huggingface.resolve import resolve
 from openbook.model_file.file import naming, save_parts
 from openbook.model_file.meta_model import expected_shapes
-from openbook.model_file.metadata import Contents
+from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track, silent
 from openbook.text.corpus.printable import excerpt
 
@@ -57,9 +57,9 @@ def import_gguf(
         found = resolve(family, architecture, weights)
         chosen = FILE_DTYPES[checked_dtype(dtype, FILE_DTYPES)] if dtype is not None else _dtype(header)
         text = read_tokenizer(header.fields)
-        check_vocabulary(text.tokenizer, text.special_tokens, architecture.vocabulary)
+        check_vocabulary(text.tokenizer, text.special_tokens, architecture.vocab_size)
         licence = header.fields.get("general.license")
-        contents = Contents(
+        contents = ModelMetadata(
             architecture=architecture,
             tokenizer=text.tokenizer,
             special_tokens=text.special_tokens,
@@ -87,7 +87,7 @@ def _as_folder(path: Path, header: Header) -> tuple[GgufWeights, dict[str, objec
     given.finish()
     if frequencies is not None:
         alone = GgufWeights(path, header, {FREQUENCIES: Place(FREQUENCIES)})
-        config["rope_scaling"] = banded(alone.read(FREQUENCIES), config["rope_theta"], config["head_dim"])
+        config["rope_scaling"] = frequency_bands(alone.read(FREQUENCIES), config["rope_theta"], config["head_dim"])
     places = dict(renamed(rest, kind.names, kind.changes(config)))
     return GgufWeights(path, rest, places), config
 

@@ -7,7 +7,7 @@ from openbook.errors import OpenbookError
 from openbook.interop.gguf.architectures import BYTE_LEVEL, FIRST, PIECES, SPLITS
 from openbook.interop.gguf.tokenizer import PREFIX
 from openbook.interop.tokenizers.sentencepiece import Kind
-from openbook.model_file.metadata import Contents
+from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.byte_decoder import BYTE
 from openbook.text.tokenizer.tokenizer import Tokenizer
 
@@ -15,7 +15,7 @@ NOT_A_PIECE = -1e4
 """The score of what no merge makes."""
 
 
-def tokenizer_fields(contents: Contents) -> dict[str, Any]:
+def tokenizer_fields(contents: ModelMetadata) -> dict[str, Any]:
     """The fields that hold the tokenizer, what its special tokens are for, and the chat template.
 
     Raises OpenbookError for a tokenizer that the format has no place for.
@@ -24,7 +24,7 @@ def tokenizer_fields(contents: Contents) -> dict[str, Any]:
     content = json.loads(contents.tokenizer)
     if content["model"].get("type") != "BPE" or contents.source_tokenizer is not None:
         raise OpenbookError("GGUF files hold tokenizers of byte pairs; this one is another; export with --to hf")
-    tokens, kinds = _tokens(content, contents.architecture.vocabulary)
+    tokens, kinds = _tokens(content, contents.architecture.vocab_size)
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in content["model"]["merges"]]
     fields: dict[str, Any] = {f"{PREFIX}tokens": tokens, f"{PREFIX}token_type": kinds}
     if _has(content.get("decoder"), "ByteLevel"):
@@ -42,7 +42,7 @@ def tokenizer_fields(contents: Contents) -> dict[str, Any]:
     return fields
 
 
-def _tokens(content: dict[str, Any], vocabulary: int) -> tuple[list[str], list[int]]:
+def _tokens(content: dict[str, Any], vocab_size: int) -> tuple[list[str], list[int]]:
     """Every id's token and its type; ids that stand for nothing get a name of their own."""
     names = {number: token for token, number in content["model"]["vocab"].items()}
     kinds = dict.fromkeys(names, int(Kind.NORMAL))
@@ -54,7 +54,7 @@ def _tokens(content: dict[str, Any], vocabulary: int) -> tuple[list[str], list[i
     unknown = content["model"]["vocab"].get(content["model"].get("unk_token"))
     if unknown is not None:
         kinds[unknown] = int(Kind.UNKNOWN)
-    numbers = range(vocabulary)
+    numbers = range(vocab_size)
     return [names.get(n, f"[PAD{n}]") for n in numbers], [kinds.get(n, int(Kind.UNUSED)) for n in numbers]
 
 

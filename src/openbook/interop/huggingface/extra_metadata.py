@@ -10,7 +10,7 @@ from pathlib import Path
 from openbook.errors import OpenbookError
 from openbook.interop.huggingface.weights import read_small_json
 from openbook.interop.tokenizers.files import read_text
-from openbook.model_file.metadata import OPTIONAL, Contents
+from openbook.model_file.metadata import OPTIONAL, ModelMetadata
 
 REMAINDER = "openbook.json"
 SOURCE_TOKENIZER = "source_tokenizer.json"
@@ -18,7 +18,7 @@ LONGEST = 8_000_000
 FIELDS = ("special_tokens", "chat_template", "generation", "training", "license")
 
 
-def write_remainder(folder: Path, contents: Contents) -> None:
+def write_remainder(folder: Path, contents: ModelMetadata) -> None:
     """Write those of the fields that the model file has."""
     metadata = contents.to_metadata()
     values = {name: json.loads(metadata[name]) for name in FIELDS if name in metadata}
@@ -28,7 +28,7 @@ def write_remainder(folder: Path, contents: Contents) -> None:
         (folder / SOURCE_TOKENIZER).write_text(contents.source_tokenizer, encoding="utf-8")
 
 
-def read_remainder(folder: Path, contents: Contents) -> Contents:
+def read_remainder(folder: Path, contents: ModelMetadata) -> ModelMetadata:
     """The contents with the fields from our own file, where there is one.
 
     Raises:
@@ -46,6 +46,6 @@ def read_remainder(folder: Path, contents: Contents) -> Contents:
         raise OpenbookError(f"{path.name}, field {unknown}: is not known; upgrade openbook, or take the file away")
     kept = {name: text for name, text in contents.to_metadata().items() if name not in OPTIONAL or name not in FIELDS}
     try:
-        return Contents.from_metadata(kept | {name: json.dumps(value) for name, value in values.items()})
+        return ModelMetadata.from_metadata(kept | {name: json.dumps(value) for name, value in values.items()})
     except OpenbookError as error:
         raise OpenbookError(f"{path.name}: {error}") from None

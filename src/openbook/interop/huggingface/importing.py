@@ -23,7 +23,7 @@ from openbook.model_file.file import naming, save_parts
 from openbook.model_file.file_type import fault_of_path
 from openbook.model_file.header import ITEM_BYTES
 from openbook.model_file.meta_model import expected_shapes
-from openbook.model_file.metadata import Contents
+from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.quantization import INT8, stored
 from openbook.model_file.writing import DTYPES
 from openbook.progress import Track, silent
@@ -43,7 +43,7 @@ class Imported:
     """What a folder was: its family, and the contents of the model file made of it."""
 
     family: str
-    contents: Contents
+    contents: ModelMetadata
     dtype: str
 
 
@@ -79,10 +79,10 @@ def import_folder(
         chosen = FILE_DTYPES[checked_dtype(dtype, FILE_DTYPES)] if dtype is not None else _dtype(fields, weights, found)
     text = read_tokenizer(folder, family.tokenizer)
     with naming(folder):
-        check_vocabulary(text.tokenizer, text.special_tokens, architecture.vocabulary)
+        check_vocabulary(text.tokenizer, text.special_tokens, architecture.vocab_size)
         contents = read_remainder(
             folder,
-            Contents(
+            ModelMetadata(
                 architecture=architecture,
                 tokenizer=text.tokenizer,
                 special_tokens=text.special_tokens,
@@ -154,10 +154,10 @@ def _check_folder(folder: Path) -> None:
         raise OpenbookError("has no config.json; give the folder of one model, as transformers saves it")
 
 
-def check_vocabulary(tokenizer: str, special: SpecialTokens, vocabulary: int) -> None:
-    size = Tokenizer.from_json(tokenizer, special).vocabulary_size
-    if size > vocabulary:
-        raise OpenbookError(f"its tokenizer has {size:,} tokens, but config.json says vocab_size {vocabulary:,}")
+def check_vocabulary(tokenizer: str, special: SpecialTokens, vocab_size: int) -> None:
+    size = Tokenizer.from_json(tokenizer, special).vocab_size
+    if size > vocab_size:
+        raise OpenbookError(f"its tokenizer has {size:,} tokens, but config.json says vocab_size {vocab_size:,}")
 
 
 def _dtype(fields: Fields, weights: Weights, found: dict[str, list[Link]]) -> str:

@@ -73,7 +73,7 @@ def _check_rest(
     for name in _left_over(weights.places, used):
         if re.fullmatch(family.ignored, name):
             continue
-        if name not in copies or (name == "lm_head.weight" and not architecture.tied):
+        if name not in copies or (name == "lm_head.weight" and not architecture.tied_embeddings):
             raise OpenbookError(f"tensor {name} is nothing that a {family.name} model has; it may change the result")
         if not weights.same(name, embedding):
             raise OpenbookError(f"tensor {name} should repeat {embedding} by config.json, but differs from it")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openbook.progress import Advance
-from openbook.text.corpus.minhash import BANDS, Keys, Places, Section, Signatures
+from openbook.text.corpus.minhash import BANDS, Keys, Section, Signatures, Indices
 
 SIMILAR = 0.8
 KEPT, EXACT, NEAR = 0, 1, 2
@@ -43,7 +43,7 @@ def mark_duplicates(sections: list[Section], marks: Marks, advance: Advance) -> 
         advance(1)
 
 
-def _equal_pairs(sections: list[Section], marks: Marks, band: int) -> Iterator[tuple[Places, Places]]:
+def _equal_pairs(sections: list[Section], marks: Marks, band: int) -> Iterator[tuple[Indices, Indices]]:
     """(earlier, later) passages with equal keys.
 
     Memory stays bounded in two ways: equals are paired within a section first, and only one of them meets the other
@@ -52,7 +52,7 @@ def _equal_pairs(sections: list[Section], marks: Marks, band: int) -> Iterator[t
     slices = -(-len(marks) // RECORDS_AT_ONCE)
     for each in range(slices):
         first_keys: list[Keys] = []
-        first_passages: list[Places] = []
+        first_passages: list[Indices] = []
         start = 0
         for section in sections:
             keys = section.keys(band)
@@ -71,7 +71,7 @@ def _equal_pairs(sections: list[Section], marks: Marks, band: int) -> Iterator[t
             yield passages[earlier[pair : pair + PAIRS_AT_ONCE]], passages[later[pair : pair + PAIRS_AT_ONCE]]
 
 
-def _equals(keys: Keys) -> tuple[Places, Places, Places]:
+def _equals(keys: Keys) -> tuple[Indices, Indices, Indices]:
     """(indices of first occurrences, earlier, later): later ones paired with their first and with the one before."""
     order = np.argsort(keys, kind="stable")  # stable: equals stay in the order of the text
     repeats = np.flatnonzero(keys[order][1:] == keys[order][:-1]) + 1
@@ -84,7 +84,9 @@ def _equals(keys: Keys) -> tuple[Places, Places, Places]:
     return np.sort(order[is_first]), order[earlier], order[later]
 
 
-def _similarity(sections: list[Section], ends: Places, earlier: Places, later: Places) -> NDArray[np.float64]:
+def _similarity(
+    sections: list[Section], ends: Indices, earlier: Indices, later: Indices
+) -> NDArray[np.float64]:
     """The share of signature rows in which two passages agree, for each pair."""
     passages = np.unique(np.concatenate([earlier, later]))
     if not len(passages):

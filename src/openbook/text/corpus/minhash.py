@@ -32,7 +32,7 @@ MASKS = _random.integers(0, 1 << 32, (BANDS * ROWS, 1), np.uint32)
 BAND_MULTIPLIERS = _random.integers(0, 1 << 63, (1, ROWS, 1), np.uint64) * np.uint64(2) + np.uint64(1)
 
 Signatures = NDArray[np.uint8]
-Places = NDArray[np.int64]
+Indices = NDArray[np.int64]
 Keys = NDArray[np.uint64]
 
 
@@ -57,7 +57,7 @@ class Section:
     def passages(self) -> int:
         return len(np.load(self.result, mmap_mode="r"))
 
-    def places(self) -> Places:
+    def places(self) -> Indices:
         """[passages, 2]: start of the passage and of what follows it, in bytes of the text file."""
         return np.asarray(np.load(self.result))
 
@@ -67,7 +67,7 @@ class Section:
             return np.asarray(np.load(self.folder / "exact.npy"))
         return np.asarray(np.load(self.folder / "bands.npy", mmap_mode="r")[band])
 
-    def signatures(self, passages: Places) -> Signatures:
+    def signatures(self, passages: Indices) -> Signatures:
         """[passages, rows]: the low byte of each minimum."""
         return np.asarray(np.load(self.folder / "signatures.npy", mmap_mode="r")[passages])
 
@@ -93,8 +93,8 @@ def fingerprint_section(section: Section, advance: Advance) -> None:
     beside.replace(section.result)
 
 
-def fingerprint_text(text: bytes) -> tuple[Places, Keys, Keys, Signatures]:
-    """Places [passages, 2], exact keys [passages], band keys [bands, passages], signatures [passages, rows]."""
+def fingerprint_text(text: bytes) -> tuple[Indices, Keys, Keys, Signatures]:
+    """Indices [passages, 2], exact keys [passages], band keys [bands, passages], signatures [passages, rows]."""
     places: list[tuple[int, int]] = []
     exact: list[bytes] = []
     words: list[str] = []
@@ -120,7 +120,7 @@ def fingerprint_text(text: bytes) -> tuple[Places, Keys, Keys, Signatures]:
     return np.array(places, np.int64).reshape(-1, 2), np.frombuffer(b"".join(exact), np.uint64), bands, signatures
 
 
-def _minima(words: list[str], firsts: Places) -> NDArray[np.uint32]:
+def _minima(words: list[str], firsts: Indices) -> NDArray[np.uint32]:
     """[rows, passages]: for each of the hash functions, its least value over the shingles of a passage."""
     passages = len(firsts)
     minima = np.empty((BANDS * ROWS, passages), np.uint32)

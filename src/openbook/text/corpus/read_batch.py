@@ -52,7 +52,7 @@ class Document:
     """Characters of Project Gutenberg's header and footer that were left out."""
     chapters: list[Chapter] = field(default_factory=list)
     borders: list[int] = field(default_factory=list)
-    """Places between paragraphs, about a megabyte apart, the start and the end among them."""
+    """Indices between paragraphs, about a megabyte apart, the start and the end among them."""
 
 
 @dataclass(frozen=True)

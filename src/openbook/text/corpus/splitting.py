@@ -7,7 +7,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from openbook.text.corpus.minhash import Places
+from openbook.text.corpus.minhash import Indices
 from openbook.text.corpus.read_batch import Document
 
 BLOCK = 1 << 20
@@ -19,10 +19,10 @@ class Remains:
 
     text: Path
     document: Document
-    kept: Places
+    kept: Indices
 
     @cached_property
-    def _kept_before(self) -> Places:
+    def _kept_before(self) -> Indices:
         """[ranges + 1]: bytes kept before each range, and all of them."""
         return np.concatenate([[0], np.cumsum(self.kept[:, 1] - self.kept[:, 0])])
 
@@ -45,7 +45,7 @@ class Remains:
         return int(self.kept[home, 0] + before - self._kept_before[home])
 
 
-def without(document: Document, removed: Places) -> Places:
+def without(document: Document, removed: Indices) -> Indices:
     """[ranges, 2]: what stays of a document when ranges [removed, 2] that lie in it, in order, are taken out."""
     inner = np.concatenate([[document.start], removed.reshape(-1), [document.end]]).reshape(-1, 2)
     return inner[inner[:, 0] < inner[:, 1]].astype(np.int64)

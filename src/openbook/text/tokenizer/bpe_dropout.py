@@ -85,7 +85,7 @@ class BpeDropout:
         ]
 
 
-class Joins:
+class MergeDropout:
     """Undoes joins in text that is encoded already: a token falls apart into the two that it was joined of.
 
     Long texts are encoded once and learned from many times; this makes each time a little different.

@@ -92,7 +92,7 @@ class Tokenizer:
         return frozenset(self.special_ids.values())
 
     @cached_property
-    def vocabulary_size(self) -> int:
+    def vocab_size(self) -> int:
         """One more than the largest token id."""
         return max(self._tokenizer.get_vocab().values()) + 1
 
@@ -159,7 +159,7 @@ class Tokenizer:
         if known is None:
             token = self._tokenizer.id_to_token(token_id) if 0 <= token_id < LARGEST_ID else None
             if token is None:
-                raise OpenbookError(f"token {token_id}: not in the vocabulary of {self.vocabulary_size:,}")
+                raise OpenbookError(f"token {token_id}: not in the vocabulary of {self.vocab_size:,}")
             known = self._table[token_id] = self._spelling(token)
         return known
 

@@ -48,7 +48,7 @@ def choose_vocabulary(text_bytes: int, kind: Kind = "bpe") -> int:
 def train_tokenizer(
     pieces: Iterable[str],
     kind: Kind = "bpe",
-    vocabulary: int | None = None,
+    vocab_size: int | None = None,
     special_tokens: Sequence[str] = (END,),
     *,
     sentences: bool = False,
@@ -62,14 +62,14 @@ def train_tokenizer(
     """
     if kind not in get_args(Kind):
         raise OpenbookError(f"tokenizer {kind!r}: must be one of {', '.join(get_args(Kind))}")
-    if vocabulary is None:
-        vocabulary = choose_vocabulary(1_000_000, kind)
+    if vocab_size is None:
+        vocab_size = choose_vocabulary(1_000_000, kind)
     least = len(special_tokens) + (256 if kind in ("bpe", "unigram", "bytes") else 2)
-    if vocabulary < least:
-        raise OpenbookError(f"vocabulary {vocabulary:,}: a tokenizer of {kind} needs at least {least:,}")
+    if vocab_size < least:
+        raise OpenbookError(f"vocabulary {vocab_size:,}: a tokenizer of {kind} needs at least {least:,}")
     with track("Training the tokenizer", None) as advance:
         texts = pieces if sentences else token_safe(pieces, CHUNK)
-        backend = LEARN[kind](_counted(texts, advance), vocabulary - len(special_tokens))
+        backend = LEARN[kind](_counted(texts, advance), vocab_size - len(special_tokens))
     backend.add_special_tokens(list(special_tokens))
     return Tokenizer(backend, SpecialTokens.named(backend.token_to_id, special_tokens[0]))
 
@@ -90,20 +90,20 @@ def _byte_level(model: models.Model) -> Backend:
     return backend
 
 
-def _learn_unigram(pieces: Iterator[str], vocabulary: int) -> Backend:
+def _learn_unigram(pieces: Iterator[str], vocab_size: int) -> Backend:
     """The pieces whose likelihoods explain the text best (Kudo 2018, section 3.2)."""
     backend = _byte_level(models.Unigram())
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.UnigramTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.UnigramTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False)
     backend.train_from_iterator(pieces, trainer)
     return backend
 
 
-def _learn_bpe(pieces: Iterator[str], vocabulary: int) -> Backend:
+def _learn_bpe(pieces: Iterator[str], vocab_size: int) -> Backend:
     """Pairs of tokens, joined in the order of how often they stand together (Sennrich et al. 2016)."""
     backend = _byte_level(models.BPE())
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
+        vocab_size=vocab_size,
         min_frequency=2,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -112,7 +112,7 @@ def _learn_bpe(pieces: Iterator[str], vocabulary: int) -> Backend:
     return backend
 
 
-def _learn_bytes(pieces: Iterator[str], vocabulary: int) -> Backend:
+def _learn_bytes(pieces: Iterator[str], vocab_size: int) -> Backend:
     """Nothing to learn: the id of a byte is its value."""
     backend = Backend(models.BPE(BYTE_OF_CHARACTER, []))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
@@ -120,13 +120,13 @@ def _learn_bytes(pieces: Iterator[str], vocabulary: int) -> Backend:
     return backend
 
 
-def _learn_characters(pieces: Iterator[str], vocabulary: int) -> Backend:
+def _learn_characters(pieces: Iterator[str], vocab_size: int) -> Backend:
     counts: Counter[str] = Counter()
     for piece in pieces:
         counts.update(piece)
     if not counts:
         raise OpenbookError("tokenizer: no text to find characters in; name some books")
-    frequent = sorted(counts, key=lambda character: (-counts[character], character))[: vocabulary - 1]
+    frequent = sorted(counts, key=lambda character: (-counts[character], character))[: vocab_size - 1]
     ids = {character: number for number, character in enumerate([UNKNOWN, *sorted(frequent)])}
     backend = Backend(models.BPE(ids, [], unk_token=UNKNOWN, fuse_unk=False))  # byte pairs, of which none are merged
     backend.decoder = decoders.Fuse()
@@ -134,11 +134,11 @@ def _learn_characters(pieces: Iterator[str], vocabulary: int) -> Backend:
     return backend
 
 
-def _learn_words(pieces: Iterator[str], vocabulary: int) -> Backend:
+def _learn_words(pieces: Iterator[str], vocab_size: int) -> Backend:
     backend = Backend(models.WordLevel({}, UNKNOWN))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(WORD_SPLIT), "isolated")
     backend.decoder = decoders.Fuse()
-    trainer = trainers.WordLevelTrainer(vocab_size=vocabulary, special_tokens=[UNKNOWN], show_progress=False)
+    trainer = trainers.WordLevelTrainer(vocab_size=vocab_size, special_tokens=[UNKNOWN], show_progress=False)
     backend.train_from_iterator(pieces, trainer)
     if backend.get_vocab_size() == 1:
         raise OpenbookError("tokenizer: no text to find words in; name some books")

@@ -1,4 +1,4 @@
-"""Books as what a run learns from (see `material.Material`)."""
+"""Books as what a run learns from (see `dataset.Dataset`)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -11,12 +11,12 @@ from torch import nn
 
 from openbook.errors import OpenbookError
 from openbook.model_file.atomic import replacing
-from openbook.model_file.metadata import Contents
+from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track
 from openbook.text.corpus.books import find_books
 from openbook.text.corpus.corpus import Corpus
 from openbook.text.corpus.prepare import prepare
-from openbook.text.tokenizer.bpe_dropout import Joins
+from openbook.text.tokenizer.bpe_dropout import MergeDropout
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import SAMPLE, train_tokenizer
 from openbook.training.continuation import plan_continuation
@@ -35,11 +35,11 @@ from openbook.transformer.decoder_only import DecoderOnly
 
 
 @dataclass
-class BookMaterial:
+class BookDataset:
     """The text of books; `start` is what the model file to go on from says."""
 
     request: Request
-    start: Contents | None
+    start: ModelMetadata | None
     track: Track
     corpus: Corpus = field(init=False)
     tokenizer: Tokenizer = field(init=False)
@@ -90,7 +90,7 @@ class BookMaterial:
         """Refuse choices that do not fit into memory whatever the rest is, before the plan measures them."""
         choices, (layers, width, _) = self.request.choices, SIZES[0]
         sizes = shape_choices(choices.get("layers", layers), choices.get("width", width), choices)
-        least = make_recipe({"rows_at_once": 1, **sizes, **choices})
+        least = make_recipe({"micro_batch_size": 1, **sizes, **choices})
         architecture = build_architecture(least)
         check_memory(architecture, spare_memory(architecture, least, choices))
 
@@ -106,9 +106,9 @@ class BookMaterial:
         if len(tokens.validation.ids) < 2:
             raise OpenbookError("too little text to hold any out for validation; add books, or give --validation")
         if self.start is None:
-            recipe = replace(recipe, vocabulary=self.tokenizer.vocabulary_size)
+            recipe = replace(recipe, vocab_size=self.tokenizer.vocab_size)
         return recipe, {
-            "vocabulary": self.tokenizer.vocabulary_size,
+            "vocab_size": self.tokenizer.vocab_size,
             "train": len(tokens.train.ids),
             "validation": len(tokens.validation.ids),
             "unknown": tokens.train.unknown,
@@ -120,19 +120,19 @@ class BookMaterial:
         if place.exists():
             return Tokenizer.from_json(place.read_text("utf-8"))
         pieces = self.corpus.train.sample(SAMPLE)
-        tokenizer = train_tokenizer(pieces, recipe.tokenizer, recipe.vocabulary, track=self.track)
+        tokenizer = train_tokenizer(pieces, recipe.tokenizer, recipe.vocab_size, track=self.track)
         with replacing(place) as file:
             file.write(tokenizer.to_json().encode())
         return tokenizer
 
-    def contents(self, architecture: Architecture) -> Contents:
-        return Contents(architecture=architecture, tokenizer=self.tokenizer.to_json())
+    def contents(self, architecture: Architecture) -> ModelMetadata:
+        return ModelMetadata(architecture=architecture, tokenizer=self.tokenizer.to_json())
 
     def task(self, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> Books:
         train, validation = self.tokens.train, self.tokens.validation
         held_out = np.concatenate((np.array([self.tokenizer.end_id], validation.ids.dtype), validation.ids))
         starts = train.documents[:-1]
-        joins = Joins(self.tokenizer) if recipe.bpe_dropout else None
+        joins = MergeDropout(self.tokenizer) if recipe.bpe_dropout else None
         return Books(recipe, train.ids, held_out, validation.text_bytes, starts, device, dtype, joins)
 
     def samples(self, model: nn.Module, every: float, tell: Tell) -> Listener:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from openbook.progress import Advance, Track, silent
-from openbook.text.tokenizer.bpe_dropout import Joins
+from openbook.text.tokenizer.bpe_dropout import MergeDropout
 from openbook.training.chunked_loss import Batch, learn_next
 from openbook.training.data.windows import Tokens, Windows, documents_at
 from openbook.training.evaluation import Score, score
@@ -40,14 +40,14 @@ class Books:
     document_starts: NDArray[np.int64]
     device: torch.device
     dtype: torch.dtype
-    joins: Joins | None = None
+    joins: MergeDropout | None = None
 
     def batches(self, step: int) -> Iterator[tuple[Batch, int]]:
-        """A step's windows, `rows_at_once` at a time."""
+        """A step's windows, `micro_batch_size` at a time."""
         windows = Windows(self.train, self.recipe.context, self.recipe.seed, self.joins, self.recipe.bpe_dropout)
         starts = windows.starts(step, self.recipe.rows)
-        for first in range(0, len(starts), self.recipe.rows_at_once):
-            some = starts[first : first + self.recipe.rows_at_once]
+        for first in range(0, len(starts), self.recipe.micro_batch_size):
+            some = starts[first : first + self.recipe.micro_batch_size]
             ids, places = windows.at(some, step)
             ids = ids.to(self.device)
             documents = None
@@ -100,7 +100,7 @@ class Books:
             text_bytes,
             context=self.recipe.context,
             windows=windows,
-            rows=self.recipe.rows_at_once,
+            rows=self.recipe.micro_batch_size,
             dtype=self.dtype,
             advance=advance,
         )

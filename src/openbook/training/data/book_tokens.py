@@ -87,7 +87,7 @@ class _Writer:
         self._split = split
         self._tokenizer = tokenizer
         self._encoder = WordEncoder(tokenizer)
-        self._dtype = np.dtype("<u2" if tokenizer.vocabulary_size <= 1 << 16 else "<u4")
+        self._dtype = np.dtype("<u2" if tokenizer.vocab_size <= 1 << 16 else "<u4")
         self.progress = self._load(identity)
 
     def _load(self, identity: str) -> _Progress:

@@ -1,4 +1,4 @@
-"""Conversations as what a run learns from (see `material.Material`): a model goes on with its own chat template."""
+"""Conversations as what a run learns from (see `dataset.Dataset`): a model goes on with its own chat template."""
 
 import hashlib
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from openbook.errors import OpenbookError
 from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
-from openbook.model_file.metadata import Contents
+from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track
 from openbook.text.chat.chat import Chat
 from openbook.text.corpus.books import find_books
@@ -48,11 +48,11 @@ SAMPLING = Sampling(max_tokens=60, temperature=0)
 
 
 @dataclass
-class ConversationMaterial:
+class ConversationDataset:
     """Conversations in the tokens of the model to go on from; `start` is what its file says."""
 
     request: Request
-    start: Contents | None
+    start: ModelMetadata | None
     track: Track
     files: list[Path] = field(init=False)
     train: TokenConversations = field(init=False)
@@ -119,7 +119,7 @@ class ConversationMaterial:
         seldom = {} if self.apart else {"validations": 2}
         given = {"context": context, **seldom, **self.request.choices}
         # The plan counts in bytes of prose, of which the tokens are known here.
-        each = bytes_a_token(self.start.architecture.vocabulary, "bpe")
+        each = bytes_a_token(self.start.architecture.vocab_size, "bpe")
         text = Text(*(round(rows.tokens * each) for rows in self._rows(given["context"])))
         low_rank = self.request.lora is not None
         return plan_continuation(text, given, self.start.architecture, device, clock(), low_rank, READINGS)
@@ -139,14 +139,14 @@ class ConversationMaterial:
                 "tokens; take a longer one"
             )
         return recipe, {
-            "vocabulary": recipe.vocabulary,
+            "vocab_size": recipe.vocab_size,
             "train": rows[0].tokens,
             "validation": rows[1].tokens,
             "unknown": 0,
             "too_long": len(self.train) - len(rows[0].fitting),
         }
 
-    def contents(self, architecture: Architecture) -> Contents:
+    def contents(self, architecture: Architecture) -> ModelMetadata:
         assert self.start is not None
         return self.start
 

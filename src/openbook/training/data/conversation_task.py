@@ -94,7 +94,7 @@ class Conversations:
     """The training task for conversations (see `loop.Task`): the next token of each answer.
 
     Args:
-        recipe: gives the rows of an update, smoothing, seed.
+        recipe: gives the rows of an update, label_smoothing, seed.
         train: the training conversations.
         validation: the held-out conversations.
         device: where the model is.
@@ -108,17 +108,17 @@ class Conversations:
     dtype: torch.dtype
 
     def batches(self, step: int) -> Iterator[tuple[Batch, int]]:
-        """A step's rows, `rows_at_once` at a time; each epoch visits every row once, in an order of its own."""
+        """A step's rows, `micro_batch_size` at a time; each epoch visits every row once, in an order of its own."""
         packs = self.train.packs
         _, places = visited(step, self.recipe.rows, len(packs), self.recipe.seed)
-        for first in range(0, len(places), self.recipe.rows_at_once):
-            rows = [packs[place] for place in places[first : first + self.recipe.rows_at_once]]
+        for first in range(0, len(places), self.recipe.micro_batch_size):
+            rows = [packs[place] for place in places[first : first + self.recipe.micro_batch_size]]
             batch = self.train.batch(rows, self.device)
             yield batch, int((batch.next_ids != NOTHING).sum())
 
     def learn(self, model: nn.Module, batch: Any, share: float) -> Tensor:
         """See `learn_next`."""
-        return learn_next(model, batch, share, self.recipe.smoothing)
+        return learn_next(model, batch, share, self.recipe.label_smoothing)
 
     @property
     def validated_share(self) -> float:
@@ -151,8 +151,8 @@ class Conversations:
         self, model: nn.Module, packs: Sequence[NDArray[np.int64]], advance: Advance = lambda amount: None
     ) -> Score:
         def batches() -> Iterator[Batch]:
-            for first in range(0, len(packs), self.recipe.rows_at_once):
-                rows = packs[first : first + self.recipe.rows_at_once]
+            for first in range(0, len(packs), self.recipe.micro_batch_size):
+                rows = packs[first : first + self.recipe.micro_batch_size]
                 yield self.validation.batch(rows, self.device)
                 advance(len(rows))
 

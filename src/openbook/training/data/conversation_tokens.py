@@ -58,7 +58,7 @@ def tokenize_conversations(files: Sequence[Path], chat: Chat, track: Track = sil
     ids: list[NDArray[np.int64]] = []
     answers: list[NDArray[np.bool_]] = []
     answer_bytes = []
-    sizes = [len(chat.tokenizer.token_bytes(number)) for number in range(chat.tokenizer.vocabulary_size)]
+    sizes = [len(chat.tokenizer.token_bytes(number)) for number in range(chat.tokenizer.vocab_size)]
     for number in chat.tokenizer.special_ids.values():
         sizes[number] = 0  # what a special token stands for is not text
     length = np.array(sizes, np.int64)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from openbook.model_file.metadata import Contents
+from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track
 from openbook.training.evaluation import Score
 from openbook.training.loop import Listener, Task
@@ -26,7 +26,7 @@ class ScoredTask(Task, Protocol):
         ...
 
 
-class Material(Protocol):
+class Dataset(Protocol):
     """Prepared text or pairs, and how a model learns from them."""
 
     @property
@@ -58,7 +58,7 @@ class Material(Protocol):
         """
         ...
 
-    def contents(self, architecture: Architecture) -> Contents:
+    def contents(self, architecture: Architecture) -> ModelMetadata:
         """What the file of a new model says besides its weights; after `tokenize`."""
         ...
 

@@ -1,4 +1,4 @@
-"""Sentence pairs as what a run learns from (see `material.Material`)."""
+"""Sentence pairs as what a run learns from (see `dataset.Dataset`)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -10,7 +10,7 @@ from torch import nn
 
 from openbook.errors import OpenbookError
 from openbook.model_file.atomic import replacing
-from openbook.model_file.metadata import Contents
+from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track
 from openbook.text.corpus.books import find_books
 from openbook.text.tokenizer.bpe_dropout import BpeDropout
@@ -32,11 +32,11 @@ from openbook.transformer.architecture import Architecture
 
 
 @dataclass
-class PairMaterial:
+class PairDataset:
     """Prepared pairs; `start` is what the model file to go on from says."""
 
     request: Request
-    start: Contents | None
+    start: ModelMetadata | None
     track: Track
     corpus: PairCorpus = field(init=False)
     tokenizers: tuple[Tokenizer, Tokenizer] = field(init=False)
@@ -97,10 +97,10 @@ class PairMaterial:
                 "take a longer one"
             )
         if self.start is None:
-            recipe = replace(recipe, vocabulary=target.vocabulary_size)
+            recipe = replace(recipe, vocab_size=target.vocab_size)
         too_long = len(train) - len(self.train.fitting)
         return recipe, {
-            "vocabulary": target.vocabulary_size,
+            "vocab_size": target.vocab_size,
             "train": int(self.train.lengths[self.train.fitting][:, -1].sum()),
             "validation": int(self.validation.lengths[self.validation.fitting][:, -1].sum()),
             "unknown": self._unknown(train),
@@ -140,29 +140,29 @@ class PairMaterial:
     def _tokenizers(self, recipe: Recipe) -> tuple[Tokenizer, Tokenizer]:
         if self.start is not None:
             return self.start.make_source_tokenizer(), self.start.make_tokenizer()
-        if recipe.joint_vocabulary or not recipe.encoder_layers:
-            both = self._learned(recipe, "tokenizer", recipe.vocabulary, source=True, target=True)
+        if recipe.shared_vocabulary or not recipe.encoder_layers:
+            both = self._learned(recipe, "tokenizer", recipe.vocab_size, source=True, target=True)
             return both, both
-        source = self._learned(recipe, "tokenizer-source", recipe.vocabulary, source=True, target=False)
-        target = self._learned(recipe, "tokenizer-target", source.vocabulary_size, source=False, target=True)
-        if target.vocabulary_size < source.vocabulary_size:  # special tokens stand at the end, and at the same place
-            source = self._learned(recipe, "tokenizer-smaller", target.vocabulary_size, source=True, target=False)
+        source = self._learned(recipe, "tokenizer-source", recipe.vocab_size, source=True, target=False)
+        target = self._learned(recipe, "tokenizer-target", source.vocab_size, source=False, target=True)
+        if target.vocab_size < source.vocab_size:  # special tokens stand at the end, and at the same place
+            source = self._learned(recipe, "tokenizer-smaller", target.vocab_size, source=True, target=False)
         return source, target
 
-    def _learned(self, recipe: Recipe, name: str, vocabulary: int, *, source: bool, target: bool) -> Tokenizer:
+    def _learned(self, recipe: Recipe, name: str, vocab_size: int, *, source: bool, target: bool) -> Tokenizer:
         place = self.request.folder / f"{name}.json"
         if place.exists():
             return Tokenizer.from_json(place.read_text("utf-8"))
         sentences = sample_pairs(self.corpus.train, SAMPLE, source=source, target=target)
         special = (END, PADDING, SEPARATOR)
-        tokenizer = train_tokenizer(sentences, recipe.tokenizer, vocabulary, special, sentences=True, track=self.track)
+        tokenizer = train_tokenizer(sentences, recipe.tokenizer, vocab_size, special, sentences=True, track=self.track)
         with replacing(place) as file:
             file.write(tokenizer.to_json().encode())
         return tokenizer
 
-    def contents(self, architecture: Architecture) -> Contents:
+    def contents(self, architecture: Architecture) -> ModelMetadata:
         source, target = self.tokenizers
-        return Contents(
+        return ModelMetadata(
             architecture=architecture,
             tokenizer=target.to_json(),
             source_tokenizer=None if source is target else source.to_json(),

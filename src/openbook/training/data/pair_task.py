@@ -131,7 +131,7 @@ class Pairs:
     """The training task for pairs (see `loop.Task`): the next token of each target, given its source.
 
     Args:
-        recipe: gives the batch's tokens, smoothing, seed.
+        recipe: gives the batch's tokens, label_smoothing, seed.
         train: the training pairs.
         validation: the held-out pairs.
         device: where the model is.
@@ -154,7 +154,7 @@ class Pairs:
     @property
     def part_tokens(self) -> int:
         """Tokens that are worked on at once."""
-        return min(self.recipe.batch_tokens, self.recipe.rows_at_once * self.recipe.context)
+        return min(self.recipe.batch_tokens, self.recipe.micro_batch_size * self.recipe.context)
 
     def batches(self, step: int) -> Iterator[tuple[Batch, int]]:
         """A step's parts, each of pairs that are about as long."""
@@ -165,7 +165,7 @@ class Pairs:
 
     def learn(self, model: nn.Module, batch: Any, share: float) -> Tensor:
         """See `learn_next`."""
-        return learn_next(model, batch, share, self.recipe.smoothing)
+        return learn_next(model, batch, share, self.recipe.label_smoothing)
 
     @property
     def validated_share(self) -> float:

@@ -103,7 +103,7 @@ class _Writer:
         self._state = stem.with_suffix(".json")
         self._split = split
         self._encoders = [WordEncoder(tokenizer) for tokenizer in tokenizers]
-        self._dtypes = [np.dtype("<u2" if each.vocabulary_size <= 1 << 16 else "<u4") for each in tokenizers]
+        self._dtypes = [np.dtype("<u2" if each.vocab_size <= 1 << 16 else "<u4") for each in tokenizers]
         self._ids, self._lengths = (
             [stem.with_suffix(f".{side}.{what}") for side in SIDES] for what in ("tokens", "lengths")
         )

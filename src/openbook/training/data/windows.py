@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from openbook.text.tokenizer.bpe_dropout import Joins
+from openbook.text.tokenizer.bpe_dropout import MergeDropout
 
 Tokens = NDArray[np.uint16] | NDArray[np.uint32]
 
@@ -61,7 +61,7 @@ class Windows:
     tokens: Tokens
     context: int
     seed: int
-    joins: Joins | None = None
+    joins: MergeDropout | None = None
     undone: float = 0.0
 
     @property

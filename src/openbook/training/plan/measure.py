@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from openbook.training.chunked_loss import Batch, learn_next
-from openbook.training.data_parallel import Learners, most_learners
+from openbook.training.data_parallel import DataParallel, most_workers
 from openbook.training.initialize import initialize
 from openbook.training.optimizer import NEWTON_SCHULZ_STEPS, kind_of
 from openbook.transformer.architecture import Architecture
@@ -24,12 +24,12 @@ def floating_operations(architecture: Architecture, context: int) -> int:
     6·N + 6·Σ heads·head_width·context over the blocks, half of the scores being masked (Kaplan et al. 2020, 2.1). For
     an encoder-decoder it is one token of the target together with one of a source as long, where nothing is masked.
     """
-    weights = architecture.vocabulary * architecture.width
+    weights = architecture.vocab_size * architecture.width
     seen = 0
     for name, stack in architecture.stacks.items():
         for block in stack.blocks:
             hidden = block.feed_forward
-            parts = 1 if hidden.experts is None else hidden.experts.chosen
+            parts = 1 if hidden.experts is None else hidden.experts.experts_per_token
             weights += architecture.width * parts * (2 + hidden.gated) * hidden.width
             for attention, share in ((block.attention, 1 + (name == "encoder")), (block.cross_attention, 2)):
                 if attention is None:
@@ -74,15 +74,15 @@ def seconds_of_step(
     with torch.device(device):
         model = make_transformer(architecture)
     initialize(model, seed=0)
-    ids = torch.randint(architecture.vocabulary, (rows, context + 1), device=device)
+    ids = torch.randint(architecture.vocab_size, (rows, context + 1), device=device)
     source = None
     if architecture.encoder is not None:
         source = torch.randint(
-            architecture.source_vocabulary or architecture.vocabulary, (rows, context), device=device
+            architecture.source_vocab_size or architecture.vocab_size, (rows, context), device=device
         )
     batch = Batch(source, None, ids[:, :-1], ids[:, 1:])
-    count = most_learners(sum(each.numel() for each in model.parameters()), device)
-    learners = Learners(model, count)
+    count = most_workers(sum(each.numel() for each in model.parameters()), device)
+    workers = DataParallel(model, count)
 
     def learn(model: nn.Module, batch: Batch) -> Tensor:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
@@ -92,13 +92,13 @@ def seconds_of_step(
     begun = time.perf_counter()
     while True:
         started = time.perf_counter()
-        learners.learn([batch] * count, learn, seed=0)
+        workers.learn([batch] * count, learn, seed=0)
         model.zero_grad(set_to_none=True)
         _wait(device)
         spent = time.perf_counter() - started
         times.append(spent / count)
         if len(times) > 1 and time.perf_counter() - begun + spent > patience:
-            learners.close()
+            workers.close()
             return min(times)
 
 

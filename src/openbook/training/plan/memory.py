@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from openbook.errors import OpenbookError
-from openbook.training.data_parallel import pick_learners
+from openbook.training.data_parallel import pick_workers
 from openbook.training.plan.measure import count_parameters
 from openbook.training.recipe import Recipe
 from openbook.transformer.architecture import Architecture, FeedForward
@@ -20,23 +20,23 @@ def bytes_to_train(architecture: Architecture, recipe: Recipe, frozen: bool = Fa
     The weights of a `frozen` model stay as they are, and what it learns besides is small.
     """
     parameters = count_parameters(architecture)
-    learners = pick_learners(recipe, parameters, torch.device("cpu"))
+    workers = pick_workers(recipe, parameters, torch.device("cpu"))
     # Weight, gradients, up to two of optimizer state.
-    copies = 1 if frozen else 3 + learners + bool(recipe.average)
-    tokens = learners * recipe.rows_at_once * recipe.context
+    copies = 1 if frozen else 3 + workers + bool(recipe.ema_decay)
+    tokens = workers * recipe.micro_batch_size * recipe.context
     blocks = [
         10 * architecture.width + 4 * attention.heads * attention.head_width + 4 * _neurons(block.feed_forward)
         for stack in architecture.stacks.values()
         for block in stack.blocks
         for attention in filter(None, (block.attention, block.cross_attention))
     ]
-    kept = len(blocks) * architecture.width + max(blocks) if recipe.recompute else sum(blocks)
-    return 4 * (copies * parameters + tokens * (kept + 3 * architecture.vocabulary))
+    kept = len(blocks) * architecture.width + max(blocks) if recipe.gradient_checkpointing else sum(blocks)
+    return 4 * (copies * parameters + tokens * (kept + 3 * architecture.vocab_size))
 
 
 def _neurons(feed_forward: FeedForward) -> int:
     """How many a token passes through."""
-    return feed_forward.width * (1 if feed_forward.experts is None else feed_forward.experts.chosen)
+    return feed_forward.width * (1 if feed_forward.experts is None else feed_forward.experts.experts_per_token)
 
 
 def memory_here() -> float:
@@ -62,8 +62,8 @@ def check_memory(architecture: Architecture, recipe: Recipe, frozen: bool = Fals
         needed = bytes_to_train(architecture, recipe, frozen)
         raise OpenbookError(
             f"training this model takes about {needed / 1e9:.1f} GB, and the machine has {memory_here() / 1e9:.1f} GB; "
-            f"take a smaller --width (now {recipe.width}), --layers ({recipe.layers}), --vocabulary "
-            f"({recipe.vocabulary}) or --rows-at-once ({recipe.rows_at_once})"
+            f"take a smaller --width (now {recipe.width}), --layers ({recipe.layers}), --vocab-size "
+            f"({recipe.vocab_size}) or --micro-batch-size ({recipe.micro_batch_size})"
         )
 
 
@@ -72,8 +72,12 @@ def spare_memory(architecture: Architecture, recipe: Recipe, given: Collection[s
 
     Choices that are `given` stay.
     """
-    if "recompute" not in given and not fits_in_memory(architecture, recipe, frozen):
-        recipe = replace(recipe, recompute=True)
-    while "rows_at_once" not in given and recipe.rows_at_once > 1 and not fits_in_memory(architecture, recipe, frozen):
-        recipe = replace(recipe, rows_at_once=recipe.rows_at_once // 2)
+    if "gradient_checkpointing" not in given and not fits_in_memory(architecture, recipe, frozen):
+        recipe = replace(recipe, gradient_checkpointing=True)
+    while (
+        "micro_batch_size" not in given
+        and recipe.micro_batch_size > 1
+        and not fits_in_memory(architecture, recipe, frozen)
+    ):
+        recipe = replace(recipe, micro_batch_size=recipe.micro_batch_size // 2)
     return recipe

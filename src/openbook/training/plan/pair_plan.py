@@ -16,7 +16,7 @@ from openbook.errors import OpenbookError
 from openbook.text.tokenizer.training import choose_vocabulary
 from openbook.training.continuation import GENTLE, check_kept, sizes_of
 from openbook.training.data.pair_corpus import PairSplit
-from openbook.training.data_parallel import most_learners
+from openbook.training.data_parallel import most_workers
 from openbook.training.plan.measure import Speed, choose_precision, count_parameters
 from openbook.training.plan.memory import check_memory, spare_memory
 from openbook.training.plan.plan import (
@@ -88,10 +88,15 @@ def make_pair_plan(amount: Amount, given: Mapping[str, Any], device: torch.devic
     minutes = given.get("minutes") or default_minutes(amount.text)
     seconds = max(1.0, minutes * 60 - used)
     kind = given.get("tokenizer", "bpe")
-    vocabulary = given.get("vocabulary", pick_vocabulary(amount, kind))
+    vocabulary = given.get("vocab_size", pick_vocabulary(amount, kind))
     each = bytes_a_token(vocabulary, kind)
     context = given.get("context", pick_context(amount, each, apart))
-    base = (SHAPE if apart else {}) | {"vocabulary": vocabulary, "context": context, "smoothing": SMOOTHING, **given}
+    base = (SHAPE if apart else {}) | {
+        "vocab_size": vocabulary,
+        "context": context,
+        "label_smoothing": SMOOTHING,
+        **given,
+    }
     sizes = [
         base
         | shape_choices(
@@ -102,19 +107,19 @@ def make_pair_plan(amount: Amount, given: Mapping[str, Any], device: torch.devic
         | {"encoder_layers": given.get("encoder_layers", encoding)}
         for encoding, layers, width, _ in SIZES
     ]
-    recipes = [make_recipe(size | {"batch_tokens": context, "rows_at_once": 1}) for size in sizes]
+    recipes = [make_recipe(size | {"batch_tokens": context, "micro_batch_size": 1}) for size in sizes]
     least = build_architecture(recipes[0])
     check_memory(least, spare_memory(least, recipes[0], given))
     shapes = [build_architecture(recipe) for recipe in recipes]
     speed = measured(shapes[PROBE], amount, each, device, seconds, given.get("precision", "auto"))
     unique = amount.target_bytes / each
     best = largest_that_pays(shapes, recipes, [needed for *_, needed in SIZES], speed, seconds, unique)
-    parts = most_learners(count_parameters(shapes[best]), device)
+    parts = most_workers(count_parameters(shapes[best]), device)
     tokens = tokens_in(seconds, shapes[best], speed)
     plan = learning(sizes[best], tokens, unique, minutes, given, parts)
     reasons = {
         "layers": f"the largest that pays at {speed.rate(shapes[best]) / 1e9:.0f} GFLOP/s, measured",
-        "vocabulary": f"for {amount.pairs:,} pairs",
+        "vocab_size": f"for {amount.pairs:,} pairs",
         **plan.reasons,
     }
     expected = used + seconds * plan.tokens / tokens
@@ -136,16 +141,16 @@ def plan_pair_continuation(
     check_kept(given)
     minutes = given.get("minutes") or default_minutes(amount.text)
     seconds = max(1.0, minutes * 60 - used)
-    each = bytes_a_token(architecture.vocabulary, "bpe")
+    each = bytes_a_token(architecture.vocab_size, "bpe")
     apart = architecture.encoder is not None
     context = given.get("context", min(architecture.context, pick_context(amount, each, apart)))
     if context > architecture.context:
         raise OpenbookError(f"--context {context}: the model sees at most {architecture.context} tokens")
     speed = measured(architecture, amount, each, device, seconds, given.get("precision", "auto"))
-    sizes = {**sizes_of(architecture), "context": context, "smoothing": SMOOTHING, **GENTLE}
+    sizes = {**sizes_of(architecture), "context": context, "label_smoothing": SMOOTHING, **GENTLE}
     sizes["encoder_layers"] = len(architecture.encoder.blocks) if architecture.encoder is not None else 0
     a_token = speed.seconds_a_token(architecture)
-    parts = most_learners(count_parameters(architecture), device)
+    parts = most_workers(count_parameters(architecture), device)
     plan = learning(sizes, seconds / a_token, amount.target_bytes / each, minutes, given, parts)
     reasons = {"layers": f"the model's own; {speed.rate(architecture) / 1e9:.0f} GFLOP/s, measured", **plan.reasons}
     recipe = in_precision(plan.recipe, speed.dtype)

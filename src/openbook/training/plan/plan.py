@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from openbook.text.tokenizer.training import choose_vocabulary
-from openbook.training.data_parallel import LARGEST, LEAST, most_learners
+from openbook.training.data_parallel import LARGEST, LEAST, most_workers
 from openbook.training.plan.measure import Speed, choose_precision, count_parameters, orthogonalizing_operations
 from openbook.training.plan.memory import fits_in_memory
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
@@ -55,10 +55,10 @@ def default_minutes(text: Text) -> float:
     return float(min(120, max(2, round(2 * math.sqrt(text.train_bytes / 1e6)))))
 
 
-def bytes_a_token(vocabulary: int, kind: str) -> float:
+def bytes_a_token(vocab_size: int, kind: str) -> float:
     """Bytes of text that one token covers, roughly, before there is a tokenizer to ask."""
     if kind in ("bpe", "unigram"):
-        return max(1.0, 0.46 * math.log2(vocabulary) - 1.8)
+        return max(1.0, 0.46 * math.log2(vocab_size) - 1.8)
     return {"bytes": 1.0, "characters": 1.02}.get(kind, 4.5)
 
 
@@ -93,26 +93,26 @@ def make_plan(text: Text, given: Mapping[str, Any], device: torch.device, used: 
     minutes = given.get("minutes") or default_minutes(text)
     seconds = max(1.0, minutes * 60 - used)
     kind = given.get("tokenizer", "bpe")
-    vocabulary = given.get("vocabulary", choose_vocabulary(text.train_bytes, kind))
+    vocabulary = given.get("vocab_size", choose_vocabulary(text.train_bytes, kind))
     unique = max(1.0, text.train_bytes / bytes_a_token(vocabulary, kind))
-    base = {"vocabulary": vocabulary, "context": pick_context(unique, seconds), **given}
+    base = {"vocab_size": vocabulary, "context": pick_context(unique, seconds), **given}
 
     sizes = [
         base | shape_choices(given.get("layers", layers), given.get("width", width), given)
         for layers, width, _ in SIZES
     ]
-    recipes = [make_recipe(size | {"batch_tokens": base["context"], "rows_at_once": 1}) for size in sizes]
+    recipes = [make_recipe(size | {"batch_tokens": base["context"], "micro_batch_size": 1}) for size in sizes]
     shapes = [build_architecture(recipe) for recipe in recipes]
     speed = measured(shapes[PROBE], base["context"], device, seconds, given.get("precision", "auto"))
     best = largest_that_pays(shapes, recipes, [needed for *_, needed in SIZES], speed, seconds, unique)
     tokens = tokens_in(seconds, shapes[best], speed)
-    parts = most_learners(count_parameters(shapes[best]), device)
+    parts = most_workers(count_parameters(shapes[best]), device)
     plan = plan_learning(
         sizes[best], tokens, unique, minutes, given, parts, lambda epochs: pick_regularization(epochs, kind, given)
     )
     reasons = {
         "layers": f"the largest that pays at {speed.rate(shapes[best]) / 1e9:.0f} GFLOP/s, measured",
-        "vocabulary": f"for {text.train_bytes / 1e6:.2g} MB of text",
+        "vocab_size": f"for {text.train_bytes / 1e6:.2g} MB of text",
         **plan.reasons,
     }
     expected = used + seconds * plan.tokens / tokens
@@ -211,7 +211,7 @@ def plan_learning(
     picked: dict[str, Any] = {
         "batch_tokens": batch,
         # More than 2,048 tokens do not stay in the cache.
-        "rows_at_once": max(1, min(max(LEAST, batch // parts), batch, 2048) // sizes["context"]),
+        "micro_batch_size": max(1, min(max(LEAST, batch // parts), batch, 2048) // sizes["context"]),
         **regularize(epochs),
         "validations": validations,
         "validation_tokens": max(4 * batch, int(min(2**26, 0.08 * tokens / validations))),
@@ -225,7 +225,7 @@ def plan_learning(
 
 def too_large_for(unique: float, architecture: Architecture) -> bool:
     """Whether the blocks have over 20 numbers for each token of the text: such a model soon knows it by heart."""
-    tables = (2 - architecture.tied) * architecture.vocabulary * architecture.width
+    tables = (2 - architecture.tied_embeddings) * architecture.vocab_size * architecture.width
     return count_parameters(architecture) - tables > 20 * unique
 
 
@@ -251,8 +251,8 @@ def pick_regularization(epochs: float, kind: str, given: Mapping[str, Any]) -> d
     on; and words spelled in other pieces each time. One matrix wants a lower rate, whoever chose it.
     """
     picked: dict[str, Any] = {"dropout": 0.0 if epochs < 3 else 0.1 if epochs < 5 else 0.2 if epochs < 10 else 0.3}
-    if given.get("tied", epochs >= 2.5):
-        picked |= {"tied": True, "embedding_rate": 0.02}
+    if given.get("tied_embeddings", epochs >= 2.5):
+        picked |= {"tied_embeddings": True, "embedding_lr": 0.02}
     if epochs >= 6 and kind == "bpe":
         picked |= {"bpe_dropout": 0.05}
     return picked

@@ -56,7 +56,7 @@ class Display:
         if event.get("too_long"):
             self.console.print(f"{event['too_long']:,} have more tokens than the model sees; left out.")
         held_out = f" {event['validation']:,} held out," if self._scored == "held-out" else ""
-        line = f"{event['train']:,} tokens to learn from,{held_out} {event['vocabulary']:,} kinds"
+        line = f"{event['train']:,} tokens to learn from,{held_out} {event['vocab_size']:,} kinds"
         if event["unknown"]:
             line += f"; {event['unknown']:,} are not in the vocabulary and stand as unknown"
         self.console.print(line, highlight=False)
@@ -131,11 +131,11 @@ def plan_table(event: Mapping[str, Any]) -> Table:
     recipe, reasons = event["recipe"], event["reasons"]
     budget = f"{recipe['steps']:,} updates" if recipe["steps"] else f"{recipe['minutes']:g} minutes"
     gate = "gated " if recipe["gated"] else ""
-    rate = "matrix_rate" if recipe["optimizer"] == "muon" else "adamw_rate"
+    rate = "matrix_lr" if recipe["optimizer"] == "muon" else "adamw_lr"
     encoder = f"{recipe['encoder_layers']} + " if recipe["encoder_layers"] else ""
     rows = {
         "budget": (budget, reasons.get("minutes", "") or f"about {duration(event['expected'])} in all"),
-        "tokens": (f"{recipe['tokenizer']}, {recipe['vocabulary']:,} kinds", reasons.get("vocabulary", "")),
+        "tokens": (f"{recipe['tokenizer']}, {recipe['vocab_size']:,} kinds", reasons.get("vocab_size", "")),
         "model": (f"{encoder}{recipe['layers']} layers × width {recipe['width']}", reasons.get("layers", "")),
         "attention": (
             f"{recipe['heads']} heads × {recipe['head_width']}, {recipe['position']} positions",
@@ -155,7 +155,7 @@ def plan_table(event: Mapping[str, Any]) -> Table:
 def regularized(recipe: Mapping[str, Any]) -> str:
     """What else keeps the text from being known by heart."""
     joins = f"; {recipe['bpe_dropout']:.0%} of joins undone" if recipe["bpe_dropout"] else ""
-    return joins + ("; embedding tied to logits" if recipe["tied"] else "")
+    return joins + ("; embedding tied to logits" if recipe["tied_embeddings"] else "")
 
 
 def quality(event: Mapping[str, Any]) -> str:

@@ -84,7 +84,7 @@ def _within(layout: Layout, prefix: str) -> Layout:
     return lambda ours, leaf, shape: (link.renamed(prefix + link.theirs) for link in layout(ours, leaf, shape))
 
 
-def read_usual(
+def read_common(
     fields: Fields,
     *,
     attention: Mapping[str, Any] | None = None,
@@ -151,11 +151,11 @@ def read_usual(
         )
         blocks.append(change(number, block))
     return Architecture(
-        vocabulary=fields.whole("vocab_size"),
+        vocab_size=fields.whole("vocab_size"),
         width=width,
         context=context,
         decoder=Stack(blocks=tuple(blocks), position=stack_position(rotary), final_norm=norm),
-        tied=fields.flag("tie_word_embeddings", tied),
+        tied_embeddings=fields.flag("tie_word_embeddings", tied),
     )
 
 
@@ -205,12 +205,12 @@ def experts_of(architecture: Architecture) -> tuple[FeedForward, Experts]:
     raise NoPlaceError("its feed-forward parts have no experts")
 
 
-def write_usual(architecture: Architecture) -> dict[str, Any]:
+def write_common(architecture: Architecture) -> dict[str, Any]:
     """The fields that most families have."""
     first = architecture.decoder.blocks[0]
     attention, stack = first.attention, architecture.decoder
     return {
-        "vocab_size": architecture.vocabulary,
+        "vocab_size": architecture.vocab_size,
         "hidden_size": architecture.width,
         "intermediate_size": first.feed_forward.width,
         "num_hidden_layers": len(stack.blocks),
@@ -219,7 +219,7 @@ def write_usual(architecture: Architecture) -> dict[str, Any]:
         "head_dim": attention.head_width,
         "max_position_embeddings": architecture.context,
         "rms_norm_eps": stack.final_norm.epsilon,
-        "tie_word_embeddings": architecture.tied,
+        "tie_word_embeddings": architecture.tied_embeddings,
         "hidden_act": ACTIVATION_WORDS[first.feed_forward.activation],
         **write_rotary(stack.position),
     }

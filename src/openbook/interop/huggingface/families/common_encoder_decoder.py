@@ -61,12 +61,12 @@ def read_pair(fields: Fields, kind: Kind) -> Architecture:
     scaled = fields.flag("scale_embedding", kind.scale)
     encoder, decoder = (_stack(fields, kind, width, side, activation) for side in ("encoder", "decoder"))
     return Architecture(
-        vocabulary=fields.whole("vocab_size"),
+        vocab_size=fields.whole("vocab_size"),
         width=width,
         context=fields.whole("max_position_embeddings", 1024),
         encoder=encoder,
         decoder=decoder,
-        tied=True,
+        tied_embeddings=True,
         embedding_scale=width**0.5 if scaled else 1.0,
         logit_bias=kind.logit_bias,
     )
@@ -103,7 +103,7 @@ def write_pair(architecture: Architecture, kind: Kind) -> dict[str, Any]:
         raise NoPlaceError("it has no encoder")
     written: dict[str, Any] = {
         "is_encoder_decoder": True,
-        "vocab_size": architecture.vocabulary,
+        "vocab_size": architecture.vocab_size,
         "d_model": architecture.width,
         "max_position_embeddings": architecture.context,
         "scale_embedding": architecture.embedding_scale != 1.0,

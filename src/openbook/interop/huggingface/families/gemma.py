@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from openbook.interop.huggingface.families.common import read_usual, table, write_usual
+from openbook.interop.huggingface.families.common import read_common, table, write_common
 from openbook.interop.huggingface.family import Family
 from openbook.interop.huggingface.fields import Fields
 from openbook.transformer.architecture import Architecture, Norm
@@ -28,7 +28,7 @@ def read(fields: Fields) -> Architecture:
     fields.ignore("hidden_activation")  # always the form with tanh
     biased = fields.flag("attention_bias", False)
     return scaled(
-        read_usual(
+        read_common(
             fields,
             attention={"bias": biased, "output_bias": biased},
             norm=offset_norm(fields),
@@ -44,7 +44,7 @@ def read(fields: Fields) -> Architecture:
 
 def write(architecture: Architecture) -> dict[str, Any]:
     """The fields of `read`."""
-    written = write_usual(architecture)
+    written = write_common(architecture)
     return {
         **written,
         "hidden_activation": written["hidden_act"],

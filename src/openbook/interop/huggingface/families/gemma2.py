@@ -7,12 +7,12 @@ from typing import Any
 from openbook.interop.huggingface.families.common import (
     SANDWICH,
     layer_types,
+    read_common,
     read_layers,
-    read_usual,
     read_windows,
     table,
     window_of,
-    write_usual,
+    write_common,
 )
 from openbook.interop.huggingface.families.gemma import GELU, offset_norm, scaled
 from openbook.interop.huggingface.family import Family
@@ -30,13 +30,13 @@ def read(fields: Fields) -> Architecture:
     final = fields.maybe_number("final_logit_softcapping") if fields.written("final_logit_softcapping") else 30.0
     default = [number % 2 == 0 for number in range(read_layers(fields))]
     window = fields.maybe_whole("sliding_window") if fields.written("sliding_window") else 4096
-    architecture = read_usual(
+    architecture = read_common(
         fields,
         attention={
             "bias": biased,
             "output_bias": biased,
             "scale": fields.number("query_pre_attn_scalar", 256) ** -0.5,
-            "score_cap": cap,
+            "attention_softcap": cap,
         },
         windows=read_windows(fields, default, window),
         norm=norm,
@@ -49,19 +49,19 @@ def read(fields: Fields) -> Architecture:
         tied=True,
         change=lambda number, block: replace(block, after=norm),
     )
-    return replace(scaled(architecture), logit_cap=final)
+    return replace(scaled(architecture), logit_softcap=final)
 
 
 def write(architecture: Architecture) -> dict[str, Any]:
     """The fields of `read`."""
-    attention, written = architecture.decoder.blocks[0].attention, write_usual(architecture)
+    attention, written = architecture.decoder.blocks[0].attention, write_common(architecture)
     return {
         **written,
         "hidden_activation": written["hidden_act"],
         "attention_bias": attention.bias,
         "query_pre_attn_scalar": squared_inverse(attention.scale),
-        "attn_logit_softcapping": attention.score_cap,
-        "final_logit_softcapping": architecture.logit_cap,
+        "attn_logit_softcapping": attention.attention_softcap,
+        "final_logit_softcapping": architecture.logit_softcap,
         "sliding_window": window_of(architecture) or 4096,
         "layer_types": layer_types(architecture),
     }

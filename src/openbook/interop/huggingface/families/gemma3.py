@@ -6,12 +6,12 @@ from typing import Any
 from openbook.interop.huggingface.families.common import (
     SANDWICH,
     layer_types,
+    read_common,
     read_layers,
-    read_usual,
     read_windows,
     table,
     window_of,
-    write_usual,
+    write_common,
 )
 from openbook.interop.huggingface.families.gemma import GELU, offset_norm, scaled
 from openbook.interop.huggingface.families.gemma2 import squared_inverse
@@ -47,7 +47,7 @@ def read_text(fields: Fields) -> Architecture:
     windows = read_windows(fields, default, fields.whole("sliding_window", 4096))
     context = fields.whole("max_position_embeddings", 131_072)
     full, local = read_rotary_by_layer(fields, context, BASES, "rope_local_base_freq")
-    architecture = read_usual(
+    architecture = read_common(
         fields,
         attention={
             "bias": biased,
@@ -67,22 +67,22 @@ def read_text(fields: Fields) -> Architecture:
         tied=True,
         change=lambda number, block: replace(block, after=norm),
     )
-    return replace(scaled(architecture), logit_cap=fields.maybe_number("final_logit_softcapping"))
+    return replace(scaled(architecture), logit_softcap=fields.maybe_number("final_logit_softcapping"))
 
 
 def write(architecture: Architecture) -> dict[str, Any]:
     """The fields of `read_text`."""
-    attention, written = architecture.decoder.blocks[0].attention, write_usual(architecture)
+    attention, written = architecture.decoder.blocks[0].attention, write_common(architecture)
     full, local = (_position(architecture, windowed) for windowed in (False, True))
     for spelling in ("rope_theta", "rope_scaling", "rope_parameters"):
         written.pop(spelling, None)
-    stretched = {} if full.stretch is None else {"rope_scaling": rope_parameters(full)}
+    stretched = {} if full.rope_scaling is None else {"rope_scaling": rope_parameters(full)}
     return {
         **written,
         "hidden_activation": written["hidden_act"],
         "attention_bias": attention.bias,
         "query_pre_attn_scalar": squared_inverse(attention.scale),
-        "final_logit_softcapping": architecture.logit_cap,
+        "final_logit_softcapping": architecture.logit_softcap,
         "sliding_window": window_of(architecture) or 4096,
         "layer_types": layer_types(architecture),
         "rope_theta": full.base,

@@ -36,11 +36,11 @@ def read(fields: Fields) -> Architecture:
         )
         blocks.append(Block(attention=attention, feed_forward=hidden, before=norm))
     return Architecture(
-        vocabulary=fields.whole("vocab_size", 50257),
+        vocab_size=fields.whole("vocab_size", 50257),
         width=width,
         context=fields.whole("n_positions", 1024),
         decoder=Stack(blocks=tuple(blocks), position=Position(kind="learned"), final_norm=norm),
-        tied=fields.flag("tie_word_embeddings", True),
+        tied_embeddings=fields.flag("tie_word_embeddings", True),
     )
 
 
@@ -49,7 +49,7 @@ def write(architecture: Architecture) -> dict[str, Any]:
     blocks = architecture.decoder.blocks
     first = blocks[0]
     return {
-        "vocab_size": architecture.vocabulary,
+        "vocab_size": architecture.vocab_size,
         "n_positions": architecture.context,
         "n_embd": architecture.width,
         "n_layer": len(blocks),
@@ -59,7 +59,7 @@ def write(architecture: Architecture) -> dict[str, Any]:
         "layer_norm_epsilon": architecture.decoder.final_norm.epsilon,
         "scale_attn_weights": first.attention.scale != 1.0,
         "scale_attn_by_inverse_layer_idx": len(blocks) > 1 and blocks[1].attention.scale != first.attention.scale,
-        "tie_word_embeddings": architecture.tied,
+        "tie_word_embeddings": architecture.tied_embeddings,
     }
 
 

@@ -5,12 +5,12 @@ from typing import Any
 from openbook.interop.huggingface.families.common import (
     experts_of,
     layer_types,
+    read_common,
     read_layers,
-    read_usual,
     read_windows,
     table,
     window_of,
-    write_usual,
+    write_common,
 )
 from openbook.interop.huggingface.family import Family
 from openbook.interop.huggingface.fields import Fields
@@ -44,7 +44,7 @@ def read(fields: Fields) -> Architecture:
     biased = fields.flag("attention_bias", True)
     default = [number % 2 == 0 for number in range(read_layers(fields))]
     window = fields.maybe_whole("sliding_window") if fields.written("sliding_window") else 128
-    return read_usual(
+    return read_common(
         fields,
         attention={"bias": biased, "output_bias": biased, "sinks": True},
         feed_forward={
@@ -53,7 +53,7 @@ def read(fields: Fields) -> Architecture:
             "up_offset": 1.0,
             "experts": Experts(
                 count=fields.whole("num_local_experts", count),
-                chosen=fields.whole("num_experts_per_tok", 4),
+                experts_per_token=fields.whole("num_experts_per_tok", 4),
                 router_bias=True,
             ),
         },
@@ -71,12 +71,12 @@ def write(architecture: Architecture) -> dict[str, Any]:
     first = architecture.decoder.blocks[0]
     hidden, experts = experts_of(architecture)
     return {
-        **write_usual(architecture),
+        **write_common(architecture),
         "hidden_act": "silu",
         "attention_bias": first.attention.bias,
         "swiglu_limit": hidden.limit,
         "num_local_experts": experts.count,
-        "num_experts_per_tok": experts.chosen,
+        "num_experts_per_tok": experts.experts_per_token,
         "sliding_window": window_of(architecture),
         "layer_types": layer_types(architecture),
     }

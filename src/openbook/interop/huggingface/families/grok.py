@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from openbook.interop.huggingface.families.common import experts_of, read_usual, table, write_usual
+from openbook.interop.huggingface.families.common import experts_of, read_common, table, write_common
 from openbook.interop.huggingface.family import Family
 from openbook.interop.huggingface.fields import Fields
 from openbook.interop.huggingface.tensor_mapping import each_expert
@@ -17,15 +17,15 @@ def read(fields: Fields) -> Architecture:
     count = fields.whole("num_experts", 8)
     experts = Experts(
         count=fields.whole("num_local_experts", count),
-        chosen=fields.whole("num_experts_per_tok", 2),
-        renormalise=False,
+        experts_per_token=fields.whole("num_experts_per_tok", 2),
+        normalize_weights=False,
     )
     norm = Norm(epsilon=fields.number("rms_norm_eps", 1e-5))
-    architecture = read_usual(
+    architecture = read_common(
         fields,
         attention={
             "scale": fields.number("attn_output_multiplier", 0.08838834764831845),
-            "score_cap": fields.number("max_attn_value", 30.0),
+            "attention_softcap": fields.number("max_attn_value", 30.0),
         },
         feed_forward={"experts": experts},
         norm=norm,
@@ -48,12 +48,12 @@ def write(architecture: Architecture) -> dict[str, Any]:
     first = architecture.decoder.blocks[0]
     _, experts = experts_of(architecture)
     return {
-        **write_usual(architecture),
+        **write_common(architecture),
         "hidden_act": "gelu",
         "num_experts": experts.count,
-        "num_experts_per_tok": experts.chosen,
+        "num_experts_per_tok": experts.experts_per_token,
         "attn_output_multiplier": first.attention.scale,
-        "max_attn_value": first.attention.score_cap,
+        "max_attn_value": first.attention.attention_softcap,
         "embedding_multiplier_scale": architecture.embedding_scale,
         "output_multiplier_scale": architecture.logit_scale,
     }

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from openbook.interop.huggingface.families.common import read_usual, table, write_usual
+from openbook.interop.huggingface.families.common import read_common, table, write_common
 from openbook.interop.huggingface.family import Family
 from openbook.interop.huggingface.fields import Fields
 from openbook.transformer.architecture import Architecture
@@ -13,7 +13,7 @@ def read(fields: Fields) -> Architecture:
     fields.only("rope_interleaved", False)
     fields.ignore("is_llama_config")
     biased = fields.flag("attention_bias", False)
-    return read_usual(
+    return read_common(
         fields,
         attention={"bias": biased, "output_bias": biased},
         feed_forward={"bias": fields.flag("mlp_bias", False)},
@@ -25,7 +25,7 @@ def write(architecture: Architecture) -> dict[str, Any]:
     """The fields of `read`."""
     first = architecture.decoder.blocks[0]
     return {
-        **write_usual(architecture),
+        **write_common(architecture),
         "attention_bias": first.attention.bias,
         "mlp_bias": first.feed_forward.bias,
     }

@@ -20,7 +20,7 @@ from openbook.transformer.architecture import Architecture, Position
 def waves(width: int) -> Position:
     """The last wave is 10,000 times as slow as the first: i of the D/2 turns by 10,000^(−i / (D/2 − 1))."""
     half = max(2, width // 2)
-    return Position(kind="sinusoidal", base=10_000.0 ** (half / (half - 1)), halves=True, offset=2)
+    return Position(kind="sinusoidal", base=10_000.0 ** (half / (half - 1)), concatenated=True, offset=2)
 
 
 KIND = Kind(pre=True, embedding_norm=False, position=waves, logit_bias=False, activation="relu", scale=True)

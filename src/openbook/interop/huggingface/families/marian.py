@@ -20,7 +20,7 @@ from openbook.transformer.architecture import Architecture, Position
 KIND = Kind(
     pre=False,
     embedding_norm=False,
-    position=lambda width: Position(kind="sinusoidal", halves=True),
+    position=lambda width: Position(kind="sinusoidal", concatenated=True),
     logit_bias=True,
 )
 
@@ -31,19 +31,19 @@ def read(fields: Fields) -> Architecture:
     written = fields.maybe_whole("decoder_vocab_size")
     architecture = read_pair(fields, KIND)
     if shared:
-        fields.only("decoder_vocab_size", architecture.vocabulary)
+        fields.only("decoder_vocab_size", architecture.vocab_size)
         return architecture
-    source = architecture.vocabulary
-    return replace(architecture, vocabulary=source if written is None else written, source_vocabulary=source)
+    source = architecture.vocab_size
+    return replace(architecture, vocab_size=source if written is None else written, source_vocab_size=source)
 
 
 def write(architecture: Architecture) -> dict[str, Any]:
     """The fields of `read`."""
-    source = architecture.source_vocabulary
+    source = architecture.source_vocab_size
     return {
         **write_pair(architecture, KIND),
-        "vocab_size": architecture.vocabulary if source is None else source,
-        "decoder_vocab_size": architecture.vocabulary,
+        "vocab_size": architecture.vocab_size if source is None else source,
+        "decoder_vocab_size": architecture.vocab_size,
         "share_encoder_decoder_embeddings": source is None,
     }
 
@@ -51,7 +51,7 @@ def write(architecture: Architecture) -> dict[str, Any]:
 def tables(architecture: Architecture) -> list[Table]:
     """One embedding, or one for each side."""
     table = pair_table(KIND)
-    if architecture.source_vocabulary is None:
+    if architecture.source_vocab_size is None:
         return spellings(table)
     apart = {"token_embedding": "model.decoder.embed_tokens", "source_embedding": "model.encoder.embed_tokens"}
     return [table | apart]

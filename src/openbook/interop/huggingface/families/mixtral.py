@@ -4,11 +4,11 @@ from typing import Any
 
 from openbook.interop.huggingface.families.common import (
     experts_of,
+    read_common,
     read_layers,
-    read_usual,
     table,
     window_of,
-    write_usual,
+    write_common,
 )
 from openbook.interop.huggingface.family import Family
 from openbook.interop.huggingface.fields import Fields
@@ -18,9 +18,11 @@ from openbook.transformer.architecture import Architecture, Experts
 
 def read(fields: Fields) -> Architecture:
     """The shares of the chosen experts are renormalised."""
-    experts = Experts(count=fields.whole("num_local_experts", 8), chosen=fields.whole("num_experts_per_tok", 2))
+    experts = Experts(
+        count=fields.whole("num_local_experts", 8), experts_per_token=fields.whole("num_experts_per_tok", 2)
+    )
     window = fields.maybe_whole("sliding_window")
-    return read_usual(
+    return read_common(
         fields,
         feed_forward={"experts": experts},
         windows=read_layers(fields) * [window],
@@ -34,10 +36,10 @@ def write(architecture: Architecture) -> dict[str, Any]:
     """The fields of `read`."""
     _, experts = experts_of(architecture)
     return {
-        **write_usual(architecture),
+        **write_common(architecture),
         "sliding_window": window_of(architecture),
         "num_local_experts": experts.count,
-        "num_experts_per_tok": experts.chosen,
+        "num_experts_per_tok": experts.experts_per_token,
     }
 
 

@@ -4,12 +4,12 @@ from typing import Any
 
 from openbook.interop.huggingface.families.common import (
     layer_types,
+    read_common,
     read_layers,
-    read_usual,
     read_windows,
     table,
     window_of,
-    write_usual,
+    write_common,
 )
 from openbook.interop.huggingface.family import Family
 from openbook.interop.huggingface.fields import Fields
@@ -38,12 +38,12 @@ def write_windows(architecture: Architecture) -> dict[str, Any]:
 def read(fields: Fields) -> Architecture:
     """See above."""
     fields.only("use_mrope", False)
-    return read_usual(fields, attention={"bias": True}, windows=later_windows(fields), context=32768)
+    return read_common(fields, attention={"bias": True}, windows=later_windows(fields), context=32768)
 
 
 def write(architecture: Architecture) -> dict[str, Any]:
     """The fields of `read`."""
-    written = write_usual(architecture)
+    written = write_common(architecture)
     if written["head_dim"] * written["num_attention_heads"] == written["hidden_size"]:
         del written["head_dim"]  # these programs do not look at it
     return {**written, **write_windows(architecture)}

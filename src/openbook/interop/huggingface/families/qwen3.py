@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from openbook.interop.huggingface.families.common import read_usual, table, write_usual
+from openbook.interop.huggingface.families.common import read_common, table, write_common
 from openbook.interop.huggingface.families.qwen2 import later_windows, write_windows
 from openbook.interop.huggingface.family import Family
 from openbook.interop.huggingface.fields import Fields
@@ -19,7 +19,7 @@ def query_key_norm(fields: Fields) -> dict[str, Any]:
 def read(fields: Fields) -> Architecture:
     """See above."""
     windows = later_windows(fields)
-    return read_usual(
+    return read_common(
         fields, attention=query_key_norm(fields), windows=windows, groups=32, head_width=128, context=32768
     )
 
@@ -27,7 +27,7 @@ def read(fields: Fields) -> Architecture:
 def write(architecture: Architecture) -> dict[str, Any]:
     """The fields of `read`."""
     biased = architecture.decoder.blocks[0].attention.bias
-    return {**write_usual(architecture), "attention_bias": biased, **write_windows(architecture)}
+    return {**write_common(architecture), "attention_bias": biased, **write_windows(architecture)}
 
 
 FAMILY = Family(

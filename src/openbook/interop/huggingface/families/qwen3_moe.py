@@ -5,11 +5,11 @@ from typing import Any
 
 from openbook.interop.huggingface.families.common import (
     experts_of,
+    read_common,
     read_layers,
-    read_usual,
     table,
     window_of,
-    write_usual,
+    write_common,
 )
 from openbook.interop.huggingface.families.qwen3 import query_key_norm
 from openbook.interop.huggingface.family import Family
@@ -23,8 +23,8 @@ def read(fields: Fields) -> Architecture:
     count = fields.maybe_whole("num_local_experts")
     experts = Experts(
         count=fields.whole("num_experts", 128 if count is None else count),
-        chosen=fields.whole("num_experts_per_tok", 8),
-        renormalise=fields.flag("norm_topk_prob", False),
+        experts_per_token=fields.whole("num_experts_per_tok", 8),
+        normalize_weights=fields.flag("norm_topk_prob", False),
     )
     width, every = fields.whole("moe_intermediate_size", 768), fields.whole("decoder_sparse_step", 1) or 1
     dense = set(fields.numbers("mlp_only_layers"))
@@ -37,7 +37,7 @@ def read(fields: Fields) -> Architecture:
             return block
         return replace(block, feed_forward=replace(block.feed_forward, width=width, experts=experts))
 
-    return read_usual(
+    return read_common(
         fields,
         attention=query_key_norm(fields),
         windows=read_layers(fields) * [window if used else None],
@@ -53,12 +53,12 @@ def write(architecture: Architecture) -> dict[str, Any]:
     mixed, experts = experts_of(architecture)
     dense = [number for number, part in enumerate(parts) if part.experts is None]
     return {
-        **write_usual(architecture),
+        **write_common(architecture),
         "intermediate_size": parts[dense[0]].width if dense else mixed.width,
         "attention_bias": architecture.decoder.blocks[0].attention.bias,
         "num_experts": experts.count,
-        "num_experts_per_tok": experts.chosen,
-        "norm_topk_prob": experts.renormalise,
+        "num_experts_per_tok": experts.experts_per_token,
+        "norm_topk_prob": experts.normalize_weights,
         "moe_intermediate_size": mixed.width,
         "decoder_sparse_step": 1,
         "mlp_only_layers": dense,

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from openbook.interop.huggingface.fields import Fields
-from openbook.transformer.architecture import Position, Stretch
+from openbook.transformer.architecture import Position, RopeScaling
 
 KINDS = ("default", "linear", "dynamic", "llama3", "yarn")
 
@@ -35,36 +35,36 @@ def write_rotary(position: Position) -> dict[str, Any]:
         "rope_theta": position.base,
         "rope_parameters": {**parameters, "rope_theta": position.base},
     }
-    if position.stretch is not None:
+    if position.rope_scaling is not None:
         written["rope_scaling"] = parameters
     return written
 
 
 def rope_parameters(position: Position) -> dict[str, Any]:
     """What a config.json says of positions besides their base."""
-    stretch = position.stretch
-    if stretch is None:
+    rope_scaling = position.rope_scaling
+    if rope_scaling is None:
         return {"rope_type": "default"}
-    match stretch.kind:
-        case "banded":
+    match rope_scaling.kind:
+        case "frequency_bands":
             more = {
                 "rope_type": "llama3",
-                "low_freq_factor": stretch.low,
-                "high_freq_factor": stretch.high,
-                "original_max_position_embeddings": stretch.original,
+                "low_freq_factor": rope_scaling.low_frequency,
+                "high_freq_factor": rope_scaling.high_frequency,
+                "original_max_position_embeddings": rope_scaling.original_context,
             }
         case "yarn":
             more = {
                 "rope_type": "yarn",
-                "beta_slow": stretch.low,
-                "beta_fast": stretch.high,
-                "original_max_position_embeddings": stretch.original,
-                "attention_factor": stretch.attention,
-                "truncate": stretch.whole_pairs,
+                "beta_slow": rope_scaling.low_frequency,
+                "beta_fast": rope_scaling.high_frequency,
+                "original_max_position_embeddings": rope_scaling.original_context,
+                "attention_factor": rope_scaling.attention_factor,
+                "truncate": rope_scaling.truncate,
             }
         case _:
-            more = {"rope_type": stretch.kind}
-    return {**more, "factor": stretch.factor}
+            more = {"rope_type": rope_scaling.kind}
+    return {**more, "factor": rope_scaling.factor}
 
 
 def _parameters(fields: Fields) -> Fields | None:
@@ -83,22 +83,28 @@ def _read(found: Fields | None, context: int, base: float, original: int | None)
     kind = found.choice("rope_type", {name: name for name in KINDS}, older)
     base = found.number("rope_theta", base)
     found.only("partial_rotary_factor", 1, 1.0)
-    stretch = None if kind == "default" else _stretch(kind, found, context, base, original)
+    rope_scaling = None if kind == "default" else _rope_scaling(kind, found, context, base, original)
     found.finish()
-    return Position(base=base, stretch=stretch)
+    return Position(base=base, rope_scaling=rope_scaling)
 
 
-def _stretch(kind: str, found: Fields, context: int, base: float, original: int | None) -> Stretch:
+def _rope_scaling(kind: str, found: Fields, context: int, base: float, original: int | None) -> RopeScaling:
     if kind in ("linear", "dynamic"):
         found.only("original_max_position_embeddings", context)
-        return Stretch(
-            kind="linear" if kind == "linear" else "dynamic", factor=found.number("factor"), original=context
+        return RopeScaling(
+            kind="linear" if kind == "linear" else "dynamic", factor=found.number("factor"), original_context=context
         )
     inside = found.whole("original_max_position_embeddings", context)
     original = inside if original is None else original
     if kind == "llama3":
         low, high = found.number("low_freq_factor"), found.number("high_freq_factor")
-        return Stretch(kind="banded", factor=found.number("factor"), original=original, low=low, high=high)
+        return RopeScaling(
+            kind="frequency_bands",
+            factor=found.number("factor"),
+            original_context=original,
+            low_frequency=low,
+            high_frequency=high,
+        )
     factor = found.maybe_number("factor")
     factor = context / original if factor is None else factor
     attention, numerator, denominator = (
@@ -106,14 +112,14 @@ def _stretch(kind: str, found: Fields, context: int, base: float, original: int 
     )
     if attention is None and numerator and denominator:
         attention = _attention(factor, numerator) / _attention(factor, denominator)
-    return Stretch(
+    return RopeScaling(
         kind="yarn",
         factor=factor,
-        original=original,
-        low=found.maybe_number("beta_slow") or 1.0,
-        high=found.maybe_number("beta_fast") or 32.0,
-        whole_pairs=found.flag("truncate", True),
-        attention=_attention(factor) if attention is None else attention,
+        original_context=original,
+        low_frequency=found.maybe_number("beta_slow") or 1.0,
+        high_frequency=found.maybe_number("beta_fast") or 32.0,
+        truncate=found.flag("truncate", True),
+        attention_factor=_attention(factor) if attention is None else attention,
     )
 
 

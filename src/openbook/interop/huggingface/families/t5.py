@@ -50,19 +50,19 @@ def read(fields: Fields) -> Architecture:
     position = Position(
         kind="relative",
         buckets=fields.whole("relative_attention_num_buckets", 32),
-        distance=fields.whole("relative_attention_max_distance", 128),
+        max_distance=fields.whole("relative_attention_max_distance", 128),
     )
     written = read_layers(fields, "num_decoder_layers") if "num_decoder_layers" in fields else layers
     tied = fields.flag("tie_word_embeddings", True)
     return Architecture(
-        vocabulary=fields.whole("vocab_size", 32128),
+        vocab_size=fields.whole("vocab_size", 32128),
         width=width,
         context=fields.whole("n_positions", 512),
         encoder=Stack(blocks=layers * (block,), position=position, final_norm=norm),
         decoder=Stack(
             blocks=written * (replace(block, cross_attention=attention),), position=position, final_norm=norm
         ),
-        tied=tied,
+        tied_embeddings=tied,
         logit_scale=width**-0.5 if fields.flag("scale_decoder_outputs", tied) else 1.0,
     )
 
@@ -76,7 +76,7 @@ def adapt(architecture: Architecture, weights: Weights) -> Architecture:
     """Newer programs write tie_word_embeddings as true in any case: a matrix that differs is not tied."""
     own, shared = "lm_head.weight", "shared.weight"
     tied = own not in weights or (shared in weights and weights.same(own, shared))
-    return replace(architecture, tied=tied)
+    return replace(architecture, tied_embeddings=tied)
 
 
 def write(architecture: Architecture) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def write(architecture: Architecture) -> dict[str, Any]:
         raise NoPlaceError(f"it has the activation {kind[1]}")
     return {
         "is_encoder_decoder": True,
-        "vocab_size": architecture.vocabulary,
+        "vocab_size": architecture.vocab_size,
         "d_model": architecture.width,
         "d_kv": first.attention.head_width,
         "d_ff": first.feed_forward.width,
@@ -99,11 +99,11 @@ def write(architecture: Architecture) -> dict[str, Any]:
         "num_decoder_layers": len(decoder.blocks),
         "num_heads": first.attention.heads,
         "relative_attention_num_buckets": encoder.position.buckets,
-        "relative_attention_max_distance": encoder.position.distance,
+        "relative_attention_max_distance": encoder.position.max_distance,
         "layer_norm_epsilon": encoder.final_norm.epsilon,
         "feed_forward_proj": word,
         "n_positions": architecture.context,
-        "tie_word_embeddings": architecture.tied,
+        "tie_word_embeddings": architecture.tied_embeddings,
         "scale_decoder_outputs": architecture.logit_scale != 1.0,
     }
 
