@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from openbook.generation.engines.onednn_linear import OneDNNWeight, onednn_is_faster
 from openbook.generation.engines import onednn_linear as product
+from openbook.generation.engines.onednn_linear import OneDNNWeight, onednn_is_faster
 from openbook.generation.engines.torch_engine import TorchEngine
 from strategies import DEFAULT, build, difference
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from openbook.text.tokenizer.training import train_tokenizer
+from openbook.training.data import pair_tokens
 from openbook.training.data.pair_corpus import prepare_pairs
 from openbook.training.data.pair_tokens import sample_pairs, tokenize_pairs
-from openbook.training.data import pair_tokens
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openbook.errors import OpenbookError
+from openbook.training.data import pair_corpus as module
 from openbook.training.data.pair_corpus import prepare_pairs
 from openbook.training.data.pair_files import LONGEST_LINE, Fault, Pair, PairFile, find_pair_files, read_pairs
 from openbook.training.data.pair_filter import fit
-from openbook.training.data import pair_corpus as module
 
 MANY = [(f"the {number} bird sings", f"der {number}. Vogel singt") for number in range(200)]
 

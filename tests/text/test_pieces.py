@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbook.text.corpus.chunking import token_safe, whole_paragraphs
 from openbook.text.corpus import chunking as pieces
+from openbook.text.corpus.chunking import token_safe, whole_paragraphs
 
 TEXT = st.text(st.sampled_from("ab.\n \té猫"), max_size=300)
 

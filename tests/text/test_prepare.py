@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from openbook.errors import OpenbookError
-from openbook.text.corpus.corpus import Corpus, Split
 from openbook.text.corpus import prepare as prepare_module
 from openbook.text.corpus import process_pool as workers
 from openbook.text.corpus import read_batch as reading
 from openbook.text.corpus import writing as finish_module
+from openbook.text.corpus.corpus import Corpus, Split
 from openbook.text.corpus.prepare import prepare
 from openbook.text.corpus.writing import choose_share
 

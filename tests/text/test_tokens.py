@@ -8,8 +8,8 @@ from openbook.text.corpus.corpus import Corpus
 from openbook.text.corpus.prepare import prepare
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import Kind, train_tokenizer
-from openbook.training.data.book_tokens import Tokens, TokenSplit, tokenize
 from openbook.training.data import book_tokens as tokens_module
+from openbook.training.data.book_tokens import Tokens, TokenSplit, tokenize
 
 from .makers import prose
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from openbook.training.plan import pair_plan
 from openbook.training.plan.measure import Speed, floating_operations
 from openbook.training.plan.pair_plan import SIZES, Amount, make_pair_plan
-from openbook.training.plan import pair_plan
 
 CPU = torch.device("cpu")
 SOME = Amount(30_000, 2_000_000, 2_000_000, 200.0)

@@ -8,9 +8,9 @@ from openbook.errors import OpenbookError
 from openbook.training import continuation
 from openbook.training.continuation import plan_continuation
 from openbook.training.optimizer import kind_of, orthogonalize
+from openbook.training.plan import plan as planning
 from openbook.training.plan.measure import Speed, floating_operations, orthogonalizing_operations
 from openbook.training.plan.plan import SIZES, Text, default_minutes, make_plan
-from openbook.training.plan import plan as planning
 from openbook.training.recipe import build_architecture, make_recipe
 from openbook.transformer.make import make_transformer
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openbook.progress import Advance
-from openbook.text.corpus.minhash import BANDS, Keys, Section, Signatures, Indices
+from openbook.text.corpus.minhash import BANDS, Indices, Keys, Section, Signatures
 
 SIMILAR = 0.8
 KEPT, EXACT, NEAR = 0, 1, 2
