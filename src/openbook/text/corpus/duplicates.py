@@ -84,9 +84,7 @@ def _equals(keys: Keys) -> tuple[Indices, Indices, Indices]:
     return np.sort(order[is_first]), order[earlier], order[later]
 
 
-def _similarity(
-    sections: list[Section], ends: Indices, earlier: Indices, later: Indices
-) -> NDArray[np.float64]:
+def _similarity(sections: list[Section], ends: Indices, earlier: Indices, later: Indices) -> NDArray[np.float64]:
     """The share of signature rows in which two passages agree, for each pair."""
     passages = np.unique(np.concatenate([earlier, later]))
     if not len(passages):
