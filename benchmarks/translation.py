@@ -41,11 +41,11 @@ def translate(path: Path, test: Path, beams: int) -> dict[str, float | str]:
     sources, references = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     model = openbook.load(path)
     begun = time.perf_counter()
-    translations = [each.text for each in model.translate(sources, beams=beams)]
+    translations = [each.text for each in model.translate(sources, beam_size=beams)]
     seconds = time.perf_counter() - begun
     bleu, chrf = BLEU(), CHRF()
     return {
-        "beams": beams,
+        "beam_size": beams,
         "bleu": bleu.corpus_score(translations, [references]).score,
         "chrf": chrf.corpus_score(translations, [references]).score,
         "sentences_a_second": len(sources) / seconds,
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--only", choices=LANGUAGES, help="one of them")
     parser.add_argument("--minutes", default="20")
     parser.add_argument("--options", default="", help="more options of `openbook train`")
-    parser.add_argument("--beams", default="1,5", help="widths of the beam; 1 is greedy")
+    parser.add_argument("--beam-size", default="1,5", help="widths of the beam; 1 is greedy")
     parser.add_argument("--model", type=Path, help="a trained model file, to translate with")
     parser.add_argument("--keep", type=Path, help="a folder for the trained models")
     parser.add_argument("--json", action="store_true")
@@ -76,7 +76,7 @@ def main() -> None:
                 model = (asked.keep or Path(temporary)) / f"{name}.openbook"
                 budget = [] if "--steps" in asked.options else ["--minutes", asked.minutes]
                 seconds = train(folder, languages, model, [*budget, *asked.options.split()])
-            for beams in map(int, asked.beams.split(",")):
+            for beams in map(int, asked.beam_size.split(",")):
                 result = {"pairs": name, "trained_seconds": seconds}
                 result |= translate(model, folder / f"test.{languages}.tsv", beams)
                 if asked.json:

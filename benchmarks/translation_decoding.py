@@ -39,10 +39,10 @@ def options() -> argparse.Namespace:
     parser.add_argument("pairs", type=Path, help="lines of source, tab, target")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sentences", type=int, default=None, help="only so many, spread over all")
-    parser.add_argument("--until", default="full", help="when our search ends: sure, likely or full")
+    parser.add_argument("--early-stopping", default="always", help="when our search ends: never, heuristic or always")
     parser.add_argument("--engines", nargs="+", default=["torch", "onnx"], help="ours; the faster one counts")
     parser.add_argument("--alone", choices=("openbook", "ctranslate2"), help=argparse.SUPPRESS)
-    parser.add_argument("--beams", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--beam-size", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -60,7 +60,12 @@ def open_openbook(asked: argparse.Namespace) -> list[tuple[str, Translate]]:
         model = openbook.load(asked.model, "cpu", engine)
 
         def translate(sources: list[list[int]], beams: int) -> list[list[int]]:
-            settings = {"beams": beams, "length_penalty": 1.0, "until": asked.until, "max_tokens": MOST}
+            settings = {
+                "beam_size": beams,
+                "length_penalty": 1.0,
+                "early_stopping": asked.early_stopping,
+                "max_tokens": MOST,
+            }
             return [list(best.tokens) for best, *_ in model.translator(**settings).tokens([sources])]
 
         return translate
@@ -108,16 +113,26 @@ def alone(asked: argparse.Namespace) -> None:
     sources = [ids for ids in sources if len(ids) <= model.contents.architecture.context]
     ways = opener(asked)
     for _, translate in ways:
-        translate(sources[:16], asked.beams)  # whatever is done but once
+        translate(sources[:16], asked.beam_size)  # whatever is done but once
     for _, (name, translate) in zip(sys.stdin, itertools.cycle(ways), strict=False):
         start = time.perf_counter()
-        written = translate(sources, asked.beams)
+        written = translate(sources, asked.beam_size)
         print(json.dumps([name, time.perf_counter() - start, written]), flush=True)
 
 
 def running(side: str, folder: Path, beams: int) -> subprocess.Popen[str]:
     """The process of a side; it ends when it is left, since nothing more comes in."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--alone", side, "--beams", str(beams), "--folder", str(folder)]
+    command = [
+        sys.executable,
+        __file__,
+        *sys.argv[1:],
+        "--alone",
+        side,
+        "--beam-size",
+        str(beams),
+        "--folder",
+        str(folder),
+    ]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

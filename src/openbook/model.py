@@ -13,7 +13,7 @@ import numpy as np
 from openbook.errors import OpenbookError
 from openbook.generation.engines.registry import check_engine, open_engine
 from openbook.generation.engines.torch_engine import Engine
-from openbook.generation.settings import Beams, Sampling, decoding
+from openbook.generation.settings import BeamSearch, Sampling, decoding
 from openbook.generation.text import Answer, Candidate, Piece, Prompt, answer, search, stream
 from openbook.generation.translation import Sentence, Translation, Translator
 from openbook.model_file.adapter import load_any
@@ -134,10 +134,10 @@ class Model:
         return prompts if plain or self.chat is None else [self.prompt_tokens(prompt) for prompt in prompts]
 
     def search(self, prompts: Sequence[str], *, plain: bool = False, **settings: Any) -> list[tuple[Candidate, ...]]:
-        """The likeliest continuations of each prompt; settings as for `Beams`: beams, n_best, length_penalty …"""
+        """The likeliest continuations of each prompt; settings as for `BeamSearch`: beam_size, n_best, length_penalty …"""
         decoder_only(self.transformer, "going on from a prompt")
         beams = decoding(self.contents.generation, settings, search=True)
-        if not isinstance(beams, Beams):
+        if not isinstance(beams, BeamSearch):
             raise OpenbookError("a search draws no lots; leave out the settings of sampling")
         return search(self.engine, self.tokenizer, self._asked(prompts, plain), beams)
 
@@ -149,7 +149,7 @@ class Model:
     def translator(
         self, *, language: str | None = None, source_language: str | None = None, **settings: Any
     ) -> Translator:
-        """What translates, with settings as for `Beams` or `Sampling`, see `translate`."""
+        """What translates, with settings as for `BeamSearch` or `Sampling`, see `translate`."""
         how = decoding(self.contents.generation, settings, search=True)
         return Translator(
             engine=self.engine,
@@ -177,8 +177,8 @@ class Model:
             sentences: one or many.
             language: code of the language to write, for a model that has several.
             source_language: code of the language to read.
-            settings: of a beam search: beams (1 is greedy), n_best, length_penalty, until, min_tokens, max_tokens; or
-                of sampling: temperature, top_k … Without any, the model's own, else 5 beams.
+            settings: of a beam search: beam_size (1 is greedy), n_best, length_penalty, early_stopping, min_tokens,
+                max_tokens; or of sampling: temperature, top_k … Without any, the model's own, else 5 beams.
 
         Raises:
             OpenbookError: the model does not translate, or a setting is unknown or out of range.

@@ -60,14 +60,14 @@ def test_a_sentence(command, model):
 def test_lines_of_a_file_keep_their_order_and_their_number(command, model, tmp_path):
     content = b"the cat\n\nrain\xff\n" + b"the cat " * 60 + b"\nrain fell\n"
     (tmp_path / "in.txt").write_bytes(content)
-    code, lines, errors = command("ask", model, "--file", "in.txt", "--beams", 2)
-    expected = [each.text for each in openbook.load(model).translate(["the cat", "rain fell"], beams=2)]
+    code, lines, errors = command("ask", model, "--file", "in.txt", "--beam-size", 2)
+    expected = [each.text for each in openbook.load(model).translate(["the cat", "rain fell"], beam_size=2)]
     assert code == 0 and lines == [expected[0], "", "", "", expected[1]]
     assert "line 2 is skipped: it is empty" in errors
     assert "line 3 is skipped: it is not UTF-8 at byte 5" in errors
     assert "line 4 is skipped: it has" in errors and "3 of 5 lines skipped" in errors
     assert command("ask", model, stdin=content)[1] != []
-    code, piped, _ = command("ask", model, "--beams", 2, stdin=content)
+    code, piped, _ = command("ask", model, "--beam-size", 2, stdin=content)
     assert piped == lines
 
 
@@ -96,8 +96,8 @@ def test_nothing_to_translate(command, model, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--beams", 2, "--seed", 1], "beams is for a beam search and seed for sampling"),
-        (["--n-best", 9], "n_best is 9, more than the 5 beams"),
+        (["--beam-size", 2, "--seed", 1], "beam_size is for a beam search and seed for sampling"),
+        (["--n-best", 9], "n_best is 9, more than the beam_size 5"),
         (["--show-probabilities"], "--show-probabilities is for models that go on from a prompt"),
         (["--language", "de"], "language 'de'"),
         (["--stop", "x"], "a translation ends by itself"),
@@ -111,11 +111,11 @@ def test_options_that_do_not_fit(command, model, options, message):
 def test_scores_on_pairs(command, model, tmp_path):
     words = ["the cat\tthe dog", "rain\train fell", "\tnothing", "log " * 60 + "\tlog"]
     (tmp_path / "pairs.tsv").write_text("\n".join(words) + "\n")
-    code, lines, _ = command("evaluate", model, "pairs.tsv", "--beams", 2)
+    code, lines, _ = command("evaluate", model, "pairs.tsv", "--beam-size", 2)
     assert code == 0
     assert lines[0].startswith("BLEU ") and "|tok:13a|" in lines[0] and lines[1].startswith("chrF ")
     assert "1 lines had no pair" in lines[4] and "1 sources were too long" in lines[5]
-    _, [line], _ = command("evaluate", model, "pairs.tsv", "--beams", 2, "--json")
+    _, [line], _ = command("evaluate", model, "pairs.tsv", "--beam-size", 2, "--json")
     facts = json.loads(line)
     assert facts["pairs"] == 3 and facts["untranslated"] == 1 and facts["perplexity"] > 1
     (tmp_path / "one.txt").write_text("a\nb\n")
@@ -209,11 +209,11 @@ def test_a_decoder_only_translator_is_traced_as_one_sequence():
 
 
 def test_the_beams_are_shown_as_a_tree(command, model):
-    code, lines, _ = command("explain", model, "the cat", "--beams", 2, "--max-tokens", 6)
+    code, lines, _ = command("explain", model, "the cat", "--beam-size", 2, "--max-tokens", 6)
     assert code == 0 and lines[0].startswith("2 beams, score = Σ log p / length^1")
     assert any("← 1" in line and "score -" in line for line in lines)
-    _, [line], _ = command("explain", model, "the cat", "--beams", 2, "--max-tokens", 6, "--json")
+    _, [line], _ = command("explain", model, "the cat", "--beam-size", 2, "--max-tokens", 6, "--json")
     facts = json.loads(line)
-    best = openbook.load(model).translate("the cat", beams=2, max_tokens=6)[0].candidates[0].hypothesis
+    best = openbook.load(model).translate("the cat", beam_size=2, max_tokens=6)[0].candidates[0].hypothesis
     assert facts["best"][0]["tokens"] == list(best.tokens)
     assert {node["parent"] is None for node in facts["nodes"] if node["depth"] == 1} == {True}

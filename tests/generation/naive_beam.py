@@ -20,11 +20,11 @@ def naive_beam(model, prompt, beams, end_ids, rules, log_probabilities=log_proba
             candidates += [((*tokens, token), total + score) for token, score in scores.items()]
         candidates.sort(key=lambda each: -each[1])
         ends = [each[0][-1] in end_ids or length == limit for each in candidates]
-        for (tokens, total), end in list(zip(candidates, ends, strict=True))[: beams.beams]:
+        for (tokens, total), end in list(zip(candidates, ends, strict=True))[: beams.beam_size]:
             if end:
                 finished.append((tokens, total / length**beams.length_penalty))
-        finished = sorted(finished, key=lambda each: -each[1])[: beams.beams]
-        opened = [each for each, end in zip(candidates, ends, strict=True) if not end][: beams.beams]
+        finished = sorted(finished, key=lambda each: -each[1])[: beams.beam_size]
+        opened = [each for each, end in zip(candidates, ends, strict=True) if not end][: beams.beam_size]
         if not opened or naive_is_over(finished, opened[0][1], length, limit, beams):
             break
     return finished[: beams.n_best]
@@ -41,12 +41,12 @@ def allowed(scores, rules, length, limit, end_ids):
 
 
 def naive_is_over(finished, best, length, limit, beams):
-    if beams.until == "sure":
+    if beams.early_stopping == "never":
         hopes = [best / then**beams.length_penalty for then in range(length + 1, limit + 1)]
         return len(finished) >= beams.n_best and max(hopes, default=-1e9) <= finished[beams.n_best - 1][1]
-    if len(finished) < beams.beams:
+    if len(finished) < beams.beam_size:
         return False
-    return beams.until == "full" or best / length**beams.length_penalty <= finished[-1][1]
+    return beams.early_stopping == "always" or best / length**beams.length_penalty <= finished[-1][1]
 
 
 def best_of_all(model, prompt, length, end_id, penalty):

@@ -15,7 +15,7 @@ from openbook.errors import OpenbookError
 from openbook.generation.beam_search import Prompt, beam_search, search_through
 from openbook.generation.beam_trace import BeamTrace
 from openbook.generation.engines.torch_engine import TorchEngine
-from openbook.generation.settings import Beams
+from openbook.generation.settings import BeamSearch
 from openbook.generation.token_rules import NO_RULES, TokenRules
 from strategies import CONTEXT, DEFAULT, VOCABULARY, architectures, build, translators
 
@@ -42,12 +42,12 @@ def check(model, prompts, beams, rules):
 
 
 settings = st.builds(
-    Beams,
-    beams=st.integers(2, 6),
+    BeamSearch,
+    beam_size=st.integers(2, 6),
     n_best=st.integers(1, 2),
     length_penalty=st.sampled_from([-1.0, 0.0, 0.6, 1.0, 2.0]),
     max_tokens=st.integers(1, 8),
-    until=st.sampled_from(["sure", "likely", "full"]),
+    early_stopping=st.sampled_from(["never", "heuristic", "always"]),
 )
 prompts = st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=6), min_size=1, max_size=4)
 
@@ -99,7 +99,7 @@ many = st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=6)
 sizes = st.lists(st.integers(1, 4), min_size=1, max_size=4)
 late, pieces = st.sampled_from([0.0, 0.3, 0.5, 0.8]), st.integers(1, 9)
 ending = st.lists(st.booleans(), min_size=1, max_size=4)
-any_width = settings | st.builds(Beams, beams=st.just(1), max_tokens=st.integers(1, 8))
+any_width = settings | st.builds(BeamSearch, beam_size=st.just(1), max_tokens=st.integers(1, 8))
 ways = st.tuples(any_width, st.sampled_from(RULES), sizes, late, pieces, ending)
 
 
@@ -129,10 +129,10 @@ def test_batches_whose_late_rows_join_keep_their_sources(model, sources, how) ->
     as_if_alone(model.double(), [Prompt(row, [1], source) for row, source in enumerate(sources)], *how)
 
 
-@pytest.mark.parametrize("until", ["sure", "likely", "full"])
+@pytest.mark.parametrize("early_stopping", ["never", "heuristic", "always"])
 @pytest.mark.parametrize("rules", RULES, ids=range(len(RULES)))
-def test_long_searches_of_a_batch(until, rules) -> None:
-    beams = Beams(beams=4, n_best=3, max_tokens=30, until=until, length_penalty=0.8)
+def test_long_searches_of_a_batch(early_stopping, rules) -> None:
+    beams = BeamSearch(beam_size=4, n_best=3, max_tokens=30, early_stopping=early_stopping, length_penalty=0.8)
     assert len(max(PROMPTS, key=len)) + beams.max_tokens > CONTEXT + 1  # some end at the context's
     check(default_model(), PROMPTS, beams, rules)
 
@@ -141,7 +141,9 @@ def test_long_searches_of_a_batch(until, rules) -> None:
 def test_as_wide_as_there_are_sequences_it_finds_the_best(seed, vocabulary, length, penalty) -> None:
     """Vᵀ⁻¹ beams hold every beginning, so the best of all sequences cannot be missed."""
     model = build(replace(DEFAULT, vocab_size=vocabulary), seed)
-    beams = Beams(beams=vocabulary ** (length - 1), max_tokens=length, length_penalty=penalty, until="sure")
+    beams = BeamSearch(
+        beam_size=vocabulary ** (length - 1), max_tokens=length, length_penalty=penalty, early_stopping="never"
+    )
     [[best]] = found(model, [[1]], beams, ends={0})
     expected, score = best_of_all(model, [1], length, 0, penalty)
     assert best.tokens == expected
@@ -151,7 +153,10 @@ def test_as_wide_as_there_are_sequences_it_finds_the_best(seed, vocabulary, leng
 @given(st.integers(0, 1000), st.sampled_from([-1.0, 0.0, 1.0, 2.0]))
 def test_a_sure_end_loses_nothing(seed, penalty) -> None:
     """Ending when no open beam can win gives what a search to the last token gives."""
-    model, beams = build(DEFAULT, seed), Beams(beams=3, n_best=3, max_tokens=9, length_penalty=penalty, until="sure")
+    model, beams = (
+        build(DEFAULT, seed),
+        BeamSearch(beam_size=3, n_best=3, max_tokens=9, length_penalty=penalty, early_stopping="never"),
+    )
     ends = set(range(0, VOCABULARY, 3))
     sure = found(model, PROMPTS, beams, ends=ends)
     wider = naive_to_the_end(model, PROMPTS, beams, ends)
@@ -168,7 +173,9 @@ def naive_to_the_end(model, prompts, beams, ends):
 def test_one_beam_is_greedy() -> None:
     model = default_model()
     engine = TorchEngine(model)
-    for prompt, [best] in zip(PROMPTS, found(model, PROMPTS, Beams(beams=1, max_tokens=9), ends=()), strict=True):
+    for prompt, [best] in zip(
+        PROMPTS, found(model, PROMPTS, BeamSearch(beam_size=1, max_tokens=9), ends=()), strict=True
+    ):
         tokens = list(prompt)
         for token in best.tokens:
             assert token == int(engine.prefill([tokens])[1].argmax())
@@ -178,7 +185,7 @@ def test_one_beam_is_greedy() -> None:
 @pytest.mark.parametrize("width", [1, 3])
 def test_the_trail_is_the_tree_of_all_beams(width) -> None:
     model, trail = default_model(), BeamTrace()
-    beams = Beams(beams=width, n_best=width, max_tokens=6)
+    beams = BeamSearch(beam_size=width, n_best=width, max_tokens=6)
     results = found(model, PROMPTS, beams, trail=trail)
     for row, hypotheses in enumerate(results):
         nodes, children = trail.nodes[row], trail.children(row)
@@ -192,12 +199,12 @@ def test_the_trail_is_the_tree_of_all_beams(width) -> None:
                    for child in children[node])  # fmt: skip
         assert not [node for node in ended.values() if children[nodes.index(node)]]
         for depth in range(1, max(node.depth for node in nodes)):
-            assert sum(node.depth == depth and node.state == "open" for node in nodes) == beams.beams
+            assert sum(node.depth == depth and node.state == "open" for node in nodes) == beams.beam_size
 
 
 def test_a_search_is_as_good_as_its_mates() -> None:
     """No row's hypotheses depend on the rows beside it."""
-    model, beams = default_model(), Beams(beams=4, n_best=4, max_tokens=12)
+    model, beams = default_model(), BeamSearch(beam_size=4, n_best=4, max_tokens=12)
     together = found(model, PROMPTS, beams)
     for prompt, hypotheses in zip(PROMPTS, together, strict=True):
         [alone] = found(model, [prompt], beams)
@@ -208,26 +215,26 @@ def test_a_search_is_as_good_as_its_mates() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"n_best": 6}, "n_best is 6, more than the 5 beams"),
-        ({"beams": 0}, "beams is 0"),
+        ({"n_best": 6}, "n_best is 6, more than the beam_size 5"),
+        ({"beam_size": 0}, "beam_size is 0"),
         ({"length_penalty": float("nan")}, "length_penalty is nan"),
-        ({"until": "never"}, "until is 'never'; give sure, likely, full"),
+        ({"early_stopping": "sure"}, "early_stopping is 'sure'; give never, heuristic, always"),
     ],
 )
 def test_settings_out_of_range(wrong, message) -> None:
     with pytest.raises(OpenbookError, match=message):
-        Beams(**wrong)
+        BeamSearch(**wrong)
 
 
 def test_what_cannot_be_searched() -> None:
     model = default_model()
     with pytest.raises(OpenbookError, match="prompt 2 has 25 tokens; the model holds 24"):
-        found(model, [[1], [1] * 25], Beams())
+        found(model, [[1], [1] * 25], BeamSearch())
     with pytest.raises(OpenbookError, match="a rule names the token 23"):
-        found(model, [[1]], Beams(), TokenRules(never=(23,)))
+        found(model, [[1]], BeamSearch(), TokenRules(never=(23,)))
     with pytest.raises(OpenbookError, match="allow no token at all"):
-        found(model, [[1]], Beams(), TokenRules(never=tuple(range(VOCABULARY))))
+        found(model, [[1]], BeamSearch(), TokenRules(never=tuple(range(VOCABULARY))))
     with torch.no_grad():
         model.decoder.final_norm.weight[0] = torch.nan
     with pytest.raises(OpenbookError, match="not finite"):
-        found(model, [[1]], Beams())
+        found(model, [[1]], BeamSearch())

@@ -16,7 +16,7 @@ from openbook.generation.engines.onnx_engine import OnnxEngine
 from openbook.generation.engines.registry import open_engine
 from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.generate import generate
-from openbook.generation.settings import Beams, Sampling
+from openbook.generation.settings import BeamSearch, Sampling
 from openbook.model import load
 from openbook.transformer.architecture import Experts
 from strategies import DEFAULT, ORIGINAL, RELATIVE, build, difference
@@ -127,7 +127,7 @@ def test_what_best_follows_is_the_same(beams, count):
 
 def test_searches_and_answers_are_the_same():
     ours, theirs = engines("relative")
-    beams = Beams(beams=3, n_best=3, max_tokens=12)
+    beams = BeamSearch(beam_size=3, n_best=3, max_tokens=12)
     found = [
         [
             [hypothesis.tokens for hypothesis in each.hypotheses]

@@ -32,7 +32,7 @@ def test_what_would_repeat(rows, count):
 def test_sampled_answers_have_no_row_twice(count):
     how = Sampling(temperature=5, min_p=0, max_tokens=12, seed=3)
     prompts = [[1, 2, 3, 4], [5]]
-    for chosen in generate(TorchEngine(default_model()), prompts, how, TokenRules(no_repeat=count)):
+    for chosen in generate(TorchEngine(default_model()), prompts, how, TokenRules(no_repeat_ngram_size=count)):
         prompts[chosen.row].append(chosen.token)
     for tokens in prompts:
         rows = [tuple(tokens[place : place + count]) for place in range(len(tokens) - count + 1)]

@@ -8,7 +8,7 @@ from interop.foreign_models import imported, save_folder
 from openbook.generation.beam_search import beam_search
 from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.generate import generate
-from openbook.generation.settings import Beams, Sampling
+from openbook.generation.settings import BeamSearch, Sampling
 from openbook.generation.token_rules import TokenRules
 from openbook.transformer.decoder_only import DecoderOnly
 
@@ -45,16 +45,16 @@ def their_answers(theirs, prompts, **options):
     return out[:, longest:].tolist()
 
 
-@pytest.mark.parametrize(("penalty", "no_repeat"), [(1.0, 0), (1.3, 0), (1.0, 1), (1.0, 2), (1.1, 3)])
-def test_greedy_answers_of_a_padded_batch(theirs, ours, penalty, no_repeat) -> None:
+@pytest.mark.parametrize(("penalty", "no_repeat_ngram_size"), [(1.0, 0), (1.3, 0), (1.0, 1), (1.0, 2), (1.1, 3)])
+def test_greedy_answers_of_a_padded_batch(theirs, ours, penalty, no_repeat_ngram_size) -> None:
     generator = torch.Generator().manual_seed(1)
     prompts = [torch.randint(9, 60, (n,), generator=generator).tolist() for n in (3, 9, 1, 14, 6, 2)]
     settings = Sampling(temperature=0, max_tokens=20, repetition_penalty=penalty)
     answers = [[] for _ in prompts]
-    rules = TokenRules(no_repeat=no_repeat)
+    rules = TokenRules(no_repeat_ngram_size=no_repeat_ngram_size)
     for chosen in generate(TorchEngine(ours), prompts, settings, rules, end_ids={7, 8}):
         answers[chosen.row].append(chosen.token)
-    expected = their_answers(theirs, prompts, repetition_penalty=penalty, no_repeat_ngram_size=no_repeat)
+    expected = their_answers(theirs, prompts, repetition_penalty=penalty, no_repeat_ngram_size=no_repeat_ngram_size)
     assert [answer + [0] * (20 - len(answer)) for answer in answers] == [
         row + [0] * (20 - len(row)) for row in expected
     ]
@@ -65,16 +65,16 @@ def up_to_end(tokens):
     return tokens[: next((place + 1 for place, token in enumerate(tokens) if token in (7, 8)), None)]
 
 
-THEIR_WORDS = {"sure": "never", "likely": False, "full": True}
+THEIR_WORDS = {"never": "never", "heuristic": False, "always": True}
 
 
-@pytest.mark.parametrize("until", THEIR_WORDS)
-@pytest.mark.parametrize(("penalty", "no_repeat"), [(0.0, 0), (1.0, 3), (1.8, 0), (-0.7, 2)])
-def test_beams_of_a_padded_batch(theirs, ours, until, penalty, no_repeat) -> None:
+@pytest.mark.parametrize("early_stopping", THEIR_WORDS)
+@pytest.mark.parametrize(("penalty", "no_repeat_ngram_size"), [(0.0, 0), (1.0, 3), (1.8, 0), (-0.7, 2)])
+def test_beams_of_a_padded_batch(theirs, ours, early_stopping, penalty, no_repeat_ngram_size) -> None:
     generator = torch.Generator().manual_seed(2)
     prompts = [torch.randint(9, 60, (n,), generator=generator).tolist() for n in (3, 9, 1, 14, 6, 2)]
-    beams = Beams(beams=4, n_best=4, length_penalty=penalty, max_tokens=20, until=until)
-    rules = TokenRules(min_tokens=4, never=(0, 13), no_repeat=no_repeat)
+    beams = BeamSearch(beam_size=4, n_best=4, length_penalty=penalty, max_tokens=20, early_stopping=early_stopping)
+    rules = TokenRules(min_tokens=4, never=(0, 13), no_repeat_ngram_size=no_repeat_ngram_size)
     longest = max(map(len, prompts))
     tokens = torch.tensor([[0] * (longest - len(p)) + p for p in prompts])
     theirs_found = theirs.generate(
@@ -83,10 +83,10 @@ def test_beams_of_a_padded_batch(theirs, ours, until, penalty, no_repeat) -> Non
         num_beams=4,
         num_return_sequences=4,
         length_penalty=penalty,
-        early_stopping=THEIR_WORDS[until],
+        early_stopping=THEIR_WORDS[early_stopping],
         min_new_tokens=4,
         suppress_tokens=[0, 13],
-        no_repeat_ngram_size=no_repeat,
+        no_repeat_ngram_size=no_repeat_ngram_size,
         max_new_tokens=20,
         do_sample=False,
         return_dict_in_generate=True,
@@ -97,4 +97,4 @@ def test_beams_of_a_padded_batch(theirs, ours, until, penalty, no_repeat) -> Non
     hypotheses = [each for row in found for each in row.hypotheses]
     assert [list(each.tokens) for each in hypotheses] == [up_to_end(row) for row in expected]
     assert [each.score for each in hypotheses] == pytest.approx(theirs_found.sequences_scores.tolist(), abs=1e-4)
-    assert {each.finish for each in hypotheses} == {"end", "length"} or until != "sure"
+    assert {each.finish for each in hypotheses} == {"end", "length"} or early_stopping != "never"

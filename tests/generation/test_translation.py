@@ -13,7 +13,7 @@ from openbook.cli.sentence_lines import LONGEST_LINE, as_json, as_line, read_sen
 from openbook.errors import OpenbookError
 from openbook.generation.beam_search import beam_search
 from openbook.generation.engines.torch_engine import TorchEngine
-from openbook.generation.settings import Beams, Sampling, decoding
+from openbook.generation.settings import BeamSearch, Sampling, decoding
 from openbook.generation.token_rules import TokenRules
 from openbook.generation.translation import Sentence, Translator
 from openbook.text.tokenizer.special_tokens import SpecialTokens
@@ -33,12 +33,17 @@ def engine_(words):
 
 
 def make(engine, words, how=None, **options):
-    how = how or Beams(beams=3, max_tokens=12)
+    how = how or BeamSearch(beam_size=3, max_tokens=12)
     return Translator(engine=engine, reader=words, writer=words, how=how, **options)
 
 
 @pytest.mark.parametrize(
-    "how", [Beams(beams=3, n_best=2, max_tokens=9), Beams(beams=1, max_tokens=9), Sampling(seed=3, max_tokens=9)]
+    "how",
+    [
+        BeamSearch(beam_size=3, n_best=2, max_tokens=9),
+        BeamSearch(beam_size=1, max_tokens=9),
+        Sampling(seed=3, max_tokens=9),
+    ],
 )
 @pytest.mark.parametrize("batch_tokens", [1, 40, 4096])
 def test_each_gets_its_own_whatever_the_batches(engine_, words, how, batch_tokens) -> None:
@@ -48,11 +53,11 @@ def test_each_gets_its_own_whatever_the_batches(engine_, words, how, batch_token
         [[alone]] = [list(make(engine_, words, how)([[Sentence(text)]]))]
         assert [c.hypothesis.tokens for c in alone.candidates] == [c.hypothesis.tokens for c in together.candidates]
         assert alone.candidates[0].hypothesis.score == pytest.approx(together.candidates[0].hypothesis.score, abs=1e-5)
-        assert len(together.candidates) == (how.n_best if isinstance(how, Beams) else 1)
+        assert len(together.candidates) == (how.n_best if isinstance(how, BeamSearch) else 1)
 
 
 def test_one_beam_is_sampling_at_temperature_0(engine_, words) -> None:
-    one = list(make(engine_, words, Beams(beams=1, max_tokens=15))([[Sentence(text) for text in TEXTS]]))
+    one = list(make(engine_, words, BeamSearch(beam_size=1, max_tokens=15))([[Sentence(text) for text in TEXTS]]))
     greedy = list(make(engine_, words, Sampling(temperature=0, max_tokens=15))([[Sentence(text) for text in TEXTS]]))
     assert [each.text for each in one] == [each.text for each in greedy]
     for each, other in zip(one, greedy, strict=True):
@@ -81,7 +86,7 @@ def test_padding_and_separators_are_never_written(words) -> None:
     special = words.special
     with torch.no_grad():
         model.to_logits.weight[[special.padding, special.separator]] = 40 * model.to_logits.weight[5]
-    for how in (Beams(beams=3), Sampling(temperature=2.0, seed=1, max_tokens=20)):
+    for how in (BeamSearch(beam_size=3), Sampling(temperature=2.0, seed=1, max_tokens=20)):
         for each in make(TorchEngine(model), words, how)([[Sentence(text) for text in TEXTS]]):
             assert not {special.padding, special.separator} & set(each.candidates[0].hypothesis.tokens)
 
@@ -89,7 +94,7 @@ def test_padding_and_separators_are_never_written(words) -> None:
 def test_a_language_comes_first(engine_, words) -> None:
     languages = replace(words.special, languages={"de": 7, "fr": 9}, language_place="before")
     of_many = Tokenizer.from_json(words.to_json(), languages)
-    make_one = make(engine_, of_many, Beams(beams=2, max_tokens=6), language="fr", source_language="de")
+    make_one = make(engine_, of_many, BeamSearch(beam_size=2, max_tokens=6), language="fr", source_language="de")
     [[result]] = [list(make_one([[Sentence("the cat")]]))]
     assert result.candidates[0].hypothesis.tokens[0] == 9
     assert make_one.read("the cat")[0] == 7
@@ -111,7 +116,7 @@ def test_a_decoder_only_model_reads_the_source_and_the_separator() -> None:
         def decode(self, ids, *, skip_special):
             return " ".join(map(str, ids))
 
-    how = Beams(beams=3, max_tokens=8)
+    how = BeamSearch(beam_size=3, max_tokens=8)
     [[result]] = [list(make(engine, Reader(), how)([[Sentence("rain")]]))]
     prompt = [*Reader().encode_source("rain", None), 22]
     [expected] = beam_search(engine, [prompt], how, TokenRules.of(Reader.special), end_ids=[0])
@@ -127,12 +132,12 @@ def test_a_translation_ends_at_twice_its_source_and_20(engine_, words) -> None:
         model.to_logits.weight[words.end_id] = 0
         model.to_logits.weight[3] = 0  # the end is never likeliest
     text = "the cat sat"
-    [[result]] = [list(make(TorchEngine(model), words, Beams(beams=1))([[Sentence(text)]]))]
+    [[result]] = [list(make(TorchEngine(model), words, BeamSearch(beam_size=1))([[Sentence(text)]]))]
     hypothesis = result.candidates[0].hypothesis
     if hypothesis.finish == "length":
         assert len(hypothesis.tokens) == 2 * len(words.encode_source(text)) + 20
     [[result]] = [
-        list(make(TorchEngine(model), words, Beams(beams=1, max_tokens=99), bounded=False)([[Sentence(text)]]))
+        list(make(TorchEngine(model), words, BeamSearch(beam_size=1, max_tokens=99), bounded=False)([[Sentence(text)]]))
     ]
     assert len(result.candidates[0].hypothesis.tokens) in (99, len(hypothesis.tokens))
 
@@ -147,7 +152,7 @@ def test_lines_of_a_file() -> None:
 
 
 def test_a_line_has_no_line_breaks(engine_, words) -> None:
-    [[result]] = [list(make(engine_, words, Beams(beams=2, n_best=2, max_tokens=5))([[Sentence("rain")]]))]
+    [[result]] = [list(make(engine_, words, BeamSearch(beam_size=2, n_best=2, max_tokens=5))([[Sentence("rain")]]))]
     broken = replace(result, candidates=tuple(replace(each, text="a\nb\r\nc") for each in result.candidates))
     assert as_line(broken, 4, 1) == "a b c"
     scores = [each.hypothesis.score for each in broken.candidates]
@@ -155,12 +160,16 @@ def test_a_line_has_no_line_breaks(engine_, words) -> None:
 
 
 def test_which_way_of_decoding() -> None:
-    assert decoding({}, {}, search=True) == Beams()
+    assert decoding({}, {}, search=True) == BeamSearch()
     assert decoding({}, {}, search=False) == Sampling()
-    assert decoding({"beams": 4, "temperature": 0.5}, {"max_tokens": 7}, search=True) == Beams(beams=4, max_tokens=7)
-    assert decoding({"beams": 4, "temperature": 0.5}, {"top_k": 7}, search=True) == Sampling(temperature=0.5, top_k=7)
-    assert decoding({"temperature": 0.5}, {"n_best": 2}, search=False) == Beams(n_best=2)
-    with pytest.raises(OpenbookError, match="beams is for a beam search and seed for sampling"):
-        decoding({}, {"beams": 2, "seed": 1}, search=True)
+    assert decoding({"beam_size": 4, "temperature": 0.5}, {"max_tokens": 7}, search=True) == BeamSearch(
+        beam_size=4, max_tokens=7
+    )
+    assert decoding({"beam_size": 4, "temperature": 0.5}, {"top_k": 7}, search=True) == Sampling(
+        temperature=0.5, top_k=7
+    )
+    assert decoding({"temperature": 0.5}, {"n_best": 2}, search=False) == BeamSearch(n_best=2)
+    with pytest.raises(OpenbookError, match="beam_size is for a beam search and seed for sampling"):
+        decoding({}, {"beam_size": 2, "seed": 1}, search=True)
     with pytest.raises(OpenbookError, match="'beam' is no setting of an answer"):
         decoding({}, {"beam": 2}, search=True)

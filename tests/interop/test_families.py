@@ -10,7 +10,7 @@ from openbook.explanation.derivations import relative_errors
 from openbook.generation.beam_search import beam_search
 from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.generate import generate
-from openbook.generation.settings import Beams, Sampling
+from openbook.generation.settings import BeamSearch, Sampling
 from openbook.trace import trace
 from openbook.transformer.mask import positions_of
 from strategies import difference
@@ -156,7 +156,7 @@ def test_the_best_beams_of_pairs_are_theirs(case):
     options |= {"length_penalty": 0.7, "early_stopping": False, "return_dict_in_generate": True, "output_scores": True}
     options["use_cache"] = "T5" not in case[0]
     found = theirs.generate(torch.tensor(SOURCES), attention_mask=torch.ones(2, 7), **options)
-    how = Beams(beams=beams, n_best=beams, length_penalty=0.7, max_tokens=length)
+    how = BeamSearch(beam_size=beams, n_best=beams, length_penalty=0.7, max_tokens=length)
     rows = sorted(
         beam_search(TorchEngine(ours), [[start]] * 2, how, sources=SOURCES, end_ids={END}), key=lambda each: each.row
     )

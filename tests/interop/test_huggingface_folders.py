@@ -283,14 +283,14 @@ def test_a_field_that_would_change_the_result_is_refused_by_name(change, field):
             {"do_sample": True, "top_k": 0, "repetition_penalty": 1.2},
             {"temperature": 1.0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.2},
         ),
-        ({"num_beams": 1, "length_penalty": 2.0}, {"beams": 1}),
+        ({"num_beams": 1, "length_penalty": 2.0}, {"beam_size": 1}),
         (
             {"num_beams": 4, "length_penalty": 2.0, "early_stopping": True, "min_new_tokens": 3},
-            {"beams": 4, "length_penalty": 2.0, "until": "full", "min_tokens": 3},
+            {"beam_size": 4, "length_penalty": 2.0, "early_stopping": "always", "min_tokens": 3},
         ),
-        ({"no_repeat_ngram_size": 3}, {"no_repeat": 3}),
-        ({"num_beams": 6, "early_stopping": "never"}, {"beams": 6, "until": "sure"}),
-        ({"num_beams": 6, "early_stopping": False}, {"beams": 6, "until": "likely"}),
+        ({"no_repeat_ngram_size": 3}, {"no_repeat_ngram_size": 3}),
+        ({"num_beams": 6, "early_stopping": "never"}, {"beam_size": 6, "early_stopping": "never"}),
+        ({"num_beams": 6, "early_stopping": False}, {"beam_size": 6, "early_stopping": "heuristic"}),
     ],
 )
 def test_generation_defaults(file, expected, tmp_path):
@@ -317,7 +317,7 @@ def test_a_generation_default_out_of_range_is_refused_by_name(tmp_path):
     for file, field in (
         ('{"do_sample": true, "temperature": -1}', "temperature"),
         ('{"num_beams": 4, "early_stopping": 1}', "early_stopping"),
-        ('{"num_beams": 5000}', "beams"),
+        ('{"num_beams": 5000}', "beam_size"),
     ):
         (tmp_path / "generation_config.json").write_text(file)
         with pytest.raises(OpenbookError, match=rf"generation_config\.json, field {field}"):

@@ -6,12 +6,12 @@ import transformers
 
 from openbook.generation.beam_search import beam_search
 from openbook.generation.engines.torch_engine import TorchEngine
-from openbook.generation.settings import Beams
+from openbook.generation.settings import BeamSearch
 from openbook.generation.token_rules import TokenRules
 from parity.test_encoder_decoders import MODELS, SOURCE_LENGTHS, VOCABULARY, padded, pair
 
 MOST = 15
-THEIR_WORDS = {"sure": "never", "likely": False, "full": True}
+THEIR_WORDS = {"never": "never", "heuristic": False, "always": True}
 ENDS = [4, 9]
 """Two end tokens, so that random models end often enough."""
 
@@ -22,24 +22,24 @@ def up_to_end(tokens):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("until", THEIR_WORDS)
+@pytest.mark.parametrize("early_stopping", THEIR_WORDS)
 @pytest.mark.parametrize("name", MODELS)
-def test_sequences_and_scores_are_theirs(name, until):
+def test_sequences_and_scores_are_theirs(name, early_stopping):
     theirs, ours = pair(name)
     padding, start = theirs.config.pad_token_id, theirs.config.decoder_start_token_id
     source, real = padded(SOURCE_LENGTHS, VOCABULARY, padding)
-    never, first, penalty = [padding, 7], 11, {"sure": 0.6, "likely": 1.0, "full": 1.4}[until]
+    never, first, penalty = [padding, 7], 11, {"never": 0.6, "heuristic": 1.0, "always": 1.4}[early_stopping]
     theirs.generation_config = transformers.GenerationConfig(
         max_new_tokens=MOST, min_new_tokens=3, no_repeat_ngram_size=2, do_sample=False, num_beams=4,
-        num_return_sequences=3, length_penalty=penalty, early_stopping=THEIR_WORDS[until], forced_bos_token_id=first,
+        num_return_sequences=3, length_penalty=penalty, early_stopping=THEIR_WORDS[early_stopping], forced_bos_token_id=first,
         forced_eos_token_id=4, bad_words_ids=[[token] for token in never], pad_token_id=padding, eos_token_id=ENDS,
         decoder_start_token_id=start, return_dict_in_generate=True, output_scores=True,
     )  # fmt: skip
     expected = theirs.generate(source, attention_mask=real.long())
 
     sources = [row[its_real].tolist() for row, its_real in zip(source, real, strict=True)]
-    beams = Beams(beams=4, n_best=3, length_penalty=penalty, max_tokens=MOST, until=until)
-    rules = TokenRules(never=tuple(never), forced_first=(first,), forced_last=4, min_tokens=3, no_repeat=2)
+    beams = BeamSearch(beam_size=4, n_best=3, length_penalty=penalty, max_tokens=MOST, early_stopping=early_stopping)
+    rules = TokenRules(never=tuple(never), forced_first=(first,), forced_last=4, min_tokens=3, no_repeat_ngram_size=2)
     found = beam_search(
         TorchEngine(ours), [[start]] * len(sources), beams, rules, sources=sources, end_ids=ENDS
     )  # fmt: skip

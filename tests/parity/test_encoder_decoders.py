@@ -134,7 +134,7 @@ def test_the_greedy_answer_is_theirs(name):
 
     sources = [row[its_real].tolist() for row, its_real in zip(source, real, strict=True)]
     chosen = [[start] for _ in sources]
-    how, rules = Sampling(temperature=0, max_tokens=GREEDY), TokenRules(no_repeat=2)
+    how, rules = Sampling(temperature=0, max_tokens=GREEDY), TokenRules(no_repeat_ngram_size=2)
     for each in generate(TorchEngine(ours), [[start]] * len(sources), how, rules, sources=sources):
         chosen[each.row].append(each.token)
     assert len(set(expected.flatten().tolist())) > 10

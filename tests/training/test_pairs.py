@@ -14,7 +14,7 @@ from test_next_tokens import translator
 
 from openbook.errors import OpenbookError
 from openbook.generation.engines.torch_engine import TorchEngine
-from openbook.generation.settings import Beams
+from openbook.generation.settings import BeamSearch
 from openbook.generation.token_translator import TokenTranslator
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.training.chunked_loss import NOTHING, hidden_of
@@ -137,7 +137,7 @@ def test_greedy_choices_are_those_of_the_whole_model_step_by_step(apart):
     sources = [rows.source(number).tolist() for number in range(80)]
 
     def written(end, least=0):
-        special, how = replace(SPECIAL, end=(end,)), Beams(beams=1, min_tokens=least, max_tokens=64)
+        special, how = replace(SPECIAL, end=(end,)), BeamSearch(beam_size=1, min_tokens=least, max_tokens=64)
         found = TokenTranslator(engine=TorchEngine(model), special=special, how=how)([sources])
         return [best.tokens for best, *_ in found]
 

@@ -31,7 +31,7 @@ def answer(
         model: goes on from prompts, answers through its chat template, or translates.
         prompts: from the command line, if any.
         file: where they are instead.
-        settings: as for `Sampling` or `Beams`.
+        settings: as for `Sampling` or `BeamSearch`.
         languages: `language` and `source_language`, for translators.
         plain: leave the chat template out.
         probabilities: print each token with its probability.
@@ -51,7 +51,7 @@ def answer(
     if any(languages.values()):
         raise OpenbookError("--language is for translators, and this model goes on from a prompt")
     asked = read_prompts(prompts, file)
-    if {"beams", "n_best", "length_penalty"} & settings.keys():
+    if {"beam_size", "n_best", "length_penalty", "early_stopping"} & settings.keys():
         if probabilities:
             raise OpenbookError("--show-probabilities is for sampling; beams have scores, see --n-best and --json")
         print_searched(asked, model.search(asked, plain=plain, **settings), json_lines=as_json)

@@ -24,13 +24,16 @@ def ask(
     presence_penalty: Annotated[float | None, typer.Option(help="taken off the logits of tokens in the answer")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="end before this text; may be given several times")] = None,
     min_tokens: Annotated[int | None, typer.Option(help="do not end before so many tokens")] = None,
-    no_repeat: Annotated[int | None, typer.Option(help="no so many tokens in a row come twice")] = None,
-    beams: Annotated[
+    no_repeat_ngram_size: Annotated[int | None, typer.Option(help="no so many tokens in a row come twice")] = None,
+    beam_size: Annotated[
         int | None, typer.Option(help="follow so many of the likeliest beginnings at once; 1 is greedy")
     ] = None,
     n_best: Annotated[int | None, typer.Option(help="of the beams' results, give so many, with scores")] = None,
     length_penalty: Annotated[
         float | None, typer.Option(help="of beams: 0 likes short results, 1 is the mean, above 1 likes long ones")
+    ] = None,
+    early_stopping: Annotated[
+        str | None, typer.Option(help="of beams: when a search ends: never, heuristic or always", show_default=False)
     ] = None,
     language: Annotated[str | None, typer.Option(help="to translate into, for a model that has several")] = None,
     source_language: Annotated[str | None, typer.Option(help="to translate from, likewise")] = None,
@@ -57,7 +60,7 @@ def ask(
       openbook ask austen.openbook "Mr." --show-probabilities --max-tokens 10
       openbook ask assistant.openbook "what can you do"
       openbook ask assistant.openbook --chat                 Ctrl-C stops an answer, Ctrl-D ends
-      openbook ask austen.openbook "It is a" --beams 4 --n-best 4     the likeliest texts, with scores
+      openbook ask austen.openbook "It is a" --beam-size 4 --n-best 4     the likeliest texts, with scores
       openbook ask en-de.openbook "Click the icon."                   a translator translates
       openbook ask en-de.openbook --file in.txt > out.txt             line by line, in order
     """
@@ -68,8 +71,8 @@ def ask(
     settings: dict[str, Any] = {
         "max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "presence_penalty": presence_penalty, "stop": stop or None,
-        "seed": seed, "min_tokens": min_tokens, "beams": beams, "n_best": n_best, "length_penalty": length_penalty,
-        "no_repeat": no_repeat,
+        "seed": seed, "min_tokens": min_tokens, "beam_size": beam_size, "n_best": n_best, "length_penalty": length_penalty,
+        "no_repeat_ngram_size": no_repeat_ngram_size, "early_stopping": early_stopping,
     }  # fmt: skip
     settings = {name: value for name, value in settings.items() if value is not None}
     opened = load(model, device, engine)
@@ -79,7 +82,12 @@ def ask(
         from openbook.cli.chat import refuse_beside_chat, talk
 
         refuse_beside_chat(
-            prompts=prompts, file=file, plain=plain, json=as_json, show_probabilities=show_probabilities, beams=beams
+            prompts=prompts,
+            file=file,
+            plain=plain,
+            json=as_json,
+            show_probabilities=show_probabilities,
+            beam_size=beam_size,
         )
         talk(opened, system, **settings)
         return

@@ -19,7 +19,9 @@ def evaluate(
     stride: Annotated[
         int | None, typer.Option(help="of texts: tokens to move on by; half the context if absent")
     ] = None,
-    beams: Annotated[int | None, typer.Option(help="of pairs: beams to translate with; 1 is greedy")] = None,
+    beam_size: Annotated[
+        int | None, typer.Option(help="of pairs: how many beams to translate with; 1 is greedy")
+    ] = None,
     length_penalty: Annotated[float | None, typer.Option(help="of beams: above 1 likes long translations")] = None,
     language: Annotated[str | None, typer.Option(help="of pairs: to translate into")] = None,
     source_language: Annotated[str | None, typer.Option(help="of pairs: to translate from")] = None,
@@ -33,7 +35,7 @@ def evaluate(
 
       openbook evaluate austen.openbook heldout.txt
       openbook evaluate en-de.openbook test.tsv
-      openbook evaluate en-de.openbook test.en test.de --beams 1
+      openbook evaluate en-de.openbook test.en test.de --beam-size 1
     """
     from openbook.model import load
     from openbook.progress import bars
@@ -41,7 +43,8 @@ def evaluate(
 
     opened = load(model, device, engine)
     of_pairs = {
-        "beams": beams, "length_penalty": length_penalty, "language": language, "source_language": source_language
+        "beam_size": beam_size, "length_penalty": length_penalty,
+        "language": language, "source_language": source_language,
     }  # fmt: skip
     of_pairs = {name: value for name, value in of_pairs.items() if value is not None}
     if opened.translates:

@@ -20,8 +20,8 @@ def explain(
     head: Annotated[int | None, typer.Option(help="the attention head to show, from 0")] = None,
     token: Annotated[int | None, typer.Option(help="the place of the token to follow, from 0")] = None,
     number: Annotated[str | None, typer.Option(help="derive one number: its path and index, as printed")] = None,
-    beams: Annotated[
-        int | None, typer.Option(help="show how a search with so many beams goes on: a tree with scores")
+    beam_size: Annotated[
+        int | None, typer.Option(help="show a beam search with so many beams as a tree with scores")
     ] = None,
     length_penalty: Annotated[float, typer.Option(help="of the beams' scores")] = 1.0,
     max_tokens: Annotated[int, typer.Option(help="of the beams")] = 32,
@@ -40,7 +40,7 @@ def explain(
       openbook explain austen.openbook "It is a" --number "decoder.blocks.0.self_attention.scores[0,0,2,1]"
       openbook explain en-de.openbook "A man sleeps." --target "Ein Mann" --layer 1 --head 2
       openbook explain en-de.openbook "A man sleeps." --encoder --token 2
-      openbook explain en-de.openbook "A man sleeps." --beams 3
+      openbook explain en-de.openbook "A man sleeps." --beam-size 3
     """
     from rich.console import Console
 
@@ -52,17 +52,20 @@ def explain(
     tokens, source = opened.traced_tokens(
         prompt, target, plain=plain, language=language, source_language=source_language
     )
-    if beams is not None:
+    if beam_size is not None:
         from openbook.explanation.beam_tree import print_tree, search_with_trace, tree_as_json
-        from openbook.generation.settings import Beams
+        from openbook.generation.settings import BeamSearch
         from openbook.generation.token_rules import TokenRules
 
-        no_repeat = opened.contents.generation.get("no_repeat", 0)
-        how = Beams(
-            beams=beams, n_best=beams, length_penalty=length_penalty, max_tokens=max_tokens, no_repeat=no_repeat
+        how = BeamSearch(
+            beam_size=beam_size,
+            n_best=beam_size,
+            length_penalty=length_penalty,
+            max_tokens=max_tokens,
+            no_repeat_ngram_size=opened.contents.generation.get("no_repeat_ngram_size", 0),
         )
         special = opened.tokenizer.special
-        rules = TokenRules.of(special, language=language, no_repeat=how.no_repeat)
+        rules = TokenRules.of(special, language=language, no_repeat_ngram_size=how.no_repeat_ngram_size)
         found, trail = search_with_trace(opened.engine, tokens, source, how, rules, special.end)
         if as_json:
             print(tree_as_json(found, trail, how))

@@ -12,7 +12,7 @@ from openbook.explanation.token_display import Tokenizer
 from openbook.generation.beam_search import Hypothesis, beam_search
 from openbook.generation.beam_trace import BeamTrace, Node
 from openbook.generation.engines.torch_engine import Engine
-from openbook.generation.settings import Beams
+from openbook.generation.settings import BeamSearch
 from openbook.generation.token_rules import TokenRules
 
 
@@ -20,7 +20,7 @@ def search_with_trace(
     engine: Engine,
     prompt: Sequence[int],
     source: Sequence[int] | None,
-    beams: Beams,
+    beams: BeamSearch,
     rules: TokenRules,
     end_ids: Collection[int],
 ) -> tuple[tuple[Hypothesis, ...], BeamTrace]:
@@ -32,12 +32,12 @@ def search_with_trace(
 
 
 def print_tree(
-    hypotheses: Sequence[Hypothesis], trail: BeamTrace, beams: Beams, tokenizer: Tokenizer, console: Console
+    hypotheses: Sequence[Hypothesis], trail: BeamTrace, beams: BeamSearch, tokenizer: Tokenizer, console: Console
 ) -> None:
     """Print the tree; tokens that no other beam leaves stand in one line, with Σ log p after the last of them."""
     nodes, children = trail.nodes[0], trail.children(0)
     best = {hypothesis.tokens: number for number, hypothesis in enumerate(hypotheses, start=1)}
-    tree = Tree(Text(f"{beams.beams} beams, score = Σ log p / length^{beams.length_penalty:g}"))
+    tree = Tree(Text(f"{beams.beam_size} beams, score = Σ log p / length^{beams.length_penalty:g}"))
 
     def grow(branch: Tree, places: Sequence[int]) -> None:
         for place in places:
@@ -60,7 +60,7 @@ def print_tree(
     console.print(tree)
 
 
-def tree_as_json(hypotheses: Sequence[Hypothesis], trail: BeamTrace, beams: Beams) -> str:
+def tree_as_json(hypotheses: Sequence[Hypothesis], trail: BeamTrace, beams: BeamSearch) -> str:
     """The settings, all nodes (parents before children; `parent` is a place in the list) and the n-best."""
     facts = {
         "settings": asdict(beams),

@@ -22,7 +22,7 @@ from openbook.generation.engines.torch_engine import Engine, Session
 from openbook.generation.generate import Finish, check_prompts, limits_in_context
 from openbook.generation.padding import NOTHING, below_each_other, first_used, padded
 from openbook.generation.scheduling import batches
-from openbook.generation.settings import Beams
+from openbook.generation.settings import BeamSearch
 from openbook.generation.token_rules import NO_RULES, TokenRules
 from openbook.generation.topk import Continuations, Flags, Numbers, Sums, largest
 
@@ -72,13 +72,13 @@ class Prompt:
 class _Row:
     """One prompt: how many tokens it may produce, and the best of what has finished so far."""
 
-    def __init__(self, prompt: Prompt, limit: int, beams: Beams) -> None:
+    def __init__(self, prompt: Prompt, limit: int, beams: BeamSearch) -> None:
         self.number, self.limit, self._beams = prompt.row, limit, beams
         self.finished: list[Hypothesis] = []
 
     def add(self, hypothesis: Hypothesis) -> None:
         bisect.insort(self.finished, hypothesis, key=lambda each: -each.score)
-        del self.finished[self._beams.beams :]
+        del self.finished[self._beams.beam_size :]
 
     @property
     def found(self) -> Found:
@@ -87,7 +87,7 @@ class _Row:
 
     @property
     def _wanted(self) -> int:
-        return self._beams.n_best if self._beams.until == "sure" else self._beams.beams
+        return self._beams.n_best if self._beams.early_stopping == "never" else self._beams.beam_size
 
     @property
     def has_enough(self) -> bool:
@@ -100,13 +100,13 @@ class _Row:
             return True
         if not self.has_enough:
             return False
-        if self._beams.until == "full" or self._beams.beams == 1:
+        if self._beams.early_stopping == "always" or self._beams.beam_size == 1:
             return True
         return self._beams.score(best_open, self._length_to_hope_for(produced)) <= self.finished[self._wanted - 1].score
 
     def _length_to_hope_for(self, produced: int) -> int:
         """Sums only fall, so a longer sequence gains by its length alone: most at the limit, or for p < 0 at once."""
-        if self._beams.until == "sure":
+        if self._beams.early_stopping == "never":
             return self.limit if self._beams.length_penalty > 0 else produced + 1
         return produced
 
@@ -114,7 +114,7 @@ class _Row:
 def beam_search(
     engine: Engine,
     prompts: Sequence[Sequence[int]],
-    beams: Beams,
+    beams: BeamSearch,
     rules: TokenRules = NO_RULES,
     *,
     sources: Sequence[Sequence[int]] | None = None,
@@ -154,7 +154,7 @@ More = Callable[[], Sequence[Prompt]]
 def search_through(
     engine: Engine,
     more: More,
-    beams: Beams,
+    beams: BeamSearch,
     rules: TokenRules = NO_RULES,
     *,
     end_ids: Collection[int] = (),
@@ -175,7 +175,7 @@ def search_through(
         batch: _Batch | None = _Batch(engine, prompts, beams, rules, end_ids)
         while batch is not None:
             yield from batch.run(trail, LATE * len(batch.rows))
-            batch = late.put(batch, 1 if ending() else min(len(prompts), max(1, MANY // beams.beams)))
+            batch = late.put(batch, 1 if ending() else min(len(prompts), max(1, MANY // beams.beam_size)))
     while (batch := late.take()) is not None:
         yield from batch.run(trail)
 
@@ -214,7 +214,7 @@ class _Batch:
     """
 
     def __init__(
-        self, engine: Engine, prompts: Sequence[Prompt], beams: Beams, rules: TokenRules, end_ids: Collection[int]
+        self, engine: Engine, prompts: Sequence[Prompt], beams: BeamSearch, rules: TokenRules, end_ids: Collection[int]
     ) -> None:
         ids = [prompt.ids for prompt in prompts]
         check_prompts(ids, engine.vocab_size)
@@ -249,7 +249,7 @@ class _Batch:
             logits, self._first = self._first, None
             return logits
         newest = self._to_device(self._tokens[..., -1])
-        if self._beams.beams > 1:
+        if self._beams.beam_size > 1:
             return self._session.step(newest)
         return self._session.step(newest[:, 0])[:, None]
 
@@ -276,7 +276,7 @@ class _Batch:
         if len(self._over) == len(self.rows):
             self.rows = []
             return
-        if self._beams.beams > 1:
+        if self._beams.beam_size > 1:
             self._session.branch(self._to_device(parents))
         if self._crowded:
             self._leave()
@@ -287,7 +287,7 @@ class _Batch:
         sums, parents, tokens = self._candidates(last)
         ends = self._ends[tokens]
         self._produced = self._produced + 1
-        over, beams = ends | last[:, None], self._beams.beams
+        over, beams = ends | last[:, None], self._beams.beam_size
         finished = over[:, :beams] & (sums[:, :beams] > -np.inf)
         for place, which in np.argwhere(finished).tolist():
             self._finish(place, parents[place, which], sums[place, which], tokens[place, which])
@@ -343,7 +343,7 @@ class _Batch:
         There are enough of them for `beams` to go on even if each beam's best continuations are all its ends.
         """
         # One beam is over when it ends, and needs nothing to go on with.
-        beams = self._beams.beams
+        beams = self._beams.beam_size
         count = 1 if beams == 1 else max(2, 1 + len(self._end_ids)) * beams
         if self._first is None and self._rules.plain:
             found = self._session.likeliest(self._tokens[..., -1], self._sums, self._never, count)

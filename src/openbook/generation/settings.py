@@ -22,9 +22,9 @@ _WHOLE_NUMBERS: dict[str, tuple[int, int]] = {
     "top_k": (1, 2**24),
     "seed": (0, 2**63 - 1),
     "min_tokens": (0, 2**31),
-    "no_repeat": (0, 1000),
+    "no_repeat_ngram_size": (0, 1000),
     "max_tokens": (1, 2**31),
-    "beams": (1, 1000),
+    "beam_size": (1, 1000),
     "n_best": (1, 1000),
 }
 _OPTIONAL = ("top_k", "seed")
@@ -37,7 +37,7 @@ class Sampling:
     `temperature` 0 always takes the most probable token, and top_k, top_p and min_p then have no effect.
     `top_k` None, `top_p` 1, `min_p` 0, `repetition_penalty` 1 and `presence_penalty` 0 are off.
     `seed` None takes a new one for every answer; the same seed gives the same text.
-    `min_tokens` and `max_tokens` count the answer alone. No `no_repeat` tokens in a row come twice, those of the prompt
+    `min_tokens` and `max_tokens` count the answer alone. No `no_repeat_ngram_size` tokens in a row come twice, those of the prompt
     counted; 0 is off. `stop` are texts before which the answer ends.
     """
 
@@ -50,7 +50,7 @@ class Sampling:
     seed: int | None = None
     min_tokens: int = 0
     max_tokens: int = 256
-    no_repeat: int = 0
+    no_repeat_ngram_size: int = 0
     stop: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -63,45 +63,47 @@ class Sampling:
         return cls(**_known(values, cls))
 
 
-Until = Literal["sure", "likely", "full"]
-"""When a beam search ends, see `Beams`."""
+EarlyStopping = Literal["never", "heuristic", "always"]
+"""When a beam search ends, see `BeamSearch`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beams:
+class BeamSearch:
     """How to search for the likeliest sequences. Values out of range raise OpenbookError with the range.
 
     `beams` beginnings are followed at once, and the `n_best` best finished sequences come out. One beam is greedy: it
     takes the likeliest token each time, and ends with the first that ends. A sequence scores
     Σ log p(token) / length^`length_penalty`: 0 likes short ones, 1 is the mean, above 1 likes long ones. `min_tokens`,
-    `max_tokens` and `no_repeat` are as for sampling.
-    The search for a prompt ends `until`
-    "sure": no open beam can still come among the n-best, whatever follows;
-    "likely": as many are finished as there are beams, and no open one would come among them if it ended now;
-    "full": as many are finished as there are beams.
+    `max_tokens` and `no_repeat_ngram_size` are as for sampling.
+    `early_stopping` says when the search for a prompt ends, in the terms of transformers:
+    "never": when no open beam can still enter the n-best, whatever follows ("never" there);
+    "heuristic": when `beam_size` sequences are finished and no open beam would beat them if it ended now (False there);
+    "always": when `beam_size` sequences are finished (True there).
     """
 
-    beams: int = 5
+    beam_size: int = 5
     n_best: int = 1
     length_penalty: float = 1.0
     min_tokens: int = 0
     max_tokens: int = 256
-    no_repeat: int = 0
-    until: Until = "likely"
+    no_repeat_ngram_size: int = 0
+    early_stopping: EarlyStopping = "heuristic"
 
     def __post_init__(self) -> None:
         _check_ranges(self)
-        if self.n_best > self.beams:
-            raise OpenbookError(f"n_best is {self.n_best}, more than the {self.beams} beams; give more beams")
-        if self.until not in get_args(Until):
-            raise OpenbookError(f"until is {_shown(self.until)}; give {', '.join(get_args(Until))}")
+        if self.n_best > self.beam_size:
+            raise OpenbookError(f"n_best is {self.n_best}, more than the beam_size {self.beam_size}; give a larger one")
+        if self.early_stopping not in get_args(EarlyStopping):
+            raise OpenbookError(
+                f"early_stopping is {_shown(self.early_stopping)}; give {', '.join(get_args(EarlyStopping))}"
+            )
 
     def score(self, log_probability: float, length: int) -> float:
         """Σ log p / length^penalty."""
         return log_probability / float(length) ** self.length_penalty
 
 
-def decoding(defaults: Mapping[str, Any], given: Mapping[str, Any], *, search: bool) -> Beams | Sampling:
+def decoding(defaults: Mapping[str, Any], given: Mapping[str, Any], *, search: bool) -> BeamSearch | Sampling:
     """A beam search or sampling, whichever what is `given` belongs to.
 
     Args:
@@ -112,15 +114,15 @@ def decoding(defaults: Mapping[str, Any], given: Mapping[str, Any], *, search: b
     Raises:
         OpenbookError: a name is unknown, a value is out of range, or some are for one way and some for the other.
     """
-    _known(given, Beams, Sampling)
-    names = {way: {field.name for field in fields(way)} for way in (Beams, Sampling)}
-    for_search = sorted(given.keys() & names[Beams] - names[Sampling])
-    for_sampling = sorted(given.keys() & names[Sampling] - names[Beams])
+    _known(given, BeamSearch, Sampling)
+    names = {way: {field.name for field in fields(way)} for way in (BeamSearch, Sampling)}
+    for_search = sorted(given.keys() & names[BeamSearch] - names[Sampling])
+    for_sampling = sorted(given.keys() & names[Sampling] - names[BeamSearch])
     if for_search and for_sampling:
         raise OpenbookError(
             f"{for_search[0]} is for a beam search and {for_sampling[0]} for sampling; leave out one of them"
         )
-    way = Beams if for_search or (search and not for_sampling) else Sampling
+    way = BeamSearch if for_search or (search and not for_sampling) else Sampling
     return way(**{name: value for name, value in {**defaults, **given}.items() if name in names[way]})
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from openbook.generation.beam_search import Hypothesis, beam_search
 from openbook.generation.engines.torch_engine import Engine
 from openbook.generation.generate import Chosen, Finish, generate
-from openbook.generation.settings import Beams, Sampling
+from openbook.generation.settings import BeamSearch, Sampling
 from openbook.generation.token_rules import TokenRules
 from openbook.text.tokenizer.tokenizer import StreamDecoder, Tokenizer
 
@@ -94,7 +94,7 @@ def stream(
         engine,
         ids,
         sampling,
-        TokenRules.of(tokenizer.special, sampling.min_tokens, no_repeat=sampling.no_repeat),
+        TokenRules.of(tokenizer.special, sampling.min_tokens, no_repeat_ngram_size=sampling.no_repeat_ngram_size),
         end_ids=tokenizer.end_ids,
         runners_up=runners_up,
         stopped=lambda row: stops[row].found,
@@ -125,11 +125,11 @@ def answer(
 
 
 def search(
-    engine: Engine, tokenizer: Tokenizer, prompts: Sequence[Prompt], beams: Beams
+    engine: Engine, tokenizer: Tokenizer, prompts: Sequence[Prompt], beams: BeamSearch
 ) -> list[tuple[Candidate, ...]]:
     """The likeliest continuations of each prompt, best first; prompts are as for `stream`."""
     ids = [_ids(tokenizer, prompt) for prompt in prompts]
-    rules = TokenRules.of(tokenizer.special, beams.min_tokens, no_repeat=beams.no_repeat)
+    rules = TokenRules.of(tokenizer.special, beams.min_tokens, no_repeat_ngram_size=beams.no_repeat_ngram_size)
     found = {each.row: each.hypotheses for each in beam_search(engine, ids, beams, rules, end_ids=tokenizer.end_ids)}
     return [
         tuple(Candidate(tokenizer.decode(each.tokens, skip_special=True), each) for each in found[row])

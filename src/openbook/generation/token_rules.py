@@ -16,7 +16,7 @@ class TokenRules:
 
     `never` are tokens that are not produced, such as padding. `forced_first` are the first tokens, such as the code of
     the language to write. `forced_last` is the token at the last place, if an answer gets that far. Fewer than
-    `min_tokens` tokens do not end an answer. No `no_repeat` tokens in a row come twice, those of the prompt counted
+    `min_tokens` tokens do not end an answer. No `no_repeat_ngram_size` tokens in a row come twice, those of the prompt counted
     (Paulus et al. 2017, section 2.5); 0 is off.
     """
 
@@ -24,11 +24,11 @@ class TokenRules:
     forced_first: tuple[int, ...] = ()
     forced_last: int | None = None
     min_tokens: int = 0
-    no_repeat: int = 0
+    no_repeat_ngram_size: int = 0
 
     @classmethod
     def of(
-        cls, special: SpecialTokens, min_tokens: int = 0, language: str | None = None, *, no_repeat: int = 0
+        cls, special: SpecialTokens, min_tokens: int = 0, language: str | None = None, *, no_repeat_ngram_size: int = 0
     ) -> "TokenRules":
         """What a vocabulary asks for: padding never comes, and a language begins with its token.
 
@@ -42,13 +42,13 @@ class TokenRules:
             forced_first=first,
             forced_last=special.forced_end,
             min_tokens=min_tokens,
-            no_repeat=no_repeat,
+            no_repeat_ngram_size=no_repeat_ngram_size,
         )
 
     @property
     def plain(self) -> bool:
         """Whether all it says is which tokens never come."""
-        return not (self.forced_first or self.min_tokens or self.no_repeat) and self.forced_last is None
+        return not (self.forced_first or self.min_tokens or self.no_repeat_ngram_size) and self.forced_last is None
 
     def check(self, vocab_size: int) -> None:
         """Raise OpenbookError for tokens that are not in a vocabulary of this size, or if nothing is left of it."""
@@ -79,8 +79,8 @@ class TokenRules:
             out = torch.zeros(scores.shape[-1], dtype=torch.bool, device=device)
             out[list(end_ids)] = True
             scores = scores.masked_fill(_of_rows(produced < self.min_tokens, scores) & out, -torch.inf)
-        if self.no_repeat:
-            scores = scores.masked_fill(repeating(tokens(), self.no_repeat, scores.shape[-1]), -torch.inf)
+        if self.no_repeat_ngram_size:
+            scores = scores.masked_fill(repeating(tokens(), self.no_repeat_ngram_size, scores.shape[-1]), -torch.inf)
         for place, token in enumerate(self.forced_first):
             if bool((produced == place).any()):
                 scores = torch.where(_of_rows(produced == place, scores), _only(scores, token), scores)

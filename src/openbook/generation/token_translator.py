@@ -9,7 +9,7 @@ from openbook.generation.beam_search import Hypothesis, Late, Prompt, search_thr
 from openbook.generation.engines.torch_engine import Engine
 from openbook.generation.generate import Chosen, generate
 from openbook.generation.scheduling import Waiting, in_order
-from openbook.generation.settings import Beams, Sampling
+from openbook.generation.settings import BeamSearch, Sampling
 from openbook.generation.token_rules import TokenRules
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 
@@ -31,7 +31,7 @@ class TokenTranslator:
 
     engine: Engine
     special: SpecialTokens
-    how: Beams | Sampling
+    how: BeamSearch | Sampling
     language: str | None = None
     bounded: bool = True
     batch_tokens: int = BATCH_TOKENS
@@ -39,7 +39,9 @@ class TokenTranslator:
     @cached_property
     def rules(self) -> TokenRules:
         """What the special tokens ask for."""
-        return TokenRules.of(self.special, self.how.min_tokens, self.language, no_repeat=self.how.no_repeat)
+        return TokenRules.of(
+            self.special, self.how.min_tokens, self.language, no_repeat_ngram_size=self.how.no_repeat_ngram_size
+        )
 
     @property
     def start(self) -> int:
@@ -51,15 +53,15 @@ class TokenTranslator:
 
         A source is token ids with all that stands around it. One without any gets no hypotheses.
         """
-        beams = self.how.beams if isinstance(self.how, Beams) else 1
-        work = partial(self._search, Late()) if isinstance(self.how, Beams) else self._draw
+        beams = self.how.beam_size if isinstance(self.how, BeamSearch) else 1
+        work = partial(self._search, Late()) if isinstance(self.how, BeamSearch) else self._draw
         return in_order(windows, len, work, 2 * self.batch_tokens // (1 + beams), self.engine.threads)
 
     def _search(self, late: Late, waiting: Waiting[Sequence[int]]) -> Iterator[Result]:
         def more() -> list[Prompt]:
             return [self._prompt(*each) for each in waiting.take()]
 
-        assert isinstance(self.how, Beams)
+        assert isinstance(self.how, BeamSearch)
         yield from ((place, ()) for place in waiting.take_empty())
         ends, ending = self.special.end, waiting.ending
         for found in search_through(self.engine, more, self.how, self.rules, end_ids=ends, late=late, ending=ending):

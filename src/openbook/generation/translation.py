@@ -8,7 +8,7 @@ from functools import cached_property
 from openbook.errors import OpenbookError
 from openbook.generation.beam_search import Hypothesis
 from openbook.generation.engines.torch_engine import Engine
-from openbook.generation.settings import Beams, Sampling
+from openbook.generation.settings import BeamSearch, Sampling
 from openbook.generation.text import Candidate
 from openbook.generation.token_rules import TokenRules
 from openbook.generation.token_translator import BATCH_TOKENS, TokenTranslator
@@ -57,7 +57,7 @@ class Translator:
     engine: Engine
     reader: Tokenizer
     writer: Tokenizer
-    how: Beams | Sampling
+    how: BeamSearch | Sampling
     source_language: str | None = None
     language: str | None = None
     bounded: bool = True

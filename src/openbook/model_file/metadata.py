@@ -38,7 +38,7 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 class Generation(TypedDict, total=False):
     """How the model likes to be decoded; what is absent is left to whoever asks. A temperature of 0 is greedy.
 
-    With `beams` above 1 it is searched: `length_penalty` and `until` are those of `generation.settings.Beams`.
+    With `beam_size` above 1 it is searched: `length_penalty` and `early_stopping` are those of `generation.settings.BeamSearch`.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]
@@ -49,11 +49,11 @@ class Generation(TypedDict, total=False):
     min_p: Share
     repetition_penalty: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]
     presence_penalty: Penalty
-    beams: Annotated[int, Field(ge=1, le=1000)]
+    beam_size: Annotated[int, Field(ge=1, le=1000)]
     length_penalty: Annotated[float, Field(ge=-10, le=10, allow_inf_nan=False)]
-    until: Literal["sure", "likely", "full"]
+    early_stopping: Literal["never", "heuristic", "always"]
     min_tokens: Annotated[int, Field(ge=0, le=2**31)]
-    no_repeat: Annotated[int, Field(ge=0, le=1000)]
+    no_repeat_ngram_size: Annotated[int, Field(ge=0, le=1000)]
     max_tokens: Annotated[int, Field(ge=1, le=2**31)]
     stop: Annotated[list[Annotated[str, Field(min_length=1, max_length=1000)]], Field(max_length=100)]
 

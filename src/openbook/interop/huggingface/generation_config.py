@@ -15,13 +15,13 @@ TOP_K = 50
 SAME = {
     "repetition_penalty": "repetition_penalty",
     "length_penalty": "length_penalty",
-    "beams": "num_beams",
+    "beam_size": "num_beams",
     "min_tokens": "min_new_tokens",
     "max_tokens": "max_new_tokens",
-    "no_repeat": "no_repeat_ngram_size",
+    "no_repeat_ngram_size": "no_repeat_ngram_size",
 }
 """Our names of settings that mean the same there, and theirs."""
-UNTIL = {False: "likely", True: "full", "never": "sure"}
+EARLY_STOPPING = {False: "heuristic", True: "always", "never": "never"}
 """When a beam search ends, by what `early_stopping` says."""
 _adapter: TypeAdapter[Generation] = TypeAdapter(Generation)
 
@@ -47,11 +47,11 @@ def read_generation(folder: Path) -> Generation:
     elif "do_sample" in fields:
         found = {"temperature": 0.0}
     found["repetition_penalty"] = fields.maybe_number("repetition_penalty")
-    for ours in ("beams", "min_tokens", "max_tokens", "no_repeat"):
+    for ours in ("beam_size", "min_tokens", "max_tokens", "no_repeat_ngram_size"):
         found[ours] = fields.maybe_whole(SAME[ours])
-    if (found["beams"] or 1) > 1:
+    if (found["beam_size"] or 1) > 1:
         found["length_penalty"] = fields.maybe_number("length_penalty")
-        found["until"] = fields.one_of("early_stopping", UNTIL)
+        found["early_stopping"] = fields.one_of("early_stopping", EARLY_STOPPING)
     try:
         return _adapter.validate_python({name: value for name, value in found.items() if value is not None})
     except ValidationError as error:
@@ -72,6 +72,7 @@ def write_generation(generation: Generation, ids: dict[str, Any]) -> dict[str, A
     for ours, theirs in SAME.items():
         if ours in generation:
             written[theirs] = generation[ours]  # type: ignore[literal-required]
-    if "until" in generation:
-        written["early_stopping"] = {until: theirs for theirs, until in UNTIL.items()}[generation["until"]]
+    if "early_stopping" in generation:
+        theirs_of = {ours: theirs for theirs, ours in EARLY_STOPPING.items()}
+        written["early_stopping"] = theirs_of[generation["early_stopping"]]
     return written

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from openbook.generation.engines.torch_engine import TorchEngine
-from openbook.generation.settings import Beams
+from openbook.generation.settings import BeamSearch
 from openbook.generation.token_translator import TokenTranslator
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.transformer.base import Transformer
@@ -41,7 +41,7 @@ class Translations:
         model.eval()
         try:
             engine = TorchEngine(model)
-            how = Beams(beams=1, max_tokens=engine.context)
+            how = BeamSearch(beam_size=1, max_tokens=engine.context)
             translator = TokenTranslator(engine=engine, special=self.tokenizer.special, how=how)
             written = [best.tokens for best, *_ in translator([sources])]
         finally:
