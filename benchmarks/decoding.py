@@ -80,8 +80,8 @@ def open_openbook(folder: Path) -> Answerer:
     from openbook.generation.settings import Sampling
     from openbook.model_file.file import build, load
 
-    contents, tensors = load(folder / "model.openbook")
-    engine = TorchEngine(build(contents.architecture, tensors))
+    metadata, tensors = load(folder / "model.openbook")
+    engine = TorchEngine(build(metadata.architecture, tensors))
 
     def answer(prompts: list[list[int]], count: int) -> Iterator[list[int]]:
         stream = generate(engine, prompts, Sampling(temperature=0, max_tokens=count))

@@ -43,9 +43,9 @@ def write_model(path: Path, gigabytes: float) -> None:
     architecture = Architecture(
         vocab_size=VOCABULARY, width=WIDTH, context=512, decoder=Stack(blocks=layers * (block,))
     )
-    contents = ModelMetadata(architecture=architecture, tokenizer=train_tokenizer(["any"], "bytes", 257).to_json())
+    metadata = ModelMetadata(architecture=architecture, tokenizer=train_tokenizer(["any"], "bytes", 257).to_json())
     random = ((name, torch.randn(shape).bfloat16()) for name, shape in expected_shapes(architecture).items())
-    save_parts(path, contents, "BF16", random)
+    save_parts(path, metadata, "BF16", random)
 
 
 def resident() -> tuple[int, int]:

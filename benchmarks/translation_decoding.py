@@ -108,9 +108,9 @@ def alone(asked: argparse.Namespace) -> None:
 
     opener = open_openbook if asked.alone == "openbook" else open_ctranslate2
     model = openbook.load(asked.model, "cpu")
-    reader = model.contents.make_source_tokenizer()
+    reader = model.metadata.make_source_tokenizer()
     sources = [reader.encode_source(text) for text in read(asked)[0]]
-    sources = [ids for ids in sources if len(ids) <= model.contents.architecture.context]
+    sources = [ids for ids in sources if len(ids) <= model.metadata.architecture.context]
     ways = opener(asked)
     for _, translate in ways:
         translate(sources[:16], asked.beam_size)  # whatever is done but once

@@ -16,7 +16,7 @@ from openbook.generation.engines.torch_engine import Engine
 from openbook.generation.settings import BeamSearch, Sampling, decoding
 from openbook.generation.text import Answer, Candidate, Piece, Prompt, answer, search, stream
 from openbook.generation.translation import Sentence, Translation, Translator
-from openbook.model_file.adapter import load_any
+from openbook.model_file.adapter import load_merged
 from openbook.model_file.file import build
 from openbook.model_file.file import save as save_file
 from openbook.model_file.metadata import ModelMetadata
@@ -44,15 +44,15 @@ class Model:
     """A transformer with its tokenizer and all that its file says.
 
     Attributes:
-        contents: architecture, tokenizer, chat template, generation defaults, training record, licence.
+        metadata: architecture, tokenizer, chat template, generation defaults, training record, licence.
         transformer: the PyTorch module.
         tokenizer: text ↔ token ids.
     """
 
-    def __init__(self, contents: ModelMetadata, transformer: Transformer, engine: str = "torch") -> None:
-        self.contents = contents
+    def __init__(self, metadata: ModelMetadata, transformer: Transformer, engine: str = "torch") -> None:
+        self.metadata = metadata
         self.transformer = transformer
-        self.tokenizer = contents.make_tokenizer()
+        self.tokenizer = metadata.make_tokenizer()
         self._engine = engine
 
     @cached_property
@@ -71,7 +71,7 @@ class Model:
         Raises:
             OpenbookError: a setting is unknown or out of range.
         """
-        how = decoding(self.contents.generation, settings, search=False)
+        how = decoding(self.metadata.generation, settings, search=False)
         if not isinstance(how, Sampling):
             raise OpenbookError("beams are for a search, which does not stream; use search() or translate()")
         return how
@@ -79,7 +79,7 @@ class Model:
     @cached_property
     def chat(self) -> Chat | None:
         """What writes conversations as the model was trained to read them; None: it was not trained on any."""
-        template = self.contents.chat_template
+        template = self.metadata.chat_template
         return None if template is None else Chat(self.tokenizer, template)
 
     def ask(self, prompt: str, *, plain: bool = False, **settings: Any) -> str:
@@ -114,7 +114,7 @@ class Model:
         if self.chat is None:
             raise OpenbookError("the model has no chat template, so it holds no conversation; ask it without --chat")
         sampling = self.sampling(**settings)
-        room = self.contents.architecture.context - min(sampling.max_tokens, self.contents.architecture.context // 4)
+        room = self.metadata.architecture.context - min(sampling.max_tokens, self.metadata.architecture.context // 4)
         ids = self.chat.encode(messages)
         while len(ids) > room and len(shorter := _without_the_oldest(messages)) < len(messages):
             messages = shorter
@@ -136,7 +136,7 @@ class Model:
     def search(self, prompts: Sequence[str], *, plain: bool = False, **settings: Any) -> list[tuple[Candidate, ...]]:
         """The likeliest continuations of each prompt; settings as for `BeamSearch`: beam_size, n_best, length_penalty …"""
         decoder_only(self.transformer, "going on from a prompt")
-        beams = decoding(self.contents.generation, settings, search=True)
+        beams = decoding(self.metadata.generation, settings, search=True)
         if not isinstance(beams, BeamSearch):
             raise OpenbookError("a search draws no lots; leave out the settings of sampling")
         return search(self.engine, self.tokenizer, self._asked(prompts, plain), beams)
@@ -144,16 +144,16 @@ class Model:
     @property
     def translates(self) -> bool:
         """Whether it was made to translate: an encoder reads the source, or it was trained on source and target."""
-        return self.contents.architecture.encoder is not None or self.tokenizer.special.separator is not None
+        return self.metadata.architecture.encoder is not None or self.tokenizer.special.separator is not None
 
     def translator(
         self, *, language: str | None = None, source_language: str | None = None, **settings: Any
     ) -> Translator:
         """What translates, with settings as for `BeamSearch` or `Sampling`, see `translate`."""
-        how = decoding(self.contents.generation, settings, search=True)
+        how = decoding(self.metadata.generation, settings, search=True)
         return Translator(
             engine=self.engine,
-            reader=self.contents.make_source_tokenizer(),
+            reader=self.metadata.make_source_tokenizer(),
             writer=self.tokenizer,
             how=how,
             language=language,
@@ -218,7 +218,7 @@ class Model:
             raise OpenbookError("the source is empty; give a sentence to translate")
         translator = self.translator(**languages)
         source, written = translator.read(prompt), translator.target(target)[:-1]
-        if self.contents.architecture.encoder is None:
+        if self.metadata.architecture.encoder is None:
             return source + written[1:], None  # one sequence: the source, the separator, the target
         return written, source
 
@@ -246,7 +246,7 @@ class Model:
         from openbook.training.evaluation import score
 
         model = decoder_only(self.transformer, "scoring texts")
-        context = self._within("context", context, self.contents.architecture.context)
+        context = self._within("context", context, self.metadata.architecture.context)
         stride = self._within("stride", max(1, context // 2) if stride is None else stride, context)
         rows = max(1, 4096 // context)
         with tempfile.TemporaryDirectory() as folder:
@@ -275,7 +275,7 @@ class Model:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file, whole or not at all."""
-        save_file(path, self.contents, self.transformer.state_dict())
+        save_file(path, self.metadata, self.transformer.state_dict())
 
     def _write_tokens(self, inputs: str | Path | Sequence[str | Path], path: Path) -> int:
         """All tokens of the files in a row; gives the bytes of their text."""
@@ -333,9 +333,9 @@ def load(path: str | os.PathLike[str], device: str = "auto", engine: str = "torc
         OpenbookError: the file is missing or damaged; the message names the field and the cure.
     """
     check_engine(engine)
-    contents, tensors = load_any(path)
-    transformer = build(contents.architecture, tensors)
-    return Model(contents, transformer.to(choose_device(device)), engine)
+    metadata, tensors = load_merged(path)
+    transformer = build(metadata.architecture, tensors)
+    return Model(metadata, transformer.to(choose_device(device)), engine)
 
 
 def train(

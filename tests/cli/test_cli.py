@@ -112,7 +112,7 @@ def test_train_prints_the_plan_and_what_came_of_it(command, book):
         code, out, err = command("train", "book.txt", "--vocab-size=300", "--device=cpu", *options)
     assert (code, err) == (0, "")
     assert "1 layers × width 16" in out and "Finished after 12 updates" in out and "Saved book.openbook" in out
-    assert openbook.load(book.with_suffix(".openbook"), "cpu").contents.training["recipe"]["micro_batch_size"] == 2
+    assert openbook.load(book.with_suffix(".openbook"), "cpu").metadata.training["recipe"]["micro_batch_size"] == 2
 
 
 def test_every_kind_of_option_reaches_the_recipe(command, book):

@@ -124,7 +124,7 @@ def test_ctrl_c_stops_an_answer_and_keeps_the_conversation(
 def test_what_does_not_fit_is_left_out_from_the_oldest_on() -> None:
     model = make()
     engine = recorded(model)
-    context = model.contents.architecture.context
+    context = model.metadata.architecture.context
     said = [{"role": ("user", "assistant")[i % 2], "content": f"{i}:" + "x" * (context // 4)} for i in range(5)]
     list(model.reply([{"role": "system", "content": "s"}, *said], max_tokens=1))
     text = read(model.tokenizer, engine.prompts[0])

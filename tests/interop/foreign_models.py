@@ -213,8 +213,8 @@ def made_pair(case):
 def imported(folder, name="model.openbook"):
     """Our model from a folder."""
     import_folder(folder, folder / name)
-    contents, tensors = load(folder / name)
-    return build(contents.architecture, tensors)
+    metadata, tensors = load(folder / name)
+    return build(metadata.architecture, tensors)
 
 
 def cache_for(model):

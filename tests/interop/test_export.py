@@ -50,11 +50,11 @@ def test_there_and_back(case, tmp_path):
     assert (loaded.eval()(**arguments).logits - theirs(**arguments).logits).abs().max() <= 1e-4
 
 
-def own_model(path, spec, **contents):
+def own_model(path, spec, **metadata):
     """A model of ours, as a training saves it."""
     tokenizer = train_tokenizer(["any text"], "bytes", spec.vocab_size)
     model = build(spec)
-    save(path, ModelMetadata(architecture=spec, tokenizer=tokenizer.to_json(), **contents), model.state_dict())
+    save(path, ModelMetadata(architecture=spec, tokenizer=tokenizer.to_json(), **metadata), model.state_dict())
     return model, tokenizer
 
 
@@ -80,8 +80,8 @@ def test_what_is_trained_by_default_can_go_out(tmp_path):
     assert theirs.generation_config.temperature == 0.5 and theirs.generation_config.do_sample
     assert theirs.generation_config.eos_token_id == tokenizer.end_id
     import_folder(tmp_path / "out", tmp_path / "again.openbook")
-    contents, again = load(tmp_path / "mine.openbook")[0], load(tmp_path / "again.openbook")[0]
-    assert replace(again, special_tokens=None) == replace(contents, special_tokens=None)
+    metadata, again = load(tmp_path / "mine.openbook")[0], load(tmp_path / "again.openbook")[0]
+    assert replace(again, special_tokens=None) == replace(metadata, special_tokens=None)
 
 
 @torch.no_grad()
@@ -198,15 +198,15 @@ def test_the_text_part_of_a_model_with_eyes(tmp_path):
 
 
 def test_a_second_tokenizer_and_the_rules_of_answers_come_back(tmp_path):
-    contents, tensors = load(pair(("Marian", "two vocabularies"))[1] / "model.openbook")
+    metadata, tensors = load(pair(("Marian", "two vocabularies"))[1] / "model.openbook")
     special = replace(
-        Tokenizer.from_json(contents.tokenizer, contents.special_tokens).special,
+        Tokenizer.from_json(metadata.tokenizer, metadata.special_tokens).special,
         forced_beginning=(5,),
         forced_end=2,
         never=(0,),
     )
-    contents = replace(contents, source_tokenizer=contents.tokenizer, special_tokens=special)
-    save(tmp_path / "m.openbook", contents, tensors)
+    metadata = replace(metadata, source_tokenizer=metadata.tokenizer, special_tokens=special)
+    save(tmp_path / "m.openbook", metadata, tensors)
     export_folder(tmp_path / "m.openbook", tmp_path / "out")
     rules = json.loads((tmp_path / "out" / "generation_config.json").read_text())
     assert (rules["forced_bos_token_id"], rules["forced_eos_token_id"], rules["bad_words_ids"]) == (5, 2, [[0]])
@@ -216,21 +216,21 @@ def test_a_second_tokenizer_and_the_rules_of_answers_come_back(tmp_path):
 
 def test_a_pair_of_vocabularies_goes_out_as_their_class_reads_it(tmp_path):
     folder = pair(("Marian", "two vocabularies"))[1]
-    contents, tensors = load(folder / "model.openbook")
-    sizes = (contents.architecture.source_vocab_size, contents.architecture.vocab_size)
+    metadata, tensors = load(folder / "model.openbook")
+    sizes = (metadata.architecture.source_vocab_size, metadata.architecture.vocab_size)
     letters = "abcdefghijklmnopqrstuvwxyzäöüABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
     source, target = (small_pieces("".join(letters[: size - 4])) for size in sizes)
-    contents = replace(
-        contents,
+    metadata = replace(
+        metadata,
         source_tokenizer=source,
         tokenizer=target,
         special_tokens=SpecialTokens(end=(0,), suffix=(0,), padding=1, unknown=2),
     )
-    save(tmp_path / "m.openbook", contents, tensors)
+    save(tmp_path / "m.openbook", metadata, tensors)
     export_folder(tmp_path / "m.openbook", tmp_path / "out")
     loaded = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     assert type(loaded).__name__.startswith("MarianTokenizer") and loaded.pad_token_id == 1
-    ours = [Tokenizer.from_json(text, contents.special_tokens) for text in (source, target)]
+    ours = [Tokenizer.from_json(text, metadata.special_tokens) for text in (source, target)]
     for text in ("a bad cab", " q", "ZZz"):
         assert loaded(text)["input_ids"] == [*ours[0].encode(text), 0]
         assert loaded(text_target=text)["input_ids"] == [*ours[1].encode(text), 0]

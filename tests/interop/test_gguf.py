@@ -44,7 +44,7 @@ def test_logits_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     )[0, 5:]
     chosen = generate(model.engine, [prompt], Sampling(temperature=0, max_tokens=30))
     assert [each.token for each in chosen] == expected.tolist()
-    assert model.contents.architecture.context == CONTEXT
+    assert model.metadata.architecture.context == CONTEXT
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"])
@@ -157,9 +157,9 @@ def test_what_is_exported_is_what_was_imported(name: str, tmp_path: Path) -> Non
         rounded = "norm" in each or "freqs" in each  # 1 + w rounds, and so do sines
         np.testing.assert_allclose(others[each].data, tensor.data, rtol=1e-6 * rounded, atol=1e-6 * rounded)
     again = imported(tmp_path / "again.gguf")
-    assert again.contents.architecture == model.contents.architecture
-    assert again.contents.special_tokens == model.contents.special_tokens
-    assert again.contents.chat_template == model.contents.chat_template
+    assert again.metadata.architecture == model.metadata.architecture
+    assert again.metadata.special_tokens == model.metadata.special_tokens
+    assert again.metadata.chat_template == model.metadata.chat_template
     assert again.tokenizer.encode("the the") == model.tokenizer.encode("the the")
 
 
@@ -189,7 +189,7 @@ def test_what_openbook_trains_is_exported(tmp_path: Path) -> None:
     export_gguf(tmp_path / "it.openbook", tmp_path / "it.gguf")
     import_model(tmp_path / "it.gguf", tmp_path / "again.openbook")
     again = load(tmp_path / "again.openbook", "cpu")
-    assert again.contents.architecture == architecture
+    assert again.metadata.architecture == architecture
     assert same(weights(again.transformer), weights(model.transformer))
     for text in ("the cat 123", "  naïve\n\n", "<|end|>"):
         assert again.tokenizer.encode(text) == tokenizer.encode(text)

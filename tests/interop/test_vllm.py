@@ -69,8 +69,8 @@ def test_exports_are_answered_alike(family, tmp_path):
         pytest.skip("OPENBOOK_VLLM names no Python that has vLLM")
     spec = architecture_of(family)
     model, tokenizer = build(spec), train_tokenizer(["any"], "bytes", 260)
-    contents = ModelMetadata(architecture=spec, tokenizer=tokenizer.to_json())
-    save(tmp_path / "m.openbook", contents, model.state_dict())
+    metadata = ModelMetadata(architecture=spec, tokenizer=tokenizer.to_json())
+    save(tmp_path / "m.openbook", metadata, model.state_dict())
     assert export_folder(tmp_path / "m.openbook", tmp_path / "out").family == family
     given = json.dumps([str(tmp_path / "out"), PROMPTS, TOKENS])
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}

@@ -34,7 +34,7 @@ def tokenizer_text() -> str:
     return train_tokenizer(["What can you do?"], "characters", 23).to_json()
 
 
-def contents_of(architecture: Architecture = DEFAULT) -> ModelMetadata:
+def metadata_of(architecture: Architecture = DEFAULT) -> ModelMetadata:
     return ModelMetadata(
         architecture=architecture,
         tokenizer=tokenizer_text(),
@@ -54,7 +54,7 @@ def small_file() -> bytes:
     """The bytes of a real model file of the default architecture."""
     with TemporaryDirectory() as folder:
         path = Path(folder, "small.openbook")
-        save(path, contents_of(), tensors_of())
+        save(path, metadata_of(), tensors_of())
         return path.read_bytes()
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from sample_files import contents_of, in_child, tensors_of
+from sample_files import in_child, metadata_of, tensors_of
 from torch import Tensor
 
 from openbook.errors import OpenbookError
-from openbook.model_file.atomic import replacing
+from openbook.model_file.atomic import atomic_write
 from openbook.model_file.file import load, save
 from openbook.model_file.meta_model import expected_shapes
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Stack
@@ -41,16 +41,16 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_killed_at_any_moment_leaves_a_whole_file(path: Path) -> None:
-    contents, first, second = contents_of(LARGER), filled(1.0), filled(2.0)
-    save(path, contents, first)
+    metadata, first, second = metadata_of(LARGER), filled(1.0), filled(2.0)
+    save(path, metadata, first)
     started = time.perf_counter()
-    save(path, contents, first)
+    save(path, metadata, first)
     once = time.perf_counter() - started
 
     def save_forever() -> None:
         while True:
-            save(path, contents, second)
-            save(path, contents, first)
+            save(path, metadata, second)
+            save(path, metadata, first)
 
     moments = random.Random(0)
     interrupted = 0
@@ -68,13 +68,13 @@ def test_killed_at_any_moment_leaves_a_whole_file(path: Path) -> None:
 
 
 def test_full_disk_keeps_the_old_file(path: Path) -> None:
-    save(path, contents_of(), tensors_of())
+    save(path, metadata_of(), tensors_of())
     old = path.read_bytes()
 
     def save_too_much() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
         with pytest.raises(OpenbookError, match=r"disk is full .* make room; the old file is unchanged") as caught:
-            save(path, contents_of(LARGER), filled(1.0))
+            save(path, metadata_of(LARGER), filled(1.0))
         assert str(path) in str(caught.value)
 
     assert os.waitpid(in_child(save_too_much), 0)[1] == 0
@@ -83,8 +83,8 @@ def test_full_disk_keeps_the_old_file(path: Path) -> None:
 
 
 def test_readers_see_old_or_new_but_never_both(path: Path) -> None:
-    contents, versions = contents_of(LARGER), (filled(1.0), filled(2.0))
-    save(path, contents, versions[0])
+    metadata, versions = metadata_of(LARGER), (filled(1.0), filled(2.0))
+    save(path, metadata, versions[0])
     before = load(path)[1]
     seen: list[float] = []
     done = threading.Event()
@@ -97,8 +97,8 @@ def test_readers_see_old_or_new_but_never_both(path: Path) -> None:
     for reader in readers:
         reader.start()
     for round_ in range(6):
-        save(path, contents, versions[(round_ + 1) % 2])
-    save(path, contents, versions[1])
+        save(path, metadata, versions[(round_ + 1) % 2])
+    save(path, metadata, versions[1])
     done.set()
     for reader in readers:
         reader.join()
@@ -108,14 +108,14 @@ def test_readers_see_old_or_new_but_never_both(path: Path) -> None:
 
 
 def test_saving_over_the_file_that_is_loaded(path: Path) -> None:
-    save(path, contents_of(LARGER), filled(1.0))
-    contents, tensors = load(path)
-    save(path, contents, {name: tensor.add_(1) for name, tensor in tensors.items()})
+    save(path, metadata_of(LARGER), filled(1.0))
+    metadata, tensors = load(path)
+    save(path, metadata, {name: tensor.add_(1) for name, tensor in tensors.items()})
     assert value_in(path) == 2.0
 
 
 def test_interrupt_leaves_nothing_behind(path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), replacing(path) as file:
+    with pytest.raises(KeyboardInterrupt), atomic_write(path) as file:
         file.write(b"half")
         raise KeyboardInterrupt
     assert list(path.parent.iterdir()) == []
@@ -126,7 +126,7 @@ def test_permissions_and_links_stay(path: Path) -> None:
     target.write_bytes(b"old")
     target.chmod(0o640)
     path.symlink_to(target)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new")
     assert path.is_symlink()
     assert target.read_bytes() == b"new"
@@ -134,7 +134,7 @@ def test_permissions_and_links_stay(path: Path) -> None:
 
 
 def test_new_file_has_the_usual_permissions(path: Path) -> None:
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(b"new")
     plain = path.with_name("plain")
     plain.touch()
@@ -142,9 +142,9 @@ def test_new_file_has_the_usual_permissions(path: Path) -> None:
 
 
 def test_places_that_cannot_be_written(path: Path) -> None:
-    with pytest.raises(OpenbookError, match="is a folder"), replacing(path.parent):
+    with pytest.raises(OpenbookError, match="is a folder"), atomic_write(path.parent):
         pass
-    with pytest.raises(OpenbookError, match="does not exist; make it first"), replacing(path / "missing" / "x"):
+    with pytest.raises(OpenbookError, match="does not exist; make it first"), atomic_write(path / "missing" / "x"):
         pass
-    with pytest.raises(OpenbookError, match="File name too long"), replacing(path.with_name("x" * 250)):
+    with pytest.raises(OpenbookError, match="File name too long"), atomic_write(path.with_name("x" * 250)):
         pass

@@ -36,7 +36,7 @@ def load_or_refuse(path: Path, data: bytes) -> str | None:
     path.write_bytes(data)
     try:
         with soon():
-            contents, tensors = load(path)
+            metadata, tensors = load(path)
     except OpenbookError as error:
         assert str(error).startswith(f"{path}: ")
         assert str(error).isprintable()
@@ -44,7 +44,7 @@ def load_or_refuse(path: Path, data: bytes) -> str | None:
     plain = load_file(path)
     assert plain.keys() == tensors.keys()
     assert all(same_bits(plain[name], tensors[name]) for name in tensors)
-    build(contents.architecture, tensors)(some_tokens(1, 3) % contents.architecture.vocab_size)
+    build(metadata.architecture, tensors)(some_tokens(1, 3) % metadata.architecture.vocab_size)
     try:
         json.dumps(describe(path), allow_nan=False)
     except OpenbookError as error:  # the tokenizer is read only by those who use it

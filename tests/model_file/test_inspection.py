@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from rich.console import Console
-from sample_files import contents_of, small_file, tensors_of
+from sample_files import metadata_of, small_file, tensors_of
 
 from openbook.errors import OpenbookError
-from openbook.model_file.architecture_summary import in_words, ranges
+from openbook.model_file.architecture_summary import ranges, summarize
 from openbook.model_file.display import render
 from openbook.model_file.file import save
 from openbook.model_file.inspection import describe
@@ -50,7 +50,7 @@ def test_offsets_find_every_number(path: Path) -> None:
 @given(architectures())
 def test_totals_add_up(tmp_path_factory: pytest.TempPathFactory, architecture: Architecture) -> None:
     path = tmp_path_factory.mktemp("any") / "any.openbook"
-    save(path, contents_of(architecture), tensors_of(architecture))
+    save(path, metadata_of(architecture), tensors_of(architecture))
     description = json.loads(json.dumps(describe(path), allow_nan=False))
     parts = description["parts"]
     parameters = sum(tensor.numel() for tensor in tensors_of(architecture).values())
@@ -66,13 +66,13 @@ def test_totals_add_up(tmp_path_factory: pytest.TempPathFactory, architecture: A
 def test_everything_in_the_file_is_told(path: Path) -> None:
     path.write_bytes(small_file())
     description = describe(path)
-    contents = contents_of()
+    metadata = metadata_of()
     assert description["format"] == 1
     assert description["bytes"] == len(small_file())
     assert description["dtype"] == "float32"
-    assert description["training"] == contents.training
-    assert description["generation"] == contents.generation
-    assert description["chat_template"] == contents.chat_template
+    assert description["training"] == metadata.training
+    assert description["generation"] == metadata.generation
+    assert description["chat_template"] == metadata.chat_template
     assert description["license"] == "Apache-2.0"
     tokenizer = description["tokenizer"]
     assert tokenizer["special_tokens"]["<|end|>"] < tokenizer["vocab_size"] <= 23
@@ -88,7 +88,7 @@ def test_equal_blocks_share_their_rows(path: Path) -> None:
 
     wider = replace(DEFAULT.decoder.blocks[0], feed_forward=FeedForward(width=40))
     mixed = replace(DEFAULT, decoder=Stack(blocks=(*DEFAULT.decoder.blocks, wider)))
-    save(path, contents_of(mixed), tensors_of(mixed))
+    save(path, metadata_of(mixed), tensors_of(mixed))
     text = shown(describe(path))
     assert "decoder.blocks.0–1" in text
     assert "decoder.blocks.2" in text
@@ -97,7 +97,7 @@ def test_equal_blocks_share_their_rows(path: Path) -> None:
 
 def test_losses_are_a_table_and_a_curve(path: Path) -> None:
     losses = [{"step": step, "training": 5 - step / 100, "validation": None} for step in range(400)]
-    save(path, replace(contents_of(), training={"losses": losses}), tensors_of())
+    save(path, replace(metadata_of(), training={"losses": losses}), tensors_of())
     text = shown(describe(path))
     assert "5 → 1.01, least 1.01" in text
     assert "█" in text
@@ -108,7 +108,7 @@ def test_losses_are_a_table_and_a_curve(path: Path) -> None:
 def test_strings_from_the_file_cannot_act(path: Path, width: int) -> None:
     record = {HOSTILE: HOSTILE, "data": [{HOSTILE: HOSTILE, "name": HOSTILE}], "losses": [{"step": HOSTILE}] * 2}
     hostile = replace(
-        contents_of(),
+        metadata_of(),
         training=record,
         license=HOSTILE,
         chat_template=HOSTILE * 50,
@@ -133,12 +133,12 @@ def test_strings_from_the_file_cannot_act(path: Path, width: int) -> None:
     ],
 )
 def test_any_record_can_be_shown(path: Path, record: dict[str, Any]) -> None:
-    save(path, replace(contents_of(), training=record), tensors_of())
+    save(path, replace(metadata_of(), training=record), tensors_of())
     assert "Training" in shown(describe(path))
 
 
 def test_broken_tokenizer_is_named(path: Path) -> None:
-    save(path, replace(contents_of(), tokenizer='{"model": 7}'), tensors_of())
+    save(path, replace(metadata_of(), tokenizer='{"model": 7}'), tensors_of())
     with pytest.raises(OpenbookError, match="tokenizer") as caught:
         describe(path)
     assert str(caught.value).startswith(f"{path}: ")
@@ -156,7 +156,7 @@ def test_architecture_in_words() -> None:
         decoder=Stack(blocks=(block(64), block(None), block(64))),
         logit_softcap=30.0,
     )
-    assert in_words(alternating) == {
+    assert summarize(alternating) == {
         "model": "decoder-only, 3 blocks, width 32, vocabulary 4,096",
         "context": "256 tokens",
         "embedding": "its own matrix",

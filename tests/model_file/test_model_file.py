@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from sample_files import contents_of, same_bits, small_file, tensors_of, tokenizer_text
+from sample_files import metadata_of, same_bits, small_file, tensors_of, tokenizer_text
 from torch import Tensor
 
 from openbook.errors import OpenbookError
@@ -41,13 +41,13 @@ def answer(model: Transformer) -> Tensor:
 def test_every_architecture_comes_back(tmp_path_factory: pytest.TempPathFactory, architecture: Architecture) -> None:
     path = tmp_path_factory.mktemp("any") / "any.openbook"
     model = build_random(architecture)
-    save(path, contents_of(architecture), model.state_dict())
-    contents, tensors = load(path)
-    assert contents == contents_of(architecture)
-    loaded = build(contents.architecture, tensors)
+    save(path, metadata_of(architecture), model.state_dict())
+    metadata, tensors = load(path)
+    assert metadata == metadata_of(architecture)
+    loaded = build(metadata.architecture, tensors)
     assert torch.equal(answer(loaded), answer(model))
     again = path.with_name("again.openbook")
-    save(again, contents, dict(reversed(tensors.items())))
+    save(again, metadata, dict(reversed(tensors.items())))
     assert again.read_bytes() == path.read_bytes()
 
 
@@ -66,28 +66,28 @@ def test_position_table_of_its_own_stands_in_place() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_plain_safetensors_reads_it(path: Path, dtype: torch.dtype) -> None:
     tensors = {name: tensor.to(dtype) for name, tensor in tensors_of().items()}
-    save(path, contents_of(), tensors)
+    save(path, metadata_of(), tensors)
     plain = load_file(path)
     assert plain.keys() == tensors.keys()
     assert all(same_bits(plain[name], tensors[name]) for name in tensors)
     with safe_open(path, framework="pt") as file:
-        assert ModelMetadata.from_metadata(file.metadata()) == contents_of()
+        assert ModelMetadata.from_header(file.metadata()) == metadata_of()
     loaded = load(path)[1]
     assert all(same_bits(loaded[name], tensors[name]) for name in tensors)
 
 
 def test_what_safetensors_wrote_loads(path: Path) -> None:
-    save_file(tensors_of(), path, contents_of().to_metadata())
-    contents, tensors = load(path)
-    assert contents == contents_of()
+    save_file(tensors_of(), path, metadata_of().to_header())
+    metadata, tensors = load(path)
+    assert metadata == metadata_of()
     assert all(same_bits(tensors[name], tensor) for name, tensor in tensors_of().items())
 
 
 def test_tied_weights_are_there_once(path: Path) -> None:
-    save(path, contents_of(DEFAULT), tensors_of(DEFAULT))
+    save(path, metadata_of(DEFAULT), tensors_of(DEFAULT))
     assert "to_logits.weight" not in load(path)[1]
     untied = replace(DEFAULT, tied_embeddings=False)
-    save(path, contents_of(untied), tensors_of(untied))
+    save(path, metadata_of(untied), tensors_of(untied))
     assert "to_logits.weight" in load(path)[1]
 
 
@@ -95,14 +95,14 @@ def test_transposed_and_shared_tensors_are_saved_as_they_look(path: Path) -> Non
     tensors = {
         name: tensor.mT.contiguous().mT if tensor.dim() == 2 else tensor for name, tensor in tensors_of().items()
     }
-    save(path, contents_of(), tensors)
+    save(path, metadata_of(), tensors)
     assert path.read_bytes() == small_file()
 
 
 def test_model_is_in_evaluation_mode_and_learns(path: Path) -> None:
     path.write_bytes(small_file())
-    contents, tensors = load(path)
-    model = build(contents.architecture, tensors)
+    metadata, tensors = load(path)
+    model = build(metadata.architecture, tensors)
     assert not model.training
     assert all(parameter.requires_grad and parameter.is_leaf for parameter in model.parameters())
     assert model.token_embedding.weight.data_ptr() == tensors["token_embedding.weight"].data_ptr()
@@ -116,8 +116,8 @@ def test_model_is_in_evaluation_mode_and_learns(path: Path) -> None:
 def test_building_leaves_the_random_state_alone(path: Path) -> None:
     path.write_bytes(small_file())
     before = torch.get_rng_state()
-    contents, tensors = load(path)
-    build(contents.architecture, tensors)
+    metadata, tensors = load(path)
+    build(metadata.architecture, tensors)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -133,7 +133,7 @@ def test_half_a_gigabyte_loads_in_milliseconds_without_being_read(path: Path) ->
     )
     large = Architecture(vocab_size=32_000, width=768, context=1024, decoder=Stack(blocks=(block,) * 12))
     header = write_header(
-        contents_of(large).to_metadata(), {name: ("F32", shape) for name, shape in expected_shapes(large).items()}
+        metadata_of(large).to_header(), {name: ("F32", shape) for name, shape in expected_shapes(large).items()}
     )
     with path.open("wb") as file:  # the tensors are a hole in the file, so that the test writes nothing
         file.write(header)
@@ -145,8 +145,8 @@ def test_half_a_gigabyte_loads_in_milliseconds_without_being_read(path: Path) ->
     before, seconds = resident(), []
     for _ in range(3):
         started = time.perf_counter()
-        contents, tensors = load(path)
-        model = build(contents.architecture, tensors)
+        metadata, tensors = load(path)
+        model = build(metadata.architecture, tensors)
         seconds.append(time.perf_counter() - started)
     assert resident() - before < 20_000_000
     assert min(seconds) < 0.3  # about 0.03 on an idle machine
@@ -161,7 +161,7 @@ def test_tensors_begin_where_vector_instructions_like_it(path: Path) -> None:
 
 def test_same_file_whatever_the_order(path: Path) -> None:
     for order in (1, -1):
-        save(path, contents_of(), dict(list(tensors_of().items())[::order]))
+        save(path, metadata_of(), dict(list(tensors_of().items())[::order]))
         assert path.read_bytes() == small_file()
 
 
@@ -172,7 +172,7 @@ def test_optional_fields_can_be_absent(path: Path) -> None:
 
 
 def test_name_that_is_no_unicode_is_kept(path: Path) -> None:
-    odd = replace(contents_of(), training={"data": [{"name": "b\udcff.txt"}]})
+    odd = replace(metadata_of(), training={"data": [{"name": "b\udcff.txt"}]})
     save(path, odd, tensors_of())
     assert load(path)[0] == odd
 
@@ -190,7 +190,7 @@ def test_name_that_is_no_unicode_is_kept(path: Path) -> None:
 def test_what_could_not_be_loaded_is_not_saved(path: Path, changed: dict[str, object], message: str) -> None:
     path.write_bytes(b"old")
     with pytest.raises(OpenbookError, match=message) as caught:
-        save(path, replace(contents_of(), **changed), tensors_of())
+        save(path, replace(metadata_of(), **changed), tensors_of())
     assert str(path) in str(caught.value)
     assert path.read_bytes() == b"old"
 
@@ -204,19 +204,19 @@ def test_tensors_must_be_those_of_the_architecture(path: Path) -> None:
         (torch.zeros(16, dtype=torch.float16), "dtype: F16 differs from F32"),
     ]:
         with pytest.raises(OpenbookError, match=f"tensor {name}, {message}"):
-            save(path, contents_of(), {**tensors, name: wrong})
+            save(path, metadata_of(), {**tensors, name: wrong})
     with pytest.raises(OpenbookError, match=f"tensor {name} of its architecture is missing"):
-        save(path, contents_of(), {n: t for n, t in tensors.items() if n != name})
+        save(path, metadata_of(), {n: t for n, t in tensors.items() if n != name})
     assert not path.exists()
 
 
 def test_special_tokens_and_a_second_tokenizer_are_kept(tmp_path: Path) -> None:
     special = SpecialTokens(end=(2, 3), padding=1, languages={"de": 4})
-    contents = replace(contents_of(), special_tokens=special, source_tokenizer=tokenizer_text())
-    save(tmp_path / "special.openbook", contents, tensors_of())
+    metadata = replace(metadata_of(), special_tokens=special, source_tokenizer=tokenizer_text())
+    save(tmp_path / "special.openbook", metadata, tensors_of())
     again, _ = load(tmp_path / "special.openbook")
-    assert again == contents
+    assert again == metadata
     assert again.make_tokenizer().end_ids == {2, 3}
-    beyond = SpecialTokens(end=(contents.architecture.vocab_size,))
+    beyond = SpecialTokens(end=(metadata.architecture.vocab_size,))
     with pytest.raises(OpenbookError, match=r"field special_tokens: id .* is beyond the vocabulary"):
-        save(tmp_path / "beyond.openbook", replace(contents, special_tokens=beyond), tensors_of())
+        save(tmp_path / "beyond.openbook", replace(metadata, special_tokens=beyond), tensors_of())

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import openbook
 from openbook.cli.main import app
 from openbook.errors import OpenbookError
-from openbook.model_file.adapter import FIELD, load_any, read_adapter
+from openbook.model_file.adapter import FIELD, load_merged, read_adapter
 from openbook.model_file.writing import write_tensors
 from soon import soon
 
@@ -42,7 +42,7 @@ def test_an_adapter_is_the_model_that_merging_gives(folder):
     assert any(not torch.equal(one[name], base[name]) for name in one)
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=0, atol=1e-6)
-    assert adapted.contents.training["data"][0]["name"] == "more.txt"
+    assert adapted.metadata.training["data"][0]["name"] == "more.txt"
     assert (folder / "small.openbook").stat().st_size < (folder / "base.openbook").stat().st_size / 2
 
 
@@ -65,7 +65,7 @@ def test_the_verbs_take_it(folder):
 
 def test_it_can_be_gone_on_from(folder, tmp_path):
     model = openbook.train(folder / "more.txt", tmp_path / "next.openbook", start=folder / "small.openbook", **LEARN)
-    assert model.contents.training["from"] == "small.openbook"
+    assert model.metadata.training["from"] == "small.openbook"
 
 
 def test_a_base_that_is_missing_or_another_is_refused(folder, tmp_path):
@@ -96,7 +96,7 @@ def test_what_it_says_is_checked(folder, changes, said):
     field = {"base": adapter.base, "fingerprint": adapter.fingerprint, "scale": adapter.scale} | changes
     write_tensors(path, {FIELD: json.dumps(field), "training": "{}"}, load_file(folder / "small.openbook"))
     with pytest.raises(OpenbookError, match=f"damaged.openbook: .*{said}"):
-        load_any(path)
+        load_merged(path)
 
 
 @pytest.mark.parametrize("shape", [(2, 5), (3, 16), (2,), (2, 16, 1)])
@@ -109,7 +109,7 @@ def test_shapes_that_do_not_fit_are_refused(folder, shape):
     field = json.dumps({"base": adapter.base, "fingerprint": adapter.fingerprint, "scale": 2.0})
     write_tensors(path, {FIELD: field, "training": "{}"}, tensors | {name: torch.zeros(shape)})
     with pytest.raises(OpenbookError, match=r"does not fit|changes no matrix"):
-        load_any(path)
+        load_merged(path)
 
 
 @given(place=st.integers(0, 3000), byte=st.integers(0, 255))
@@ -121,7 +121,7 @@ def test_damage_is_an_error_or_a_model(folder, place, byte):
     path.write_bytes(data)
     try:
         with soon():
-            load_any(path)
+            load_merged(path)
     except OpenbookError as error:
         assert "fuzzed.openbook" in str(error)
 

@@ -182,7 +182,7 @@ def talker(tmp_path_factory):
     (folder / "book.txt").write_text(" ".join(f"What colour is {thing}? {c}." for thing, c in COLOURS.items()) * 40)
     model = openbook.train(folder / "book.txt", folder / "plain.openbook",
                            **TINY | {"context": 48, "width": 32, "vocab_size": 300, "batch_tokens": 96})  # fmt: skip
-    model.contents = replace(model.contents, chat_template=TEMPLATE)
+    model.metadata = replace(model.metadata, chat_template=TEMPLATE)
     model.save(folder / "base.openbook")
     (folder / "asked.jsonl").write_text(lines("What colour is {}?"))
     (folder / "other.jsonl").write_text(lines("Tell me the colour of {}."))
@@ -207,7 +207,7 @@ def test_facts_are_learned_and_answered(talker):
         conversations=talker / "asked.jsonl", validation=talker / "other.jsonl", start=talker / "base.openbook",
         output=talker / "facts.openbook",
         **LEARN | LEARN_FACTS)  # fmt: skip
-    assert model.contents.chat_template == before.contents.chat_template
+    assert model.metadata.chat_template == before.metadata.chat_template
     chat = Chat(model.tokenizer, TEMPLATE)
     right = 0
     for thing, colour in COLOURS.items():
@@ -218,7 +218,7 @@ def test_facts_are_learned_and_answered(talker):
         written = [each.token for each in chosen]
         right += model.tokenizer.decode(written, skip_special=True) == f"{thing} is {colour}."
     assert right >= 5
-    record = model.contents.training
+    record = model.metadata.training
     assert record["bits_a_byte"] > 0
     assert [file["name"] for file in record["data"]] == ["asked.jsonl", "other.jsonl"]
 

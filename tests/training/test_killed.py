@@ -50,8 +50,8 @@ def test_a_loop_killed_anywhere_ends_bit_identical(tmp_path, seed):
 
 def finished(folder):
     model = load(folder / "it.openbook", "cpu")
-    losses = model.contents.training["losses"]
-    return weights(model.transformer), losses, model.contents.tokenizer
+    losses = model.metadata.training["losses"]
+    return weights(model.transformer), losses, model.metadata.tokenizer
 
 
 PAIR_CHOICES = CHOICES | {"encoder_layers": 1, "vocab_size": 400, "context": 32, "translations": 4}
@@ -96,7 +96,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was(tmp_path):
     assert not (tmp_path / "it.openbook").exists()
     assert not list((tmp_path / "it.training").glob(".*.partial"))
     assert in_process(run_command, tmp_path, arguments) == 0, (tmp_path / "err").read_text()
-    assert load(tmp_path / "it.openbook", "cpu").contents.training["steps"] == 6
+    assert load(tmp_path / "it.openbook", "cpu").metadata.training["steps"] == 6
 
 
 def test_the_command_itself_interrupted_once_leaves_a_model_and_goes_on(tmp_path):
@@ -120,7 +120,7 @@ def test_the_command_itself_interrupted_once_leaves_a_model_and_goes_on(tmp_path
     assert process.returncode == 130
     assert "Interrupted after" in output and "The same command" in output
     interrupted = load(tmp_path / "it.openbook", "cpu")
-    assert interrupted.contents.training["ended"] == "interrupted"
+    assert interrupted.metadata.training["ended"] == "interrupted"
     assert interrupted.ask("The", max_tokens=3, seed=1)
     assert in_process(run_command, tmp_path, arguments) == 0, (tmp_path / "err").read_text()
     assert "Going on at update" in (tmp_path / "out").read_text()

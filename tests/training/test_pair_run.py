@@ -52,7 +52,7 @@ def test_what_is_trained_is_a_translator(trained):
 
 def test_the_record_and_the_events_say_how_it_came_about(trained):
     model, _, events = trained
-    record = model.contents.training
+    record = model.metadata.training
     assert record["data"][0]["name"] == "pairs.tsv" and record["ended"] == "finished"
     assert record["bleu"] >= 0 and record["chrf"] >= 0
     kinds = [event["event"] for event in events]
@@ -71,7 +71,7 @@ def test_it_learns_to_translate(tmp_path):
     choices = {"tokenizer": "characters", "context": 16, "encoder_layers": 2, "layers": 1, "width": 64, "steps": 150}
     choices |= {"batch_tokens": 512, "warmup_steps": 10, "validations": 1, "dropout": 0.0}
     result = openbook.train(pairs=tmp_path / "pairs.tsv", output=tmp_path / "a.openbook", device="cpu", **choices)
-    assert result.contents.training["chrf"] > 90
+    assert result.metadata.training["chrf"] > 90
 
 
 def test_words_are_spelled_in_other_pieces_each_time(tmp_path):
@@ -103,7 +103,7 @@ def test_separate_vocabularies_are_kept_apart(tmp_path):
     told, files = [], {"pairs": tmp_path / "pairs.tsv", "output": tmp_path / "a.openbook"}
     model = openbook.train(**files, device="cpu", listeners=[told.append], **choices)
     assert next(event["unknown"] for event in told if event["event"] == "tokens") > 0  # each side has the rarest once
-    contents, source = model.contents, model.contents.make_source_tokenizer()
+    contents, source = model.metadata, model.metadata.make_source_tokenizer()
     assert contents.source_tokenizer is not None
     assert contents.architecture.source_vocab_size == source.vocab_size == contents.architecture.vocab_size
     assert source.end_id == model.tokenizer.end_id
@@ -114,8 +114,8 @@ def test_a_decoder_only_model_learns_pairs_too(tmp_path):
     write_pairs(tmp_path / "pairs.tsv")
     choices = CHOICES | {"encoder_layers": 0}
     model = openbook.train(pairs=tmp_path / "pairs.tsv", output=tmp_path / "a.openbook", device="cpu", **choices)
-    assert model.contents.architecture.encoder is None
-    assert model.contents.training["chrf"] >= 0 and model.tokenizer.special.separator is not None
+    assert model.metadata.architecture.encoder is None
+    assert model.metadata.training["chrf"] >= 0 and model.tokenizer.special.separator is not None
 
 
 def test_going_on_changes_the_weights_and_keeps_the_rest(trained, tmp_path):
@@ -125,10 +125,10 @@ def test_going_on_changes_the_weights_and_keeps_the_rest(trained, tmp_path):
         pairs=tmp_path / "more.tsv", output=tmp_path / "b.openbook", start=folder / "it.openbook", device="cpu",
         **CONTINUED,
     )  # fmt: skip
-    assert more.contents.architecture == model.contents.architecture
-    assert more.contents.tokenizer == model.contents.tokenizer
-    assert more.contents.special_tokens == model.contents.special_tokens
-    assert more.contents.training["from"] == "it.openbook"
+    assert more.metadata.architecture == model.metadata.architecture
+    assert more.metadata.tokenizer == model.metadata.tokenizer
+    assert more.metadata.special_tokens == model.metadata.special_tokens
+    assert more.metadata.training["from"] == "it.openbook"
     before, after = weights(model.transformer), weights(more.transformer)
     assert all(not torch.equal(before[name], after[name]) for name in before)
 
@@ -137,10 +137,10 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(trained, tmp_path):
     model, folder, _ = trained
     pairs, output = folder / "pairs.tsv", tmp_path / "it.openbook"
     first = openbook.train(pairs=pairs, output=output, device="cpu", listeners=[interrupt_at(2)], **CHOICES)
-    assert first.contents.training["ended"] == "interrupted"
+    assert first.metadata.training["ended"] == "interrupted"
     last = openbook.train(pairs=pairs, output=output, device="cpu", **CHOICES)
     assert same(weights(last.transformer), weights(model.transformer))
-    assert last.contents.training["losses"] == model.contents.training["losses"]
+    assert last.metadata.training["losses"] == model.metadata.training["losses"]
 
 
 def refused(words, **options):

@@ -52,7 +52,7 @@ def test_what_is_trained_can_do_everything(trained, tmp_path):
 
 def test_the_record_says_how_it_came_about(trained):
     model, folder, _ = trained
-    record = model.contents.training
+    record = model.metadata.training
     assert record["data"] == [
         {"name": "book.txt", "bytes": record["data"][0]["bytes"], "sha256": hash_of(folder / "book.txt")}
     ]
@@ -102,9 +102,9 @@ def test_going_on_changes_all_weights_and_keeps_the_rest(trained, tmp_path):
     more = openbook.train(
         tmp_path / "notes.txt", tmp_path / "more.openbook", start=folder / "it.openbook", device="cpu", **CONTINUED
     )
-    assert more.contents.tokenizer == model.contents.tokenizer
-    assert more.contents.architecture == model.contents.architecture
-    assert more.contents.training["from"] == "it.openbook"
+    assert more.metadata.tokenizer == model.metadata.tokenizer
+    assert more.metadata.architecture == model.metadata.architecture
+    assert more.metadata.training["from"] == "it.openbook"
     before, after = weights(model.transformer), weights(more.transformer)
     assert all(not torch.equal(before[name], after[name]) for name in before)
     assert same(weights(openbook.load(folder / "it.openbook", "cpu").transformer), before)  # the file is as it was
@@ -178,7 +178,7 @@ def test_an_existing_model_is_not_replaced_unasked(trained, tmp_path):
     refused("a.openbook: exists; .*--overwrite", folder / "book.txt", output, **CHOICES)
     assert output.read_bytes() == b"precious"
     openbook.train(folder / "book.txt", output, overwrite=True, device="cpu", **CHOICES)
-    assert openbook.load(output, "cpu").contents.training["steps"] == 4
+    assert openbook.load(output, "cpu").metadata.training["steps"] == 4
 
 
 def interrupt_at(step, signals=1):
@@ -196,14 +196,14 @@ def test_an_interrupted_run_goes_on_with_the_same_and_refuses_other_choices(trai
     model, folder, _ = trained
     book, output = folder / "book.txt", tmp_path / "it.openbook"
     first = openbook.train(book, output, device="cpu", listeners=[interrupt_at(2)], **CHOICES)
-    assert first.contents.training["ended"] == "interrupted" and first.contents.training["steps"] == 2
+    assert first.metadata.training["ended"] == "interrupted" and first.metadata.training["steps"] == 2
     refused("holds an unfinished run with other inputs or choices", book, output, **CHOICES | {"dropout": 0.5})
     refused("holds an unfinished run with other inputs or choices", book, output, **CHOICES, keep_duplicates=True)
     events = []
     last = openbook.train(book, output, device="cpu", listeners=[events.append], **CHOICES)
     assert [event["step"] for event in events if event["event"] == "resume"] == [2]
     assert same(weights(last.transformer), weights(model.transformer))
-    assert last.contents.training["losses"] == model.contents.training["losses"]
+    assert last.metadata.training["losses"] == model.metadata.training["losses"]
 
 
 def test_overwrite_begins_an_unfinished_run_anew(trained, tmp_path):
@@ -332,7 +332,7 @@ def test_a_model_that_never_fits_is_not_even_measured(tmp_path, monkeypatch, cho
 def test_memory_is_reckoned_with_all_that_grows(trained):
     from openbook.training.plan.memory import bytes_to_train
 
-    spec = trained[0].contents.architecture
+    spec = trained[0].metadata.architecture
     from training_examples import recipe
 
     least = bytes_to_train(spec, recipe())
@@ -350,7 +350,7 @@ def test_books_that_go_while_it_trains_do_not_cost_the_model(tmp_path):
             book.unlink()
 
     openbook.train(book, tmp_path / "a.openbook", device="cpu", listeners=[remove], **CHOICES)
-    assert len(openbook.load(tmp_path / "a.openbook", "cpu").contents.training["data"][0]["sha256"]) == 64
+    assert len(openbook.load(tmp_path / "a.openbook", "cpu").metadata.training["data"][0]["sha256"]) == 64
 
 
 def test_a_name_that_is_not_utf8_does_not_cost_the_model(tmp_path):
@@ -360,7 +360,7 @@ def test_a_name_that_is_not_utf8_does_not_cost_the_model(tmp_path):
     except OSError:
         pytest.skip("no such names here")
     openbook.train(book, tmp_path / "a.openbook", device="cpu", **CHOICES)
-    assert openbook.load(tmp_path / "a.openbook", "cpu").contents.training["data"][0]["name"] == "b\ufffdok.txt"
+    assert openbook.load(tmp_path / "a.openbook", "cpu").metadata.training["data"][0]["name"] == "b\ufffdok.txt"
 
 
 def test_a_record_of_very_many_books_stays_small(tmp_path):

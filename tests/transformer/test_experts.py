@@ -173,6 +173,6 @@ def test_a_model_with_experts_is_trained_by_the_command(tmp_path):
         each["bits_a_byte"] for each in load(tmp_path / "m.openbook")[0].training["losses"] if "bits_a_byte" in each
     ]
     assert losses[-1] < losses[0]
-    experts = model.contents.architecture.decoder.blocks[0].feed_forward.experts
+    experts = model.metadata.architecture.decoder.blocks[0].feed_forward.experts
     assert experts == Experts(count=4, experts_per_token=2)
     assert model.ask("It", max_tokens=5, temperature=0) is not None

@@ -62,7 +62,7 @@ def explain(
             n_best=beam_size,
             length_penalty=length_penalty,
             max_tokens=max_tokens,
-            no_repeat_ngram_size=opened.contents.generation.get("no_repeat_ngram_size", 0),
+            no_repeat_ngram_size=opened.metadata.generation.get("no_repeat_ngram_size", 0),
         )
         special = opened.tokenizer.special
         rules = TokenRules.of(special, language=language, no_repeat_ngram_size=how.no_repeat_ngram_size)
@@ -74,7 +74,7 @@ def explain(
         return
     options: dict[str, Any] = {
         "layer": layer, "head": head, "token": token, "number": number, "places": tensor_places(model),
-        "source": source, "encoder": encoder, "source_tokenizer": opened.contents.make_source_tokenizer(),
+        "source": source, "encoder": encoder, "source_tokenizer": opened.metadata.make_source_tokenizer(),
         "template": opened.template_places(prompt, plain=plain),
     }  # fmt: skip
     if as_json:

@@ -16,9 +16,9 @@ from typing import Any
 from torch import Tensor
 
 from openbook.errors import OpenbookError
-from openbook.model_file.file import load, map_tensors, naming
-from openbook.model_file.file_type import fault_of_path
-from openbook.model_file.header import AGAIN, looks_like_safetensors, read_header
+from openbook.model_file.file import error_context, load, map_tensors
+from openbook.model_file.file_type import path_problem
+from openbook.model_file.header import DAMAGED, looks_like_safetensors, read_header
 from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.writing import write_tensors
 from openbook.text.strict_json import read_json
@@ -76,7 +76,7 @@ def save_adapter(path: Path, adapter: Adapter, tensors: Mapping[str, Tensor]) ->
     write_tensors(path, {FIELD: json.dumps(metadata), "training": json.dumps(adapter.training)}, tensors)
 
 
-def load_any(path: str | os.PathLike[str]) -> tuple[ModelMetadata, dict[str, Tensor]]:
+def load_merged(path: str | os.PathLike[str]) -> tuple[ModelMetadata, dict[str, Tensor]]:
     """Metadata and tensors of a model file, or of the model that an adapter makes of its base.
 
     Raises:
@@ -86,13 +86,13 @@ def load_any(path: str | os.PathLike[str]) -> tuple[ModelMetadata, dict[str, Ten
     if read is None:
         return load(path)
     path, (adapter, changes) = Path(path), read
-    with naming(path):
+    with error_context(path):
         base = base_of(path, adapter)
-        contents, tensors = load(base)
+        metadata, tensors = load(base)
         for name, (a, b) in _pairs(changes, tensors).items():
             weight = tensors[name]
             tensors[name] = (weight.float() + adapter.scale * (b.float() @ a.float())).to(weight.dtype)
-    return replace(contents, training=adapter.training), tensors
+    return replace(metadata, training=adapter.training), tensors
 
 
 def base_of(path: Path, adapter: Adapter) -> Path:
@@ -120,8 +120,8 @@ def read_adapter(path: str | os.PathLike[str]) -> tuple[Adapter, dict[str, Tenso
         OpenbookError: it is an adapter, and damaged.
     """
     path = Path(path)
-    with naming(path):
-        fault = fault_of_path(path)
+    with error_context(path):
+        fault = path_problem(path)
         if fault is not None:
             return None  # `load` says it
         with path.open("rb") as file:
@@ -138,9 +138,9 @@ def read_adapter(path: str | os.PathLike[str]) -> tuple[Adapter, dict[str, Tenso
         match said:
             case {"base": str(base), "fingerprint": str(known), "scale": float() | int() as scale, **rest} if not rest:
                 if not abs(scale) <= 1e6 or not isinstance(training, dict):
-                    raise OpenbookError(f"field {FIELD}: its scale or training record is not one; {AGAIN}")
+                    raise OpenbookError(f"field {FIELD}: its scale or training record is not one; {DAMAGED}")
                 return Adapter(base, known, float(scale), training), map_tensors(header, data)
-        raise OpenbookError(f"field {FIELD}: should have base, fingerprint and scale; {AGAIN}")
+        raise OpenbookError(f"field {FIELD}: should have base, fingerprint and scale; {DAMAGED}")
 
 
 def _pairs(changes: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
@@ -151,9 +151,9 @@ def _pairs(changes: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict
         a, b = changes.get(name + FIRST), changes.get(name + SECOND)
         weight = weights.get(name)
         if a is None or b is None or weight is None or weight.ndim != 2:
-            raise OpenbookError(f"tensor {end}: changes no matrix of its base; {AGAIN}")
+            raise OpenbookError(f"tensor {end}: changes no matrix of its base; {DAMAGED}")
         outputs, inputs = weight.shape
         if a.ndim != 2 or a.shape[1] != inputs or b.shape != (outputs, a.shape[0]):
-            raise OpenbookError(f"tensor {end}: its shape does not fit {name} ({outputs} × {inputs}); {AGAIN}")
+            raise OpenbookError(f"tensor {end}: its shape does not fit {name} ({outputs} × {inputs}); {DAMAGED}")
         pairs[name] = (a, b)
     return pairs

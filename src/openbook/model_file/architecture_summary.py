@@ -23,7 +23,7 @@ _GATED = {
 }
 
 
-def in_words(architecture: Architecture) -> dict[str, str]:
+def summarize(architecture: Architecture) -> dict[str, str]:
     """Aspect → what it is. Where blocks differ, the line says which blocks are how; where the stacks do, both."""
     a, stacks = architecture, architecture.stacks
     layers = {name: "1 block" if len(s.blocks) == 1 else f"{len(s.blocks)} blocks" for name, s in stacks.items()}

@@ -13,7 +13,7 @@ from openbook.errors import OpenbookError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A file to write; when the `with` ends well it takes the place of `path`, otherwise `path` stays as it is.
 
     Whoever has the old file open or mapped goes on seeing the old bytes. A process killed in between leaves a
@@ -46,7 +46,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def replacing_folder(path: Path, overwrite: bool) -> Iterator[Path]:
+def atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
     """A folder to fill; when the `with` ends well it takes the place of `path`, otherwise `path` stays as it is.
 
     Raises:

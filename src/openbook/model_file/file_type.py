@@ -22,7 +22,7 @@ _SIGNATURES = (
 )
 
 
-def fault_of_path(path: Path) -> str | None:
+def path_problem(path: Path) -> str | None:
     """Why nothing can be read from `path`, with the cure; None when it is a file with bytes in it."""
     if path.is_dir():
         if (path / "config.json").exists():
@@ -39,7 +39,7 @@ def fault_of_path(path: Path) -> str | None:
     return None
 
 
-def fault_of_bytes(start: bytes) -> str:
+def content_problem(start: bytes) -> str:
     """What a file that does not begin as a model file looks like, from its first kilobyte or so, with the cure."""
     for signature, fault in _SIGNATURES:
         if start.removeprefix(b"\xef\xbb\xbf").startswith(signature):

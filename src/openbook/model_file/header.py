@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from openbook.errors import OpenbookError
 from openbook.text.corpus.printable import excerpt
-from openbook.text.strict_json import AGAIN as AGAIN
+from openbook.text.strict_json import DAMAGED as DAMAGED
 
 MAXIMUM_HEADER = 100_000_000  # bytes; the limit of the safetensors library too
 MAXIMUM_ENTRIES = 20_000  # tensors, or metadata fields; 1,024 layers of 19
@@ -37,7 +37,7 @@ _JSON = json.JSONDecoder()
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TensorInfo:
     """One tensor: its safetensors dtype, its shape, and where its bytes are, counted from the file's beginning."""
 
     dtype: str
@@ -51,7 +51,7 @@ class Header:
     """What a file's header says, all of it checked."""
 
     metadata: dict[str, str]
-    tensors: dict[str, Entry]
+    tensors: dict[str, TensorInfo]
 
 
 def looks_like_safetensors(start: bytes) -> bool:
@@ -70,11 +70,11 @@ def read_header(file: bytes | mmap.mmap) -> Header:
     """
     start, size = 8 + int.from_bytes(file[:8], "little"), len(file)
     if start > size:
-        raise OpenbookError(f"its header should end at byte {start:,} but the file has {size:,} bytes; {AGAIN}")
+        raise OpenbookError(f"its header should end at byte {start:,} but the file has {size:,} bytes; {DAMAGED}")
     try:
         text = file[8:start].decode()
     except UnicodeDecodeError as error:
-        raise OpenbookError(f"its header is not UTF-8 at byte {8 + error.start:,}; {AGAIN}") from None
+        raise OpenbookError(f"its header is not UTF-8 at byte {8 + error.start:,}; {DAMAGED}") from None
     header = _Scanner(text).header(start)
     _check_layout(header.tensors, start, size)
     return header
@@ -100,20 +100,20 @@ def write_header(metadata: Mapping[str, str], tensors: Mapping[str, tuple[str, S
     return len(text).to_bytes(8, "little") + text
 
 
-def _check_layout(tensors: Mapping[str, Entry], start: int, size: int) -> None:
+def _check_layout(tensors: Mapping[str, TensorInfo], start: int, size: int) -> None:
     """The tensors' bytes lie one behind the other from `start` to the file's end."""
     reached = start
     for name, entry in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
         if entry.begin != reached:
             fault = "overlaps the tensor before it" if entry.begin < reached else "leaves a gap before it"
-            raise OpenbookError(f"tensor {name}: it {fault} (byte {entry.begin:,}, not {reached:,}); {AGAIN}")
+            raise OpenbookError(f"tensor {name}: it {fault} (byte {entry.begin:,}, not {reached:,}); {DAMAGED}")
         if entry.end > size:
             raise OpenbookError(
-                f"tensor {name}: it ends at byte {entry.end:,} of {size:,}, so the end is cut off; {AGAIN}"
+                f"tensor {name}: it ends at byte {entry.end:,} of {size:,}, so the end is cut off; {DAMAGED}"
             )
         reached = entry.end
     if reached < size:
-        raise OpenbookError(f"{size - reached:,} bytes follow its last tensor and belong to nothing; {AGAIN}")
+        raise OpenbookError(f"{size - reached:,} bytes follow its last tensor and belong to nothing; {DAMAGED}")
 
 
 class _Scanner:
@@ -125,7 +125,7 @@ class _Scanner:
     def header(self, start: int) -> Header:
         """The whole text; offsets are made absolute by adding `start`."""
         metadata: dict[str, str] = {}
-        tensors: dict[str, Entry] = {}
+        tensors: dict[str, TensorInfo] = {}
         for key in self._members("the header"):
             if key == "__metadata__":
                 metadata = {name: self._string(f"metadata field {name}") for name in self._members("its metadata")}
@@ -136,7 +136,7 @@ class _Scanner:
             self._fail("the header", "something follows it")
         return Header(metadata, tensors)
 
-    def _entry(self, name: str, start: int) -> Entry:
+    def _entry(self, name: str, start: int) -> TensorInfo:
         where = f"tensor {name}"
         dtype: str | None = None
         shape: tuple[int, ...] | None = None
@@ -150,19 +150,19 @@ class _Scanner:
                 case "data_offsets":
                     offsets = self._numbers(f"{where}, data_offsets")
                 case _:
-                    raise OpenbookError(f"{where}: unknown field {key}; {AGAIN}")
+                    raise OpenbookError(f"{where}: unknown field {key}; {DAMAGED}")
         if dtype is None or shape is None or offsets is None or len(offsets) != 2:
-            raise OpenbookError(f"{where}: it needs dtype, shape and two data_offsets; {AGAIN}")
+            raise OpenbookError(f"{where}: it needs dtype, shape and two data_offsets; {DAMAGED}")
         if dtype not in ITEM_BYTES:
             raise OpenbookError(
-                f"{where}, dtype: {excerpt(dtype)} is not one of {', '.join(ITEM_BYTES)}; upgrade openbook, or {AGAIN}"
+                f"{where}, dtype: {excerpt(dtype)} is not one of {', '.join(ITEM_BYTES)}; upgrade openbook, or {DAMAGED}"
             )
         # Python's integers do not overflow, so a huge shape is only a huge number.
         needed, begin, end = ITEM_BYTES[dtype] * math.prod(shape), *offsets
         if end - begin != needed:
             size = f"{dtype} of shape {list(shape)} takes {needed:,} bytes, data_offsets give {end - begin:,}"
-            raise OpenbookError(f"{where}: {size}; {AGAIN}")
-        return Entry(dtype, shape, start + begin, start + end)
+            raise OpenbookError(f"{where}: {size}; {DAMAGED}")
+        return TensorInfo(dtype, shape, start + begin, start + end)
 
     def _members(self, where: str) -> Iterator[str]:
         """The keys of an object; at each, `place` is at its value, which the caller reads."""
@@ -174,12 +174,12 @@ class _Scanner:
         while True:
             key = self._string(f"{where}, a key")
             if not _NAME.fullmatch(key):
-                raise OpenbookError(f'{where}: the key "{excerpt(key)}" is not 1 to 256 plain characters; {AGAIN}')
+                raise OpenbookError(f'{where}: the key "{excerpt(key)}" is not 1 to 256 plain characters; {DAMAGED}')
             if key in seen:
-                raise OpenbookError(f"{where}: the key {key} is there twice; {AGAIN}")
+                raise OpenbookError(f"{where}: the key {key} is there twice; {DAMAGED}")
             seen.add(key)
             if len(seen) > MAXIMUM_ENTRIES:
-                raise OpenbookError(f"{where} has more than {MAXIMUM_ENTRIES:,} entries; {AGAIN}")
+                raise OpenbookError(f"{where} has more than {MAXIMUM_ENTRIES:,} entries; {DAMAGED}")
             if not self._take(":"):
                 self._fail(where, "a colon should follow the key")
             yield key
@@ -219,4 +219,4 @@ class _Scanner:
         self.place = found.end() if found else self.place
 
     def _fail(self, where: str, reason: str) -> NoReturn:
-        raise OpenbookError(f'{where}: {reason}, not "{excerpt(self.text[self.place : self.place + 20])}"; {AGAIN}')
+        raise OpenbookError(f'{where}: {reason}, not "{excerpt(self.text[self.place : self.place + 20])}"; {DAMAGED}')

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from openbook.errors import OpenbookError
 from openbook.model_file.adapter import FIRST, Adapter, read_adapter
-from openbook.model_file.architecture_summary import in_words
-from openbook.model_file.file import ModelFile, naming, open_model_file
+from openbook.model_file.architecture_summary import summarize
+from openbook.model_file.file import ModelFile, error_context, open_model_file
 from openbook.model_file.header import MAXIMUM_HEADER
 from openbook.model_file.meta_model import expected_shapes
 from openbook.model_file.metadata import ModelMetadata
-from openbook.model_file.quantization import INT8, SCALE
+from openbook.model_file.quantization import INT8, SCALE_SUFFIX
 from openbook.model_file.writing import DTYPES
 from openbook.text.strict_json import read_json
 from openbook.text.tokenizer.tokenizer import Tokenizer
@@ -44,27 +44,27 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     if read is not None:
         return describe_adapter(path, *read)
     opened = open_model_file(path)
-    contents = opened.contents
-    with naming(path):
-        tokenizer = _tokenizer(contents)
+    metadata = opened.metadata
+    with error_context(path):
+        tokenizer = _tokenizer(metadata)
     parts = list(_parts(opened))
     parameters = sum(part["parameters"] for part in parts)
     return {
         "file": str(path),
         "bytes": len(opened.data),
-        "format": contents.format,
+        "format": metadata.format,
         "dtype": _dtype({entry.dtype for entry in opened.header.tensors.values()}),
         "parameters": parameters,
         "architecture": {
-            "words": in_words(contents.architecture),
-            "fields": json.loads(contents.architecture.to_json()),
+            "words": summarize(metadata.architecture),
+            "fields": json.loads(metadata.architecture.to_json()),
         },
         "parts": [part | {"share": part["parameters"] / parameters} for part in parts],
         "tokenizer": tokenizer,
-        "chat_template": contents.chat_template,
-        "generation": contents.generation,
-        "training": contents.training,
-        "license": contents.license,
+        "chat_template": metadata.chat_template,
+        "generation": metadata.generation,
+        "training": metadata.training,
+        "license": metadata.license,
     }
 
 
@@ -88,16 +88,18 @@ def describe_adapter(path: Path, adapter: Adapter, changes: Mapping[str, Tensor]
 def _parts(opened: ModelFile) -> Iterator[dict[str, Any]]:
     """The tensors under the part that they belong to, in the order in which the model uses them."""
     entries = opened.header.tensors
-    for part, names in groupby(expected_shapes(opened.contents.architecture), key=_part_of):
+    for part, names in groupby(expected_shapes(opened.metadata.architecture), key=_part_of):
         tensors: list[dict[str, Any]] = [
             {
                 "name": name,
                 "shape": list(entries[name].shape),
                 "parameters": math.prod(entries[name].shape),
-                "bytes": sum(each.end - each.begin for each in (entries[name], entries.get(name + SCALE)) if each),
+                "bytes": sum(
+                    each.end - each.begin for each in (entries[name], entries.get(name + SCALE_SUFFIX)) if each
+                ),
                 "offset": entries[name].begin,
             }
-            | ({"scale_offset": entries[name + SCALE].begin} if name + SCALE in entries else {})
+            | ({"scale_offset": entries[name + SCALE_SUFFIX].begin} if name + SCALE_SUFFIX in entries else {})
             for name in names
         ]
         yield {
@@ -121,10 +123,10 @@ def _part_of(tensor: str) -> str:
     return ".".join(pieces[:3] if pieces[1] == "blocks" else pieces[:-1])
 
 
-def _tokenizer(contents: ModelMetadata) -> dict[str, Any]:
+def _tokenizer(metadata: ModelMetadata) -> dict[str, Any]:
     """Kind, size, special tokens, tokens picked evenly from the vocabulary, and a sentence in tokens."""
-    tokenizer = contents.make_tokenizer()
-    model = read_json("field tokenizer", contents.tokenizer, MAXIMUM_HEADER)["model"]
+    tokenizer = metadata.make_tokenizer()
+    model = read_json("field tokenizer", metadata.tokenizer, MAXIMUM_HEADER)["model"]
     special, step = set(tokenizer.special_ids.values()), max(1, tokenizer.vocab_size // _SAMPLES)
     samples = [number for number in range(step - 1, tokenizer.vocab_size, step) if number not in special]
     return {

@@ -1,7 +1,7 @@
-"""Matrices kept as whole numbers of 8 bits and one scale for each row: weight[o, i] = scale[o] · whole[o, i].
+"""Matrices kept as whole numbers of 8 bits and one scale for each row: weight[o, i] = scale[o] · int_data[o, i].
 
 They take a quarter of the memory and stand for float32 numbers everywhere: in a product, in a look-up, or where
-somebody asks for a single one. They cannot be changed; whoever wants to learn takes `plain` ones.
+somebody asks for a single one. They cannot be changed; whoever wants to learn calls `dequantize`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,20 +20,22 @@ _aten: Any = torch.ops.aten
 
 
 class Int8Weight(Tensor):
-    """A matrix (…, out, in) of float32 numbers, held as `whole` (…, out, in) in int8 and `scale` (…, out, 1)."""
+    """A matrix (…, out, in) of float32 numbers, held as `int_data` (…, out, in) in int8 and `scale` (…, out, 1)."""
 
-    whole: Tensor
+    int_data: Tensor
     scale: Tensor
 
     @staticmethod
-    def __new__(cls, whole: Tensor, scale: Tensor) -> "Int8Weight":
-        weight: Int8Weight = Tensor._make_wrapper_subclass(cls, whole.shape, dtype=scale.dtype, device=whole.device)
-        weight.whole, weight.scale = whole, scale
+    def __new__(cls, int_data: Tensor, scale: Tensor) -> "Int8Weight":
+        weight: Int8Weight = Tensor._make_wrapper_subclass(
+            cls, int_data.shape, dtype=scale.dtype, device=int_data.device
+        )
+        weight.int_data, weight.scale = int_data, scale
         return weight
 
-    def plain(self) -> Tensor:
+    def dequantize(self) -> Tensor:
         """The float32 numbers themselves, in memory of their own."""
-        return self.whole * self.scale
+        return self.int_data * self.scale
 
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         return f"Int8Weight({list(self.shape)})"
@@ -50,7 +52,7 @@ class Int8Weight(Tensor):
             return _linear(*arguments)
         if function is F.embedding and not named and isinstance(arguments[1], cls):
             tokens, table = arguments[:2]
-            return F.embedding(tokens, table.whole) * F.embedding(tokens, table.scale)
+            return F.embedding(tokens, table.int_data) * F.embedding(tokens, table.scale)
         with torch._C.DisableTorchFunctionSubclass():
             return function(*arguments, **(named or {}))
 
@@ -64,32 +66,34 @@ class Int8Weight(Tensor):
     ) -> Any:
         weight = arguments[0]
         if function in (_aten.detach.default, _aten.alias.default):
-            return cls(weight.whole, weight.scale)
+            return cls(weight.int_data, weight.scale)
         if function is _aten.unbind.int and len(arguments) == 1 and weight.dim() > 2:
-            return [cls(*each) for each in zip(weight.whole, weight.scale, strict=True)]
+            return [cls(*each) for each in zip(weight.int_data, weight.scale, strict=True)]
         if function is _aten.index.Tensor and isinstance(weight, cls):
             where = arguments[1]
-            return _aten.index(weight.whole, where) * _aten.index(weight.scale.expand(weight.shape), where)
+            return _aten.index(weight.int_data, where) * _aten.index(weight.scale.expand(weight.shape), where)
         if function._schema.is_mutable:
             raise TypeError(f"{function}: weights of 8 bits cannot be changed; take their plain numbers")
-        return function(*tree_map_only(cls, cls.plain, arguments), **tree_map_only(cls, cls.plain, named or {}))
+        return function(
+            *tree_map_only(cls, cls.dequantize, arguments), **tree_map_only(cls, cls.dequantize, named or {})
+        )
 
 
 def _linear(x: Tensor, weight: Int8Weight, bias: Tensor | None = None) -> Tensor:
     """x (…, in) · weightᵀ + bias → (…, out): rows at a time, so that no float matrix is ever there as a whole."""
     rows = max(1, CHUNK // weight.shape[-1])
-    parts = [F.linear(x, some.to(x.dtype)) for some in torch.split(weight.whole, rows)]
+    parts = [F.linear(x, some.to(x.dtype)) for some in torch.split(weight.int_data, rows)]
     product = torch.cat(parts, dim=-1) * weight.scale.mT.to(x.dtype)
     return product if bias is None else product + bias
 
 
-def quantized(weight: Tensor) -> Int8Weight:
+def quantize(weight: Tensor) -> Int8Weight:
     """The nearest such matrix to (…, out, in): the largest number of each row becomes ±127."""
     wide = weight.float()
     scale = wide.abs().amax(-1, keepdim=True) / LARGEST
     return Int8Weight((wide / scale.clamp(min=torch.finfo(scale.dtype).tiny)).round().to(torch.int8), scale)
 
 
-def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def dequantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The same tensors with none of 8 bits among them, as learning needs them."""
-    return {name: each.plain() if isinstance(each, Int8Weight) else each for name, each in tensors.items()}
+    return {name: each.dequantize() if isinstance(each, Int8Weight) else each for name, each in tensors.items()}

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
 from openbook.errors import OpenbookError
-from openbook.model_file.header import AGAIN
+from openbook.model_file.header import DAMAGED
 from openbook.text.corpus.printable import excerpt
 from openbook.text.strict_json import read_json
 from openbook.text.tokenizer.special_tokens import SpecialTokens
@@ -80,7 +80,7 @@ class ModelMetadata:
     license: str | None = None
     format: int = FORMAT
 
-    def to_metadata(self) -> dict[str, str]:
+    def to_header(self) -> dict[str, str]:
         """Each field as JSON, always in the same order; what is None is left out.
 
         Raises:
@@ -110,8 +110,8 @@ class ModelMetadata:
         return Tokenizer.from_json(self.source_tokenizer or self.tokenizer, self.special_tokens)
 
     @classmethod
-    def from_metadata(cls, metadata: Mapping[str, str]) -> "ModelMetadata":
-        """Read what `to_metadata` wrote, and check it.
+    def from_header(cls, metadata: Mapping[str, str]) -> "ModelMetadata":
+        """Read what `to_header` wrote, and check it.
 
         Raises:
             OpenbookError: naming the field and the cure, without a file's name.
@@ -119,7 +119,7 @@ class ModelMetadata:
         _check_format(metadata.get("format"))
         for name in REQUIRED:
             if name not in metadata:
-                raise OpenbookError(f"the field {name} is missing; {AGAIN}")
+                raise OpenbookError(f"the field {name} is missing; {DAMAGED}")
         for name in metadata:
             if name not in REQUIRED + OPTIONAL:
                 raise OpenbookError(
@@ -152,7 +152,7 @@ def _check_format(text: str | None) -> None:
             f"format {excerpt(text, 9)} was written by a newer openbook: upgrade, this one reads {FORMAT}"
         )
     if int(text) < FORMAT:
-        raise OpenbookError(f"format {text} does not exist; {AGAIN}")
+        raise OpenbookError(f"format {text} does not exist; {DAMAGED}")
 
 
 def _read_architecture(text: str) -> Architecture:
@@ -160,7 +160,7 @@ def _read_architecture(text: str) -> Architecture:
     try:
         return Architecture.from_json(text)
     except OpenbookError as error:
-        raise OpenbookError(f"{error}; written by a newer openbook (upgrade), or {AGAIN}") from None
+        raise OpenbookError(f"{error}; written by a newer openbook (upgrade), or {DAMAGED}") from None
 
 
 def _read_special_tokens(metadata: Mapping[str, str], vocab_size: int) -> SpecialTokens | None:
@@ -169,9 +169,9 @@ def _read_special_tokens(metadata: Mapping[str, str], vocab_size: int) -> Specia
     try:
         special = SpecialTokens.from_dict(_read_object("special_tokens", metadata["special_tokens"]))
     except OpenbookError as error:
-        raise OpenbookError(f"field {error}; written by a newer openbook (upgrade), or {AGAIN}") from None
+        raise OpenbookError(f"field {error}; written by a newer openbook (upgrade), or {DAMAGED}") from None
     if special.largest >= vocab_size:
-        raise OpenbookError(f"field special_tokens: id {special.largest:,} is beyond the vocabulary; {AGAIN}")
+        raise OpenbookError(f"field special_tokens: id {special.largest:,} is beyond the vocabulary; {DAMAGED}")
     return special
 
 
@@ -188,7 +188,7 @@ def _read_generation(text: str) -> Generation:
 def _read_object(name: str, text: str) -> dict[str, Any]:
     value = _read(name, text)
     if not isinstance(value, dict):
-        raise OpenbookError(f"field {name} should be a JSON object; {AGAIN}")
+        raise OpenbookError(f"field {name} should be a JSON object; {DAMAGED}")
     return value
 
 
@@ -197,7 +197,7 @@ def _read_text(name: str, metadata: Mapping[str, str]) -> str | None:
         return None
     value = _read(name, metadata[name])
     if not isinstance(value, str):
-        raise OpenbookError(f"field {name} should be a JSON string; {AGAIN}")
+        raise OpenbookError(f"field {name} should be a JSON string; {DAMAGED}")
     return value
 
 

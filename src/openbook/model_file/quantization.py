@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 from openbook.errors import OpenbookError
-from openbook.model_file.header import AGAIN
-from openbook.model_file.int8 import Int8Weight, quantized
+from openbook.model_file.header import DAMAGED
+from openbook.model_file.int8 import Int8Weight, quantize
 
 Shape = tuple[int, ...]
 Kinds = dict[str, tuple[str, Shape]]
 """Name of a tensor → its type by the names of safetensors, and its shape."""
 
 INT8 = "I8"
-SCALE = ".scale"
+SCALE_SUFFIX = ".scale"
 MATRICES = ("query", "key", "value", "output", "gate", "up", "down", "token_embedding", "source_embedding", "to_logits")
 """The parts whose matrices may be of 8 bits: those that make up a model's size. Positions and routers stay precise."""
 
@@ -31,7 +31,7 @@ def stored(shapes: Mapping[str, Shape], dtype: str) -> Kinds:
         *_, part, leaf = name.split(".")
         # Rows of four numbers each end where a float32 may begin.
         if part in MATRICES and leaf == "weight" and len(shape) > 1 and shape[-1] % 4 == 0:
-            kinds |= {name: (INT8, shape), name + SCALE: ("F32", (*shape[:-1], 1))}
+            kinds |= {name: (INT8, shape), name + SCALE_SUFFIX: ("F32", (*shape[:-1], 1))}
         else:
             kinds[name] = ("F32", shape)
     return kinds
@@ -48,27 +48,31 @@ def stored_parts(kinds: Kinds, parts: Iterable[tuple[str, Tensor]]) -> Iterator[
             yield part
             continue
         for rows in torch.split(part, max(1, AT_ONCE // part[0].numel())):
-            matrix = quantized(rows)
-            yield matrix.whole
+            matrix = quantize(rows)
+            yield matrix.int_data
             scales.append(matrix.scale)
     yield from scales
 
 
-def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def pack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors as a file holds them: those of 8 bits with their scales behind them."""
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        pair = {name: tensor.whole, name + SCALE: tensor.scale} if isinstance(tensor, Int8Weight) else {name: tensor}
+        pair = (
+            {name: tensor.int_data, name + SCALE_SUFFIX: tensor.scale}
+            if isinstance(tensor, Int8Weight)
+            else {name: tensor}
+        )
         found |= pair
     return found
 
 
-def together(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def unpack(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The other way round from `apart`."""
     return {
-        name: Int8Weight(tensor, tensors[name + SCALE]) if tensor.dtype == torch.int8 else tensor
+        name: Int8Weight(tensor, tensors[name + SCALE_SUFFIX]) if tensor.dtype == torch.int8 else tensor
         for name, tensor in tensors.items()
-        if tensors.get(name.removesuffix(SCALE), tensor).dtype != torch.int8 or tensor.dtype == torch.int8
+        if tensors.get(name.removesuffix(SCALE_SUFFIX), tensor).dtype != torch.int8 or tensor.dtype == torch.int8
     }
 
 
@@ -80,13 +84,15 @@ def without_scales(found: Mapping[str, tuple[str, Shape]]) -> Kinds:
     """
     merged: Kinds = {}
     for name, (dtype, shape) in found.items():
-        whole = found.get(name.removesuffix(SCALE))
-        if name.endswith(SCALE) and whole is not None and whole[0] == INT8:
+        whole = found.get(name.removesuffix(SCALE_SUFFIX))
+        if name.endswith(SCALE_SUFFIX) and whole is not None and whole[0] == INT8:
             continue
         if dtype != INT8:
             merged[name] = (dtype, shape)
             continue
-        if len(shape) < 2 or found.get(name + SCALE) != ("F32", (*shape[:-1], 1)):
-            raise OpenbookError(f"tensor {name}: of 8 bits, but {name}{SCALE} gives no float32 for each row; {AGAIN}")
+        if len(shape) < 2 or found.get(name + SCALE_SUFFIX) != ("F32", (*shape[:-1], 1)):
+            raise OpenbookError(
+                f"tensor {name}: of 8 bits, but {name}{SCALE_SUFFIX} gives no float32 for each row; {DAMAGED}"
+            )
         merged[name] = ("F32", shape)
     return merged

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
-from openbook.model_file.atomic import replacing
+from openbook.model_file.atomic import atomic_write
 from openbook.model_file.header import ITEM_BYTES, write_header
 from openbook.progress import Advance
 
@@ -32,7 +32,7 @@ def write_tensors(path: Path, metadata: Mapping[str, str], tensors: Mapping[str,
         OpenbookError: the disk is full or cannot be written.
     """
     shapes = {name: (NAMES_OF_DTYPES[tensor.dtype], tuple(tensor.shape)) for name, tensor in tensors.items()}
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         write_parts(file, metadata, shapes, tensors.values())
 
 

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from openbook.errors import OpenbookError
 from openbook.text.corpus.printable import excerpt
 
-AGAIN = "the file is damaged: copy or download it again"
+DAMAGED = "the file is damaged: copy or download it again"
 MAXIMUM_DEPTH = 32
 LONGEST_INTEGER = 20
 """Characters; what fits 64 bits, sign included."""
@@ -40,11 +40,11 @@ def read_json(what: str, text: str, limit: int, longest_integer: int = LONGEST_I
         if _deeper_than(value, MAXIMUM_DEPTH):
             raise RecursionError
     except _RefusedError as reason:
-        raise OpenbookError(f"{what} {reason}; {AGAIN}") from None
+        raise OpenbookError(f"{what} {reason}; {DAMAGED}") from None
     except RecursionError:
-        raise OpenbookError(f"{what} is nested more than {MAXIMUM_DEPTH} levels deep; {AGAIN}") from None
+        raise OpenbookError(f"{what} is nested more than {MAXIMUM_DEPTH} levels deep; {DAMAGED}") from None
     except ValueError as error:
-        raise OpenbookError(f"{what} is not JSON ({excerpt(str(error), 80)}); {AGAIN}") from None
+        raise OpenbookError(f"{what} is not JSON ({excerpt(str(error), 80)}); {DAMAGED}") from None
     return value
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from openbook.errors import OpenbookError
-from openbook.model_file.atomic import replacing
+from openbook.model_file.atomic import atomic_write
 from openbook.model_file.file import build, load
 from openbook.progress import Track, silent
 from openbook.text.corpus.books import find_books
@@ -127,7 +127,7 @@ def stopwatch() -> Callable[[], float]:
 
 def write(path: Path, content: Any) -> None:
     """Write JSON, whole or not at all."""
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         file.write(json.dumps(content).encode())
 
 

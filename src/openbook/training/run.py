@@ -14,10 +14,10 @@ import torch
 
 from openbook.errors import OpenbookError
 from openbook.generation.engines.malloc import keep_freed_memory
-from openbook.model_file.adapter import Adapter, fingerprint, load_any, read_adapter, save_adapter
-from openbook.model_file.atomic import replacing
+from openbook.model_file.adapter import Adapter, fingerprint, load_merged, read_adapter, save_adapter
+from openbook.model_file.atomic import atomic_write
 from openbook.model_file.file import save
-from openbook.model_file.int8 import plain
+from openbook.model_file.int8 import dequantize
 from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track, silent
 from openbook.text.tokenizer.bpe_dropout import check_byte_pairs
@@ -161,7 +161,7 @@ class Training:
         if request.choices.get("bpe_dropout") and request.conversations:
             raise OpenbookError("--bpe-dropout: is for books and pairs; conversations are learned as they are written")
         if request.start is not None:
-            start = load_any(request.start)[0]
+            start = load_merged(request.start)[0]
             if request.choices.get("bpe_dropout"):
                 check_byte_pairs(start.make_source_tokenizer(), start.make_tokenizer())
             return start
@@ -238,7 +238,7 @@ class Training:
         for path in (place, log, *request.folder.glob("tokenizer*.json")):
             path.unlink(missing_ok=True)
         plan = self._plan(dataset, start)
-        with replacing(place) as file:
+        with atomic_write(place) as file:
             file.write(json.dumps({"identity": identity, "recipe": plan.recipe.as_dict()}).encode())
         return plan.recipe
 
@@ -258,11 +258,11 @@ class Training:
             model = make_transformer(architecture, recipe.dropout)
             initialize(model, recipe.seed)
             return dataset.contents(architecture), model
-        contents, tensors = load_any(request.start)
+        contents, tensors = load_merged(request.start)
         check_memory(contents.architecture, recipe, frozen=request.lora is not None)
         with torch.device("meta"):
             model = make_transformer(contents.architecture, recipe.dropout)
-        model.load_state_dict({name: tensor.float() for name, tensor in plain(tensors).items()}, assign=True)
+        model.load_state_dict({name: tensor.float() for name, tensor in dequantize(tensors).items()}, assign=True)
         if request.lora is not None:
             add_low_rank(model, request.lora, request.lora_targets, recipe.seed)
         return contents, model

@@ -20,8 +20,8 @@ from openbook.interop.huggingface.fields import Fields
 from openbook.interop.huggingface.importing import DTYPE_NAMES, family_of, read_architecture
 from openbook.interop.huggingface.tensor_mapping import Link, Shape
 from openbook.interop.huggingface.weights import Weights
-from openbook.model_file.atomic import replacing
-from openbook.model_file.file import naming, open_model_file
+from openbook.model_file.atomic import atomic_write
+from openbook.model_file.file import error_context, open_model_file
 from openbook.progress import Track, silent
 from openbook.transformer.architecture import Architecture
 
@@ -56,26 +56,26 @@ def export_gguf(
     if path.exists() and not overwrite:
         raise OpenbookError(f"{path}: is there already; give another name, or --overwrite")
     opened = open_model_file(model)
-    contents, entries = opened.contents, opened.header.tensors
-    with naming(model):
+    metadata, entries = opened.metadata, opened.header.tensors
+    with error_context(model):
         own = next(name for name, short in DTYPE_NAMES.items() if short == own_dtype(entries))
         if (dtype or own) not in TYPES:
             raise OpenbookError(f"--dtype {dtype}: must be one of {', '.join(TYPES)}")
         wanted = TYPES[dtype or own]
-        family, config, described = choose_family(contents.architecture)
+        family, config, described = choose_family(metadata.architecture)
         arch = ARCHITECTURE_OF.get(family.model_types[0])
         if arch is None:
             known = ", ".join(KINDS)
             raise OpenbookError(f"GGUF files of the {family.name} family are not written; there are {known}")
         kind = KINDS[arch]
         parts = _by_their_names(kind, their_tensors(described, family))
-        factors = query_factors(contents.architecture, described)
+        factors = query_factors(metadata.architecture, described)
         fields = {f"{arch}.{name}": value for name, value in kind.fields(config).items() if value is not None}
         _check(described, arch, fields, parts, config)
         fields |= {"general.architecture": arch, "general.name": model.stem, "general.quantization_version": 2}
-        if contents.license is not None:
-            fields["general.license"] = contents.license
-        fields |= tokenizer_fields(contents)
+        if metadata.license is not None:
+            fields["general.license"] = metadata.license
+        fields |= tokenizer_fields(metadata)
     weights = Weights({name: (model, entry) for name, entry in entries.items()})
     changes, rotations = kind.back(config), frequencies(config)
     _write(path, arch, fields, parts, wanted, weights, factors, changes, rotations, track)
@@ -131,7 +131,7 @@ def _write(
 ) -> None:
     gguf = library()
     quantities = dict(types().values())
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         writer = gguf.GGUFWriter(Path(file.name), arch)
         kinds = {}
         for name, value in fields.items():

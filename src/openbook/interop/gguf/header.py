@@ -17,7 +17,7 @@ import numpy as np
 
 from openbook.errors import OpenbookError
 from openbook.text.corpus.printable import excerpt
-from openbook.text.strict_json import AGAIN
+from openbook.text.strict_json import DAMAGED
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -87,7 +87,7 @@ def read_header(data: bytes | mmap.mmap, types: dict[int, tuple[str, Quantity]])
     """
     reader = _Reader(data)
     if reader.take(4, "the beginning") != MAGIC:
-        raise OpenbookError(f"is no GGUF file; {AGAIN}")
+        raise OpenbookError(f"is no GGUF file; {DAMAGED}")
     version = reader.number("<I", "the version")
     if version not in VERSIONS:
         raise OpenbookError(f"GGUF version {version:,} is not one of {VERSIONS}: upgrade openbook, or convert it again")
@@ -95,17 +95,17 @@ def read_header(data: bytes | mmap.mmap, types: dict[int, tuple[str, Quantity]])
     if tensor_count > MOST_TENSORS or field_count > MOST_FIELDS:
         counts = f"{tensor_count:,} tensors and {field_count:,} fields"
         raise OpenbookError(
-            f"should have {counts}, more than the {MOST_TENSORS:,} and {MOST_FIELDS:,} allowed; {AGAIN}"
+            f"should have {counts}, more than the {MOST_TENSORS:,} and {MOST_FIELDS:,} allowed; {DAMAGED}"
         )
     fields: dict[str, Any] = {}
     for _ in range(field_count):
         name = reader.text("a field's name", LONGEST_NAME)
         if name in fields:
-            raise OpenbookError(f"field {excerpt(name)}: is there twice; {AGAIN}")
+            raise OpenbookError(f"field {excerpt(name)}: is there twice; {DAMAGED}")
         fields[name] = reader.value(reader.number("<I", name), f"field {excerpt(name, 100)}")
     alignment = fields.get("general.alignment", 32)
     if not isinstance(alignment, int) or not 1 <= alignment <= 1 << 20 or alignment & (alignment - 1):
-        raise OpenbookError(f"field general.alignment: {excerpt(str(alignment))} is no power of two; {AGAIN}")
+        raise OpenbookError(f"field general.alignment: {excerpt(str(alignment))} is no power of two; {DAMAGED}")
     entries = [reader.tensor() for _ in range(tensor_count)]
     start = -(-reader.place // alignment) * alignment
     return Header(fields, _placed(entries, types, start, alignment, len(data)))
@@ -123,21 +123,21 @@ def _placed(
     for name, shape, kind, offset in entries:
         where = f"tensor {excerpt(name, 100)}"
         if name in tensors:
-            raise OpenbookError(f"{where}: is there twice; {AGAIN}")
+            raise OpenbookError(f"{where}: is there twice; {DAMAGED}")
         if kind not in types:
             known = ", ".join(name for name, _ in types.values())
             raise OpenbookError(f"{where}: its type {kind:,} is not supported; quantise the model to one of {known}")
         known_as, block = types[kind]
         if not shape or not all(shape) or shape[-1] % block.numbers:
-            raise OpenbookError(f"{where}: {known_as} of shape {list(shape)} is no whole number of blocks; {AGAIN}")
+            raise OpenbookError(f"{where}: {known_as} of shape {list(shape)} is no whole number of blocks; {DAMAGED}")
         length = math.prod(shape) // block.numbers * block.bytes
         if offset % alignment or start + offset + length > size:
-            raise OpenbookError(f"{where}: {length:,} bytes at {offset:,} are not in the file of {size:,}; {AGAIN}")
+            raise OpenbookError(f"{where}: {length:,} bytes at {offset:,} are not in the file of {size:,}; {DAMAGED}")
         tensors[name] = Tensor(known_as, shape, start + offset, start + offset + length)
     ordered = sorted(tensors.items(), key=lambda item: item[1].begin)
     for (name, tensor), (_, following) in pairwise(ordered):
         if tensor.end > following.begin:
-            raise OpenbookError(f"tensor {excerpt(name, 100)}: overlaps the one after it; {AGAIN}")
+            raise OpenbookError(f"tensor {excerpt(name, 100)}: overlaps the one after it; {DAMAGED}")
     return tensors
 
 
@@ -152,13 +152,13 @@ class _Reader:
         """Make sure that what is about to be read takes no more memory than a file of this size may."""
         self.room -= memory
         if self.room < 0:
-            raise OpenbookError(f"{where}: would take {memory:,} bytes, too much for a file of this size; {AGAIN}")
+            raise OpenbookError(f"{where}: would take {memory:,} bytes, too much for a file of this size; {DAMAGED}")
 
     def take(self, count: int, where: str) -> bytes:
         """The next bytes."""
         if count > len(self.data) - self.place:
             left = len(self.data) - self.place
-            raise OpenbookError(f"{where}: should have {count:,} bytes, {left:,} are left; {AGAIN}")
+            raise OpenbookError(f"{where}: should have {count:,} bytes, {left:,} are left; {DAMAGED}")
         self.place += count
         return bytes(self.data[self.place - count : self.place])
 
@@ -170,13 +170,13 @@ class _Reader:
         """The next text: its length, then its bytes."""
         length = self.number("<Q", where)
         if length > longest:
-            raise OpenbookError(f"{where}: has {length:,} bytes, more than the {longest:,} allowed; {AGAIN}")
+            raise OpenbookError(f"{where}: has {length:,} bytes, more than the {longest:,} allowed; {DAMAGED}")
         content = self.take(length, where)
         self.hold(TEXT + WIDEST * length, where)
         try:
             return content.decode()
         except UnicodeDecodeError:
-            raise OpenbookError(f"{where}: is not UTF-8; {AGAIN}") from None
+            raise OpenbookError(f"{where}: is not UTF-8; {DAMAGED}") from None
 
     def value(self, kind: int, where: str) -> Any:
         """The next value of this kind."""
@@ -185,17 +185,17 @@ class _Reader:
         if kind == _ARRAY:
             kind, count = self.number("<I", where), self.number("<Q", where)
             if count > MOST_ELEMENTS:
-                raise OpenbookError(f"{where}: has {count:,} elements, more than {MOST_ELEMENTS:,}; {AGAIN}")
+                raise OpenbookError(f"{where}: has {count:,} elements, more than {MOST_ELEMENTS:,}; {DAMAGED}")
             if kind == _TEXT:
                 if 8 * count > len(self.data) - self.place:  # each has a length at least
-                    raise OpenbookError(f"{where}: {count:,} texts are more than the file holds; {AGAIN}")
+                    raise OpenbookError(f"{where}: {count:,} texts are more than the file holds; {DAMAGED}")
                 return [self.text(where, LONGEST_TEXT) for _ in range(count)]
             return self._scalars(kind, count, where)
         return self._scalars(kind, 1, where)[0]
 
     def _scalars(self, kind: int, count: int, where: str) -> list[Any]:
         if kind not in _SCALARS:
-            raise OpenbookError(f"{where}: the kind {kind:,} is not known, or arrays within arrays; {AGAIN}")
+            raise OpenbookError(f"{where}: the kind {kind:,} is not known, or arrays within arrays; {DAMAGED}")
         dtype = np.dtype(_SCALARS[kind])
         content = self.take(count * dtype.itemsize, where)
         self.hold(count * NUMBER, where)
@@ -203,7 +203,7 @@ class _Reader:
         if kind == 6:  # the number of fewest digits that is this float32: 1e-05, not 9.999999747378752e-06
             values = [float(str(np.float32(value))) for value in values] if count == 1 else values
         if dtype.kind == "f" and not all(map(math.isfinite, values)):
-            raise OpenbookError(f"{where}: has a number that is not finite; {AGAIN}")
+            raise OpenbookError(f"{where}: has a number that is not finite; {DAMAGED}")
         return values
 
     def tensor(self) -> tuple[str, tuple[int, ...], int, int]:
@@ -211,7 +211,7 @@ class _Reader:
         name = self.text("a tensor's name", LONGEST_NAME)
         axes = self.number("<I", f"tensor {excerpt(name)}")
         if not 1 <= axes <= MOST_AXES:
-            raise OpenbookError(f"tensor {excerpt(name, 100)}: has {axes:,} axes, not 1 to {MOST_AXES}; {AGAIN}")
+            raise OpenbookError(f"tensor {excerpt(name, 100)}: has {axes:,} axes, not 1 to {MOST_AXES}; {DAMAGED}")
         lengths = [self.number("<Q", f"tensor {excerpt(name)}") for _ in range(axes)]
         kind, offset = self.number("<I", f"tensor {excerpt(name)}"), self.number("<Q", f"tensor {excerpt(name)}")
         return name, tuple(reversed(lengths)), kind, offset

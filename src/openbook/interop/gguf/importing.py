@@ -20,7 +20,7 @@ from openbook.interop.huggingface.importing import (
     stored_size,
 )
 from openbook.interop.huggingface.resolve import resolve
-from openbook.model_file.file import naming, save_parts
+from openbook.model_file.file import error_context, save_parts
 from openbook.model_file.meta_model import expected_shapes
 from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track, silent
@@ -48,7 +48,7 @@ def import_gguf(
         OpenbookError: naming the file, the field or tensor, and the cure.
     """
     path = Path(path)
-    with naming(path):
+    with error_context(path):
         header = open_gguf(path)
         weights, config = _as_folder(path, header)
         fields = Fields({name: value for name, value in config.items() if value is not None}, "its fields")
@@ -59,7 +59,7 @@ def import_gguf(
         text = read_tokenizer(header.fields)
         check_vocabulary(text.tokenizer, text.special_tokens, architecture.vocab_size)
         licence = header.fields.get("general.license")
-        contents = ModelMetadata(
+        metadata = ModelMetadata(
             architecture=architecture,
             tokenizer=text.tokenizer,
             special_tokens=text.special_tokens,
@@ -68,8 +68,8 @@ def import_gguf(
         )
         shapes = expected_shapes(architecture)
         with track("Importing", stored_size(shapes, chosen)) as advance:
-            save_parts(output, contents, chosen, parts(found, weights, chosen, shapes), advance)
-    return Imported(family.name, contents, next(name for name, short in FILE_DTYPES.items() if short == chosen))
+            save_parts(output, metadata, chosen, parts(found, weights, chosen, shapes), advance)
+    return Imported(family.name, metadata, next(name for name, short in FILE_DTYPES.items() if short == chosen))
 
 
 def _as_folder(path: Path, header: Header) -> tuple[GgufWeights, dict[str, object]]:

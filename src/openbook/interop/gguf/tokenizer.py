@@ -14,7 +14,7 @@ from openbook.interop.tokenizers.sentencepiece import Kind, Model, Piece
 from openbook.interop.tokenizers.special_tokens import set_template
 from openbook.interop.tokenizers.vocabulary import to_backend
 from openbook.text.corpus.printable import excerpt
-from openbook.text.strict_json import AGAIN
+from openbook.text.strict_json import DAMAGED
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 
 PREFIX = "tokenizer.ggml."
@@ -29,10 +29,10 @@ def read_tokenizer(fields: dict[str, Any]) -> ForeignTokenizer:
     kind = fields.get(f"{PREFIX}model")
     tokens = _list(fields, "tokens", str)
     if len(set(tokens)) < len(tokens):
-        raise OpenbookError(f"field {PREFIX}tokens: a token is there twice; {AGAIN}")
+        raise OpenbookError(f"field {PREFIX}tokens: a token is there twice; {DAMAGED}")
     kinds = _list(fields, "token_type", int, len(tokens)) or [1] * len(tokens)
     if not set(kinds) <= set(Kind):
-        raise OpenbookError(f"field {PREFIX}token_type: has a number that is no type; {AGAIN}")
+        raise OpenbookError(f"field {PREFIX}token_type: has a number that is no type; {DAMAGED}")
     if kind == BYTE_LEVEL:
         backend, beginning = _byte_level(fields, tokens, kinds)
     elif kind == PIECES:
@@ -78,7 +78,7 @@ def _pieces(fields: dict[str, Any], tokens: list[str], kinds: list[int]) -> Back
     known = [number for number, piece in enumerate(pieces) if piece.kind == Kind.UNKNOWN]
     unknown = unknown if isinstance(unknown, int) else known[0] if known else 0
     if not 0 <= unknown < len(pieces) or not all(tokens):
-        raise OpenbookError(f"field {PREFIX}tokens: one has no text, or none stands for the unknown; {AGAIN}")
+        raise OpenbookError(f"field {PREFIX}tokens: one has no text, or none stands for the unknown; {DAMAGED}")
     model = Model(
         pieces=pieces,
         unigram=False,
@@ -94,7 +94,7 @@ def _special(fields: dict[str, Any], size: int, beginning_default: bool) -> Spec
     def maybe(name: str) -> int | None:
         value = fields.get(PREFIX + name)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < size):
-            raise OpenbookError(f"field {PREFIX}{name}: {excerpt(str(value))} is no token; {AGAIN}")
+            raise OpenbookError(f"field {PREFIX}{name}: {excerpt(str(value))} is no token; {DAMAGED}")
         return value
 
     end = [number for name in ENDS if (number := maybe(name)) is not None]
@@ -115,7 +115,7 @@ def _special(fields: dict[str, Any], size: int, beginning_default: bool) -> Spec
 def _list(fields: dict[str, Any], name: str, kind: type, length: int | None = None) -> list[Any]:
     values = fields.get(PREFIX + name, [] if name != "tokens" else None)
     if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
-        raise OpenbookError(f"field {PREFIX}{name}: is missing, or of another kind; {AGAIN}")
+        raise OpenbookError(f"field {PREFIX}{name}: is missing, or of another kind; {DAMAGED}")
     if length is not None and values and len(values) != length:
-        raise OpenbookError(f"field {PREFIX}{name}: has {len(values):,} entries, not {length:,}; {AGAIN}")
+        raise OpenbookError(f"field {PREFIX}{name}: has {len(values):,} entries, not {length:,}; {DAMAGED}")
     return values

@@ -15,16 +15,16 @@ NOT_A_PIECE = -1e4
 """The score of what no merge makes."""
 
 
-def tokenizer_fields(contents: ModelMetadata) -> dict[str, Any]:
+def tokenizer_fields(metadata: ModelMetadata) -> dict[str, Any]:
     """The fields that hold the tokenizer, what its special tokens are for, and the chat template.
 
     Raises OpenbookError for a tokenizer that the format has no place for.
     """
-    tokenizer = contents.make_tokenizer()
-    content = json.loads(contents.tokenizer)
-    if content["model"].get("type") != "BPE" or contents.source_tokenizer is not None:
+    tokenizer = metadata.make_tokenizer()
+    content = json.loads(metadata.tokenizer)
+    if content["model"].get("type") != "BPE" or metadata.source_tokenizer is not None:
         raise OpenbookError("GGUF files hold tokenizers of byte pairs; this one is another; export with --to hf")
-    tokens, kinds = _tokens(content, contents.architecture.vocab_size)
+    tokens, kinds = _tokens(content, metadata.architecture.vocab_size)
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in content["model"]["merges"]]
     fields: dict[str, Any] = {f"{PREFIX}tokens": tokens, f"{PREFIX}token_type": kinds}
     if _has(content.get("decoder"), "ByteLevel"):
@@ -37,8 +37,8 @@ def tokenizer_fields(contents: ModelMetadata) -> dict[str, Any]:
     else:
         raise OpenbookError("GGUF files hold byte-level tokenizers, or those that fall back to bytes; this is neither")
     fields |= _special(tokenizer)
-    if contents.chat_template is not None:
-        fields["tokenizer.chat_template"] = contents.chat_template
+    if metadata.chat_template is not None:
+        fields["tokenizer.chat_template"] = metadata.chat_template
     return fields
 
 

@@ -13,8 +13,8 @@ import torch
 from openbook.errors import OpenbookError
 from openbook.interop.gguf.header import Header, Quantity, read_header
 from openbook.interop.huggingface.tensor_mapping import Index, Shape
-from openbook.model_file.file_type import fault_of_bytes, fault_of_path
-from openbook.text.strict_json import AGAIN
+from openbook.model_file.file_type import content_problem, path_problem
+from openbook.text.strict_json import DAMAGED
 
 KINDS = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL"]
 """The types that can be read."""
@@ -70,7 +70,7 @@ class GgufWeights:
             while reached < len(content):
                 count = file.readinto(view[reached:])
                 if not count:
-                    raise OpenbookError(f"{self.path.name}, tensor {place.tensor}: the file ends too early; {AGAIN}")
+                    raise OpenbookError(f"{self.path.name}, tensor {place.tensor}: the file ends too early; {DAMAGED}")
                 reached += count
         values = torch.from_numpy(dequantized(np.frombuffer(content, np.uint8), tensor.kind)).view(shape)
         return (values if place.change is None else place.change(values))[at]
@@ -82,12 +82,12 @@ class GgufWeights:
 
 def open_gguf(path: Path) -> Header:
     """The checked header of a file. Raises OpenbookError saying what is wrong, without the file's name."""
-    fault = fault_of_path(path)
+    fault = path_problem(path)
     if fault is not None:
         raise OpenbookError(fault)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if data[:4] != b"GGUF":
-            raise OpenbookError(fault_of_bytes(data[:1000]))
+            raise OpenbookError(content_problem(data[:1000]))
         return read_header(data, types())
 
 

@@ -22,9 +22,9 @@ from openbook.interop.huggingface.importing import DTYPE_NAMES, checked_dtype, s
 from openbook.interop.huggingface.tensor_mapping import Link, Shape, extent, links
 from openbook.interop.huggingface.weights import INDEX, SINGLE, Weights
 from openbook.interop.tokenizers import write_pair, write_tokenizer
-from openbook.model_file.atomic import replacing, replacing_folder
-from openbook.model_file.file import naming, open_model_file
-from openbook.model_file.header import Entry
+from openbook.model_file.atomic import atomic_folder, atomic_write
+from openbook.model_file.file import error_context, open_model_file
+from openbook.model_file.header import TensorInfo
 from openbook.model_file.meta_model import expected_shapes
 from openbook.model_file.quantization import INT8
 from openbook.model_file.writing import DTYPES, write_parts
@@ -71,34 +71,34 @@ def export_folder(
     """
     model = Path(model)
     opened = open_model_file(model)
-    contents, entries = opened.contents, opened.header.tensors
-    with naming(model):
-        family, config, described = choose_family(contents.architecture)
+    metadata, entries = opened.metadata, opened.header.tensors
+    with error_context(model):
+        family, config, described = choose_family(metadata.architecture)
         own = own_dtype(entries)
         kind = own if dtype is None else DTYPE_NAMES[checked_dtype(dtype)]
-        special = Tokenizer.from_json(contents.tokenizer, contents.special_tokens).special
+        special = Tokenizer.from_json(metadata.tokenizer, metadata.special_tokens).special
     weights = Weights({name: (model, entry) for name, entry in entries.items()})
-    factors = query_factors(contents.architecture, described)
+    factors = query_factors(metadata.architecture, described)
     theirs = their_tensors(described, family)
     sizes = {name: shape_size(shape) * DTYPES[kind].itemsize for name, (shape, _) in theirs.items()}
-    with replacing_folder(Path(folder), overwrite) as place, track("Exporting", sum(sizes.values())) as advance:
+    with atomic_folder(Path(folder), overwrite) as place, track("Exporting", sum(sizes.values())) as advance:
         word = next(name for name, short in DTYPE_NAMES.items() if short == kind)
         ids = _ids(special)
         head = {"architectures": [family.class_name], "model_type": family.model_types[0]}
         _write_json(place / "config.json", {**head, **ids, **config, "dtype": word, "torch_dtype": word})
-        _write_json(place / "generation_config.json", write_generation(contents.generation, {**ids, **_rules(special)}))
+        _write_json(place / "generation_config.json", write_generation(metadata.generation, {**ids, **_rules(special)}))
         settings = None
-        if family.pair_tokenizer is not None and contents.source_tokenizer is not None:
-            settings = write_pair(place, contents.source_tokenizer, contents.tokenizer)
+        if family.pair_tokenizer is not None and metadata.source_tokenizer is not None:
+            settings = write_pair(place, metadata.source_tokenizer, metadata.tokenizer)
         write_tokenizer(
             place,
-            contents.tokenizer,
+            metadata.tokenizer,
             special,
-            contents.chat_template,
-            context=contents.architecture.context,
+            metadata.chat_template,
+            context=metadata.architecture.context,
             settings=settings and {"tokenizer_class": family.pair_tokenizer, **settings},
         )
-        write_remainder(place, contents)
+        write_remainder(place, metadata)
         shards = _shards(sizes, shard)
         for name, tensors in shards.items():
             some = {each: theirs[each] for each in tensors}
@@ -109,7 +109,7 @@ def export_folder(
     return Exported(family.name, tuple(shards))
 
 
-def own_dtype(entries: Mapping[str, Entry]) -> str:
+def own_dtype(entries: Mapping[str, TensorInfo]) -> str:
     """The type of a model's numbers; what is of 8 bits stands for F32."""
     return next((entry.dtype for entry in entries.values() if entry.dtype != INT8), "F32")
 
@@ -203,7 +203,7 @@ def _write_shard(
 ) -> None:
     shapes = {name: (kind, shape) for name, (shape, _) in tensors.items()}
     parts = (assembled(shape, each, weights, DTYPES[kind], factors) for shape, each in tensors.values())
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         write_parts(file, {"format": "pt"}, shapes, parts, advance)
 
 

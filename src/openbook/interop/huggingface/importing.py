@@ -19,8 +19,8 @@ from openbook.interop.huggingface.resolve import resolve
 from openbook.interop.huggingface.tensor_mapping import Link
 from openbook.interop.huggingface.weights import Source, Weights, open_weights, read_small_json
 from openbook.interop.tokenizers import read_tokenizer
-from openbook.model_file.file import naming, save_parts
-from openbook.model_file.file_type import fault_of_path
+from openbook.model_file.file import error_context, save_parts
+from openbook.model_file.file_type import path_problem
 from openbook.model_file.header import ITEM_BYTES
 from openbook.model_file.meta_model import expected_shapes
 from openbook.model_file.metadata import ModelMetadata
@@ -43,7 +43,7 @@ class Imported:
     """What a folder was: its family, and the contents of the model file made of it."""
 
     family: str
-    contents: ModelMetadata
+    metadata: ModelMetadata
     dtype: str
 
 
@@ -68,7 +68,7 @@ def import_folder(
         OpenbookError: naming the file, the field and the cure.
     """
     folder = Path(folder)
-    with naming(folder):
+    with error_context(folder):
         _check_folder(folder)
         fields = Fields(read_small_json(folder / "config.json", LONGEST_CONFIG))
         family = family_of(fields)
@@ -78,9 +78,9 @@ def import_folder(
         found = resolve(family, architecture, weights)
         chosen = FILE_DTYPES[checked_dtype(dtype, FILE_DTYPES)] if dtype is not None else _dtype(fields, weights, found)
     text = read_tokenizer(folder, family.tokenizer)
-    with naming(folder):
+    with error_context(folder):
         check_vocabulary(text.tokenizer, text.special_tokens, architecture.vocab_size)
-        contents = read_remainder(
+        metadata = read_remainder(
             folder,
             ModelMetadata(
                 architecture=architecture,
@@ -93,8 +93,8 @@ def import_folder(
         )
         shapes = expected_shapes(architecture)
     with track("Importing", stored_size(shapes, chosen)) as advance:
-        save_parts(output, contents, chosen, parts(found, weights, chosen, shapes), advance)
-    return Imported(family.name, contents, next(name for name, short in FILE_DTYPES.items() if short == chosen))
+        save_parts(output, metadata, chosen, parts(found, weights, chosen, shapes), advance)
+    return Imported(family.name, metadata, next(name for name, short in FILE_DTYPES.items() if short == chosen))
 
 
 def stored_size(shapes: dict[str, tuple[int, ...]], dtype: str) -> int:
@@ -148,7 +148,7 @@ def read_architecture(family: Family, fields: Fields) -> Architecture:
 
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
-        fault = fault_of_path(folder)
+        fault = path_problem(folder)
         raise OpenbookError(fault or "is a file; give the folder with config.json in which it lies")
     if not (folder / "config.json").is_file():
         raise OpenbookError("has no config.json; give the folder of one model, as transformers saves it")

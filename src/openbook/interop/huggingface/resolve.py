@@ -7,7 +7,7 @@ from openbook.errors import OpenbookError
 from openbook.interop.huggingface.family import Family
 from openbook.interop.huggingface.tensor_mapping import Link, Shape, Table, extent, links
 from openbook.interop.huggingface.weights import Source
-from openbook.model_file.header import AGAIN
+from openbook.model_file.header import DAMAGED
 from openbook.model_file.meta_model import expected_shapes
 from openbook.transformer.architecture import Architecture
 
@@ -46,7 +46,7 @@ def _by_table(table: Table, architecture: Architecture, weights: Source, absent:
             link = link.renamed("")
         for name in link.names:
             if name not in weights:
-                raise _MissingError(f"tensor {name} is missing, which {link.ours} of the model comes from; {AGAIN}")
+                raise _MissingError(f"tensor {name} is missing, which {link.ours} of the model comes from; {DAMAGED}")
         found.setdefault(link.ours, []).append(link)
     return found
 

@@ -17,9 +17,9 @@ from torch import Tensor
 from openbook.errors import OpenbookError
 from openbook.interop.huggingface.mxfp4 import BLOCK, unpack
 from openbook.interop.huggingface.tensor_mapping import Index, Shape
-from openbook.model_file.file_type import CONVERT, PICKLE, fault_of_bytes
-from openbook.model_file.header import AGAIN, ITEM_BYTES, Entry, looks_like_safetensors, read_header
-from openbook.model_file.quantization import INT8, SCALE
+from openbook.model_file.file_type import CONVERT, PICKLE, content_problem
+from openbook.model_file.header import DAMAGED, ITEM_BYTES, TensorInfo, looks_like_safetensors, read_header
+from openbook.model_file.quantization import INT8, SCALE_SUFFIX
 from openbook.text.corpus.printable import excerpt
 from openbook.text.strict_json import read_json
 
@@ -65,7 +65,7 @@ class Source(Protocol):
 class Weights:
     """Where each tensor of a folder is: its file, and its place there."""
 
-    places: dict[str, tuple[Path, Entry]]
+    places: dict[str, tuple[Path, TensorInfo]]
 
     def __contains__(self, name: str) -> bool:
         return name in self.places
@@ -93,10 +93,10 @@ class Weights:
             first, rest = at[:1], at[1:]
             return unpack(self._read(f"{name}_blocks", first), self._read(f"{name}_scales", first))[rest]
         if self.dtype(name) == INT8:
-            if name + SCALE not in self:
+            if name + SCALE_SUFFIX not in self:
                 raise OpenbookError(f"tensor {name}: dtype {INT8} without scales is none of {', '.join(DTYPES)}")
             first, rest = at[:1], at[1:]
-            return (self._read(name, first) * self._read(name + SCALE, first))[rest]
+            return (self._read(name, first) * self._read(name + SCALE_SUFFIX, first))[rest]
         return self._read(name, at)
 
     def same(self, one: str, other: str) -> bool:
@@ -131,7 +131,7 @@ class Weights:
             while reached < size:
                 count = file.readinto(view[reached:])
                 if not count:
-                    raise OpenbookError(f"{path.name}, tensor {name}: the file ends too early; {AGAIN}")
+                    raise OpenbookError(f"{path.name}, tensor {name}: the file ends too early; {DAMAGED}")
                 reached += count
         flat = (
             torch.frombuffer(content, dtype=DTYPES[entry.dtype]) if size else torch.empty(0, dtype=DTYPES[entry.dtype])
@@ -162,15 +162,15 @@ def open_weights(folder: Path) -> Weights:
     raise OpenbookError(f"it has no {SINGLE}; give a folder with config.json and the weights as safetensors")
 
 
-def _sharded(folder: Path) -> dict[str, tuple[Path, Entry]]:
+def _sharded(folder: Path) -> dict[str, tuple[Path, TensorInfo]]:
     index = read_small_json(folder / INDEX, LONGEST_INDEX)
     table: Any = index.get("weight_map")
     if not isinstance(table, dict) or not all(isinstance(each, str) for each in table.values()):
-        raise OpenbookError(f"{INDEX}, field weight_map: should be an object of file names; {AGAIN}")
+        raise OpenbookError(f"{INDEX}, field weight_map: should be an object of file names; {DAMAGED}")
     shards = list(dict.fromkeys(table.values()))
     if len(shards) > MOST_SHARDS:
         raise OpenbookError(f"{INDEX}: names {len(shards):,} files, more than {MOST_SHARDS:,}")
-    places: dict[str, tuple[Path, Entry]] = {}
+    places: dict[str, tuple[Path, TensorInfo]] = {}
     for shard in shards:
         if not _is_plain(shard):
             raise OpenbookError(
@@ -178,11 +178,11 @@ def _sharded(folder: Path) -> dict[str, tuple[Path, Entry]]:
             )
         for name, entry in _entries(folder / shard).items():
             if table.get(name) != shard:
-                raise OpenbookError(f"{shard}: holds tensor {name}, but {INDEX} does not say so; {AGAIN}")
+                raise OpenbookError(f"{shard}: holds tensor {name}, but {INDEX} does not say so; {DAMAGED}")
             places[name] = (folder / shard, entry)
     for name, shard in table.items():
         if name not in places:
-            raise OpenbookError(f"{INDEX}: tensor {excerpt(name, 100)} should be in {shard}, but is not; {AGAIN}")
+            raise OpenbookError(f"{INDEX}: tensor {excerpt(name, 100)} should be in {shard}, but is not; {DAMAGED}")
     return places
 
 
@@ -192,17 +192,17 @@ def _is_plain(name: str) -> bool:
     return plain and name.endswith(".safetensors") and len(name) <= 200
 
 
-def _entries(path: Path) -> dict[str, Entry]:
+def _entries(path: Path) -> dict[str, TensorInfo]:
     """The checked header of one file."""
     if not path.is_file():
         raise OpenbookError(f"{path.name} is missing; copy or download it again")
     if path.stat().st_size == 0:
-        raise OpenbookError(f"{path.name} is empty; {AGAIN}")
+        raise OpenbookError(f"{path.name} is empty; {DAMAGED}")
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             start = data[:1000]
             if not looks_like_safetensors(start):
-                raise OpenbookError(fault_of_bytes(start))
+                raise OpenbookError(content_problem(start))
             return read_header(data).tensors
     except OpenbookError as error:
         raise OpenbookError(f"{path.name}: {error}") from None
@@ -222,8 +222,8 @@ def read_small_json(path: Path, limit: int) -> dict[str, Any]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise OpenbookError(f"{path.name}: is not UTF-8 at byte {error.start:,}; {AGAIN}") from None
+        raise OpenbookError(f"{path.name}: is not UTF-8 at byte {error.start:,}; {DAMAGED}") from None
     value = read_json(path.name, text, limit)
     if not isinstance(value, dict):
-        raise OpenbookError(f"{path.name}: should be a JSON object; {AGAIN}")
+        raise OpenbookError(f"{path.name}: should be a JSON object; {DAMAGED}")
     return value

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from openbook.errors import OpenbookError
-from openbook.model_file.atomic import replacing
+from openbook.model_file.atomic import atomic_write
 from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track
 from openbook.text.corpus.books import find_books
@@ -121,7 +121,7 @@ class BookDataset:
             return Tokenizer.from_json(place.read_text("utf-8"))
         pieces = self.corpus.train.sample(SAMPLE)
         tokenizer = train_tokenizer(pieces, recipe.tokenizer, recipe.vocab_size, track=self.track)
-        with replacing(place) as file:
+        with atomic_write(place) as file:
             file.write(tokenizer.to_json().encode())
         return tokenizer
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from openbook.errors import OpenbookError
-from openbook.model_file.atomic import replacing
+from openbook.model_file.atomic import atomic_write
 from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track
 from openbook.text.corpus.books import find_books
@@ -156,7 +156,7 @@ class PairDataset:
         sentences = sample_pairs(self.corpus.train, SAMPLE, source=source, target=target)
         special = (END, PADDING, SEPARATOR)
         tokenizer = train_tokenizer(sentences, recipe.tokenizer, vocab_size, special, sentences=True, track=self.track)
-        with replacing(place) as file:
+        with atomic_write(place) as file:
             file.write(tokenizer.to_json().encode())
         return tokenizer
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from openbook.errors import OpenbookError
-from openbook.model_file.atomic import replacing
+from openbook.model_file.atomic import atomic_write
 from openbook.training.loop import Event
 
 
@@ -37,7 +37,7 @@ class Logbook:
         """Keep what a run that never stopped would have logged up to this step."""
         self._file.close()
         kept = [event for event in read_log(self.path) if event["step"] <= step and not event.get("last")]
-        with replacing(self.path) as file:
+        with atomic_write(self.path) as file:
             file.writelines(_line(event) for event in kept)
         self._file = self.path.open("ab", buffering=0)
 

@@ -16,7 +16,7 @@ from openbook.interop.huggingface.importing import import_folder
 from openbook.model import load
 from openbook.model_file.file import load as load_tensors
 from openbook.model_file.inspection import describe
-from openbook.model_file.int8 import Int8Weight, plain, quantized
+from openbook.model_file.int8 import Int8Weight, dequantize, quantize
 from openbook.trace import trace
 
 SOME = [
@@ -38,8 +38,8 @@ def test_the_nearest_whole_numbers_of_each_row(case, tmp_path: Path) -> None:
     (_, tensors), (_, exact) = load_tensors(path), load_tensors(pair(case)[1] / "model.openbook")
     matrices = {name for name, each in tensors.items() if isinstance(each, Int8Weight)}
     assert "decoder.blocks.0.self_attention.query.weight" in matrices and "token_embedding.weight" in matrices
-    for name, each in plain(tensors).items():
-        expected = quantized(exact[name]).plain() if name in matrices else exact[name]
+    for name, each in dequantize(tensors).items():
+        expected = quantize(exact[name]).dequantize() if name in matrices else exact[name]
         assert torch.equal(each, expected), name
     model = load(path, "cpu")
     model.save(tmp_path / "again.openbook")
@@ -52,7 +52,7 @@ def test_exports_have_the_plain_numbers(tmp_path: Path) -> None:
     export_folder(path, tmp_path / "out")
     import_folder(tmp_path / "out", tmp_path / "again.openbook")
     first, second = load_tensors(path)[1], load_tensors(tmp_path / "again.openbook")[1]
-    assert all(torch.equal(plain(first)[name], each) for name, each in second.items())
+    assert all(torch.equal(dequantize(first)[name], each) for name, each in second.items())
 
 
 def test_what_inspect_says(tmp_path: Path) -> None:
