@@ -1,32 +1,60 @@
-# `make demo` and `make test` set up all they need in a virtual environment of their own, .venv.
+# Every target sets up what it needs in a virtual environment of its own, .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FAST := tests/test_house.py tests/test_trace.py tests/test_model.py tests/transformer tests/text tests/model_file \
+	tests/explanation/test_derivations.py tests/generation/test_sampling.py tests/generation/test_cache.py
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test test-slow lint clean
+.PHONY: help demo format lint test test-fast test-slow docs docs-serve hooks clean
+.DEFAULT_GOAL := help
 
 $(BIN)/openbook: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	$(PIP) --editable .
 	@touch $@
 
 $(VENV)/test-tools: $(BIN)/openbook
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	$(PIP) --editable '.[test]'
 	@touch $@
 
-demo: $(BIN)/openbook  ## train on Python's own language reference, ask it, look inside
+$(VENV)/docs-tools: $(BIN)/openbook
+	$(PIP) --editable '.[docs]'
+	@touch $@
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(BIN)/openbook  ## train on Python's language reference, ask the model, look inside (2 minutes)
 	@PATH="$(abspath $(BIN)):$$PATH" sh demo.sh
 
-lint: $(VENV)/test-tools
+format: $(VENV)/test-tools  ## format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lint: $(VENV)/test-tools  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint  ## everything that is quick: style, types, tests
+test-fast: $(VENV)/test-tools  ## the tests to run after each edit (under a minute)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(FAST)
+
+test: lint  ## style, types and all quick tests; what continuous integration runs
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
-test-slow: $(VENV)/test-tools  ## what takes minutes, or needs data that is not in the repository
+test-slow: $(VENV)/test-tools  ## tests that take minutes, or need data that is not in the repository
 	$(BIN)/python -m pytest -m slow
 
-clean:
-	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+docs: $(VENV)/docs-tools  ## build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+docs-serve: $(VENV)/docs-tools  ## serve the documentation at http://127.0.0.1:8000 and rebuild it on each change
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+hooks: $(VENV)/test-tools  ## run the checks of .pre-commit-config.yaml on every commit
+	$(PIP) --editable '.[dev]'
+	$(BIN)/pre-commit install
+
+clean:  ## remove everything that make made
+	rm -rf $(VENV) demo site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -19,7 +19,7 @@ from pathlib import Path
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-SIZES = {"layers": 12, "width": 768, "heads": 12, "feed-forward": 2048, "vocab_size": 32_000}
+SIZES = {"layers": 12, "width": 768, "heads": 12, "feed-forward": 2048, "vocab-size": 32_000}
 SIZES |= {"prompt": 16, "tokens": 128, "rounds": 5, "batch": 8}
 
 KINDS = {

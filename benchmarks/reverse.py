@@ -34,7 +34,7 @@ OPTIONS = [
     "2048",
     "--dropout",
     "0",
-    "--label_smoothing",
+    "--label-smoothing",
     "0",
 ]
 """A small model, and no noise: there is exactly one right answer."""
