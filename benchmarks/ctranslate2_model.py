@@ -12,7 +12,7 @@ import torch
 from ctranslate2.specs import common_spec, transformer_spec
 from torch import nn
 
-from openbook.transformer.encoder_decoder import EncoderDecoder
+from openbook.transformer.transformer import Transformer
 
 ACTIVATIONS = {
     "relu": common_spec.Activation.RELU,
@@ -22,7 +22,7 @@ ACTIVATIONS = {
 }
 
 
-def write(model: EncoderDecoder, start: int, end: int, unknown: int, folder: Path) -> None:
+def write(model: Transformer, start: int, end: int, unknown: int, folder: Path) -> None:
     """Write the model; `start` is what its decoder begins with."""
     architecture = model.architecture
     block = architecture.decoder.blocks[0]
@@ -52,7 +52,7 @@ def write(model: EncoderDecoder, start: int, end: int, unknown: int, folder: Pat
     spec.save(str(folder))
 
 
-def _write_stack(side: Any, stack: Any, model: EncoderDecoder) -> None:
+def _write_stack(side: Any, stack: Any, model: Transformer) -> None:
     architecture = model.architecture
     embeddings = side.embeddings[0] if isinstance(side.embeddings, list) else side.embeddings
     embeddings.weight = _array(model.token_embedding.weight)

@@ -24,7 +24,7 @@ from openbook.training.optimizer import NEWTON_SCHULZ_STEPS
 from openbook.training.plan.measure import count_parameters, floating_operations, multiplies_fast
 from openbook.training.plan.plan import shape_choices
 from openbook.training.recipe import build_architecture, make_recipe
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.transformer import Transformer
 
 
 def product_rate(seconds: float, size: int = 2048) -> float:
@@ -37,7 +37,7 @@ def product_rate(seconds: float, size: int = 2048) -> float:
     return count * 2 * size**3 / (time.perf_counter() - begun)
 
 
-def orthogonalizing_operations(model: DecoderOnly) -> int:
+def orthogonalizing_operations(model: Transformer) -> int:
     """Floating-point operations of the Newton-Schulz products of one update (see `optimizer.orthogonalize`)."""
     shapes = [sorted(p.shape) for name, p in model.named_parameters() if ".blocks." in name and p.ndim == 2]
     return NEWTON_SCHULZ_STEPS * sum(2 * small * small * (2 * large + small) for small, large in shapes)
@@ -58,7 +58,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         loops = {name: make_loop(wanted, name, Path(folder)) for name in achieved}
         model = loops["float32"].model
-        assert isinstance(model, DecoderOnly)
+        assert isinstance(model, Transformer)
         architecture = model.architecture
         work = floating_operations(architecture, 256) * wanted.batch_tokens
         for _ in range(wanted.rounds):
@@ -83,7 +83,7 @@ def make_loop(wanted: argparse.Namespace, precision: str, folder: Path) -> Loop:
     """A training run over random tokens."""
     sizes = shape_choices(wanted.layers, wanted.width, {})
     recipe = make_recipe({**sizes, "steps": 1000, "batch_tokens": wanted.batch_tokens, "micro_batch_size": 8})
-    model = DecoderOnly(build_architecture(recipe))
+    model = Transformer(build_architecture(recipe))
     initialize(model, 1)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     tokens = np.random.default_rng(1).integers(0, recipe.vocab_size, 200_000).astype(np.uint16)

@@ -18,11 +18,8 @@ from openbook.transformer.architecture import (
     RopeScaling,
     Stack,
 )
-from openbook.transformer.base import Transformer
-from openbook.transformer.decoder_only import DecoderOnly
-from openbook.transformer.encoder_decoder import EncoderDecoder
-from openbook.transformer.make import make_transformer
 from openbook.transformer.presets import original
+from openbook.transformer.transformer import Transformer
 
 VOCABULARY = 23
 CONTEXT = 24
@@ -262,7 +259,7 @@ def randomise(model: nn.Module) -> None:
 def build(spec: Architecture, seed: int = 0, dtype: torch.dtype = torch.float32) -> Transformer:
     """A model with random weights, ready to evaluate."""
     torch.manual_seed(seed)
-    model = make_transformer(spec)
+    model = Transformer(spec)
     randomise(model)
     return model.to(dtype).eval()
 
@@ -290,14 +287,14 @@ def difference(one: Tensor, other: Tensor) -> float:
     return float(gap.detach().nan_to_num(nan=torch.inf))
 
 
-def models() -> st.SearchStrategy[DecoderOnly]:
+def models() -> st.SearchStrategy[Transformer]:
     """Models of any architecture in float64, where a random one's ill-conditioned norms do not hide a mistake or
     feign one; and the default and the essential model in float32."""
     anything = architectures().map(lambda spec: build(spec, dtype=torch.float64))
     return st.one_of(anything, anything, anything, st.sampled_from([DEFAULT, ESSENTIAL]).map(build))
 
 
-def translators() -> st.SearchStrategy[EncoderDecoder]:
+def translators() -> st.SearchStrategy[Transformer]:
     """The same for encoder-decoders."""
     anything = architectures(max_layers=2, encoder=True).map(lambda spec: build(spec, dtype=torch.float64))
     return st.one_of(anything, anything, st.sampled_from(list(ENCODER_DECODERS.values())).map(build))

@@ -27,8 +27,7 @@ from openbook.text.corpus.chunking import token_safe
 from openbook.text.corpus.readers import read_book
 from openbook.training.lora import TARGETS
 from openbook.training.plan.device import choose_device
-from openbook.transformer.base import Transformer
-from openbook.transformer.make import decoder_only
+from openbook.transformer.transformer import Transformer
 
 # What asking does not need is imported by what does: opening a model comes before every answer.
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ class Model:
 
     def search(self, prompts: Sequence[str], *, plain: bool = False, **settings: Any) -> list[tuple[Candidate, ...]]:
         """The likeliest continuations of each prompt; settings as for `BeamSearch`: beam_size, n_best, length_penalty …"""
-        decoder_only(self.transformer, "going on from a prompt")
+        self.metadata.architecture.check_kind(encoder_decoder=False, purpose="going on from a prompt")
         beams = decoding(self.metadata.generation, settings, search=True)
         if not isinstance(beams, BeamSearch):
             raise OpenbookError("a search draws no lots; leave out the settings of sampling")
@@ -245,7 +244,7 @@ class Model:
         """
         from openbook.training.evaluation import score
 
-        model = decoder_only(self.transformer, "scoring texts")
+        self.metadata.architecture.check_kind(encoder_decoder=False, purpose="scoring texts")
         context = self._within("context", context, self.metadata.architecture.context)
         stride = self._within("stride", max(1, context // 2) if stride is None else stride, context)
         rows = max(1, 4096 // context)
@@ -254,7 +253,9 @@ class Model:
             text_bytes = self._write_tokens(inputs, path)
             tokens = np.memmap(path, np.uint32, "r")
             with track("Scoring", len(tokens)) as advance:
-                return score(model, tokens, text_bytes, context=context, stride=stride, rows=rows, advance=advance)
+                return score(
+                    self.transformer, tokens, text_bytes, context=context, stride=stride, rows=rows, advance=advance
+                )
 
     def evaluate_pairs(
         self, files: str | Path | Sequence[str | Path], *, track: Track = silent, **settings: Any

@@ -17,7 +17,7 @@ from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.training.recipe import build_architecture, make_recipe
-from openbook.transformer.make import make_transformer
+from openbook.transformer.transformer import Transformer
 from strategies import build, randomise
 from training.training_examples import TINY
 
@@ -26,7 +26,7 @@ from training.training_examples import TINY
 def model(tmp_path_factory):
     words, path = tokenizer(), tmp_path_factory.mktemp("model") / "translator.openbook"
     spec = architecture(words.vocab_size)
-    transformer = make_transformer(spec)
+    transformer = Transformer(spec)
     randomise(transformer)
     contents = ModelMetadata(architecture=spec, tokenizer=words.to_json(), special_tokens=words.special)
     save(path, contents, transformer.state_dict())

@@ -9,8 +9,8 @@ from traced_examples import ARCHITECTURES
 from openbook.errors import OpenbookError
 from openbook.explanation.derivations import relative_errors
 from openbook.explanation.run import explain
-from openbook.transformer.decoder_only import DecoderOnly
 from openbook.transformer.mask import positions_of
+from openbook.transformer.transformer import Transformer
 from strategies import DEFAULT, ENCODER_DECODERS, ORIGINAL, build, some_source, some_tokens
 
 
@@ -32,7 +32,7 @@ def test_traced_and_untraced_translations_agree(spec):
     positions = positions_of(torch.arange(7) < torch.tensor([[7], [3]]))
     for given in (None, positions):
         explained = explain(model, target, source=source, source_positions=given)
-        plain = model(source, target, given)
+        plain = model(target, source=source, source_positions=given)
         torch.testing.assert_close(explained.trace["to_logits.logits"].value, plain, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(explained.logits, plain[:, -1], rtol=1e-5, atol=1e-5)
         assert max(relative_errors(model, explained.trace).values()) < 1e-5
@@ -61,7 +61,7 @@ def test_it_goes_on_to_the_chosen_token():
 
 def test_dropout_is_off_and_the_mode_is_kept():
     torch.manual_seed(0)
-    model = DecoderOnly(DEFAULT, dropout=0.5)
+    model = Transformer(DEFAULT, dropout=0.5)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     explained = explain(model.train(), [1, 2, 3])

@@ -8,7 +8,7 @@ from traced_examples import ARCHITECTURES
 
 from openbook.explanation.lens import read_layers
 from openbook.explanation.run import explain
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.transformer import Transformer
 from strategies import build
 
 
@@ -22,7 +22,7 @@ def test_each_layer_says_what_a_model_that_ends_there_says(name):
     answer = int(explained.choice)
     for count, reading in enumerate(readings[1:], start=1):
         cut = replace(spec, decoder=replace(spec.decoder, blocks=spec.decoder.blocks[:count]))
-        shorter = DecoderOnly(cut)
+        shorter = Transformer(cut)
         shorter.load_state_dict(model.state_dict(), strict=False)
         shorter.eval()
         with torch.no_grad():

@@ -95,10 +95,10 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 @torch.no_grad()
-def traced(model, *tokens, **arguments):
+def traced(model, tokens, **arguments):
     """A trace of one pass over a prompt, or a source and a target, with the choice of the next token."""
     with trace(model) as recorded:
-        logits = model(*tokens, **arguments)
+        logits = model(tokens, **arguments)
         note("choice", note("probabilities", logits[:, -1].softmax(-1)).argmax(-1))
     return recorded
 
@@ -107,7 +107,7 @@ def plain(spec):
     """Two rows without padding."""
     model = build(spec)
     if spec.encoder is not None:
-        return model, traced(model, some_source(2, 6), some_tokens(2, 7))
+        return model, traced(model, some_tokens(2, 7), source=some_source(2, 6))
     return model, traced(model, some_tokens(2, 7))
 
 
@@ -160,8 +160,8 @@ def padded_pairs(spec):
     model = build(spec)
     real_source = torch.tensor([[True] * 5, [True, True, False, False, False]])
     real = torch.tensor([[False, False, True, True], [True, True, True, True]])
-    positions = positions_of(real_source), positions_of(real)
-    return model, traced(model, some_source(2, 5), some_tokens(2, 4), *positions)
+    positions = {"source_positions": positions_of(real_source), "positions": positions_of(real)}
+    return model, traced(model, some_tokens(2, 4), source=some_source(2, 5), **positions)
 
 
 @torch.no_grad()
@@ -169,8 +169,8 @@ def cached_target(spec):
     """Two target tokens after three, the source in the cache, the logits of the last alone."""
     model, tokens = build(spec), some_tokens(2, 5)
     cache = Cache(len(spec.decoder.blocks))
-    model(some_source(2, 5), tokens[:, :3], cache=cache)
-    return model, traced(model, None, tokens[:, 3:], cache=cache, last_only=True)
+    model(tokens[:, :3], source=some_source(2, 5), cache=cache)
+    return model, traced(model, tokens[:, 3:], cache=cache, last_only=True)
 
 
 TRANSLATED = {"plain": plain, "padded pairs": padded_pairs, "cached target": cached_target}

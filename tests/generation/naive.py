@@ -7,7 +7,7 @@ from openbook.generation.generate import kept
 from openbook.generation.settings import Sampling
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import train_tokenizer
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.transformer import Transformer
 from strategies import CONTEXT, DEFAULT, build
 
 GREEDY = Sampling(temperature=0, max_tokens=12)
@@ -15,12 +15,12 @@ PROMPTS = [[5, 3, 8, 1], [7], [2, 2, 9, 4, 11, 6, 1], [20, 21]]
 
 
 @torch.no_grad()
-def naive_logits(model: DecoderOnly, tokens: list[int]) -> Tensor:
+def naive_logits(model: Transformer, tokens: list[int]) -> Tensor:
     """Logits (V,) of the token after these."""
     return model(torch.tensor([tokens]))[0, -1]
 
 
-def naive_greedy(model: DecoderOnly, prompt: list[int], count: int, end_id: int | None = None) -> list[int]:
+def naive_greedy(model: Transformer, prompt: list[int], count: int, end_id: int | None = None) -> list[int]:
     """The most probable tokens, each from a pass over everything in the window."""
     tokens, start = list(prompt), 0
     while len(tokens) < len(prompt) + count and tokens[len(prompt) :][-1:] != [end_id]:
@@ -30,7 +30,7 @@ def naive_greedy(model: DecoderOnly, prompt: list[int], count: int, end_id: int 
     return tokens[len(prompt) :]
 
 
-def default_model(seed: int = 0) -> DecoderOnly:
+def default_model(seed: int = 0) -> Transformer:
     return build(DEFAULT, seed)
 
 

@@ -66,7 +66,7 @@ def test_it_is_the_search_by_hand_beside_sources(model, sources, beams, rules) -
     for prompt, source, hypotheses in zip(starts, sources, results, strict=True):
 
         def by_hand(model, tokens, source=source):
-            return model(torch.tensor([source]), torch.tensor([tokens]))[0, -1].log_softmax(-1).tolist()
+            return model(torch.tensor([tokens]), source=torch.tensor([source]))[0, -1].log_softmax(-1).tolist()
 
         with torch.no_grad():
             expected = naive_beam(model, prompt, beams, ENDS, rules, by_hand)

@@ -29,7 +29,7 @@ def test_cache_is_a_list_of_columns(steps) -> None:
             numbers = torch.arange(count, count + len(rows) * argument, dtype=torch.float32)
             count += numbers.numel()
             key = numbers.view(len(rows), 1, argument, 1)
-            places, _ = cache.place(TokenPositions(key[:, 0, :, 0].long()), False)
+            places = cache.append(TokenPositions(key[:, 0, :, 0].long()))
             keys, values = cache.layers[0].append(key, -key)
             rows = [row + key[i].flatten().tolist() for i, row in enumerate(rows)]
             assert places.position.tolist() == rows
@@ -70,7 +70,7 @@ def test_a_forgotten_token_leaves_no_trace() -> None:
 
 def test_columns_that_somebody_else_fills_lie_where_they_did_until_they_grow_or_rows_move() -> None:
     cache = Cache(1)
-    cache.place(TokenPositions(torch.tensor([[0, 1]])), False)
+    cache.append(TokenPositions(torch.tensor([[0, 1]])))
     cache.layers[0].append(torch.ones(2, 1, 2, 3), torch.ones(2, 1, 2, 3))
     first = cache.open(2, 1)
     key, _ = cache.layers[0].opened(0)

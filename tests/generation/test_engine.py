@@ -44,8 +44,8 @@ sources_of = st.lists(st.lists(st.integers(0, SOURCE_VOCABULARY - 1), min_size=1
 @torch.no_grad()
 def alone(model, rows, sources):
     """The logits after the last token of each target, each pair by itself without a cache."""
-    pairs = [(torch.tensor([source]), torch.tensor([row])) for row, source in zip(rows, sources, strict=True)]
-    return torch.stack([model(*pair)[0, -1] for pair in pairs])
+    pairs = [(torch.tensor([row]), torch.tensor([source])) for row, source in zip(rows, sources, strict=True)]
+    return torch.stack([model(row, source=source)[0, -1] for row, source in pairs])
 
 
 @given(translators(), prompts, sources_of, st.lists(st.integers(0, VOCABULARY - 1), min_size=3, max_size=3))

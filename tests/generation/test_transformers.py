@@ -10,7 +10,7 @@ from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.generate import generate
 from openbook.generation.settings import BeamSearch, Sampling
 from openbook.generation.token_rules import TokenRules
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.transformer import Transformer
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def theirs() -> Qwen3ForCausalLM:
 
 
 @pytest.fixture(scope="module")
-def ours(theirs, tmp_path_factory) -> DecoderOnly:
+def ours(theirs, tmp_path_factory) -> Transformer:
     return imported(save_folder(theirs, tmp_path_factory.mktemp("theirs"), size=60))
 
 

@@ -7,8 +7,7 @@ from openbook.text.tokenizer.special_tokens import END, PADDING, SEPARATOR
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import train_tokenizer
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Position, Stack
-from openbook.transformer.base import Transformer
-from openbook.transformer.make import make_transformer
+from openbook.transformer.transformer import Transformer
 from strategies import randomise
 
 TEXT = "the cat sat on the mat and the dog sat on the log while rain fell "
@@ -32,7 +31,7 @@ def architecture(vocab_size: int, context: int = 40, **changes: object) -> Archi
 
 
 def translator_model(vocab_size: int, context: int = 40) -> Transformer:
-    model = make_transformer(architecture(vocab_size, context))
+    model = Transformer(architecture(vocab_size, context))
     randomise(model)
     return model.eval()
 

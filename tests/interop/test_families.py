@@ -104,11 +104,14 @@ def test_logits_of_pairs_are_theirs(case, record_property):
         expected = theirs(input_ids=source, attention_mask=real.long(), decoder_input_ids=some).logits
         assert expected.std() > 0.1
         given = None if padding == "none" else places_of(case, real)
-        fused = ours(source, some, given)
+        fused = ours(some, source=source, source_positions=given)
         with trace(ours):
-            readable = ours(source, some, given)
+            readable = ours(some, source=source, source_positions=given)
         cache = cache_for(ours)
-        parts = [ours(source, some[:, :5], given, cache=cache), ours(None, some[:, 5:], cache=cache)]
+        parts = [
+            ours(some[:, :5], source=source, source_positions=given, cache=cache),
+            ours(some[:, 5:], cache=cache),
+        ]
         for each in (fused, readable, torch.cat(parts, dim=1)):
             greatest = max(greatest, float((each - expected).abs().max()))
         assert difference(readable, fused) <= 1e-5

@@ -19,9 +19,7 @@ from openbook.model_file.meta_model import expected_shapes
 from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Position, Stack
-from openbook.transformer.base import Transformer
-from openbook.transformer.decoder_only import DecoderOnly
-from openbook.transformer.make import make_transformer
+from openbook.transformer.transformer import Transformer
 from strategies import DEFAULT, architectures, some_source, some_tokens
 from strategies import build as build_random
 
@@ -33,8 +31,8 @@ def path(tmp_path: Path) -> Path:
 
 def answer(model: Transformer) -> Tensor:
     """What it makes of some tokens, or of a source and a target."""
-    tokens = [some_tokens(2, 7)] if isinstance(model, DecoderOnly) else [some_source(2, 5), some_tokens(2, 7)]
-    return model(*tokens)
+    source = some_source(2, 5) if model.architecture.is_encoder_decoder else None
+    return model(some_tokens(2, 7), source=source)
 
 
 @given(architectures() | architectures(max_layers=2, encoder=True))
@@ -53,14 +51,14 @@ def test_every_architecture_comes_back(tmp_path_factory: pytest.TempPathFactory,
 
 @given(architectures() | architectures(encoder=True))
 def test_expected_shapes_are_those_of_the_module(architecture: Architecture) -> None:
-    state = make_transformer(architecture).state_dict()
+    state = Transformer(architecture).state_dict()
     assert expected_shapes(architecture) == {name: tuple(tensor.shape) for name, tensor in state.items()}
     assert list(expected_shapes(architecture)) == list(state)
 
 
 def test_position_table_of_its_own_stands_in_place() -> None:
     learned = replace(DEFAULT, decoder=replace(DEFAULT.decoder, position=Position(kind="learned")))
-    assert list(expected_shapes(learned)) == list(DecoderOnly(learned).state_dict())
+    assert list(expected_shapes(learned)) == list(Transformer(learned).state_dict())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

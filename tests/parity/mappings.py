@@ -10,8 +10,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Position, Stack
-from openbook.transformer.base import Transformer
-from openbook.transformer.make import make_transformer
+from openbook.transformer.transformer import Transformer
 
 Table = dict[str, str]
 
@@ -36,7 +35,7 @@ USUAL: Table = {
 
 def build(spec: Architecture, weights: dict[str, Tensor], table: Table) -> Transformer:
     """Our model with these weights under our names; any name left over or missing is an error."""
-    model, ours = make_transformer(spec).eval(), {}
+    model, ours = Transformer(spec).eval(), {}
     for name, weight in weights.items():
         for pattern, replacement in table.items():
             name = re.sub(pattern, replacement, name)

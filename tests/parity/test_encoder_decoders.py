@@ -98,14 +98,14 @@ def test_logits_are_theirs(name, record_property):
     ).logits[real]
     assert expected.std() > 0.15  # logits near zero would agree with anything
 
-    places = positions_of(real_source), positions_of(real)
-    fused = ours(source, target, *places)[real]
+    places = {"source_positions": positions_of(real_source), "positions": positions_of(real)}
+    fused = ours(target, source=source, **places)[real]
     with trace(ours):
-        readable = ours(source, target, *places)[real]
+        readable = ours(target, source=source, **places)[real]
     cache = Cache(len(ours.decoder.blocks))
     parts = [
-        ours(source, target[:, :4], places[0], places[1][:, :4], cache=cache),
-        ours(None, target[:, 4:], None, places[1][:, 4:], cache=cache),
+        ours(target[:, :4], places["positions"][:, :4], None, cache, source, places["source_positions"]),
+        ours(target[:, 4:], places["positions"][:, 4:], cache=cache),
     ]
     cached = torch.cat(parts, dim=1)[real]
 

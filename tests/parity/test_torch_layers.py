@@ -10,8 +10,8 @@ from openbook.transformer.architecture import NO_NORM, Attention, Block, FeedFor
 from openbook.transformer.block import Block as BlockPart
 from openbook.transformer.block import Cross
 from openbook.transformer.block import Stack as StackPart
+from openbook.transformer.cache import EncoderOutput
 from openbook.transformer.mask import Mask, TokenPositions, encoder_mask, positions_of
-from openbook.transformer.memory import Memory
 from openbook.transformer.position import NO_POSITION
 from strategies import randomise
 
@@ -74,8 +74,8 @@ REAL = torch.arange(SOURCE) < torch.tensor([8, 3, 5])[:, None]
 def test_a_block_of_an_encoder(pre):
     layer, block = theirs(pre=pre, crosses=False), BlockPart(WIDTH, block_spec(pre=pre, crosses=False), 0.0)
     block.load_state_dict(renamed(layer.state_dict(), pre=pre, crosses=False))
-    x, places = some(SOURCE), TokenPositions(positions_of(REAL))
-    mask = encoder_mask(places, places, padded=True)
+    x, places = some(SOURCE), TokenPositions(positions_of(REAL), padded=True)
+    mask = encoder_mask(places, places)
     expected = layer(x, src_key_padding_mask=~REAL)
     assert (block(x, mask, NO_POSITION, None, None) - expected)[REAL].abs().max() <= LIMIT
 
@@ -85,11 +85,11 @@ def test_a_block_of_an_encoder(pre):
 def test_a_block_of_a_decoder(pre):
     layer, block = theirs(pre=pre, crosses=True), BlockPart(WIDTH, block_spec(pre=pre, crosses=True), 0.0)
     block.load_state_dict(renamed(layer.state_dict(), pre=pre, crosses=True))
-    x, source, places = some(TARGET), some(SOURCE), TokenPositions(positions_of(REAL))
+    x, source, places = some(TARGET), some(SOURCE), TokenPositions(positions_of(REAL), padded=True)
     causal = nn.Transformer.generate_square_subsequent_mask(TARGET)
     expected = layer(x, source, tgt_mask=causal, tgt_is_causal=True, memory_key_padding_mask=~REAL)
     own = Mask(torch.ones(1, TARGET, TARGET, dtype=torch.bool).tril(), is_causal=True)
-    cross = Cross(source, encoder_mask(TokenPositions(torch.arange(TARGET)[None]), places, padded=True), None)
+    cross = Cross(source, encoder_mask(TokenPositions(torch.arange(TARGET)[None]), places), None)
     assert (block(x, own, NO_POSITION, None, None, cross) - expected).abs().max() <= LIMIT
 
 
@@ -117,20 +117,20 @@ def stack_and_theirs(*, pre: bool, crosses: bool):
 @pytest.mark.parametrize("pre", [False, True])
 def test_an_encoder(pre):
     stack, whole = stack_and_theirs(pre=pre, crosses=False)
-    x, places = some(SOURCE), TokenPositions(positions_of(REAL))
+    x, places = some(SOURCE), TokenPositions(positions_of(REAL), padded=True)
     expected = whole(x, src_key_padding_mask=~REAL)
-    assert (stack(x, places, places, True) - expected)[REAL].abs().max() <= LIMIT
+    assert (stack(x, places, places) - expected)[REAL].abs().max() <= LIMIT
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("pre", [False, True])
 def test_a_decoder(pre):
     stack, whole = stack_and_theirs(pre=pre, crosses=True)
-    x, source, places = some(TARGET), some(SOURCE), TokenPositions(positions_of(REAL))
+    x, source, places = some(TARGET), some(SOURCE), TokenPositions(positions_of(REAL), padded=True)
     causal = nn.Transformer.generate_square_subsequent_mask(TARGET)
     expected = whole(x, source, tgt_mask=causal, tgt_is_causal=True, memory_key_padding_mask=~REAL)
     own = TokenPositions(torch.arange(TARGET)[None])
-    assert (stack(x, own, own, False, None, Memory(source, places, True)) - expected).abs().max() <= LIMIT
+    assert (stack(x, own, own, None, EncoderOutput(source, places)) - expected).abs().max() <= LIMIT
 
 
 def test_these_tests_can_fail():

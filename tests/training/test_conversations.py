@@ -19,7 +19,7 @@ from openbook.training.data.conversation_task import ConversationRows, Conversat
 from openbook.training.data.conversation_tokens import TokenConversations, held_out
 from openbook.training.initialize import initialize
 from openbook.training.recipe import build_architecture
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.transformer import Transformer
 
 CPU = torch.device("cpu")
 TEMPLATE = (
@@ -41,7 +41,7 @@ def conversations(count, seed=0, longest=9, beginning=()):
 
 
 def model_of(**changes):
-    model = DecoderOnly(build_architecture(recipe(**changes)))
+    model = Transformer(build_architecture(recipe(**changes)))
     initialize(model, 0)
     with torch.no_grad():
         for weight in model.parameters():

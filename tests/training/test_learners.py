@@ -8,13 +8,13 @@ from openbook.training.chunked_loss import Batch, learn_next
 from openbook.training.data_parallel import LARGEST, DataParallel, most_workers, pick_workers, sharing_weights
 from openbook.training.initialize import initialize
 from openbook.training.recipe import build_architecture
-from openbook.transformer.make import make_transformer
+from openbook.transformer.transformer import Transformer
 
 CPU = torch.device("cpu")
 
 
 def model_of(dropout=0.0, **changes):
-    model = make_transformer(build_architecture(recipe(encoder_layers=1, query_key_norm=False, **changes)), dropout)
+    model = Transformer(build_architecture(recipe(encoder_layers=1, query_key_norm=False, **changes)), dropout)
     initialize(model, seed=3)
     with torch.no_grad():
         for weight in model.parameters():

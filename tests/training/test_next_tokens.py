@@ -10,14 +10,14 @@ from openbook.training import chunked_loss as learning
 from openbook.training.chunked_loss import NOTHING, Batch, hidden_of, learn_next
 from openbook.training.initialize import initialize
 from openbook.training.recipe import build_architecture, make_recipe
-from openbook.transformer.make import make_transformer
+from openbook.transformer.transformer import Transformer
 from strategies import DEFAULT, build
 
 TINY = {"width": 16, "heads": 2, "key_value_heads": 2, "head_width": 8, "feed_forward_width": 16, "vocab_size": 40}
 
 
 def translator(**changes):
-    model = make_transformer(build_architecture(make_recipe(TINY | {"encoder_layers": 1, "layers": 1} | changes)))
+    model = Transformer(build_architecture(make_recipe(TINY | {"encoder_layers": 1, "layers": 1} | changes)))
     initialize(model, 0)
     with torch.no_grad():
         for weight in model.parameters():

@@ -9,7 +9,7 @@ from openbook.training import optimizer
 from openbook.training.lora import add_low_rank
 from openbook.training.optimizer import NEWTON_SCHULZ_STEPS, AdamW, Average, Muon, Optimizers, orthogonalize, schedule
 from openbook.training.recipe import build_architecture
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.transformer import Transformer
 
 SHAPES = [(8, 8), (24, 8), (8, 24), (8, 8), (1, 8), (33, 7)]
 RATE, MOMENTUM, DECAY = 0.03, 0.9, 0.1
@@ -128,7 +128,7 @@ def test_a_gradient_of_zero_changes_nothing():
 def test_each_weight_is_in_one_group_with_its_rate(changes):
     rates = {"matrix_lr": 0.1, "adamw_lr": 0.2, "embedding_lr": 0.3, "lm_head_lr": 0.4, "norm_lr": 0.5}
     some = recipe(**changes, **rates, weight_decay=0.7)
-    model = DecoderOnly(build_architecture(some))
+    model = Transformer(build_architecture(some))
     parts = Optimizers(model, some, torch.float32).parts
     found = {name: (part.rate, part.decay) for part in parts for name in part.parameters}
     assert sum(len(part.parameters) for part in parts) == len(found) == len(list(model.parameters()))
@@ -144,7 +144,7 @@ def test_each_weight_is_in_one_group_with_its_rate(changes):
 
 def test_only_low_rank_changes_learn():
     some = recipe()
-    model = DecoderOnly(build_architecture(some))
+    model = Transformer(build_architecture(some))
     add_low_rank(model, 2, ["query"], seed=1)
     parts = Optimizers(model, some, torch.float32).parts
     names = {name for part in parts for name in part.parameters}

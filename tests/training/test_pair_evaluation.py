@@ -17,7 +17,7 @@ def test_targets_are_guessed_from_source_and_what_comes_before(name) -> None:
     model = build(ENCODER_DECODERS[name])
     nats = 0.0
     for source, target in zip(SOURCES, TARGETS, strict=True):
-        logits = model(torch.tensor([source]), torch.tensor([target[:-1]]))[0]
+        logits = model(torch.tensor([target[:-1]]), source=torch.tensor([source]))[0]
         nats -= float(logits.log_softmax(-1).gather(1, torch.tensor(target[1:])[:, None]).sum())
     score = score_targets(model, SOURCES, TARGETS, 30)
     assert score.nats == pytest.approx(nats, rel=1e-5) and score.tokens == 9 and score.bytes == 30

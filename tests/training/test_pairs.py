@@ -149,7 +149,7 @@ def test_greedy_choices_are_those_of_the_whole_model_step_by_step(apart):
         while len(expected) < most:
             read = torch.tensor([[*rows.marks.start, *expected] if apart else [*source, *expected]])
             with torch.no_grad():
-                logits = model(torch.tensor([source]), read) if apart else model(read)
+                logits = model(read, source=torch.tensor([source]) if apart else None)
             expected.append(int(logits[0, -1].argmax()))
             if expected[-1] == end:
                 break

@@ -12,7 +12,7 @@ from openbook.training.plan import plan as planning
 from openbook.training.plan.measure import Speed, floating_operations, orthogonalizing_operations
 from openbook.training.plan.plan import SIZES, Text, default_minutes, make_plan
 from openbook.training.recipe import build_architecture, make_recipe
-from openbook.transformer.make import make_transformer
+from openbook.transformer.transformer import Transformer
 
 CPU = torch.device("cpu")
 MEGABYTE = Text(1_000_000, 100_000)
@@ -155,7 +155,7 @@ def test_speed_is_really_measured():
 def test_an_update_s_own_products_are_counted():
     """Against counting them in `orthogonalize` itself, by PyTorch's counter."""
     architecture = build_architecture(make_recipe({"layers": 2, "width": 32, "head_width": 16, "context": 16}))
-    model = make_transformer(architecture)
+    model = Transformer(architecture)
     matrices = [weight.detach() for name, weight in model.named_parameters() if kind_of(name, weight) == "matrix"]
     with FlopCounterMode(display=False) as counter:
         for matrix in matrices:

@@ -8,7 +8,7 @@ from training_examples import TINY, recipe
 from interop.foreign_models import imported, save_folder
 from openbook.errors import OpenbookError
 from openbook.training.recipe import FIELDS, Recipe, build_architecture, make_recipe, read_toml, with_options
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.transformer import Transformer
 from strategies import difference, randomise
 
 NUMBER, COUNT = (float("nan"), float("inf"), -1, "many"), (0, -1, 1.5, 2**80, "many")
@@ -177,7 +177,7 @@ def test_every_choice_is_in_the_architecture(name, value, find):
     assert find(build_architecture(recipe())) != value
     spec = build_architecture(recipe(**{name: value}))
     assert find(spec) == value
-    model = DecoderOnly(spec)
+    model = Transformer(spec)
     randomise(model)
     assert model(torch.zeros(2, 8, dtype=torch.long)).isfinite().all()
 

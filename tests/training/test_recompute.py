@@ -7,14 +7,14 @@ from training_examples import recipe
 from openbook.training.plan.memory import bytes_to_train, spare_memory
 from openbook.training.recipe import build_architecture
 from openbook.transformer.block import Stack
-from openbook.transformer.make import make_transformer
+from openbook.transformer.transformer import Transformer
 from strategies import DEFAULT, ORIGINAL, randomise, some_source, some_tokens
 
 
 def learned(spec, gradient_checkpointing):
     """The gradients of a pass with dropout, and the bytes that it kept for them."""
     torch.manual_seed(0)
-    model = make_transformer(spec, dropout=0.3)
+    model = Transformer(spec, dropout=0.3)
     randomise(model)
     for part in model.modules():
         if isinstance(part, Stack):
@@ -26,9 +26,9 @@ def learned(spec, gradient_checkpointing):
         return tensor
 
     torch.manual_seed(1)
-    given = (some_tokens(2, 9),) if spec.encoder is None else (some_source(2, 7), some_tokens(2, 9))
+    source = some_source(2, 7) if spec.is_encoder_decoder else None
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = model.train()(*given).square().sum()
+        loss = model.train()(some_tokens(2, 9), source=source).square().sum()
     loss.backward()
     return {name: weight.grad for name, weight in model.named_parameters()}, sum(kept.values())
 

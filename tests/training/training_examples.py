@@ -26,7 +26,7 @@ from openbook.training.loop import Loop
 from openbook.training.plan import measure
 from openbook.training.recipe import build_architecture, make_recipe
 from openbook.training.report.log import Logbook
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.transformer import Transformer
 
 TINY = {
     "layers": 1,
@@ -68,7 +68,7 @@ def books(recipe, train=2000, held_out=300):
 
 def make_loop(folder, recipe, task=None, **options):
     """A run of a new tiny model whose files lie in `folder`."""
-    model = DecoderOnly(build_architecture(recipe), recipe.dropout)
+    model = Transformer(build_architecture(recipe), recipe.dropout)
     initialize(model, recipe.seed)
     return Loop(model, task or books(recipe), recipe, Keeper(folder), **options)
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from openbook.transformer.decoder_only import DecoderOnly
 from openbook.transformer.dropout import Dropout
+from openbook.transformer.transformer import Transformer
 from strategies import DEFAULT, build, some_tokens
 
 
@@ -52,7 +52,7 @@ def test_the_dtype_stays(dtype):
 
 def test_a_model_drops_in_training_alone():
     model, tokens = build(DEFAULT), some_tokens(1, 6)
-    noisy = DecoderOnly(DEFAULT, dropout=0.3)
+    noisy = Transformer(DEFAULT, dropout=0.3)
     noisy.load_state_dict(model.state_dict())
     assert not torch.allclose(noisy(tokens), noisy(tokens))
     assert torch.equal(noisy.eval()(tokens), model(tokens))

@@ -10,11 +10,9 @@ from hypothesis import strategies as st
 
 from openbook.generation.cache import Cache
 from openbook.trace import trace
-from openbook.transformer.decoder_only import DecoderOnly
-from openbook.transformer.encoder_decoder import EncoderDecoder
-from openbook.transformer.make import make_transformer
 from openbook.transformer.mask import positions_of
 from openbook.transformer.presets import original
+from openbook.transformer.transformer import Transformer
 from strategies import (
     DEFAULT,
     ENCODER_DECODERS,
@@ -55,7 +53,7 @@ def in_chunks(model, source, target, borders, source_positions=None, positions=N
     for start, end in pairwise(borders):
         here = None if positions is None else positions[:, start:end]
         given = source if start == 0 else None
-        parts.append(model(given, target[:, start:end], source_positions, here, cache=cache))
+        parts.append(model(target[:, start:end], here, None, cache, given, source_positions))
     return torch.cat(parts, dim=1)
 
 
@@ -63,7 +61,7 @@ def in_chunks(model, source, target, borders, source_positions=None, positions=N
 @given(model=translators(), place=st.integers(1, TARGET - 1))
 def test_a_later_target_token_never_changes_an_earlier_logit(model, place):
     source, target = some_source(2, SOURCE), some_tokens(2, TARGET)
-    before, after = model(source, target), model(source, changed_at(target, place))
+    before, after = model(target, source=source), model(changed_at(target, place), source=source)
     assert difference(after[:, :place], before[:, :place]) <= SAME
     assert not torch.equal(after[:, place], before[:, place])
 
@@ -75,7 +73,7 @@ def test_every_source_token_changes_every_logit_and_every_source_vector(name, pl
     model = build(ENCODER_DECODERS[name])
     source, target = some_source(2, SOURCE), some_tokens(2, TARGET)
     other = changed_at(source, place)
-    assert (model(source, target) != model(other, target)).any(-1).all()
+    assert (model(target, source=source) != model(target, source=other)).any(-1).all()
     assert (model.encode(source).hidden != model.encode(other).hidden).any(-1).all()
 
 
@@ -93,7 +91,7 @@ def test_an_encoder_with_a_window_sees_so_far_both_ways():
 @given(model=translators(), borders=splits)
 def test_cached_is_uncached(model, borders):
     source, target = some_source(2, SOURCE), some_tokens(2, TARGET)
-    assert difference(in_chunks(model, source, target, borders), model(source, target)) <= CLOSE
+    assert difference(in_chunks(model, source, target, borders), model(target, source=source)) <= CLOSE
 
 
 @torch.no_grad()
@@ -103,12 +101,12 @@ def test_padded_cached_and_alone_are_the_same(model, borders, lengths, side, sou
     of_source, of_target = zip(*lengths, strict=True)
     source, real_source = pad(some_source(len(lengths), SOURCE), of_source, source_side)
     target, real = pad(some_tokens(len(lengths), TARGET), of_target, side)
-    places = positions_of(real_source), positions_of(real)
-    together = model(source, target, *places)
+    places = {"source_positions": positions_of(real_source), "positions": positions_of(real)}
+    together = model(target, source=source, **places)
     assert together.isfinite().all()  # at padding too, or a loss would turn to NaN
-    assert difference(in_chunks(model, source, target, borders, *places)[real], together[real]) <= CLOSE
+    assert difference(in_chunks(model, source, target, borders, **places)[real], together[real]) <= CLOSE
     for row in range(len(lengths)):
-        alone = model(source[row][real_source[row]][None], target[row][real[row]][None])[0]
+        alone = model(target[row][real[row]][None], source=source[row][real_source[row]][None])[0]
         assert difference(together[row][real[row]], alone) <= CLOSE
 
 
@@ -118,10 +116,10 @@ def test_the_readable_path_is_the_fused_path(model, lengths, side):
     of_source, of_target = zip(*lengths, strict=True)
     source, real_source = pad(some_source(len(lengths), SOURCE), of_source, side)
     target, real = pad(some_tokens(len(lengths), TARGET), of_target, side)
-    places = positions_of(real_source), positions_of(real)
+    places = {"source_positions": positions_of(real_source), "positions": positions_of(real)}
     with trace(model):
-        readable = model(source, target, *places)
-    assert difference(readable[real], model(source, target, *places)[real]) <= CLOSE
+        readable = model(target, source=source, **places)
+    assert difference(readable[real], model(target, source=source, **places)[real]) <= CLOSE
 
 
 @torch.no_grad()
@@ -129,9 +127,9 @@ def test_the_readable_path_is_the_fused_path(model, lengths, side):
 def test_a_truncated_cache_goes_on_from_there(model, kept):
     source, target = some_source(2, SOURCE), some_tokens(2, TARGET)
     cache = Cache(len(model.decoder.blocks), capacity=2)
-    model(source, changed_at(target, kept), cache=cache)
+    model(changed_at(target, kept), source=source, cache=cache)
     cache.truncate(kept)
-    assert difference(model(None, target[:, kept:], cache=cache), model(source, target)[:, kept:]) <= CLOSE
+    assert difference(model(target[:, kept:], cache=cache), model(target, source=source)[:, kept:]) <= CLOSE
 
 
 @torch.no_grad()
@@ -140,23 +138,23 @@ def test_a_reordered_cache_goes_on_with_other_rows(model, orders):
     """As beams do: rows repeat and are dropped, several times, sources of unequal lengths with them."""
     source, real_source = pad(some_source(3, SOURCE), [3, 8, 5], "right")
     target, cache = some_tokens(3, TARGET), Cache(len(model.decoder.blocks), capacity=2)
-    places = positions_of(real_source)
-    model(source, target[:, :-1], places, cache=cache)
+    places = {"source_positions": positions_of(real_source)}
+    model(target[:, :-1], source=source, cache=cache, **places)
     rows = torch.arange(3)
     for order in orders:
         cache.reorder(torch.tensor(order))
         rows = rows[torch.tensor(order)]
-    expected = model(source, target, places)[rows, -1:]
-    assert difference(model(None, target[rows, -1:], cache=cache), expected) <= CLOSE
+    expected = model(target, source=source, **places)[rows, -1:]
+    assert difference(model(target[rows, -1:], cache=cache), expected) <= CLOSE
 
 
 @torch.no_grad()
 def test_the_source_is_read_once():
     """With a filled cache neither the encoder nor the keys and values of cross-attention are worked out again."""
     model, cache = build(ORIGINAL), Cache(2)
-    model(some_source(1, SOURCE), some_tokens(1, 3), cache=cache)
+    model(some_tokens(1, 3), source=some_source(1, SOURCE), cache=cache)
     with trace(model) as recorded:
-        model(None, some_tokens(1, 1), cache=cache)
+        model(some_tokens(1, 1), cache=cache)
     assert not [path for path in recorded if path.startswith("encoder") or ".cross_attention.key." in path]
     assert "decoder.blocks.1.cross_attention.key" not in recorded
     assert recorded["decoder.blocks.1.cross_attention.keys"].value.shape == (1, 4, SOURCE, 4)
@@ -173,26 +171,28 @@ def test_a_source_of_one_table_or_two(name):
 @torch.no_grad()
 def test_a_cache_without_a_source_asks_for_one():
     model = build(ORIGINAL)
-    with pytest.raises(ValueError, match="no source yet"):
-        model(None, some_tokens(1, 1), cache=Cache(2))
-    with pytest.raises(ValueError, match="no source to look at"):
-        model(None, some_tokens(1, 1))
+    with pytest.raises(ValueError, match="no source to attend to"):
+        model(some_tokens(1, 1), cache=Cache(2))
+    with pytest.raises(ValueError, match="no source to attend to"):
+        model(some_tokens(1, 1))
 
 
-def test_each_kind_refuses_the_other_architecture():
-    assert isinstance(make_transformer(DEFAULT), DecoderOnly)
-    assert isinstance(make_transformer(ORIGINAL), EncoderDecoder)
-    with pytest.raises(ValueError, match="has an encoder"):
-        DecoderOnly(ORIGINAL)
-    with pytest.raises(ValueError, match="no encoder"):
-        EncoderDecoder(DEFAULT)
+def test_only_an_encoder_decoder_reads_a_source():
+    assert Transformer(DEFAULT).encoder is None
+    assert not DEFAULT.is_encoder_decoder
+    assert Transformer(ORIGINAL).encoder is not None
+    assert ORIGINAL.is_encoder_decoder
+    with pytest.raises(ValueError, match="reads no source"):
+        build(DEFAULT)(some_tokens(1, 3), source=some_source(1, 3))
+    with pytest.raises(ValueError, match="no source to attend to"):
+        build(ORIGINAL)(some_tokens(1, 3))
 
 
 def test_the_original_has_the_numbers_of_its_paper():
     """Table 3 of Vaswani et al. 2017: 65 million parameters with a vocabulary of about 37,000."""
     spec = original(37_000)
     with torch.device("meta"):
-        count = sum(parameter.numel() for parameter in make_transformer(spec).parameters())
+        count = sum(parameter.numel() for parameter in Transformer(spec).parameters())
     assert round(count / 1e6) in (63, 64, 65)
 
 
@@ -204,9 +204,9 @@ def test_gradients_of_a_fused_bias_are_those_of_the_readable_path():
         model.zero_grad()
         if watched:
             with trace(model):
-                model(source, target).square().sum().backward()
+                model(target, source=source).square().sum().backward()
         else:
-            model(source, target).square().sum().backward()
+            model(target, source=source).square().sum().backward()
         gradients.append({name: parameter.grad.clone() for name, parameter in model.named_parameters()})
     for name, gradient in gradients[0].items():
         assert gradient.abs().max() > 0, name

@@ -15,9 +15,9 @@ from openbook.training.lora import add_low_rank, merge_low_rank
 from openbook.training.optimizer import Muon
 from openbook.transformer.activation import ACTIVATIONS
 from openbook.transformer.architecture import Experts, FeedForward
-from openbook.transformer.decoder_only import DecoderOnly
 from openbook.transformer.experts import ExpertLinear, MixtureOfExperts
 from openbook.transformer.feed_forward import make_feed_forward
+from openbook.transformer.transformer import Transformer
 from strategies import DEFAULT, build, difference, randomise, some_tokens
 from training.training_examples import TINY, write_book
 
@@ -108,7 +108,7 @@ def loads(model, tokens):
 
 
 def test_at_first_all_experts_have_work():
-    model = DecoderOnly(mixed(8, 2))
+    model = Transformer(mixed(8, 2))
     initialize(model, seed=4)
     for share in loads(model, some_tokens(16, 24)):
         assert share.min() > 0.02 and share.max() < 0.35

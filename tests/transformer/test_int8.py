@@ -66,9 +66,9 @@ def test_models_compute_what_their_plain_numbers_do(spec, seed):
                 setattr(module, name, nn.Parameter(quantize(weight.detach()), requires_grad=False))
     other = build(spec, seed)
     other.load_state_dict(dequantize(model.state_dict()))
-    source = [] if spec.encoder is None else [some_source(2, 5)]
+    source = some_source(2, 5) if spec.is_encoder_decoder else None
     tokens = some_tokens(2, 7, vocab_size=VOCABULARY)
     with torch.no_grad():
-        expected = other(*source, tokens)
+        expected = other(tokens, source=source)
         for same in (model, prepared(model)):
-            assert difference(same(*source, tokens), expected) <= 1e-4 * max(1.0, float(expected.abs().max()))
+            assert difference(same(tokens, source=source), expected) <= 1e-4 * max(1.0, float(expected.abs().max()))

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from torch import nn
 
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.transformer import Transformer
 from strategies import DEFAULT, ESSENTIAL, architectures, build, randomise, some_tokens, with_windows
 
 
@@ -60,7 +60,7 @@ def test_a_small_step_down_the_gradient_lowers_the_loss(spec):
 @pytest.mark.parametrize("spec", [DEFAULT, ESSENTIAL], ids=["default", "essential"])
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 def test_a_batch_can_be_learnt_by_heart(spec, dropout):
-    model = DecoderOnly(spec, dropout)
+    model = Transformer(spec, dropout)
     randomise(model)
     tokens = some_tokens(2, 12)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)

@@ -55,5 +55,5 @@ def _hidden(explanation: Explanation, path: str, token: int) -> list[str | None]
         rules.append((f"beyond the window of {part.spec.window}", seen))
     if documents is not None:
         rules.append(("other document", same_document))
-    allowed = [(name, predicate(query.as_queries(), key.as_keys())[0, 0].tolist()) for name, predicate in rules]
+    allowed = [(name, predicate(query.unsqueeze(-1), key.unsqueeze(-2))[0, 0].tolist()) for name, predicate in rules]
     return [next((name for name, may in allowed if not may[place]), None) for place in range(positions.shape[1])]

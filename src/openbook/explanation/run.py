@@ -9,8 +9,7 @@ from torch import Tensor
 from openbook.errors import OpenbookError
 from openbook.trace import Trace, note, trace
 from openbook.transformer.architecture import Architecture, Stack
-from openbook.transformer.base import Transformer
-from openbook.transformer.make import decoder_only, encoder_decoder
+from openbook.transformer.transformer import Transformer
 
 MOST_BYTES = 2**31
 """Memory that the recorded rows of attention may take; they grow with the square of the prompt."""
@@ -61,16 +60,14 @@ def explain(
     """
     ids = _ids(model, tokens)
     read = None if source is None else _ids(model, source)
+    purpose = "explaining a prompt alone" if read is None else "explaining a source and its target"
+    model.architecture.check_kind(encoder_decoder=read is not None, purpose=purpose)
     _check_size(model.architecture, ids, read)
     was_training = model.training
     model.eval()
     try:
         with trace(model) as recorded:
-            if read is None:
-                logits = decoder_only(model, "explaining a prompt alone")(ids, positions, documents)[:, -1]
-            else:
-                translator = encoder_decoder(model, "explaining a source and its target")
-                logits = translator(read, ids, source_positions, positions)[:, -1]
+            logits = model(ids, positions, documents, source=read, source_positions=source_positions)[:, -1]
             probabilities = note("probabilities", logits.softmax(-1))
             choice = note("choice", probabilities.argmax(-1))
     finally:

@@ -13,7 +13,7 @@ from openbook.explanation.summary import Summary, as_json
 from openbook.explanation.terminal_number import parse_number, print_derivation
 from openbook.explanation.terminal_page import print_summary
 from openbook.explanation.token_display import Tokenizer
-from openbook.transformer.base import Transformer
+from openbook.transformer.transformer import Transformer
 
 
 def explain_in_terminal(

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from openbook.generation.padding import below_each_other, first_used
+from openbook.transformer.cache import EncoderOutput
 from openbook.transformer.mask import TokenPositions
-from openbook.transformer.memory import Memory
 
 ROOM = 8
 """Columns that there is room for, or a quarter of those that are there, when a cache grows or rows have joined."""
@@ -45,7 +45,7 @@ class LayerCache:
         start = self.length
         for buffer, new in zip(self.opened(key.shape[2], key, value), (key, value), strict=True):
             buffer[:, :, start : self.length] = new
-        return self.kept()
+        return self.get()
 
     def opened(self, columns: int, key: Tensor | None = None, value: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The whole buffers (B, G, C, K), to write so many more columns into, which count as kept from now on.
@@ -59,7 +59,7 @@ class LayerCache:
         self.length = end
         return self._key, self._value
 
-    def kept(self) -> tuple[Tensor, Tensor]:
+    def get(self) -> tuple[Tensor, Tensor]:
         """All keys and values so far, (B, G, S, K)."""
         assert self._key is not None and self._value is not None, "nothing was kept yet"
         return self._key[:, :, : self.length], self._value[:, :, : self.length]
@@ -111,7 +111,7 @@ class LayerCache:
 
         What is shorter is padded on the left.
         """
-        keys, values = zip(*(layer.kept() for layer in (self, *others)), strict=True)
+        keys, values = zip(*(layer.get() for layer in (self, *others)), strict=True)
         keys, values = ((each[0][:, :, start:], *each[1:]) for each in (keys, values))
         self.length = max(key.shape[2] for key in keys)
         self._key, self._value = self._joined(keys), self._joined(values)
@@ -146,7 +146,7 @@ class Cache:
         # Negative, and False, in columns that nothing has filled yet.
         self._positions: Tensor | None = None
         self._ancestors: Tensor | None = None
-        self._source: Memory | None = None
+        self.source: EncoderOutput | None = None
         self._tidy_at = 0
 
     @property
@@ -155,8 +155,8 @@ class Cache:
         assert self._positions is not None, "an empty cache has no row to go on with"
         return self._positions[:, self.length - 1 : self.length] + 1
 
-    def place(self, query: TokenPositions, padded: bool) -> tuple[TokenPositions, bool]:
-        """Add the newest tokens' places (B or 1, T); give back those of all keys (B or 1, S), and if any is padding."""
+    def append(self, query: TokenPositions) -> TokenPositions:
+        """Add the newest tokens' positions (B or 1, T) and return those of all keys (B or 1, S)."""
         if query.document is not None:
             raise ValueError("a cache holds one document a row; documents apply to uncached passes only")
         if self._positions is None:
@@ -164,9 +164,9 @@ class Cache:
         start = self.length
         places = self._opened(*query.position.shape)
         places.position[:, start : self.length] = query.position
-        self.padded = self.padded or padded
+        self.padded = self.padded or query.padded
         ancestors = None if places.ancestors is None else places.ancestors[..., : self.length]
-        return TokenPositions(places.position[:, : self.length], ancestors=ancestors), self.padded
+        return TokenPositions(places.position[:, : self.length], None, ancestors, self.padded)
 
     def open(self, rows: int, columns: int) -> TokenPositions:
         """The places of all columns (B, C) that there is room for, after so many more: somebody else writes those.
@@ -210,23 +210,9 @@ class Cache:
         else:
             self._ancestors = _of_beams(self._ancestors, parents)
 
-    @property
-    def source(self) -> Memory | None:
-        """The source's places, as soon as it has been looked at."""
-        return self._source
-
-    def put_source(self, places: TokenPositions) -> None:
-        """Keep the places of a source whose keys and values the layers are given."""
-        self._source = Memory(None, places, padded=True)
-
-    def look_at(self, memory: Memory | None) -> Memory:
-        """Keep the places of a source at first; give them back, without its hidden vectors, ever after."""
-        if self._source is not None:
-            return self._source
-        if memory is None or memory.hidden is None:
-            raise ValueError("the cache holds no source yet: give one")
-        self._source = memory._replace(hidden=None)
-        return memory
+    def put_source(self, positions: TokenPositions) -> None:
+        """Keep the positions of a source whose keys and values the layers are given."""
+        self.source = EncoderOutput(None, positions._replace(padded=True))
 
     def tidy(self) -> None:
         """Throw away the columns that no beam sees, if it is time to."""
@@ -251,8 +237,9 @@ class Cache:
             self._ancestors = self._ancestors[rows]
         if self._positions is not None and self._positions.shape[0] > 1:
             self._positions = self._positions[rows]
-        if self._source is not None and self._source.places.position.shape[0] > 1:
-            self._source = self._source._replace(places=TokenPositions(self._source.places.position[rows]))
+        if self.source is not None and self.source.positions.position.shape[0] > 1:
+            positions = self.source.positions
+            self.source = EncoderOutput(None, positions._replace(position=positions.position[rows]))
         moves = [(place, before) for place, before in enumerate(rows.tolist()) if place != before]
         to, come = zip(*moves, strict=True) if moves else ((), ())
         # One after the other, so that none may come from where another has gone to.
@@ -276,7 +263,7 @@ class Cache:
             self._tidy_at = max(self._tidy_at - start, *(cache._tidy_at for cache in others))
         for layer, *same in zip(self.layers, *(cache.layers for cache in others), strict=True):
             layer.join(same, start)
-        if self._source is None:
+        if self.source is None:
             return
         read = [cache._all_source_positions(len(rows)) for cache, rows in zip((self, *others), positions, strict=True)]
         start = first_used(read[0])
@@ -287,13 +274,13 @@ class Cache:
             layer.join(same, start)
 
     def _all_source_positions(self, rows: int) -> Tensor:
-        assert self._source is not None, "the cache holds no source"
-        return self._source.places.position.expand(rows, -1)
+        assert self.source is not None, "the cache holds no source"
+        return self.source.positions.position.expand(rows, -1)
 
     def _all_positions(self) -> Tensor:
         """Those of each row, (B, S), also where all have the same."""
         assert self._positions is not None, "an empty cache has no rows"
-        return self._positions[:, : self.length].expand(len(self.layers[0].kept()[0]), -1)
+        return self._positions[:, : self.length].expand(len(self.layers[0].get()[0]), -1)
 
     def truncate(self, length: int) -> None:
         """Forget all but the first `length` tokens. Raises ValueError where rows have branched."""

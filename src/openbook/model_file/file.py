@@ -26,7 +26,7 @@ from openbook.model_file.writing import DTYPES, NAMES_OF_DTYPES, STORED, write_p
 from openbook.progress import Advance
 from openbook.text.corpus.printable import printable
 from openbook.transformer.architecture import Architecture
-from openbook.transformer.base import Transformer
+from openbook.transformer.transformer import Transformer
 
 _TENSORS_OF_A_BLOCK = 6  # at least: query, key, value, output, up, down
 

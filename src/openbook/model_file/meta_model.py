@@ -7,8 +7,7 @@ from itertools import groupby
 import torch
 
 from openbook.transformer.architecture import Architecture, Stack
-from openbook.transformer.base import Transformer
-from openbook.transformer.make import make_transformer
+from openbook.transformer.transformer import Transformer
 
 Shape = tuple[int, ...]
 
@@ -16,7 +15,7 @@ Shape = tuple[int, ...]
 def meta_model(architecture: Architecture) -> Transformer:
     """The model on the meta device: every parameter has its shape and no memory."""
     with torch.device("meta"):
-        return make_transformer(architecture)
+        return Transformer(architecture)
 
 
 def expected_shapes(architecture: Architecture) -> dict[str, Shape]:

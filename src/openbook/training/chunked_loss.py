@@ -7,9 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openbook.transformer.base import Transformer
-from openbook.transformer.decoder_only import DecoderOnly
-from openbook.transformer.encoder_decoder import EncoderDecoder
+from openbook.transformer.transformer import Transformer
 
 LOGITS_AT_ONCE = 1 << 21
 LEAST_AT_ONCE = 256
@@ -36,13 +34,10 @@ class Batch(NamedTuple):
     """(B, T): the position of each token, negative at padding; None where they count up from 0."""
 
 
-def hidden_of(model: nn.Module, batch: Batch) -> Tensor:
-    """The vectors (B, T, D) from which the next tokens are told."""
-    if isinstance(model, EncoderDecoder):
-        assert batch.source is not None
-        return model.hidden(batch.target, model.encode(batch.source, batch.source_positions))
-    assert isinstance(model, DecoderOnly)
-    return model.hidden(batch.target, batch.positions, batch.documents)
+def hidden_of(model: Transformer, batch: Batch) -> Tensor:
+    """The vectors (B, T, D) from which the next tokens are predicted."""
+    encoder_output = None if batch.source is None else model.encode(batch.source, batch.source_positions)
+    return model.hidden(batch.target, batch.positions, batch.documents, encoder_output=encoder_output)
 
 
 def learn_next(model: nn.Module, batch: Batch, share: float, label_smoothing: float = 0.0) -> Tensor:

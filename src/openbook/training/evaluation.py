@@ -11,7 +11,7 @@ import torch
 from openbook.progress import Advance
 from openbook.training.chunked_loss import surprises
 from openbook.training.data.windows import Tokens
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.transformer import Transformer
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def strided(count: int, context: int, stride: int) -> Iterator[tuple[int, int]]:
 
 @torch.inference_mode()
 def score(
-    model: DecoderOnly,
+    model: Transformer,
     tokens: Tokens,
     text_bytes: int,
     *,

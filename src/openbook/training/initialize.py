@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from openbook.transformer.base import Transformer
 from openbook.transformer.experts import MixtureOfExperts
+from openbook.transformer.transformer import Transformer
 
 
 @torch.no_grad()

@@ -38,9 +38,8 @@ from openbook.training.report.log import Logbook, read_log
 from openbook.training.report.loss_curve import save_curve
 from openbook.training.report.record import hash_of, training_record
 from openbook.training.request import Request, Result
-from openbook.transformer.base import Transformer
 from openbook.transformer.block import Stack
-from openbook.transformer.make import make_transformer
+from openbook.transformer.transformer import Transformer
 
 CLOSING = 1.0
 """Seconds to draw the curve and write a small model."""
@@ -255,13 +254,13 @@ class Training:
         if request.start is None:
             architecture = build_architecture(recipe)
             check_memory(architecture, recipe)
-            model = make_transformer(architecture, recipe.dropout)
+            model = Transformer(architecture, recipe.dropout)
             initialize(model, recipe.seed)
             return dataset.contents(architecture), model
         contents, tensors = load_merged(request.start)
         check_memory(contents.architecture, recipe, frozen=request.lora is not None)
         with torch.device("meta"):
-            model = make_transformer(contents.architecture, recipe.dropout)
+            model = Transformer(contents.architecture, recipe.dropout)
         model.load_state_dict({name: tensor.float() for name, tensor in dequantize(tensors).items()}, assign=True)
         if request.lora is not None:
             add_low_rank(model, request.lora, request.lora_targets, recipe.seed)

@@ -18,9 +18,8 @@ from openbook.training.chunked_loss import NOTHING, Batch, surprise
 from openbook.training.data.pair_batches import padded
 from openbook.training.data.pair_files import Pair, find_pair_files, read_pairs
 from openbook.training.evaluation import Score
-from openbook.transformer.base import Transformer
-from openbook.transformer.encoder_decoder import EncoderDecoder
 from openbook.transformer.mask import positions_of
+from openbook.transformer.transformer import Transformer
 
 BATCH_TOKENS = 4096
 
@@ -88,7 +87,7 @@ def score_targets(
 def _batch(
     model: Transformer, sources: list[Sequence[int]], targets: list[Sequence[int]], device: torch.device
 ) -> Batch:
-    if isinstance(model, EncoderDecoder):
+    if model.architecture.is_encoder_decoder:
         source = _padded(sources, NOTHING, device)
         positions = positions_of(source != NOTHING)
         read, told = [target[:-1] for target in targets], [target[1:] for target in targets]
@@ -123,7 +122,7 @@ def evaluate_pairs(
     context, rows = translator.engine.context, []
     for place in kept:
         source, target = translator.read(pairs[place].source), translator.target(pairs[place].target)
-        longest = len(target) + (0 if isinstance(model, EncoderDecoder) else len(source))
+        longest = len(target) + (0 if model.architecture.is_encoder_decoder else len(source))
         if longest - 1 <= context:
             rows.append((source, target, len(pairs[place].target.encode())))
     guessed = score_targets(model, [row[0] for row in rows], [row[1] for row in rows], sum(row[2] for row in rows))

@@ -244,6 +244,20 @@ class Architecture:
         """The stacks by name, in the order in which they run."""
         return {"decoder": self.decoder} if self.encoder is None else {"encoder": self.encoder, "decoder": self.decoder}
 
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether an encoder reads a source."""
+        return self.encoder is not None
+
+    def check_kind(self, *, encoder_decoder: bool, purpose: str) -> None:
+        """Raise OpenbookError if it is of the other kind; `purpose` names what then cannot be done."""
+        if encoder_decoder and not self.is_encoder_decoder:
+            raise OpenbookError(f"{purpose} takes an encoder-decoder, and this model is decoder-only")
+        if self.is_encoder_decoder and not encoder_decoder:
+            raise OpenbookError(
+                f"{purpose} takes a decoder-only model, and this one is an encoder-decoder: it translates"
+            )
+
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
         for name, stack in self.stacks.items():

@@ -1,28 +1,15 @@
 """Attention: softmax(query · keyᵀ · scale) · value, for several heads at once (Vaswani et al. 2017, eq. 1)."""
 
-from typing import Protocol
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from openbook.trace import note, tracing
 from openbook.transformer import architecture
+from openbook.transformer.cache import AttentionCache
 from openbook.transformer.mask import Mask
 from openbook.transformer.norm import make_norm
 from openbook.transformer.position import Angles, NoPosition
-
-
-class KeyValueStore(Protocol):
-    """What attention asks of a cache: keep these keys and values, hand back all kept so far."""
-
-    def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Both (B, G, T, K) → both (B, G, S, K)."""
-        ...
-
-    def kept(self) -> tuple[Tensor, Tensor]:
-        """All keys and values so far, both (B, G, S, K)."""
-        ...
 
 
 class Attention(nn.Module):
@@ -48,7 +35,7 @@ class Attention(nn.Module):
         mask: Mask,
         position: NoPosition,
         angles: Angles | None,
-        cache: KeyValueStore | None,
+        cache: AttentionCache | None,
     ) -> Tensor:
         """The queries of x (B, T, D) look at the keys and values of `source` → (B, T, D).
 
@@ -59,7 +46,7 @@ class Attention(nn.Module):
         query = note("rotated_query", position.rotate(self.query_norm(query), angles)).transpose(1, 2)
         if source is None:
             assert cache is not None, "there is nothing to look at: neither a source nor a cache of one"
-            key, value = cache.kept()
+            key, value = cache.get()
         else:
             key = note("key", self._heads(self.key(source)))
             key = note("rotated_key", position.rotate(self.key_norm(key), angles)).transpose(1, 2)

@@ -9,11 +9,11 @@ from torch.utils.checkpoint import checkpoint
 
 from openbook.trace import note, tracing
 from openbook.transformer import architecture
-from openbook.transformer.attention import Attention, KeyValueStore
+from openbook.transformer.attention import Attention
+from openbook.transformer.cache import AttentionCache, DecoderCache, EncoderOutput
 from openbook.transformer.dropout import Dropout
 from openbook.transformer.feed_forward import make_feed_forward
 from openbook.transformer.mask import Mask, TokenPositions, decoder_mask, encoder_mask
-from openbook.transformer.memory import Cache, Memory
 from openbook.transformer.norm import make_norm
 from openbook.transformer.position import NO_POSITION, Angles, NoPosition, make_position
 
@@ -39,7 +39,7 @@ class Cross(NamedTuple):
 
     source: Tensor | None
     mask: Mask
-    cache: KeyValueStore | None
+    cache: AttentionCache | None
 
 
 class Block(nn.Module):
@@ -61,7 +61,7 @@ class Block(nn.Module):
         mask: Mask,
         position: NoPosition,
         angles: Angles | None,
-        cache: KeyValueStore | None,
+        cache: AttentionCache | None,
         cross: Cross | None = None,
     ) -> Tensor:
         """x (B, T, D) → (B, T, D)."""
@@ -113,9 +113,8 @@ class Stack(nn.Module):
         x: Tensor,
         query: TokenPositions,
         key: TokenPositions,
-        padded: bool,
-        cache: Cache | None = None,
-        memory: Memory | None = None,
+        cache: DecoderCache | None = None,
+        encoder_output: EncoderOutput | None = None,
     ) -> Tensor:
         """Embeddings x (B, T, D) at the places `query`, among keys at the places `key` → (B, T, D)."""
         x = note("embedded", self.position.embed(x, query.position))
@@ -125,14 +124,14 @@ class Stack(nn.Module):
         biases = [part.bias(query.position, key.position) for part in parts]
         make_mask = decoder_mask if self.causal else encoder_mask
         masks: dict[tuple[int | None, int], Mask] = {}
-        crossing = None if memory is None else encoder_mask(query, memory.places, padded=memory.padded)
+        cross_mask = None if encoder_output is None else encoder_mask(query, encoder_output.positions)
         for number, block in enumerate(self.blocks):
             window, which = way = self._windows[number], self._position_of[number]
             if way not in masks:
-                masks[way] = make_mask(query, key, padded=padded, window_size=window).biased(biases[which])
+                masks[way] = make_mask(query, key, window_size=window).biased(biases[which])
             cross = None
-            if memory is not None and crossing is not None:
-                cross = Cross(memory.hidden, crossing, None if cache is None else cache.cross_layers[number])
+            if encoder_output is not None and cross_mask is not None:
+                cross = Cross(encoder_output.hidden, cross_mask, None if cache is None else cache.cross_layers[number])
             kept = None if cache is None else cache.layers[number]
             if self.gradient_checkpointing and torch.is_grad_enabled() and not tracing():
                 x = checkpoint(block, x, masks[way], parts[which], angles[which], kept, cross, use_reentrant=False)

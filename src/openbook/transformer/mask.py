@@ -15,22 +15,20 @@ from torch import Tensor
 class TokenPositions(NamedTuple):
     """Where tokens stand: positions (B or 1, T), negative for padding; documents alike, or None when all are one.
 
-    Where the tokens of a row are a tree and no line (beams that share their beginnings), `ancestors` of the keys
-    (B, T, S) are True at what each query goes on from, itself too.
+    Where the tokens of a row form a tree (beams with a common beginning), `ancestors` of the keys (B, T, S) are True
+    at the tokens that each query continues, itself included. Positions may be negative or leave gaps only where
+    `padded` is set; otherwise they count up from 0.
     """
 
     position: Tensor
     document: Tensor | None = None
     ancestors: Tensor | None = None
+    padded: bool = False
 
-    def as_queries(self) -> "TokenPositions":
-        return TokenPositions(
-            self.position[..., :, None], None if self.document is None else self.document[..., :, None]
-        )
-
-    def as_keys(self) -> "TokenPositions":
-        document = None if self.document is None else self.document[..., None, :]
-        return TokenPositions(self.position[..., None, :], document, self.ancestors)
+    def unsqueeze(self, dim: int) -> "TokenPositions":
+        """Queries with a dimension -1 and keys with a dimension -2 broadcast to (B, T, S)."""
+        document = None if self.document is None else self.document.unsqueeze(dim)
+        return self._replace(position=self.position.unsqueeze(dim), document=document)
 
 
 Predicate = Callable[[TokenPositions, TokenPositions], Tensor]
@@ -104,49 +102,47 @@ class Mask(NamedTuple):
         return Mask(self.allowed, bias=bias, joined=joined)
 
 
-def decoder_mask(query: TokenPositions, key: TokenPositions, *, padded: bool, window_size: int | None = None) -> Mask:
+def decoder_mask(query: TokenPositions, key: TokenPositions, *, window_size: int | None = None) -> Mask:
     """The mask of causal self-attention: `query` are the newest of `key`.
 
     Args:
         query: places of the T queries.
         key: places of the S keys; the last T are the queries themselves.
-        padded: whether positions were given, and so may be negative or leave gaps; else they count up from 0.
         window_size: the layer's window, if it has one.
     """
     length, source = query.position.shape[-1], key.position.shape[-1]
     # Positions that were given may leave gaps, so only plain ones tell from their number that all fit the window.
-    if window_size is not None and source <= window_size and not padded:
+    if window_size is not None and source <= window_size and not key.padded:
         window_size = None
-    plain = not padded and key.document is None and key.ancestors is None and window_size is None
+    plain = not key.padded and key.document is None and key.ancestors is None and window_size is None
     if plain and length == 1:
         return Mask(None)
     predicate: Predicate = causal
     if window_size is not None:
         predicate = both(predicate, window(window_size))
-    if padded:
+    if key.padded:
         predicate = both(predicate, not_padding)
     if key.document is not None:
         predicate = both(predicate, same_document)
     if key.ancestors is not None:
         predicate = both(predicate, among_ancestors)
-    return Mask(predicate(query.as_queries(), key.as_keys()), is_causal=plain and length == source)
+    return Mask(predicate(query.unsqueeze(-1), key.unsqueeze(-2)), is_causal=plain and length == source)
 
 
-def encoder_mask(query: TokenPositions, key: TokenPositions, *, padded: bool, window_size: int | None = None) -> Mask:
+def encoder_mask(query: TokenPositions, key: TokenPositions, *, window_size: int | None = None) -> Mask:
     """The mask where tokens see both ways: of an encoder's self-attention, and of cross-attention to its output.
 
     Args:
         query: places of the T queries.
         key: places of the S keys.
-        padded: whether some of the keys may be padding.
         window_size: the layer's window, if it has one.
     """
-    predicates: list[Predicate] = [not_padding] if padded else []
+    predicates: list[Predicate] = [not_padding] if key.padded else []
     if window_size is not None:
         predicates.append(around(window_size))
     if not predicates:
         return Mask(None)
-    return Mask(reduce(both, predicates)(query.as_queries(), key.as_keys()))
+    return Mask(reduce(both, predicates)(query.unsqueeze(-1), key.unsqueeze(-2)))
 
 
 def positions_of(real: Tensor) -> Tensor:

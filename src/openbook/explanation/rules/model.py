@@ -6,8 +6,7 @@ from openbook.explanation.expression import Expression
 from openbook.explanation.reader import Reader
 from openbook.explanation.rules.sums import softmax
 from openbook.explanation.rules.table import rule
-from openbook.transformer.base import Transformer
-from openbook.transformer.encoder_decoder import EncoderDecoder
+from openbook.transformer.transformer import Transformer
 
 
 @rule(Transformer, "tokens")
@@ -34,13 +33,13 @@ def key_positions(read: Reader, b: Expression, s: Expression) -> Expression:
     return read.given("key_positions", "the cache, which remembers the places of its tokens", b, s)
 
 
-@rule(EncoderDecoder, "source")
+@rule(Transformer, "source")
 def source(read: Reader, b: Expression, s: Expression) -> Expression:
     """The number of token s of the source in its vocabulary."""
     return read.given("source", "the source", b, s)
 
 
-@rule(EncoderDecoder, "source_positions")
+@rule(Transformer, "source_positions")
 def source_positions(read: Reader, b: Expression, s: Expression) -> Expression:
     """Where token s of the source stands, counted from 0; padding stands at −1."""
     return read.given("source_positions", "the token's place in the source", b, s)

@@ -23,8 +23,8 @@ from openbook.generation.cache import Cache
 from openbook.generation.engines.onnx_graph import OPSET, First, Next, example
 from openbook.generation.engines.torch_engine import CachedSession, EngineOf, as_batch
 from openbook.generation.topk import GROUP, Continuations, Numbers, Sums
-from openbook.transformer.base import Transformer
 from openbook.transformer.mask import TokenPositions
+from openbook.transformer.transformer import Transformer
 
 
 class OnnxEngine(EngineOf):
@@ -60,7 +60,7 @@ class OnnxEngine(EngineOf):
         read = [_placed(prompts)] if sources is None else [_placed(prompts), _placed(sources)]
         logits, *tensors = _run(self._first, [each for pair in read for each in pair])
         cache = Cache(self._layers)
-        cache.place(TokenPositions(read[0][1]), True)
+        cache.append(TokenPositions(read[0][1], padded=True))
         if sources is not None:
             cache.put_source(TokenPositions(read[1][1]))
         of_layers = zip(tensors[::2], tensors[1::2], strict=True)
@@ -104,7 +104,7 @@ class OnnxSession(CachedSession):
         places = cache.open(len(tokens), tokens.shape[1])
         buffers = self._buffers
         kept = [buffer for layer in cache.layers for buffer in layer.opened(0)]
-        if buffers is None or not buffers.fit(tokens, count, (*places, never, *kept)):
+        if buffers is None or not buffers.fit(tokens, count, (places.position, places.ancestors, never, *kept)):
             buffers = self._buffers = self._bind(tokens, count, places, never, kept)
         buffers.tokens[:] = tokens
         buffers.sums[:] = sums
@@ -135,9 +135,9 @@ class OnnxSession(CachedSession):
         ]
         if cache.source is not None:
             crossed = [buffer for layer in cache.cross_layers if layer.length for buffer in layer.opened(0)]
-            given += [cache.source.places.position.expand(rows, -1), *crossed]
+            given += [cache.source.positions.position.expand(rows, -1), *crossed]
         self._graph.bind(_tensors(given), _tensors([logits, found, found_at, places.position, *kept]))
-        return _Buffers(newest, sums, start, logits, found, found_at, (*places, never, *kept))
+        return _Buffers(newest, sums, start, logits, found, found_at, (places.position, places.ancestors, never, *kept))
 
 
 def _tensors(values: Iterable[Tensor | NDArray[Any]]) -> list[Tensor]:

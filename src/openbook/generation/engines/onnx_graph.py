@@ -8,12 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from openbook.generation.engines.torch_engine import hidden_of
 from openbook.generation.topk import likeliest
-from openbook.transformer.base import Transformer
-from openbook.transformer.encoder_decoder import EncoderDecoder
+from openbook.transformer.cache import EncoderOutput
 from openbook.transformer.mask import TokenPositions
-from openbook.transformer.memory import Memory
+from openbook.transformer.transformer import Transformer
 
 OPSET = 24
 """Version of the operators: the first that can write into a part of a buffer."""
@@ -40,7 +38,7 @@ class _Layer:
         self._tensors = key, value
         return self._tensors
 
-    def kept(self) -> tuple[Tensor, Tensor]:
+    def get(self) -> tuple[Tensor, Tensor]:
         assert self._tensors is not None, "nothing was kept yet"
         return self._tensors
 
@@ -53,32 +51,31 @@ def _written(buffer: Tensor, new: Tensor, start: Tensor) -> Tensor:
 
 
 class _Given:
-    """A cache for one pass (see `memory.Cache`): `key` are the places of all tokens, None where nothing came before."""
+    """A cache for one pass (see `DecoderCache`): `key` are the places of all tokens, None where nothing came before."""
 
     length = 0
 
     def __init__(
-        self, layers: int, start: Tensor | None = None, key: TokenPositions | None = None, source: Memory | None = None
+        self,
+        layers: int,
+        start: Tensor | None = None,
+        key: TokenPositions | None = None,
+        source: EncoderOutput | None = None,
     ) -> None:
         self.layers = [_Layer(start) for _ in range(layers)]
         self.cross_layers = [_Layer() for _ in range(layers)]
-        self._key, self._source = key, source
+        self._key, self.source = key, source
 
-    def place(self, query: TokenPositions, padded: bool) -> tuple[TokenPositions, bool]:
-        return query if self._key is None else self._key, True
-
-    def look_at(self, memory: Memory | None) -> Memory:
-        found = self._source if memory is None else memory
-        assert found is not None, "a source comes in with the first pass, and its places with later ones"
-        return found
+    def append(self, query: TokenPositions) -> TokenPositions:
+        return query if self._key is None else self._key
 
     def all_kept(self) -> tuple[Tensor, ...]:
         """Keys and values of every layer's self-attention."""
-        return tuple(tensor for layer in self.layers for tensor in layer.kept())
+        return tuple(tensor for layer in self.layers for tensor in layer.get())
 
     def all_crossed(self) -> tuple[Tensor, ...]:
         """Those of every layer's cross-attention, where there is one."""
-        return tuple(tensor for layer in self.cross_layers if layer.filled for tensor in layer.kept())
+        return tuple(tensor for layer in self.cross_layers if layer.filled for tensor in layer.get())
 
 
 class _Pass(nn.Module):
@@ -99,12 +96,9 @@ class First(_Pass):
         source_positions: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
         """tokens and positions (B, T), source and its positions (B, S); positions are negative at padding."""
-        cache, memory = _Given(self.layers), None
-        if source is not None:
-            assert isinstance(self.model, EncoderDecoder)
-            memory = self.model.encode(source, source_positions)
-        x = hidden_of(self.model, tokens, positions, cache, memory)
-        return self.model.logits(x[:, -1:])[:, 0], *cache.all_kept(), *cache.all_crossed()
+        cache = _Given(self.layers)
+        logits = self.model(tokens, positions, None, cache, source, source_positions, last_only=True)
+        return logits[:, 0], *cache.all_kept(), *cache.all_crossed()
 
 
 class Next(_Pass):
@@ -136,12 +130,14 @@ class Next(_Pass):
         positions = key_positions.amax(1, keepdim=True) + 1
         newest = positions.expand(-1, tokens.shape[1])
         key_positions = _written(key_positions[:, None, :, None], newest[:, None, :, None], start)[:, 0, :, 0]
-        source = None if source_positions is None else Memory(None, TokenPositions(source_positions), padded=True)
-        cache = _Given(self.layers, start, TokenPositions(key_positions, None, ancestors), source)
+        source = None
+        if source_positions is not None:
+            source = EncoderOutput(None, TokenPositions(source_positions, padded=True))
+        cache = _Given(self.layers, start, TokenPositions(key_positions, None, ancestors, padded=True), source)
         for layers, tensors in ((cache.layers, kept), (cache.cross_layers, crossed)):
             for layer, key, value in zip(layers, tensors[::2], tensors[1::2], strict=False):
                 layer.put(key, value)
-        logits = self.model.logits(hidden_of(self.model, tokens, positions, cache))
+        logits = self.model(tokens, positions, cache=cache)
         return logits, *likeliest(logits, sums, never, wanted.shape[0]), key_positions, *cache.all_kept()
 
 

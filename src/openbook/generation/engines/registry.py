@@ -2,7 +2,7 @@
 
 from openbook.errors import OpenbookError
 from openbook.generation.engines.torch_engine import Engine, TorchEngine
-from openbook.transformer.base import Transformer
+from openbook.transformer.transformer import Transformer
 
 ENGINES = ("torch", "onnx")
 """The model itself, on any device; and ONNX Runtime, on processors."""

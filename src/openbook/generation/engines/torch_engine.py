@@ -17,12 +17,9 @@ from openbook.generation.cache import Cache
 from openbook.generation.engines.malloc import keep_freed_memory
 from openbook.generation.engines.onednn_linear import prepared
 from openbook.generation.topk import Continuations, Numbers, Sums, likeliest
-from openbook.transformer import memory
-from openbook.transformer.base import Transformer
-from openbook.transformer.decoder_only import DecoderOnly
-from openbook.transformer.encoder_decoder import EncoderDecoder
+from openbook.transformer.cache import EncoderOutput
 from openbook.transformer.mask import positions_of
-from openbook.transformer.memory import Memory
+from openbook.transformer.transformer import Transformer
 
 SMALL = 50_000_000
 """Parameters of a model below which a core for each batch is faster than all cores for one."""
@@ -160,10 +157,8 @@ class TorchEngine(EngineOf):
         """As `Engine.prefill`."""
         self.check_sources(prompts, sources)
         session = TorchSession(self._model)
-        source = None
-        if isinstance(self._model, EncoderDecoder) and sources is not None:
-            source = self._model.encode(*as_batch(sources, self.device))
-        return session, session.extend(*as_batch(prompts, self.device), source)
+        encoder_output = None if sources is None else self._model.encode(*as_batch(sources, self.device))
+        return session, session.extend(*as_batch(prompts, self.device), encoder_output)
 
 
 def _is_small(model: Transformer) -> bool:
@@ -179,16 +174,6 @@ def as_batch(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tenso
         return tokens, None
     missing = torch.tensor([longest - len(ids) for ids in rows], device=device)
     return tokens, positions_of(torch.arange(longest, device=device) >= missing[:, None])
-
-
-def hidden_of(
-    model: Transformer, tokens: Tensor, positions: Tensor | None, cache: memory.Cache, source: Memory | None = None
-) -> Tensor:
-    """The vectors (B, T, D) of tokens (B, T) after those in the cache; `source` comes with the first of them."""
-    if isinstance(model, EncoderDecoder):
-        return model.hidden(tokens, source, positions, cache=cache)
-    assert isinstance(model, DecoderOnly)
-    return model.hidden(tokens, positions, cache=cache)
 
 
 class CachedSession(ABC):
@@ -242,12 +227,12 @@ class TorchSession(CachedSession):
         super().__init__(Cache(len(model.architecture.decoder.blocks)))
         self._model = model
 
-    def extend(self, tokens: Tensor, positions: Tensor | None, source: Memory | None = None) -> Tensor:
+    def extend(self, tokens: Tensor, positions: Tensor | None, encoder_output: EncoderOutput | None = None) -> Tensor:
         """Append tokens (B, T) at positions (B, T), None without padding; logits (B, V) after the last of them.
 
-        An encoder-decoder is given its `source` with the first of them.
+        The first call of an encoder-decoder's session passes the encoder's output.
         """
-        x = hidden_of(self._model, tokens, positions, self._cache, source)
+        x = self._model.hidden(tokens, positions, cache=self._cache, encoder_output=encoder_output)
         return self._model.logits(x[:, -1:])[:, -1].float()
 
     @torch.inference_mode()
@@ -256,5 +241,5 @@ class TorchSession(CachedSession):
         if tokens.dim() == 2:
             self._cache.tidy()
             positions = self._cache.next_position.expand(tokens.shape)
-            return self._model.logits(hidden_of(self._model, tokens, positions, self._cache)).float()
+            return self._model(tokens, positions, cache=self._cache).float()
         return self.extend(tokens[:, None], self._cache.next_position if self._cache.padded else None)

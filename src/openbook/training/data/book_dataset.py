@@ -31,7 +31,7 @@ from openbook.training.report.record import data_record
 from openbook.training.report.samples import Samples
 from openbook.training.request import Request
 from openbook.transformer.architecture import Architecture
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.transformer import Transformer
 
 
 @dataclass
@@ -136,5 +136,5 @@ class BookDataset:
         return Books(recipe, train.ids, held_out, validation.text_bytes, starts, device, dtype, joins)
 
     def samples(self, model: nn.Module, every: float, tell: Tell) -> Listener:
-        assert isinstance(model, DecoderOnly)
+        assert isinstance(model, Transformer)
         return Samples(model, self.tokenizer, self.tokens.validation.ids, every, tell)  # type: ignore[arg-type]

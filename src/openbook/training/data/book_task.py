@@ -15,7 +15,7 @@ from openbook.training.chunked_loss import Batch, learn_next
 from openbook.training.data.windows import Tokens, Windows, documents_at
 from openbook.training.evaluation import Score, score
 from openbook.training.recipe import Recipe
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.transformer import Transformer
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Books:
 
     def validate(self, model: nn.Module) -> float:
         """Bits a byte on windows spread evenly over the held-out text, always the same."""
-        assert isinstance(model, DecoderOnly)
+        assert isinstance(model, Transformer)
         if self.validated_share == 1:
             return self.final_score(model).bits_a_byte
         starts = np.linspace(0, len(self.validation) - 1 - self.recipe.context, self._windows, dtype=np.int64)
@@ -83,13 +83,13 @@ class Books:
 
     def final_score(self, model: nn.Module, track: Track = silent) -> Score:
         """The score on all of the held-out text."""
-        assert isinstance(model, DecoderOnly)
+        assert isinstance(model, Transformer)
         with track("Scoring the held-out text", len(self.validation)) as advance:
             return self._score(model, self.validation_bytes, None, advance)
 
     def _score(
         self,
-        model: DecoderOnly,
+        model: Transformer,
         text_bytes: int,
         windows: Iterator[tuple[int, int]] | None,
         advance: Advance | None = None,

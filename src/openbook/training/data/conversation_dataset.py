@@ -34,7 +34,7 @@ from openbook.training.recipe import Recipe
 from openbook.training.report.record import files_record, hash_of
 from openbook.training.request import Request
 from openbook.transformer.architecture import Architecture
-from openbook.transformer.make import decoder_only
+from openbook.transformer.transformer import Transformer
 
 CONTEXT = 256
 """Tokens of a row, if no conversation is longer: many share it, and what all of them begin with stands in it once."""
@@ -167,8 +167,8 @@ class ConversationDataset:
             begin = int(held.starts[number % len(held)])
             number += 1
             prompt = held.ids[begin : begin + int(np.argmax(held.answers[begin:]))].tolist()
-            engine = TorchEngine(decoder_only(model, "learning from conversations"))  # type: ignore[arg-type]
-            chosen = generate(engine, [prompt], SAMPLING, end_ids=tokenizer.end_ids)
+            assert isinstance(model, Transformer)
+            chosen = generate(TorchEngine(model), [prompt], SAMPLING, end_ids=tokenizer.end_ids)
             written = [each.token for each in chosen]
             tell(tokenizer.decode(prompt, skip_special=True), tokenizer.decode(written, skip_special=True))
 

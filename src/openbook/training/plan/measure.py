@@ -12,7 +12,7 @@ from openbook.training.data_parallel import DataParallel, most_workers
 from openbook.training.initialize import initialize
 from openbook.training.optimizer import NEWTON_SCHULZ_STEPS, kind_of
 from openbook.transformer.architecture import Architecture
-from openbook.transformer.make import make_transformer
+from openbook.transformer.transformer import Transformer
 
 PROBE = 256
 """Rows of the matrices that tell whether products of a type are fast at all."""
@@ -46,7 +46,7 @@ def orthogonalizing_operations(architecture: Architecture) -> int:
     4·m²·n + 2·m³ for each step of each matrix, m its shorter side: a quarter of a short run of a small model.
     """
     with torch.device("meta"):
-        model = make_transformer(architecture)
+        model = Transformer(architecture)
     operations = 0
     for name, parameter in model.named_parameters():
         if kind_of(name, parameter) == "matrix":
@@ -59,7 +59,7 @@ def orthogonalizing_operations(architecture: Architecture) -> int:
 def count_parameters(architecture: Architecture) -> int:
     """Numbers in the model, without building it for real."""
     with torch.device("meta"):
-        model = make_transformer(architecture)
+        model = Transformer(architecture)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -72,7 +72,7 @@ def seconds_of_step(
     For an encoder-decoder each has a source of as many tokens. A small model learns from as many at once as in a run.
     """
     with torch.device(device):
-        model = make_transformer(architecture)
+        model = Transformer(architecture)
     initialize(model, seed=0)
     ids = torch.randint(architecture.vocab_size, (rows, context + 1), device=device)
     source = None

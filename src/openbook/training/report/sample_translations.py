@@ -9,7 +9,7 @@ from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.settings import BeamSearch
 from openbook.generation.token_translator import TokenTranslator
 from openbook.text.tokenizer.tokenizer import Tokenizer
-from openbook.transformer.base import Transformer
+from openbook.transformer.transformer import Transformer
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.training.loop import Event
-from openbook.transformer.decoder_only import DecoderOnly
+from openbook.transformer.transformer import Transformer
 
 SAMPLING = Sampling(max_tokens=40, seed=0, temperature=0.7)
 PROMPT = 8
@@ -29,7 +29,7 @@ class Samples:
 
     def __init__(
         self,
-        model: DecoderOnly,
+        model: Transformer,
         tokenizer: Tokenizer,
         held_out: Sequence[int],
         every: float,
