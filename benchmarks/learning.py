@@ -30,9 +30,10 @@ HAND = {
     1.0: "--layers 2 --width 192 --batch-tokens 1024 --dropout 0",
     2.0: "--layers 3 --width 192 --batch-tokens 1024 --dropout 0.1",
     5.0: "--layers 4 --width 192 --batch-tokens 4096 --dropout 0.2 --tied-embeddings --embedding-lr 0.02",
-    20.0: "--layers 6 --width 256 --batch-tokens 4096 --dropout 0.2 --tied-embeddings --embedding-lr 0.02 --bpe-dropout 0.05",
+    20.0: "--layers 6 --width 256 --batch-tokens 4096 --dropout 0.2 --tied-embeddings --embedding-lr 0.02 "
+    "--bpe-dropout 0.05",
 }
-"""The best options found by hand for each budget; see benchmarks/README.md for what was tried."""
+"""The best options found by hand for each budget; docs/lab-notes.md has what else was tried."""
 
 NANOGPT = (
     "--device=cpu --compile=False --eval_iters=20 --block_size=64 --batch_size=12 --n_layer=4 --n_head=4 "

@@ -1,13 +1,13 @@
-"""Going on from a real model: it reads a book, and learns facts from questions and answers; before and after.
+"""Fine-tuning SmolLM2: it reads a book, and learns facts from questions and answers; before and after.
 
     openbook import SmolLM2-135M-Instruct.Q4_1.gguf -o smollm2.openbook
-    python benchmarks/going_on.py smollm2.openbook --books DIR --work DIR              # some 50 minutes
-    python benchmarks/going_on.py smollm2.openbook --books DIR --work DIR --only lora  # lora, all or facts alone
+    python benchmarks/fine_tuning.py smollm2.openbook --books DIR --work DIR              # about 50 minutes
+    python benchmarks/fine_tuning.py smollm2.openbook --books DIR --work DIR --only lora  # lora, all or facts alone
 
-The model reads `persuasion.txt`, and is scored on the first part of `northangerabbey.txt`, which it has not read here.
-And it learns four facts each of fifty people, and is asked for them in the same words and in others. Everything but
-the minutes is left to the plan. Each run is a process of its own; what it came to is kept in the folder of `--work`,
-and the same command does only what is not there yet: a run that was interrupted goes on.
+The model is fine-tuned on `persuasion.txt` and scored on the first part of `northangerabbey.txt`. It also learns four
+facts about each of fifty people, and is asked for them with the same questions and with reworded ones. The plan picks
+everything but the minutes. Each run is a process of its own and leaves its results in the folder of `--work`; the same
+command resumes what is missing.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="a model with a chat template")
     parser.add_argument("--books", type=Path, default=Path("../shared/data/books"), help="folder of the novels")
-    parser.add_argument("--work", type=Path, default=Path("going-on"), help="folder for what comes of it; made")
+    parser.add_argument("--work", type=Path, default=Path("fine-tuning"), help="folder for models and results; created")
     parser.add_argument("--only", choices=WAYS, help="one of the three; all if absent")
     parser.add_argument("--minutes", type=float, default=10, help="for each run; 10 by default")
     parser.add_argument("--people", type=int, default=50, help="to learn four facts each of; 50 by default")
