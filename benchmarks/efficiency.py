@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from openbook.training.checkpoint import Keeper
-from openbook.training.data.book_task import Books
+from openbook.training.data.language_modeling_task import LanguageModelingTask
 from openbook.training.initialize import initialize
 from openbook.training.loop import Loop
 from openbook.training.optimizer import NEWTON_SCHULZ_STEPS
@@ -87,7 +87,9 @@ def make_loop(wanted: argparse.Namespace, precision: str, folder: Path) -> Loop:
     initialize(model, 1)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     tokens = np.random.default_rng(1).integers(0, recipe.vocab_size, 200_000).astype(np.uint16)
-    task = Books(recipe, tokens, tokens[:5000], 10_000, np.zeros(1, np.int64), torch.device("cpu"), dtype)
+    task = LanguageModelingTask(
+        recipe, tokens, tokens[:5000], 10_000, np.zeros(1, np.int64), torch.device("cpu"), dtype
+    )
     return Loop(model.train(), task, recipe, Keeper(folder / precision), dtype)
 
 

@@ -322,11 +322,11 @@ import resource, sys, time
 from pathlib import Path
 from openbook.text.corpus.prepare import prepare
 from openbook.text.tokenizer.training import train_tokenizer
-from openbook.training.data.book_tokens import tokenize
+from openbook.training.data.tokenization import tokenize_books
 folder, start = Path(sys.argv[1]), time.monotonic()
 corpus = prepare([folder / "big.txt"], folder / "corpus", processes=1)
 prepared = time.monotonic()
-tokens = tokenize(corpus, train_tokenizer(corpus.train.sample(1 << 20)), folder / "tokens")
+tokens = tokenize_books(corpus, train_tokenizer(corpus.train.sample(1 << 20)), folder / "tokens")
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 print(peak, corpus.bytes, len(tokens.train.ids), prepared - start, time.monotonic() - prepared)
 """

@@ -12,7 +12,7 @@ from training_examples import TINY, same, weights, write_book
 import openbook
 from openbook.errors import OpenbookError
 from openbook.training import lora, run
-from openbook.training.data import book_dataset as book_material
+from openbook.training.data import book_dataset
 from openbook.training.report.display import Display, duration
 from openbook.training.report.record import MOST_FILES, data_record, hash_of
 from openbook.training.request import Request
@@ -229,7 +229,7 @@ def test_an_unfinished_run_keeps_its_plan(trained, tmp_path, monkeypatch):
     book, output = folder / "book.txt", tmp_path / "it.openbook"
     with pytest.raises(KeyboardInterrupt):
         openbook.train(book, output, device="cpu", listeners=[interrupt_at(1, signals=2)], **CHOICES)
-    monkeypatch.setattr(book_material, "make_plan", None)
+    monkeypatch.setattr(book_dataset, "make_plan", None)
     openbook.train(book, output, device="cpu", **CHOICES)
 
 

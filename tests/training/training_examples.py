@@ -20,7 +20,7 @@ from openbook import model
 from openbook.cli import main as cli
 from openbook.training import run
 from openbook.training.checkpoint import Keeper
-from openbook.training.data.book_task import Books
+from openbook.training.data.language_modeling_task import LanguageModelingTask
 from openbook.training.initialize import initialize
 from openbook.training.loop import Loop
 from openbook.training.plan import measure
@@ -63,7 +63,9 @@ def tokens(count, seed=0):
 def books(recipe, train=2000, held_out=300):
     starts = np.array([0, train // 3], np.int64)
     device = torch.device("cpu")
-    return Books(recipe, tokens(train), tokens(held_out, seed=1), 2 * held_out, starts, device, torch.float32)
+    return LanguageModelingTask(
+        recipe, tokens(train), tokens(held_out, seed=1), 2 * held_out, starts, device, torch.float32
+    )
 
 
 def make_loop(folder, recipe, task=None, **options):

@@ -177,7 +177,8 @@ def measure(kind: str, training: Training, overwrite: bool, track: Track) -> Mea
     events = read_log(request.folder / "log.jsonl")
     recipe, score, at = result.recipe, result.score, result.outcome.position
     learned = sum(event["tokens"] for event in events if event["event"] == "step")
-    targets = int(dataset.train.tokens.target.lengths[dataset.train.fitting].sum()) + len(dataset.train.fitting)
+    fitting = dataset.train.fitting
+    targets = int(dataset.train.tokens.target.lengths[fitting].sum()) + len(fitting)
     return Measured(
         kind=kind,
         layers=f"{recipe.encoder_layers} + {recipe.layers}" if recipe.encoder_layers else f"{recipe.layers}",

@@ -4,13 +4,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from openbook.progress import Advance
 from openbook.training.chunked_loss import surprises
-from openbook.training.data.windows import Tokens
 from openbook.transformer.transformer import Transformer
 
 
@@ -49,7 +50,7 @@ def strided(count: int, context: int, stride: int) -> Iterator[tuple[int, int]]:
 @torch.inference_mode()
 def score(
     model: Transformer,
-    tokens: Tokens,
+    tokens: NDArray[np.unsignedinteger[Any]],
     text_bytes: int,
     *,
     context: int,

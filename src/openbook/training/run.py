@@ -86,7 +86,7 @@ class Training:
         self._check_output(overwrite)
         keeper = Keeper(request.folder)
         dataset = self._prepare(start)
-        data = dataset.record()
+        data = dataset.file_records()
         recipe, facts = dataset.tokenize(self._recipe(dataset, start, keeper, overwrite))
         self._tell("tokens", **facts)
         contents, model = self._model(recipe, dataset)
@@ -128,7 +128,7 @@ class Training:
             logbook.close()
             curve = request.folder / "loss.png"
             with suppress(OSError):  # on a full disk what matters is said already
-                save_curve(read_log(logbook.path), curve, dataset.facts().get("scored", "held-out"))
+                save_curve(read_log(logbook.path), curve, dataset.summary().get("scored", "held-out"))
         if outcome.how != "interrupted":
             (request.folder / "run.json").unlink(missing_ok=True)
             keeper.forget()
@@ -195,7 +195,7 @@ class Training:
         request = self.request
         make = PairDataset if request.pairs else ConversationDataset if request.conversations else BookDataset
         dataset: Dataset = make(request, start, self.track)
-        self._tell("prepared", **dataset.facts())
+        self._tell("prepared", **dataset.summary())
         return dataset
 
     def _plan(self, dataset: Dataset, start: ModelMetadata | None) -> Plan:
@@ -256,7 +256,7 @@ class Training:
             check_memory(architecture, recipe)
             model = Transformer(architecture, recipe.dropout)
             initialize(model, recipe.seed)
-            return dataset.contents(architecture), model
+            return dataset.metadata(architecture), model
         contents, tensors = load_merged(request.start)
         check_memory(contents.architecture, recipe, frozen=request.lora is not None)
         with torch.device("meta"):

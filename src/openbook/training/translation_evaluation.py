@@ -15,7 +15,7 @@ from openbook.generation.translation import Sentence, Translation, Translator
 from openbook.progress import Track, silent
 from openbook.text.corpus.books import find_books
 from openbook.training.chunked_loss import NOTHING, Batch, surprise
-from openbook.training.data.pair_batches import padded
+from openbook.training.data.batching import pad
 from openbook.training.data.pair_files import Pair, find_pair_files, read_pairs
 from openbook.training.evaluation import Score
 from openbook.transformer.mask import positions_of
@@ -99,7 +99,7 @@ def _batch(
 
 
 def _padded(rows: list[Sequence[int]], fill: int, device: torch.device) -> Tensor:
-    return padded([np.array(row, np.int64) for row in rows], fill).to(device)
+    return pad([np.array(row, np.int64) for row in rows], fill).to(device)
 
 
 def evaluate_pairs(

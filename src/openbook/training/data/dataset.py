@@ -1,71 +1,145 @@
-"""What a run learns from, books or sentence pairs, as the run sees it: the rest of a run is the same for both."""
+"""What a run learns from, as the run sees it. The rest of a run is the same for books, pairs and conversations."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
 
+from openbook.generation.engines.torch_engine import TorchEngine
+from openbook.generation.generate import generate
+from openbook.generation.settings import Sampling
+from openbook.model_file.atomic import atomic_write
 from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track
+from openbook.text.corpus.books import find_books
+from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.training.evaluation import Score
-from openbook.training.loop import Listener, Task
+from openbook.training.loop import Event, Listener, Task
 from openbook.training.plan.plan import Plan
 from openbook.training.recipe import Recipe
+from openbook.training.report.record import files_record
+from openbook.training.request import Request
 from openbook.transformer.architecture import Architecture
 
-Tell = Callable[[str, str], None]
-"""Is given what a model was shown, and what it made of it."""
+ShowSample = Callable[[str, str], None]
+"""Is given what a model was shown, and what it wrote."""
+
+Corpus = TypeVar("Corpus")
 
 
 class ScoredTask(Task, Protocol):
     """A task that can score all of the held-out data too."""
 
     def final_score(self, model: nn.Module, track: Track) -> Score:
-        """How well the model predicts it."""
+        """How well the model predicts all of the held-out data."""
         ...
 
 
-class Dataset(Protocol):
-    """Prepared text or pairs, and how a model learns from them."""
+@dataclass
+class Dataset(ABC):
+    """Prepared text, pairs or conversations, and how a model learns from them.
+
+    What takes long is kept in the run's folder and found there again: the corpus, the tokenizers and the tokens.
+
+    Args:
+        request: what the user asked for.
+        start: metadata of the model to continue from; None for a new model.
+        track: shows progress.
+    """
+
+    request: Request
+    start: ModelMetadata | None
+    track: Track
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """The files to learn from, then those to validate with."""
+        return find_books([*self.request.inputs, *(self.request.validation or [])])
 
     @property
+    @abstractmethod
     def fingerprint(self) -> str:
-        """Names the files and how they were prepared."""
-        ...
+        """Identifies the files and how they were prepared."""
 
-    def facts(self) -> dict[str, Any]:
+    @abstractmethod
+    def summary(self) -> dict[str, Any]:
         """What preparation found, for the event `prepared`."""
-        ...
 
-    def record(self) -> list[dict[str, Any]]:
-        """Names and hashes of the files, for the model file."""
-        ...
+    def file_records(self) -> list[dict[str, Any]]:
+        """Names, sizes and hashes of the files, for the model file."""
+        return files_record((path, path.stat().st_size) for path in self.files)
 
+    @abstractmethod
     def plan(self, device: torch.device, clock: Callable[[], float]) -> Plan:
-        """Pick every choice that is not given; what the clock shows is gone from the budget.
+        """Pick every choice that is not given. The clock's seconds are already spent from the budget.
 
         Raises:
             OpenbookError: a given choice is out of range.
         """
-        ...
 
+    @abstractmethod
     def tokenize(self, recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
-        """Write all tokens; gives the recipe with its true size of vocabulary, and facts for the event `tokens`.
+        """Tokenize everything; gives the recipe with the true vocabulary size, and facts for the event `tokens`.
 
         Raises:
             OpenbookError: there are too few tokens for the recipe.
         """
-        ...
 
-    def contents(self, architecture: Architecture) -> ModelMetadata:
-        """What the file of a new model says besides its weights; after `tokenize`."""
-        ...
+    @abstractmethod
+    def metadata(self, architecture: Architecture) -> ModelMetadata:
+        """What a new model's file says besides its weights; call `tokenize` first."""
 
+    @abstractmethod
     def task(self, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> ScoredTask:
-        """What there is to learn; after `tokenize`."""
-        ...
+        """The training task; call `tokenize` first."""
 
-    def samples(self, model: nn.Module, every: float, tell: Tell) -> Listener:
-        """Shows, every so many seconds, what the model makes of held-out text; after `tokenize`."""
-        ...
+    @abstractmethod
+    def sample(self, model: nn.Module, number: int) -> tuple[str, str]:
+        """Held-out text and what the model writes about it. Each number gives other text; call `tokenize` first."""
+
+    def samples(self, model: nn.Module, every: float, show: ShowSample) -> Listener:
+        """Shows a sample after a validation, at most one in `every` seconds."""
+        number, due = 0, every
+
+        def listen(event: Event) -> None:
+            nonlocal number, due
+            if event["event"] != "validation" or event["seconds"] < due:
+                return
+            due = event["seconds"] + every
+            show(*self.sample(model, number))
+            number += 1
+
+        return listen
+
+    def _prepare(self, prepare: Callable[..., Corpus]) -> Corpus:
+        """Read, clean and split the files of the request, or find that done."""
+        request = self.request
+        return prepare(
+            request.inputs,
+            request.folder / "text",
+            validation=request.validation,
+            validation_share=request.validation_share,
+            keep_duplicates=request.keep_duplicates,
+            track=self.track,
+        )
+
+    def _tokenizer(self, name: str, train: Callable[[], Tokenizer]) -> Tokenizer:
+        """The tokenizer of that name in the run's folder; trains it if there is none."""
+        path = self.request.folder / f"{name}.json"
+        if path.exists():
+            return Tokenizer.from_json(path.read_text("utf-8"))
+        tokenizer = train()
+        with atomic_write(path) as file:
+            file.write(tokenizer.to_json().encode())
+        return tokenizer
+
+
+def write(model: nn.Module, tokenizer: Tokenizer, prompt: list[int], sampling: Sampling) -> str:
+    """What a decoder-only model writes after a prompt."""
+    tokens = generate(TorchEngine(model), [prompt], sampling, end_ids=tokenizer.end_ids)  # type: ignore[arg-type]
+    return tokenizer.decode([each.token for each in tokens], skip_special=True)

@@ -1,6 +1,6 @@
-"""Files of sentence pairs → training and validation pairs: read, filter, split by a hash of the source.
+"""Files of sentence pairs → training and validation pairs: read, filtered, split by a hash of the source.
 
-Each file's result is a file, so what is read is not read again after an interruption; all cores take part.
+The files are read by all cores. The result of each is kept, so an interrupted run does not read it again.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.recfunctions import repack_fields
 from numpy.typing import NDArray
 
 from openbook.errors import OpenbookError
@@ -21,19 +22,20 @@ from openbook.text.corpus.corpus import count, size
 from openbook.text.corpus.process_pool import run
 from openbook.text.corpus.read_batch import save_json
 from openbook.text.corpus.working_directory import mendable, size_and_time, working_folder
-from openbook.training.data.pair_files import Pair, PairFile, find_pair_files, read_pairs
-from openbook.training.data.pair_filter import PairReport, fit
+from openbook.training.data.pair_files import Pair, PairFile, PairReport, clean_pair, find_pair_files, read_pairs
 
 VERSION = 1
 """Raise it whenever the same files would give other pairs."""
 
-HELD_OUT = 1000
+ENOUGH_HELD_OUT = 1000
 """Pairs that are enough to validate with."""
 
-DTYPE = np.dtype(
-    [("start", "<i8"), ("source", "<u4"), ("target", "<u4"), ("key", "<u8"), ("whole", "<u8"), ("line", "<i8")]
+RECORD = np.dtype(
+    [("start", "<i8"), ("source", "<u4"), ("target", "<u4"), ("source_hash", "<u8"), ("hash", "<u8"), ("line", "<i8")]
 )
-"""A pair in its text file: where it starts, the bytes of its sides, hashes of source and whole, its line."""
+"""A pair in its text file: where it starts, the bytes of its sides, hashes of its source and of both, its line."""
+INDEX = ["start", "source", "target"]
+"""What is kept of a record once the pairs are split."""
 
 
 @dataclass(frozen=True)
@@ -42,34 +44,44 @@ class PairSplit:
 
     text: Path
     """Lines of source, tab, target."""
-    places: NDArray[Any]
-    """[pairs] of start, source and target, memory-mapped."""
+    index: NDArray[Any]
+    """[pairs], memory-mapped: where each pair starts, and the bytes of its source and target."""
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.index)
 
     @property
     def source_bytes(self) -> int:
         """UTF-8 bytes of all sources."""
-        return int(self.places["source"].sum(dtype=np.int64))
+        return int(self.index["source"].sum(dtype=np.int64))
 
     @property
     def target_bytes(self) -> int:
         """UTF-8 bytes of all targets."""
-        return int(self.places["target"].sum(dtype=np.int64))
+        return int(self.index["target"].sum(dtype=np.int64))
 
     def pairs(self, first: int = 0, last: int | None = None) -> Iterator[Pair]:
-        """The pairs in order."""
+        """The pairs in order, from one index to before another."""
         with self.text.open("rb") as file:
-            for start, source, target in self.places[["start", "source", "target"]][first:last].tolist():
+            for start, source, target in self.index[first:last].tolist():
                 file.seek(start)
                 line = file.read(source + 1 + target)
                 yield Pair(line[:source].decode(), line[source + 1 :].decode())
 
+    def sample(self, limit: int, *, source: bool, target: bool) -> Iterator[str]:
+        """One side or both of all pairs, or of evenly spread ones with about `limit` bytes of text."""
+        every = max(1, -(-(self.source_bytes + self.target_bytes) // limit))
+        for number, pair in enumerate(self.pairs()):
+            if number % every == 0:
+                if source:
+                    yield pair.source
+                if target:
+                    yield pair.target
+
 
 @dataclass(frozen=True)
 class PairCorpus:
-    """What `prepare_pairs` made; `fingerprint` names its files and options."""
+    """What `prepare_pairs` made; `fingerprint` identifies its files and options."""
 
     folder: Path
     fingerprint: str
@@ -78,22 +90,22 @@ class PairCorpus:
     reports: tuple[PairReport, ...] = field(repr=False)
 
     def lines(self) -> list[str]:
-        """For people, a line a file and one for the whole."""
+        """A line about each file and one about the whole, for people."""
         train, held_out = self.train, self.validation
         together = size(train.source_bytes + train.target_bytes)
         whole = f"{count(len(train), 'pair')} to learn from ({together}), {count(len(held_out), 'pair')} held out"
-        return [*(report.text() for report in self.reports), whole]
+        return [*(str(report) for report in self.reports), whole]
 
     def expectations(self) -> str | None:
-        """What to hope for from few pairs, as a sentence; None where there are enough for useful translations."""
+        """A sentence on what to expect of few pairs; None where there are enough for useful translations."""
         amount = len(self.train)
-        for below, hope in (
-            (1_000, "enough to try things out; a model will learn them by heart, no more"),
-            (20_000, "enough for common phrases; expect few right translations of new sentences"),
+        for below, expectation in (
+            (1_000, "enough to try things out; the model will only memorise them"),
+            (20_000, "enough for common phrases; expect few correct translations of new sentences"),
             (100_000, "enough for sentences much like them; expect mistakes in others"),
         ):
             if amount < below:
-                return f"{count(amount, 'training pair')}: {hope}."
+                return f"{count(amount, 'training pair')}: {expectation}."
         return None
 
     @classmethod
@@ -112,8 +124,8 @@ class PairCorpus:
 
 
 @dataclass(frozen=True)
-class _Task:
-    """One file to read (see `workers.Task`). `stem` names the results: stem.tsv, stem.npy and, at last, stem.json."""
+class _ReadFile:
+    """A file to read (see `process_pool.Task`): its pairs go to STEM.tsv and STEM.npy, then its report to STEM.json."""
 
     file: PairFile
     stem: Path
@@ -135,14 +147,14 @@ def prepare_pairs(
     processes: int | None = None,
     track: Track = silent,
 ) -> PairCorpus:
-    """Make a corpus in `folder` of the files that `inputs` name (files, folders, globs), or find it made already.
+    """Make a corpus in `folder` from the files that `inputs` name (files, folders, globs), or find it there.
 
     A share of the sources, chosen by their hash, is held out with all their translations: a tenth, or as many as make
-    about a thousand pairs. With `validation` files these are held out instead, and their sources leave the training
-    pairs. Pairs that occur twice stay once.
+    about a thousand pairs. With `validation` files, these are held out instead, and pairs with their sources leave the
+    training pairs. Of equal pairs the first is kept.
 
     Raises:
-        OpenbookError: a file cannot be read, two files do not belong together line by line, or no pair is left.
+        OpenbookError: a file cannot be read, two aligned files do not match, or no pair is left.
     """
     if validation_share is not None and not 0 < validation_share <= 0.5:
         raise OpenbookError(f"validation share {validation_share}: must be above 0 and at most 0.5 of the pairs")
@@ -157,31 +169,35 @@ def prepare_pairs(
         if found.fingerprint == fingerprint:
             return found
     except (OSError, KeyError, TypeError, ValueError):
-        pass  # none yet, or half of them
+        pass  # none yet, or damaged
     with mendable(folder):
         work = working_folder(folder, fingerprint)
         tasks = [
-            _Task(file, work / f"{held_out:d}-{number:06}", file.size, bool(held_out))
+            _ReadFile(file, work / f"{held_out:d}-{number:06}", file.size, bool(held_out))
             for held_out in (True, False)
             for number, file in enumerate(groups[held_out])
         ]
         with track("Reading pairs", sum(task.size for task in tasks)) as advance:
             run(_read, tasks, processes, advance)
-        _finish(folder, fingerprint, tasks, validation is None, validation_share, keep_duplicates)
+        records = _Records.load(tasks)
+        if not keep_duplicates:
+            records.drop_duplicates()
+        held_out = records.hold_out_share(validation_share) if validation is None else records.hold_out_files()
+        _write(folder, fingerprint, tasks, records, held_out)
         shutil.rmtree(work, ignore_errors=True)
     return PairCorpus.load(folder)
 
 
-def _read(task: _Task, advance: Advance) -> None:
-    """Write the pairs of one file that are fit, their places and hashes, and the report."""
+def _read(task: _ReadFile, advance: Advance) -> None:
+    """Write the clean pairs of one file, their records, and the report."""
     report = PairReport(task.file.name)
     rows: list[tuple[int, ...]] = []
     parts: list[NDArray[Any]] = []
-    place = told = 0
+    place = advanced = 0
     with task.stem.with_suffix(".tsv").open("wb") as output:
         for line, found in read_pairs(task.file):
             report.lines += 1
-            pair = fit(found)
+            pair = clean_pair(found)
             if isinstance(pair, str):
                 report.drop(pair, line)
                 continue
@@ -190,13 +206,13 @@ def _read(task: _Task, advance: Advance) -> None:
             rows.append((place, len(source), len(target), _hash(source), _hash(source, target), line))
             place += written
             if len(rows) == 1 << 16:
-                parts.append(np.array(rows, DTYPE))
+                parts.append(np.array(rows, RECORD))
                 rows = []
-                advance(min(place, task.size) - told)
-                told = min(place, task.size)
-    parts.append(np.array(rows, DTYPE))
+                advance(min(place, task.size) - advanced)
+                advanced = min(place, task.size)
+    parts.append(np.array(rows, RECORD))
     np.save(task.stem.with_suffix(".npy"), np.concatenate(parts), allow_pickle=False)
-    advance(task.size - told)
+    advance(task.size - advanced)
     save_json(task.result, asdict(report))
 
 
@@ -204,60 +220,83 @@ def _hash(*sides: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(b"\t".join(sides), digest_size=8).digest(), "little")
 
 
-def _finish(
-    folder: Path, fingerprint: str, tasks: list[_Task], split: bool, share: float | None, keep_duplicates: bool
+@dataclass
+class _Records:
+    """The pairs of all files, one behind the other, and what becomes of them."""
+
+    pairs: NDArray[Any]
+    """[pairs] of `RECORD`, their starts counted through all files."""
+    files: NDArray[np.int64]
+    """[pairs]: the number of each one's file."""
+    for_validation: NDArray[np.bool_]
+    """[pairs]: whether that is a file to validate with."""
+    reports: list[PairReport]
+    kept: NDArray[np.bool_]
+    """[pairs]"""
+
+    @classmethod
+    def load(cls, tasks: Sequence[_ReadFile]) -> "_Records":
+        """The results of `_read`."""
+        tables, start = [np.empty(0, RECORD)], 0
+        for task in tasks:
+            tables.append(np.load(task.stem.with_suffix(".npy"), allow_pickle=False))
+            tables[-1]["start"] += start
+            start += task.stem.with_suffix(".tsv").stat().st_size
+        pairs = np.concatenate(tables)
+        files = np.repeat(np.arange(len(tasks)), [len(table) for table in tables[1:]])
+        for_validation = np.array([task.held_out for task in tasks], bool)[files]
+        reports = [PairReport(**json.loads(task.result.read_text("utf-8"))) for task in tasks]
+        return cls(pairs, files, for_validation, reports, np.ones(len(pairs), bool))
+
+    def _drop(self, chosen: NDArray[np.bool_], reason: str) -> None:
+        for file, line in zip(self.files[chosen].tolist(), self.pairs["line"][chosen].tolist(), strict=True):
+            self.reports[file].drop(reason, line)
+        self.kept &= ~chosen
+
+    def drop_duplicates(self) -> None:
+        """Of equal training pairs keep the first. Files to validate with stay as they are."""
+        first = np.zeros(len(self.pairs), bool)
+        first[np.unique(self.pairs["hash"], return_index=True)[1]] = True
+        self._drop(~first & ~self.for_validation, "duplicate")
+
+    def hold_out_files(self) -> NDArray[np.bool_]:
+        """[pairs]: those of the files to validate with; training pairs with the same sources are dropped."""
+        known = np.isin(self.pairs["source_hash"], self.pairs["source_hash"][self.for_validation])
+        self._drop(self.kept & ~self.for_validation & known, "also held out")
+        return self.for_validation
+
+    def hold_out_share(self, share: float | None) -> NDArray[np.bool_]:
+        """[pairs]: those of the sources with the smallest hashes, so that no source is on both sides."""
+        sources = np.unique(self.pairs["source_hash"][self.kept])
+        share = min(0.1, ENOUGH_HELD_OUT / max(1, len(sources))) if share is None else share
+        wanted = min(len(sources) - 1, max(1, round(share * len(sources))))
+        return self.pairs["source_hash"] < sources[wanted] if wanted > 0 else np.zeros(len(self.pairs), bool)
+
+
+def _write(
+    folder: Path, fingerprint: str, tasks: Sequence[_ReadFile], records: _Records, held_out: NDArray[np.bool_]
 ) -> None:
-    """Put the files' pairs together without duplicates, divide them, and write pairs.json as the last."""
-    reports = [PairReport(**json.loads(task.result.read_text("utf-8"))) for task in tasks]
-    tables = [np.load(task.stem.with_suffix(".npy"), allow_pickle=False) for task in tasks]
-    part, start = folder / "pairs.tsv.part", 0
+    """Write the text and the index of both splits and, at last, pairs.json."""
+    for number, report in enumerate(records.reports):
+        report.kept = int((records.kept & (records.files == number)).sum())
+    splits = {"train": records.kept & ~held_out, "validation": records.kept & held_out}
+    _check_not_empty(splits, records.reports)
+    part = folder / "pairs.tsv.part"
     with part.open("wb") as output:
-        for task, table in zip(tasks, tables, strict=True):
-            table["start"] += start
+        for task in tasks:
             with task.stem.with_suffix(".tsv").open("rb") as text:
                 shutil.copyfileobj(text, output, 1 << 20)
-            start = output.tell()
-    pairs = np.concatenate(tables) if tables else np.empty(0, DTYPE)
-    origin = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
-    held_out = np.array([task.held_out for task in tasks], bool)[origin]
-    keep = np.ones(len(pairs), bool)
-    if not keep_duplicates:
-        keep[:] = False
-        keep[np.unique(pairs["whole"], return_index=True)[1]] = True  # the first of each
-        keep |= held_out  # files to validate with stay as they are
-        _drop(reports, pairs, origin, ~keep, "duplicate")
-    if split:
-        held_out = keep & _chosen(pairs["key"], keep, share)
-    else:
-        known = keep & ~held_out & np.isin(pairs["key"], pairs["key"][held_out])
-        _drop(reports, pairs, origin, known, "also held out")
-        keep &= ~known
-    for number, report in enumerate(reports):
-        report.kept = int((keep & (origin == number)).sum())
-    _refuse_nothing(keep & ~held_out, keep & held_out, reports)
-    for name, chosen in (("train", keep & ~held_out), ("validation", keep & held_out)):
-        np.save(folder / f"{name}.npy", pairs[["start", "source", "target"]][chosen].copy(), allow_pickle=False)
+        total = output.tell()
+    for name, chosen in splits.items():
+        np.save(folder / f"{name}.npy", repack_fields(records.pairs[INDEX][chosen]), allow_pickle=False)
     part.replace(folder / "pairs.tsv")
-    index = {"fingerprint": fingerprint, "bytes": start, "reports": [asdict(report) for report in reports]}
-    save_json(folder / "pairs.json", index)
+    reports = [asdict(report) for report in records.reports]
+    save_json(folder / "pairs.json", {"fingerprint": fingerprint, "bytes": total, "reports": reports})
 
 
-def _drop(reports: list[PairReport], pairs: NDArray[Any], origin: NDArray[Any], which: NDArray[Any], why: str) -> None:
-    for number, line in zip(origin[which].tolist(), pairs["line"][which].tolist(), strict=True):
-        reports[number].drop(why, line)
-
-
-def _chosen(keys: NDArray[Any], keep: NDArray[Any], share: float | None) -> NDArray[Any]:
-    """Which pairs are held out: those of the sources with the smallest hashes. So no source is on both sides."""
-    sources = np.unique(keys[keep])
-    share = min(0.1, HELD_OUT / max(1, len(sources))) if share is None else share
-    wanted = min(len(sources) - 1, max(1, round(share * len(sources))))
-    return keys < sources[wanted] if wanted > 0 else np.zeros(len(keys), bool)
-
-
-def _refuse_nothing(train: NDArray[Any], held_out: NDArray[Any], reports: list[PairReport]) -> None:
-    said = "; ".join(report.text() for report in reports)
-    if not train.any():
+def _check_not_empty(splits: dict[str, NDArray[np.bool_]], reports: Sequence[PairReport]) -> None:
+    said = "; ".join(map(str, reports))
+    if not splits["train"].any():
         raise OpenbookError(f"no pairs to train on ({said or 'name some files'})")
-    if not held_out.any():
+    if not splits["validation"].any():
         raise OpenbookError(f"no pairs to validate with ({said}); add pairs, or give --validation a file of them")

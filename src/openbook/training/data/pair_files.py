@@ -1,9 +1,9 @@
-"""Files of sentence pairs, a line at a time: tab-separated, JSON lines, or two files whose lines belong together."""
+"""Sentence pairs, read a line at a time from tab-separated files, JSON lines or two aligned files, and filtered."""
 
 import codecs
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from itertools import zip_longest
 from pathlib import Path
@@ -11,19 +11,26 @@ from typing import Any, Literal, NamedTuple
 
 from openbook.errors import OpenbookError
 from openbook.text.corpus.books import shown
+from openbook.text.corpus.corpus import count
 from openbook.text.corpus.encodings import binary, detect_encoding
 
 LONGEST_LINE = 1 << 20
-"""Bytes; a longer line is passed over without being held in memory."""
+"""Bytes; a longer line is skipped without being held in memory."""
 
 JSON_SUFFIXES = {".json", ".jsonl", ".ndjson"}
 TAB_SUFFIXES = {".tsv", ".tab"}
-NAMES = (("source", "target"), ("src", "tgt"))
-"""Names of the two sides in a JSON object; without them its only two texts are taken, in their order."""
+SIDE_NAMES = (("source", "target"), ("src", "tgt"))
+"""Keys of the two sides in a JSON object. Without them its only two texts are taken, in their order."""
+
+LONGEST_SIDE = 10_000
+"""Bytes of a sentence; models of the sizes trained here see fewer tokens."""
+LENGTH_RATIO, LENGTH_SLACK = 5, 50
+"""A sentence of over five times the bytes of its translation, and fifty more, is taken for a wrong pair."""
+WHITE_SPACE = str.maketrans("\t\r\n", "   ")
 
 
-class Fault(Enum):
-    """What can be wrong with a line."""
+class InvalidLine(Enum):
+    """Why a line has no pair."""
 
     UNREADABLE = "not readable"
     NO_PAIR = "no two texts"
@@ -39,116 +46,116 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class PairFile:
-    """One file of pairs, or two whose lines belong together."""
+    """One file of pairs, or two aligned ones: line n of the second translates line n of the first."""
 
     paths: tuple[Path, ...]
     kind: Literal["tabs", "json", "aligned"]
 
     @property
     def name(self) -> str:
-        """The file, or both, as a person would say it."""
+        """The file or files, for messages."""
         return " and ".join(shown(path) for path in self.paths)
 
     @property
     def size(self) -> int:
-        """Bytes of it all."""
+        """Bytes of the file, or of both."""
         return sum(path.stat().st_size for path in self.paths)
 
 
 def find_pair_files(paths: Sequence[Path]) -> list[PairFile]:
-    """Which kind each file is: by its suffix, else by whether its first line has a tab.
+    """Tell the kind of each file by its suffix, else by whether its first line has a tab.
 
-    Files of neither kind come in twos, the sources and then their translations.
+    Files of neither kind are taken two by two: the sources, then their translations.
 
     Raises:
-        OpenbookError: one of two is missing, or a file cannot be read.
+        OpenbookError: the second of two files is missing, or a file cannot be read.
     """
     files: list[PairFile] = []
-    waiting: Path | None = None
+    sources: Path | None = None
     for path in paths:
         suffix = path.suffix.lower()
         if suffix in JSON_SUFFIXES:
             files.append(PairFile((path,), "json"))
-        elif suffix in TAB_SUFFIXES or (waiting is None and _has_tab(path)):
+        elif suffix in TAB_SUFFIXES or (sources is None and _has_tab(path)):
             files.append(PairFile((path,), "tabs"))
-        elif waiting is None:
-            waiting = path
+        elif sources is None:
+            sources = path
         else:
-            files.append(PairFile((waiting, path), "aligned"))
-            waiting = None
-    if waiting is not None:
+            files.append(PairFile((sources, path), "aligned"))
+            sources = None
+    if sources is not None:
         raise OpenbookError(
-            f"{shown(waiting)}: has no tabs, so it is one of two files whose lines belong together; name the other "
-            "behind it (or give lines of source, tab, target)"
+            f"{shown(sources)}: has no tabs, so it should be one of two aligned files; name the other after it "
+            "(or give lines of source, tab, target)"
         )
     return files
 
 
-def read_pairs(file: PairFile) -> Iterator[tuple[int, Pair | Fault]]:
-    """Every line's number, from 1, with its pair or what is wrong with it.
+def read_pairs(file: PairFile) -> Iterator[tuple[int, Pair | InvalidLine]]:
+    """The number of each line, from 1, with its pair or why it has none.
 
     Raises:
-        OpenbookError: a file is binary or cannot be read, or two files differ in their number of lines.
+        OpenbookError: a file is binary or cannot be read, or two aligned files differ in their number of lines.
     """
     try:
         if file.kind == "aligned":
-            yield from _aligned(*file.paths)
+            yield from _read_aligned(*file.paths)
             return
-        of_line = _of_json if file.kind == "json" else _of_tabs
-        for number, line in enumerate(_lines(file.paths[0]), start=1):
-            yield number, of_line(line) if isinstance(line, str) else line
+        parse = _parse_json if file.kind == "json" else _parse_tabs
+        for number, line in enumerate(_read_lines(file.paths[0]), start=1):
+            yield number, parse(line) if isinstance(line, str) else line
     except OSError as error:
         raise OpenbookError(
             f"{file.name}: cannot be read ({error.strerror}); check its name and permissions"
         ) from error
 
 
-def _aligned(first: Path, second: Path) -> Iterator[tuple[int, Pair | Fault]]:
+def _read_aligned(first: Path, second: Path) -> Iterator[tuple[int, Pair | InvalidLine]]:
     sources = targets = 0
-    for source, target in zip_longest(_lines(first), _lines(second)):
+    for source, target in zip_longest(_read_lines(first), _read_lines(second)):
         sources += source is not None
         targets += target is not None
         if source is None or target is None:
-            continue  # counted to the end, so that the message can say both numbers
-        if isinstance(source, Fault) or isinstance(target, Fault):
-            yield sources, source if isinstance(source, Fault) else target  # type: ignore[misc]
+            continue  # read on to the end, so that the message can say both numbers
+        if isinstance(source, InvalidLine) or isinstance(target, InvalidLine):
+            yield sources, source if isinstance(source, InvalidLine) else target  # type: ignore[misc]
         else:
             yield sources, Pair(source, target)
     if sources != targets:
         raise OpenbookError(
-            f"{shown(first)}: has {sources:,} lines and {shown(second)} has {targets:,}; line by line they must belong "
-            "together, so mend the file that lacks some"
+            f"{shown(first)}: has {sources:,} lines and {shown(second)} has {targets:,}; each line must be the "
+            "translation of the other's, so mend the file that lacks some"
         )
 
 
-def _of_tabs(line: str) -> Pair | Fault:
-    """The first two columns; what follows them, such as who wrote the sentence, is not looked at."""
+def _parse_tabs(line: str) -> Pair | InvalidLine:
+    """The first two columns; any others, such as the author, are ignored."""
     source, tab, rest = line.partition("\t")
-    return Pair(source, rest.partition("\t")[0]) if tab or not line.strip() else Fault.NO_PAIR
+    return Pair(source, rest.partition("\t")[0]) if tab or not line.strip() else InvalidLine.NO_PAIR
 
 
-def _of_json(line: str) -> Pair | Fault:
+def _parse_json(line: str) -> Pair | InvalidLine:
     if not line.strip():
         return Pair("", "")
     try:
         content = json.loads(line)
     except (ValueError, RecursionError):
-        return Fault.UNREADABLE
+        return InvalidLine.UNREADABLE
     if isinstance(content, dict) and isinstance(content.get("translation"), dict):
         content = content["translation"]
     texts = _two_texts(content)
     if texts is None:
-        return Fault.NO_PAIR
+        return InvalidLine.NO_PAIR
     try:
         "".join(texts).encode()
     except UnicodeEncodeError:  # half a surrogate pair
-        return Fault.UNREADABLE
+        return InvalidLine.UNREADABLE
     return Pair(*texts)
 
 
 def _two_texts(content: Any) -> tuple[str, str] | None:
     if isinstance(content, dict):
-        named = [names for names in NAMES if set(names) <= content.keys()]
+        named = [names for names in SIDE_NAMES if set(names) <= content.keys()]
         content = [content[name] for name in named[0]] if named else [v for v in content.values() if isinstance(v, str)]
     if isinstance(content, list) and len(content) == 2 and all(isinstance(each, str) for each in content):
         return content[0], content[1]
@@ -157,28 +164,29 @@ def _two_texts(content: Any) -> tuple[str, str] | None:
 
 def _has_tab(path: Path) -> bool:
     try:
-        return "\t" in next((line for line in _lines(path) if isinstance(line, str) and line.strip()), "")
+        return "\t" in next((line for line in _read_lines(path) if isinstance(line, str) and line.strip()), "")
     except OSError as error:
         raise OpenbookError(
             f"{shown(path)}: cannot be read ({error.strerror}); check its name and permissions"
         ) from error
 
 
-def _lines(path: Path) -> Iterator[str | Fault]:
-    """Each line without its end, or what is wrong with it.
+def _read_lines(path: Path) -> Iterator[str | InvalidLine]:
+    """Each line without its line end, or why it is invalid.
 
-    A line is UTF-8 if it can be, else of the encoding that fits the file: lines from elsewhere do no harm to others.
+    A line is decoded as UTF-8 if it can be, else in the encoding that was detected for the file, so a line in another
+    encoding does not spoil the rest.
     """
     encoding = detect_encoding(path)
     if encoding in ("utf-16", "utf-32"):
         with path.open(encoding=encoding, errors="replace", newline="\n") as text:
             while line := text.readline(LONGEST_LINE):
                 if len(line) < LONGEST_LINE:
-                    yield Fault.UNREADABLE if "\ufffd" in line else line.rstrip("\r\n")
+                    yield InvalidLine.UNREADABLE if "\ufffd" in line else line.rstrip("\r\n")
                     continue
                 while line and not line.endswith("\n"):
                     line = text.readline(LONGEST_LINE)
-                yield Fault.TOO_LONG
+                yield InvalidLine.TOO_LONG
         return
     with path.open("rb") as file:
         if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
@@ -187,17 +195,57 @@ def _lines(path: Path) -> Iterator[str | Fault]:
             if b"\0" in block:
                 raise binary(path)
             if len(block) < LONGEST_LINE:
-                yield _decoded(block.rstrip(b"\r\n"), encoding)
+                yield _decode(block.rstrip(b"\r\n"), encoding)
                 continue
             while block and not block.endswith(b"\n"):
                 block = file.readline(LONGEST_LINE)
-            yield Fault.TOO_LONG
+            yield InvalidLine.TOO_LONG
 
 
-def _decoded(line: bytes, encoding: str) -> str | Fault:
+def _decode(line: bytes, encoding: str) -> str | InvalidLine:
     for codec in ("utf-8", encoding):
         try:
             return line.decode(codec)
         except UnicodeDecodeError:
             continue
-    return Fault.UNREADABLE
+    return InvalidLine.UNREADABLE
+
+
+@dataclass
+class PairReport:
+    """What became of the lines of a `PairFile`."""
+
+    name: str
+    lines: int = 0
+    kept: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    """How many were dropped for each reason."""
+    first: dict[str, int] = field(default_factory=dict)
+    """The number of the first line that was dropped for each reason."""
+
+    def drop(self, reason: str, line: int) -> None:
+        """Count a line that is left out."""
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+        self.first[reason] = min(self.first.get(reason, line), line)
+
+    def __str__(self) -> str:
+        said = f"{self.name}: {count(self.kept, 'pair')} of {count(self.lines, 'line')}"
+        if not self.dropped:
+            return said
+        reasons = (f"{number:,} {why} (first: line {self.first[why]:,})" for why, number in self.dropped.items())
+        return f"{said}; left out {', '.join(reasons)}"
+
+
+def clean_pair(pair: Pair | InvalidLine) -> Pair | str:
+    """The pair without white space around its sides and with no tabs or line ends in them, or why it is left out."""
+    if isinstance(pair, InvalidLine):
+        return pair.value
+    source, target = (side.translate(WHITE_SPACE).strip() for side in pair)
+    if not source or not target:
+        return "one-sided" if source or target else "blank"
+    shorter, longer = sorted((len(source.encode()), len(target.encode())))
+    if longer > LONGEST_SIDE:
+        return InvalidLine.TOO_LONG.value
+    if longer > LENGTH_RATIO * shorter + LENGTH_SLACK:
+        return "very unequal"
+    return Pair(source, target)

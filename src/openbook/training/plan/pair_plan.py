@@ -9,13 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from openbook.errors import OpenbookError
 from openbook.text.tokenizer.training import choose_vocabulary
 from openbook.training.continuation import GENTLE, check_kept, sizes_of
-from openbook.training.data.pair_corpus import PairSplit
 from openbook.training.data_parallel import most_workers
 from openbook.training.plan.measure import Speed, choose_precision, count_parameters
 from openbook.training.plan.memory import check_memory, spare_memory
@@ -56,12 +54,6 @@ class Amount:
     target_bytes: int
     long: float
     """Bytes of the longer side that all but one in 200 pairs stay below."""
-
-    @classmethod
-    def of(cls, split: PairSplit) -> "Amount":
-        """That of some pairs."""
-        longer = np.maximum(split.places["source"], split.places["target"])
-        return cls(len(split), split.source_bytes, split.target_bytes, float(np.quantile(longer, 0.995)))
 
     @property
     def text(self) -> Text:

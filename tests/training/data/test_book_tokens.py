@@ -8,10 +8,9 @@ from openbook.text.corpus.corpus import Corpus
 from openbook.text.corpus.prepare import prepare
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import Kind, train_tokenizer
-from openbook.training.data import book_tokens as tokens_module
-from openbook.training.data.book_tokens import Tokens, TokenSplit, tokenize
-
-from .makers import prose
+from openbook.training.data import token_files, tokenization
+from openbook.training.data.tokenization import TokenizedBooks, TokenizedSplit, tokenize_books
+from text.makers import prose
 
 
 @pytest.fixture
@@ -22,17 +21,17 @@ def corpus(tmp_path: Path) -> Corpus:
     return prepare([tmp_path / "*.txt"], tmp_path / "corpus", validation_share=0.2)
 
 
-def as_lists(split: TokenSplit) -> tuple[object, ...]:
+def as_lists(split: TokenizedSplit) -> tuple[object, ...]:
     return split.ids.tolist(), split.documents.tolist(), split.chapters.tolist(), split.text_bytes, split.unknown
 
 
-def equal(first: Tokens, second: Tokens) -> bool:
+def equal(first: TokenizedBooks, second: TokenizedBooks) -> bool:
     return as_lists(first.train) == as_lists(second.train) and as_lists(first.validation) == as_lists(second.validation)
 
 
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokens_module, "CHUNK", 50)
-    monkeypatch.setattr(tokens_module, "PART", 2000)
+    monkeypatch.setattr(tokenization, "CHUNK_CHARACTERS", 50)
+    monkeypatch.setattr(tokenization, "PART_CHARACTERS", 2000)
     monkeypatch.setattr("openbook.text.corpus.chunking.REACH", 50)
 
 
@@ -44,7 +43,7 @@ def test_tokens_are_those_of_each_document_whole(
     tokenizer = train_tokenizer(corpus.train.sample(10**9), kind, 400)
     if small:
         small_parts(monkeypatch)
-    tokens = tokenize(corpus, tokenizer, tmp_path / "tokens")
+    tokens = tokenize_books(corpus, tokenizer, tmp_path / "tokens")
     for split, found in ((corpus.train, tokens.train), (corpus.validation, tokens.validation)):
         assert found.text_bytes == split.bytes
         assert len(found.documents) == len(split.documents) + 1
@@ -64,7 +63,7 @@ def test_tokens_are_those_of_each_document_whole(
 
 
 def test_token_files_are_small_and_mapped(corpus: Corpus, tmp_path: Path) -> None:
-    tokens = tokenize(corpus, train_tokenizer([], "bytes", 257), tmp_path / "tokens")
+    tokens = tokenize_books(corpus, train_tokenizer([], "bytes", 257), tmp_path / "tokens")
     assert isinstance(tokens.train.ids, np.memmap)
     assert tokens.train.ids.dtype == np.uint16
     assert (tmp_path / "tokens/train.tokens").stat().st_size == 2 * len(tokens.train.ids)
@@ -78,22 +77,22 @@ def test_large_vocabularies_take_four_bytes(corpus: Corpus, tmp_path: Path) -> N
     content["model"]["vocab"]["<|end|>"] = 299
     tokenizer = Tokenizer.from_json(json.dumps(content))
     assert tokenizer.vocab_size == 70_000
-    assert tokenize(corpus, tokenizer, tmp_path / "tokens").train.ids.dtype == np.uint32
+    assert tokenize_books(corpus, tokenizer, tmp_path / "tokens").train.ids.dtype == np.uint32
 
 
 def test_an_empty_split_has_no_tokens(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(prose(3))
     corpus = prepare([tmp_path / "a.txt"], tmp_path / "corpus", validation_share=0)
-    tokens = tokenize(corpus, train_tokenizer([], "bytes", 257), tmp_path / "tokens")
+    tokens = tokenize_books(corpus, train_tokenizer([], "bytes", 257), tmp_path / "tokens")
     assert as_lists(tokens.validation) == ([], [0], [], 0, 0)
-    assert as_lists(tokenize(corpus, train_tokenizer([], "bytes", 257), tmp_path / "tokens").validation)[0] == []
+    assert as_lists(tokenize_books(corpus, train_tokenizer([], "bytes", 257), tmp_path / "tokens").validation)[0] == []
 
 
 def test_interrupted_anywhere_it_goes_on(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenizer = train_tokenizer(corpus.train.sample(10**9), "bpe", 300)
-    whole = tokenize(corpus, tokenizer, tmp_path / "whole")
+    whole = tokenize_books(corpus, tokenizer, tmp_path / "whole")
     small_parts(monkeypatch)
-    save, parts = tokens_module.save_json, 0
+    save, parts = token_files.save_json, 0
 
     def stopping(path: Path, content: object) -> None:
         nonlocal parts
@@ -102,24 +101,24 @@ def test_interrupted_anywhere_it_goes_on(corpus: Corpus, tmp_path: Path, monkeyp
             raise KeyboardInterrupt
         save(path, content)
 
-    monkeypatch.setattr(tokens_module, "save_json", stopping)
+    monkeypatch.setattr(token_files, "save_json", stopping)
     for _ in range(1000):
         try:
-            tokens = tokenize(corpus, tokenizer, tmp_path / "stopped")
+            tokens = tokenize_books(corpus, tokenizer, tmp_path / "stopped")
             break
         except KeyboardInterrupt:
             pass
     assert parts > 10
     assert equal(tokens, whole)
 
-    monkeypatch.setattr(tokens_module.WordEncoder, "encode_batch", None)  # all is found done
-    assert equal(tokenize(corpus, tokenizer, tmp_path / "stopped"), whole)
+    monkeypatch.setattr(tokenization.WordEncoder, "encode_batch", None)  # all is found done
+    assert equal(tokenize_books(corpus, tokenizer, tmp_path / "stopped"), whole)
 
 
 def test_other_text_or_another_tokenizer_starts_anew(corpus: Corpus, tmp_path: Path) -> None:
     first, second = (train_tokenizer(corpus.train.sample(10**9), "bpe", size) for size in (300, 400))
-    tokenize(corpus, first, tmp_path / "tokens")
-    again = tokenize(corpus, second, tmp_path / "tokens")
-    assert equal(again, tokenize(corpus, second, tmp_path / "fresh"))
+    tokenize_books(corpus, first, tmp_path / "tokens")
+    again = tokenize_books(corpus, second, tmp_path / "tokens")
+    assert equal(again, tokenize_books(corpus, second, tmp_path / "fresh"))
     (tmp_path / "tokens/train.tokens").write_bytes(b"xx")  # cut short
-    assert equal(tokenize(corpus, second, tmp_path / "tokens"), again)
+    assert equal(tokenize_books(corpus, second, tmp_path / "tokens"), again)

@@ -15,8 +15,9 @@ from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
 from openbook.text.chat.chat import Chat
 from openbook.training.chunked_loss import NOTHING, hidden_of
-from openbook.training.data.conversation_task import ConversationRows, Conversations
-from openbook.training.data.conversation_tokens import TokenConversations, held_out
+from openbook.training.data.conversation_dataset import hold_out
+from openbook.training.data.conversation_task import ConversationTask, PackedConversations
+from openbook.training.data.tokenization import TokenizedConversations
 from openbook.training.initialize import initialize
 from openbook.training.recipe import build_architecture
 from openbook.transformer.transformer import Transformer
@@ -37,7 +38,7 @@ def conversations(count, seed=0, longest=9, beginning=()):
         ids.append(np.concatenate([beginning, generator.integers(0, 40, length)]).astype(np.int64))
         answers.append(np.arange(len(ids[-1])) >= len(beginning) + (length + 1) // 2)
     starts = np.concatenate(([0], np.cumsum([len(each) for each in ids])))
-    return TokenConversations(np.concatenate(ids), np.concatenate(answers), starts, lengths)
+    return TokenizedConversations(np.concatenate(ids), np.concatenate(answers), starts, lengths)
 
 
 def model_of(**changes):
@@ -51,8 +52,8 @@ def model_of(**changes):
 
 def task_of(found, **changes):
     made = recipe(**changes)
-    rows = ConversationRows(found, made.context)
-    return Conversations(made, rows, rows, CPU, torch.float32)
+    rows = PackedConversations(found, made.context)
+    return ConversationTask(made, rows, rows, CPU, torch.float32)
 
 
 def one_by_one(model, found):
@@ -75,8 +76,8 @@ BEGINNING = (7, 3, 9, 3, 1)
 def test_a_conversation_in_a_row_of_many_is_scored_as_it_is_alone(position, beginning):
     found, model = conversations(12, beginning=beginning), model_of(position=position)
     task = task_of(found)
-    assert max(map(len, task.train.packs)) > 2
-    assert task.train.shared == len(beginning)
+    assert max(map(len, task.train.rows)) > 2
+    assert task.train.prefix_length == len(beginning)
     score = task.final_score(model)
     nats, counted = one_by_one(model, found)
     assert score.tokens == counted
@@ -88,7 +89,7 @@ def test_a_conversation_in_a_row_of_many_is_scored_as_it_is_alone(position, begi
 def test_learning_is_learning_the_answers_alone(beginning):
     found, model = conversations(12, beginning=beginning), model_of()
     task = task_of(found, batch_tokens=16 * 20)
-    batch = task.train.batch(task.train.packs, CPU)
+    batch = task.train.batch(task.train.rows, CPU)
     count = int((batch.next_ids != NOTHING).sum())
     total = task.learn(model, batch, 1 / count)
     gradients = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
@@ -107,13 +108,13 @@ def test_learning_is_learning_the_answers_alone(beginning):
 
 def test_other_conversations_and_questions_change_nothing():
     found, model = conversations(12), model_of()
-    rows = ConversationRows(found, 16)
-    pack = next(row for row in rows.packs if len(row) > 1)
+    rows = PackedConversations(found, 16)
+    pack = next(row for row in rows.rows if len(row) > 1)
     before = hidden_of(model, rows.batch([pack], CPU))
     changed = replace(found, ids=found.ids.copy())
     start, end = found.starts[pack[0]], found.starts[pack[0] + 1]
     changed.ids[start:end] = (changed.ids[start:end] + 1) % 40
-    after = hidden_of(model, ConversationRows(changed, 16).batch([pack], CPU))
+    after = hidden_of(model, PackedConversations(changed, 16).batch([pack], CPU))
     length = end - start - 1
     assert not torch.equal(before[:, :length], after[:, :length])
     assert torch.equal(before[:, length:], after[:, length:])
@@ -121,10 +122,10 @@ def test_other_conversations_and_questions_change_nothing():
 
 def test_what_all_begin_with_stands_in_a_row_once():
     found = conversations(12, beginning=BEGINNING)
-    rows = ConversationRows(found, 16)
-    batch = rows.batch(rows.packs, CPU)
+    rows = PackedConversations(found, 16)
+    batch = rows.batch(rows.rows, CPU)
     assert (batch.target[:, :5] == torch.tensor(BEGINNING)).all() and (batch.next_ids[:, :5] == NOTHING).all()
-    assert rows.tokens == int((batch.positions >= 0).sum()) == found.lengths.sum() - 12 - 5 * (12 - len(rows.packs))
+    assert rows.tokens == int((batch.positions >= 0).sum()) == found.lengths.sum() - 12 - 5 * (12 - len(rows.rows))
     assert int((batch.next_ids != NOTHING).sum()) == found.answers.sum()
 
 
@@ -132,39 +133,39 @@ def test_the_beginning_that_all_share_ends_before_what_is_told():
     """Each tells the first token of its answer itself, from a token of its own."""
     ids = np.array([5, 6, 7, 1, 5, 6, 7, 2, 5, 6, 7, 1, 5])
     answers = np.array([0, 0, 0, 1, 0, 0, 1, 1, 0, 0, 0, 1, 1], bool)
-    found = TokenConversations(ids, answers, np.array([0, 4, 8, 13]), np.array([1, 2, 2]))
-    assert ConversationRows(found, 16).shared == 1
-    assert ConversationRows(found.chosen(np.array([0, 2])), 16).shared == 2
-    assert ConversationRows(found, 2).shared == 0  # nothing fits
+    found = TokenizedConversations(ids, answers, np.array([0, 4, 8, 13]), np.array([1, 2, 2]))
+    assert PackedConversations(found, 16).prefix_length == 1
+    assert PackedConversations(found.select(np.array([0, 2])), 16).prefix_length == 2
+    assert PackedConversations(found, 2).prefix_length == 0  # nothing fits
 
 
 def test_an_epoch_visits_every_row_once():
     task = task_of(conversations(60), micro_batch_size=1, batch_tokens=16)
-    count = len(task.train.packs)
+    count = len(task.train.rows)
     for epoch in range(2):
         seen = [next(iter(task.batches(epoch * count + step)))[0].target for step in range(count)]
-        wanted = [task.train.batch([row], CPU).target for row in task.train.packs]
+        wanted = [task.train.batch([row], CPU).target for row in task.train.rows]
         assert sorted(each.flatten().tolist() for each in seen) == sorted(each.flatten().tolist() for each in wanted)
 
 
 def test_what_is_too_long_is_left_out():
     found = conversations(40)
-    rows = ConversationRows(found, 6)
+    rows = PackedConversations(found, 6)
     assert set(rows.fitting) == set(np.flatnonzero(found.lengths <= 7))
     assert len(rows.fitting) < 40
 
 
 def test_a_part_is_held_out_and_always_the_same():
     found = conversations(400)
-    train, validation = held_out(found, 0.2)
+    train, validation = hold_out(found, 0.2)
     assert len(train) + len(validation) == 400
     assert 50 < len(validation) < 110
-    again = held_out(found.chosen(np.arange(400)[::-1].copy()), 0.2)[1]
+    again = hold_out(found.select(np.arange(400)[::-1].copy()), 0.2)[1]
     assert sorted(np.split(again.ids, again.starts[1:-1]), key=lambda ids: ids.tobytes())[0].tolist() in [
         ids.tolist() for ids in np.split(validation.ids, validation.starts[1:-1])
     ]
     with pytest.raises(OpenbookError, match="too few conversations"):
-        held_out(conversations(1), 0.5)
+        hold_out(conversations(1), 0.5)
 
 
 COLOURS = {"grass": "green", "snow": "white", "coal": "black", "blood": "red", "the sky": "blue", "gold": "yellow"}
@@ -223,7 +224,7 @@ def test_facts_are_learned_and_answered(talker):
     assert [file["name"] for file in record["data"]] == ["asked.jsonl", "other.jsonl"]
 
 
-def test_of_a_few_none_is_held_out(talker):
+def test_of_a_few_none_is_hold_out(talker):
     told = {}
     openbook.train(
         conversations=talker / "asked.jsonl", start=talker / "base.openbook", output=talker / "few.openbook",

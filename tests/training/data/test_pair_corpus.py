@@ -10,8 +10,15 @@ from hypothesis import strategies as st
 from openbook.errors import OpenbookError
 from openbook.training.data import pair_corpus as module
 from openbook.training.data.pair_corpus import prepare_pairs
-from openbook.training.data.pair_files import LONGEST_LINE, Fault, Pair, PairFile, find_pair_files, read_pairs
-from openbook.training.data.pair_filter import fit
+from openbook.training.data.pair_files import (
+    LONGEST_LINE,
+    InvalidLine,
+    Pair,
+    PairFile,
+    clean_pair,
+    find_pair_files,
+    read_pairs,
+)
 
 MANY = [(f"the {number} bird sings", f"der {number}. Vogel singt") for number in range(200)]
 
@@ -47,19 +54,19 @@ def test_lines_of_another_encoding_are_read_and_broken_ones_passed_over(tmp_path
     assert [pair.source for pair in read(path)[:2]] == ["schön", "grün"]
     path.write_bytes("übermäßig öde Äcker, größere Öfen\tx\n".encode() * 40 + b"a\xff\xfe\tb\n" + "ü\tü\n".encode())
     found = read(path)
-    assert found[40] is Fault.UNREADABLE and found[41] == Pair("ü", "ü")
+    assert found[40] is InvalidLine.UNREADABLE and found[41] == Pair("ü", "ü")
 
 
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
-        ("{not json", Fault.UNREADABLE),
-        ("[" * 100_000, Fault.UNREADABLE),
-        ('"text"', Fault.NO_PAIR),
-        ('["a", "b", "c"]', Fault.NO_PAIR),
-        ('["a", 1]', Fault.NO_PAIR),
-        ('{"source": "a", "target": null}', Fault.NO_PAIR),
-        (r'["\ud800", "b"]', Fault.UNREADABLE),
+        ("{not json", InvalidLine.UNREADABLE),
+        ("[" * 100_000, InvalidLine.UNREADABLE),
+        ('"text"', InvalidLine.NO_PAIR),
+        ('["a", "b", "c"]', InvalidLine.NO_PAIR),
+        ('["a", 1]', InvalidLine.NO_PAIR),
+        ('{"source": "a", "target": null}', InvalidLine.NO_PAIR),
+        (r'["\ud800", "b"]', InvalidLine.UNREADABLE),
         ("", Pair("", "")),
     ],
 )
@@ -71,9 +78,9 @@ def test_every_damaged_json_line_is_told_apart(tmp_path, line, fault):
 def test_endless_lines_are_not_held_in_memory(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_text("a\tb\n" + "x" * (3 * LONGEST_LINE) + "\nc\td\n")
-    assert read(path) == [Pair("a", "b"), Fault.TOO_LONG, Pair("c", "d")]
+    assert read(path) == [Pair("a", "b"), InvalidLine.TOO_LONG, Pair("c", "d")]
     path.write_text("a\tb\n" + "x" * (2 * LONGEST_LINE) + "\nc\td\n", "utf-16")
-    assert read(path) == [Pair("a", "b"), Fault.TOO_LONG, Pair("c", "d")]
+    assert read(path) == [Pair("a", "b"), InvalidLine.TOO_LONG, Pair("c", "d")]
 
 
 def test_files_that_cannot_be_pairs_are_named(tmp_path):
@@ -102,13 +109,13 @@ def test_files_that_cannot_be_pairs_are_named(tmp_path):
         (Pair("a" * 61, "b"), "very unequal"),
         (Pair("b", "ä" * 30), "very unequal"),
         (Pair("a" * 10_001, "b" * 10_001), "over-long"),
-        (Fault.NO_PAIR, "no two texts"),
+        (InvalidLine.NO_PAIR, "no two texts"),
         (Pair("a" * 55, "b"), Pair("a" * 55, "b")),
         (Pair(" a\tb\n", "c\r\nd "), Pair("a b", "c  d")),
     ],
 )
 def test_what_is_not_fit_is_dropped_for_its_reason(pair, reason):
-    assert fit(pair) == reason
+    assert clean_pair(pair) == reason
 
 
 @given(st.text(), st.text())
@@ -117,9 +124,9 @@ def test_a_pair_that_is_fit_stays_fit_and_is_a_line_of_a_file(source, target):
         (source + target).encode()
     except UnicodeEncodeError:
         return
-    found = fit(Pair(source, target))
+    found = clean_pair(Pair(source, target))
     if isinstance(found, Pair):
-        assert fit(found) == found
+        assert clean_pair(found) == found
         assert not set("\t\r\n") & set(found.source + found.target)
 
 

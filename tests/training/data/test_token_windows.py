@@ -6,26 +6,27 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbook.training.data.windows import Windows, documents_at, shuffled
+from openbook.training.data.batching import permute
+from openbook.training.data.language_modeling_task import TokenWindows, documents_at
 
 KEYS = st.integers(0, 2**51)
 
 
 @given(st.integers(1, 5000), KEYS)
 def test_shuffled_is_a_permutation(size, key):
-    assert np.array_equal(np.sort(shuffled(np.arange(size), size, key)), np.arange(size))
+    assert np.array_equal(np.sort(permute(np.arange(size), size, key)), np.arange(size))
 
 
 @given(st.integers(1, 5000), KEYS, st.data())
 def test_each_index_goes_where_it_goes_among_all(size, key, data):
     some = np.array(data.draw(st.lists(st.integers(0, size - 1), max_size=20)), np.int64)
-    assert np.array_equal(shuffled(some, size, key), shuffled(np.arange(size), size, key)[some])
+    assert np.array_equal(permute(some, size, key), permute(np.arange(size), size, key)[some])
 
 
 @pytest.mark.parametrize("size", [100, 1000, 1024, 5000])
 def test_shuffled_leaves_no_order(size):
     index = np.arange(size)
-    one, other = shuffled(index, size, 1), shuffled(index, size, 2)
+    one, other = permute(index, size, 1), permute(index, size, 2)
     assert (one == other).mean() < 0.05
     assert (one == index).mean() < 0.05
     assert (np.diff(one) == 1).mean() < 0.05  # neighbours part
@@ -34,7 +35,7 @@ def test_shuffled_leaves_no_order(size):
 
 @given(st.integers(2, 3000), st.integers(1, 64), st.integers(0, 2**31 - 1), st.integers(0, 5))
 def test_every_epoch_visits_each_window_once(count, context, seed, epoch):
-    windows = Windows(np.zeros(count, np.uint16), context, seed)
+    windows = TokenWindows(np.zeros(count, np.uint16), context, seed)
     each = windows.per_epoch
     starts = np.concatenate([windows.starts(epoch * each + number, 1) for number in range(each)])
     assert np.all(np.diff(np.sort(starts)) == context)
@@ -42,21 +43,21 @@ def test_every_epoch_visits_each_window_once(count, context, seed, epoch):
 
 
 def test_epochs_differ_in_order_and_offset():
-    windows = Windows(np.zeros(1000, np.uint16), 10, seed=1)
+    windows = TokenWindows(np.zeros(1000, np.uint16), 10, seed=1)
     epochs = [windows.starts(number, windows.per_epoch) for number in range(8)]
     assert len({tuple(starts) for starts in epochs}) == 8
     assert len({starts[0] % 10 for starts in epochs}) > 1
 
 
 def test_every_token_can_be_seen_and_guessed():
-    windows = Windows(np.arange(100, dtype=np.uint16), 10, seed=1)
+    windows = TokenWindows(np.arange(100, dtype=np.uint16), 10, seed=1)
     seen = {int(token) for step in range(200) for row in windows.batch(step, 4) for token in row}
     assert seen == set(range(100))
 
 
 @given(st.integers(2, 300), st.integers(1, 64), st.integers(0, 1000), st.integers(1, 9))
 def test_windows_stay_within_the_tokens(count, context, step, rows):
-    windows = Windows(np.arange(count, dtype=np.uint16), context, seed=3)
+    windows = TokenWindows(np.arange(count, dtype=np.uint16), context, seed=3)
     starts, batch = windows.starts(step, rows), windows.batch(step, rows)
     assert batch.shape == (rows, min(context + 1, count))
     assert torch.equal(batch, torch.from_numpy(starts)[:, None] + torch.arange(batch.shape[1]))
@@ -66,22 +67,22 @@ def test_windows_stay_within_the_tokens(count, context, step, rows):
 @given(st.integers(0, 2**31 - 1), st.integers(0, 10**6))
 def test_a_batch_is_a_function_of_seed_and_step(seed, step):
     tokens = np.arange(5000, dtype=np.uint16)
-    batch = Windows(tokens, 16, seed).batch(step, 8)
+    batch = TokenWindows(tokens, 16, seed).batch(step, 8)
     np.random.seed(0)
     torch.manual_seed(0)
-    assert torch.equal(batch, Windows(tokens, 16, seed).batch(step, 8))
-    assert not torch.equal(batch, Windows(tokens, 16, seed).batch(step + 1, 8))
-    assert not torch.equal(batch, Windows(tokens, 16, seed + 1).batch(step, 8))
+    assert torch.equal(batch, TokenWindows(tokens, 16, seed).batch(step, 8))
+    assert not torch.equal(batch, TokenWindows(tokens, 16, seed).batch(step + 1, 8))
+    assert not torch.equal(batch, TokenWindows(tokens, 16, seed + 1).batch(step, 8))
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 8])
 def test_ranks_share_the_windows_of_a_step(world):
-    windows = Windows(np.arange(1000, dtype=np.uint16), 16, seed=1)
+    windows = TokenWindows(np.arange(1000, dtype=np.uint16), 16, seed=1)
     whole = windows.batch(5, 8)
     shares = [windows.batch(5, 8, rank, world) for rank in range(world)]
     assert sorted(map(tuple, torch.cat(shares).tolist())) == sorted(map(tuple, whole.tolist()))
 
 
 def test_documents_are_told_apart():
-    _, places = Windows(np.arange(20, dtype=np.uint16), 5, seed=1).at(np.array([0, 4]), 0)
+    _, places = TokenWindows(np.arange(20, dtype=np.uint16), 5, seed=1).cut(np.array([0, 4]), 0)
     assert documents_at(places, np.array([0, 3, 6])).tolist() == [[1, 1, 1, 2, 2, 2], [2, 2, 3, 3, 3, 3]]

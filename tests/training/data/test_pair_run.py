@@ -11,7 +11,7 @@ from training_examples import TINY, same, weights, write_book, write_pairs
 import openbook
 from openbook.errors import OpenbookError
 from openbook.training.chunked_loss import NOTHING
-from openbook.training.data import pair_dataset as pair_material
+from openbook.training.data.pair_dataset import PairDataset
 from openbook.training.recipe import make_recipe
 from openbook.training.request import Request
 from openbook.training.run import Training
@@ -77,13 +77,13 @@ def test_words_are_spelled_in_other_pieces_each_time(tmp_path):
     write_pairs(tmp_path / "pairs.tsv")
     request = Request([tmp_path / "pairs.tsv"], tmp_path / "a.openbook", {}, pairs=True)
     (tmp_path / "a.training").mkdir()
-    dataset = pair_material.PairDataset(request, None, lambda *each: Quiet())
+    dataset = PairDataset(request, None, lambda *each: Quiet())
     recipe, _ = dataset.tokenize(make_recipe(CHOICES | {"bpe_dropout": 0.3}))
     task = dataset.task(recipe, torch.device("cpu"), torch.float32)
     tokenizer, rows = dataset.tokenizers[0], dataset.train
     texts, end = {pair.source: pair.target for pair in dataset.corpus.train.pairs()}, dataset.tokenizers[0].end_id
     spellings = set()
-    for step in range(3 * task.parts.per_epoch):
+    for step in range(3 * task.sampler.batches_per_epoch):
         for batch, count in task.batches(step):
             for source, target in zip(batch.source.tolist(), batch.next_ids.tolist(), strict=True):
                 read, told = (tuple(ids[: ids.index(end)]) for ids in (source, target))
@@ -172,7 +172,7 @@ def test_what_is_wrong_is_refused(trained, tmp_path):
 
 def test_samples_show_a_translation(trained, tmp_path):
     told = []
-    dataset = pair_material.PairDataset(
+    dataset = PairDataset(
         Request([trained[1] / "pairs.tsv"], tmp_path / "a.openbook", CHOICES, pairs=True), None, lambda *each: Quiet()
     )
     (tmp_path / "a.training").mkdir(exist_ok=True)

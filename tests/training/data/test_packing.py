@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbook.training.data.packing import pack
+from openbook.training.data.batching import pack
 
 
 @given(st.lists(st.integers(1, 50), max_size=60), st.integers(50, 80))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from openbook.text.tokenizer.training import train_tokenizer
-from openbook.training.data import pair_tokens
+from openbook.training.data import token_files, tokenization
 from openbook.training.data.pair_corpus import prepare_pairs
-from openbook.training.data.pair_tokens import sample_pairs, tokenize_pairs
+from openbook.training.data.tokenization import WordEncoder, tokenize_pairs
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def corpus(tmp_path_factory):
 
 def learned(corpus, kind="bpe", **sides):
     sides = sides or {"source": True, "target": True}
-    return train_tokenizer(sample_pairs(corpus.train, 1 << 20, **sides), kind, 300, sentences=True)
+    return train_tokenizer(corpus.train.sample(1 << 20, **sides), kind, 300, sentences=True)
 
 
 @pytest.mark.parametrize("kind", ["bpe", "unigram", "bytes", "characters"])
@@ -52,8 +52,8 @@ def test_sentences_do_not_run_into_each_other(corpus):
 
 
 def test_a_sample_is_spread_over_all_pairs(corpus):
-    whole = list(sample_pairs(corpus.train, 1 << 20, source=True, target=False))
-    some = list(sample_pairs(corpus.train, 2000, source=True, target=False))
+    whole = list(corpus.train.sample(1 << 20, source=True, target=False))
+    some = list(corpus.train.sample(2000, source=True, target=False))
     assert len(whole) == len(corpus.train) and 10 < len(some) < 40
     assert some[1] != whole[1] and some[-1] in whole[-5:]
 
@@ -67,15 +67,16 @@ def same(one, other):
 
 
 @pytest.mark.parametrize(
-    ("place", "call"), [*(("_append", call) for call in (1, 2, 5, 9)), *(("save_json", call) for call in (1, 4, 5))]
+    ("place", "call"),
+    [*(("_append", call) for call in (1, 2, 3, 4, 10, 18)), *(("save_json", call) for call in (1, 4, 5))],
 )
 def test_interrupted_anywhere_it_goes_on_to_the_same(corpus, tmp_path, monkeypatch, place, call):
-    """Five parts, each with two appends and a saved state."""
+    """Five parts, each with two texts encoded, four arrays appended and a saved state."""
     tokenizer, calls, encoded = learned(corpus), [], []
-    monkeypatch.setattr(pair_tokens, "PART", 30)
+    monkeypatch.setattr(tokenization, "PART_PAIRS", 30)
     whole, _ = tokenize_pairs(corpus, tokenizer, tokenizer, tmp_path / "whole")
-    owner = pair_tokens._Writer if place == "_append" else pair_tokens
-    real, append = getattr(owner, place), pair_tokens._Writer._append
+    owner = token_files.TokenFiles if place == "_append" else token_files
+    real, encode = getattr(owner, place), WordEncoder.encode_batch
 
     def interrupted(*arguments):
         calls.append(arguments)
@@ -87,9 +88,9 @@ def test_interrupted_anywhere_it_goes_on_to_the_same(corpus, tmp_path, monkeypat
         patch.setattr(owner, place, interrupted)
         with pytest.raises(KeyboardInterrupt):
             tokenize_pairs(corpus, tokenizer, tokenizer, tmp_path / "parts")
-    monkeypatch.setattr(pair_tokens._Writer, "_append", lambda *each: encoded.append(each) or append(*each))
+    monkeypatch.setattr(WordEncoder, "encode_batch", lambda *each: encoded.append(each) or encode(*each))
     assert same(tokenize_pairs(corpus, tokenizer, tokenizer, tmp_path / "parts")[0], whole)
-    parts_done = (call - 1) // 2 if place == "_append" else call - 1
+    parts_done = (call - 1) // 4 if place == "_append" else call - 1
     assert len(encoded) == 10 - 2 * parts_done
     assert same(tokenize_pairs(corpus, tokenizer, tokenizer, tmp_path / "parts")[0], whole)
     assert len(encoded) == 10 - 2 * parts_done  # found, not made again

@@ -1,0 +1,167 @@
+"""Language modelling: learning the next token of every window cut from books."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from openbook.progress import Advance, Track, silent
+from openbook.text.tokenizer.bpe_dropout import MergeDropout
+from openbook.training.chunked_loss import Batch, learn_next
+from openbook.training.data.batching import step_indices
+from openbook.training.evaluation import Score, score
+from openbook.training.recipe import Recipe
+from openbook.transformer.transformer import Transformer
+
+TokenIds = NDArray[np.unsignedinteger[Any]]
+
+
+@dataclass(frozen=True)
+class TokenWindows:
+    """Windows of `context` tokens and the one that follows, cut from one long array of tokens.
+
+    Each epoch visits every window once, in an order and from an offset of its own.
+
+    Args:
+        tokens: (tokens,) ids.
+        context: T, tokens of a window.
+        seed: of the order and the offsets.
+        merge_dropout: splits some tokens into those that they were merged from, anew each time; None: no token.
+        dropout: how likely each merge is undone.
+    """
+
+    tokens: TokenIds
+    context: int
+    seed: int
+    merge_dropout: MergeDropout | None = None
+    dropout: float = 0.0
+
+    @property
+    def per_epoch(self) -> int:
+        """How many windows an epoch has, at least 1."""
+        return max(1, (len(self.tokens) - 1) // self.context - 1)
+
+    def starts(self, step: int, batch_size: int) -> NDArray[np.int64]:
+        """(batch_size,): where the windows of a step begin."""
+        epochs, indices = step_indices(step, batch_size, self.per_epoch, self.seed)
+        starts = indices * self.context
+        left_over = len(self.tokens) - 1 - self.context * self.per_epoch
+        for epoch in np.unique(epochs):
+            random = np.random.default_rng([self.seed, int(epoch)])
+            starts[epochs == epoch] += random.integers(0, max(1, left_over + 1))
+        return starts
+
+    def batch(self, step: int, batch_size: int, rank: int = 0, world_size: int = 1) -> Tensor:
+        """This rank's share of a step's windows: ids (batch_size / world_size, T + 1)."""
+        return self.cut(self.starts(step, batch_size)[rank::world_size], step)[0]
+
+    def cut(self, starts: NDArray[np.int64], step: int) -> tuple[Tensor, NDArray[np.int64]]:
+        """The windows that begin at `starts` (B,): their ids and the index of each token, both (B, T + 1).
+
+        The step seeds the merge dropout.
+        """
+        length = min(self.context + 1, len(self.tokens))
+        indices = starts[:, None] + np.arange(length)
+        ids = self.tokens[indices].astype(np.int64)
+        if self.merge_dropout is not None:
+            random = np.random.default_rng([self.seed, step, *starts])
+            ids, columns = self.merge_dropout.undo(ids, self.dropout, random)
+            indices = starts[:, None] + columns
+        return torch.from_numpy(ids), indices
+
+
+def documents_at(indices: NDArray[np.int64], document_starts: NDArray[np.int64]) -> Tensor:
+    """(B, T): the number of the document that the token at each index (B, T) belongs to."""
+    return torch.from_numpy(np.searchsorted(document_starts, indices, side="right"))
+
+
+@dataclass(frozen=True)
+class LanguageModelingTask:
+    """Learns the next token of every window of books (see `loop.Task`).
+
+    Args:
+        recipe: gives context, batch size, dropout of merges and seed.
+        train: (tokens,) the training tokens.
+        validation: (tokens,) the held-out tokens, beginning with an end-of-text token.
+        validation_bytes: bytes of the held-out text.
+        document_starts: where documents begin among the training tokens, for the document mask.
+        device: where the model is.
+        dtype: of matrix products.
+        merge_dropout: undoes merges of the training tokens, as often as the recipe says; None: never.
+    """
+
+    recipe: Recipe
+    train: TokenIds
+    validation: TokenIds
+    validation_bytes: int
+    document_starts: NDArray[np.int64]
+    device: torch.device
+    dtype: torch.dtype
+    merge_dropout: MergeDropout | None = None
+
+    def batches(self, step: int) -> Iterator[tuple[Batch, int]]:
+        """A step's windows, `micro_batch_size` at a time."""
+        recipe = self.recipe
+        windows = TokenWindows(self.train, recipe.context, recipe.seed, self.merge_dropout, recipe.bpe_dropout)
+        starts = windows.starts(step, recipe.rows)
+        for first in range(0, len(starts), recipe.micro_batch_size):
+            ids, indices = windows.cut(starts[first : first + recipe.micro_batch_size], step)
+            ids = ids.to(self.device)
+            documents = None
+            if recipe.document_mask:
+                documents = documents_at(indices[:, :-1], self.document_starts).to(self.device)
+            yield Batch(None, None, ids[:, :-1], ids[:, 1:], documents), ids[:, 1:].numel()
+
+    def learn(self, model: nn.Module, batch: Any, share: float) -> Tensor:
+        """See `learn_next`."""
+        return learn_next(model, batch, share)
+
+    @property
+    def validated_share(self) -> float:
+        """The part of the held-out tokens that `validate` scores."""
+        return min(1.0, self._windows * self.recipe.context / max(1, len(self.validation) - 1))
+
+    @property
+    def _windows(self) -> int:
+        """How many windows `validate` scores."""
+        return max(1, self.recipe.validation_tokens // self.recipe.context)
+
+    def validate(self, model: nn.Module) -> float:
+        """Bits per byte on windows spread evenly over the held-out text, the same ones each time."""
+        if self.validated_share == 1:
+            return self.final_score(model).bits_a_byte
+        starts = np.linspace(0, len(self.validation) - 1 - self.recipe.context, self._windows, dtype=np.int64)
+        windows = ((int(start), int(start) + 1) for start in starts)
+        return self._score(model, round(self.validation_bytes * self.validated_share), windows).bits_a_byte
+
+    def describe(self, model: nn.Module) -> dict[str, float]:
+        """Nothing: bits per byte say it all."""
+        return {}
+
+    def final_score(self, model: nn.Module, track: Track = silent) -> Score:
+        """The score on all of the held-out text."""
+        with track("Scoring the held-out text", len(self.validation)) as advance:
+            return self._score(model, self.validation_bytes, None, advance)
+
+    def _score(
+        self,
+        model: nn.Module,
+        text_bytes: int,
+        windows: Iterator[tuple[int, int]] | None,
+        advance: Advance | None = None,
+    ) -> Score:
+        assert isinstance(model, Transformer)
+        return score(
+            model,
+            self.validation,
+            text_bytes,
+            context=self.recipe.context,
+            windows=windows,
+            rows=self.recipe.micro_batch_size,
+            dtype=self.dtype,
+            advance=advance,
+        )

@@ -1,0 +1,287 @@
+"""Books, sentence pairs and conversations as token ids in files, encoded once and found again by later runs."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from openbook.errors import OpenbookError
+from openbook.progress import Advance, Track, silent
+from openbook.text.chat.chat import Chat
+from openbook.text.corpus.books import shown
+from openbook.text.corpus.chunking import token_safe
+from openbook.text.corpus.corpus import Corpus, Split
+from openbook.text.corpus.working_directory import size_and_time
+from openbook.text.tokenizer.tokenizer import Tokenizer
+from openbook.text.tokenizer.word_encoder import WordEncoder
+from openbook.training.data.conversation_files import Conversation, answer_tokens, read_conversations
+from openbook.training.data.pair_corpus import PairCorpus, PairSplit
+from openbook.training.data.token_files import TokenFiles, flat, offsets, token_dtype
+
+CHUNK_CHARACTERS = 1 << 15
+"""Characters that one core encodes at a time."""
+PART_CHARACTERS = 2 << 20
+"""Characters that all cores encode together. After each part, the work is safe from interruption."""
+PART_PAIRS = 10_000
+PART_CONVERSATIONS = 100
+
+SIDES = ("source", "target")
+
+
+@dataclass(frozen=True)
+class TokenizedSplit:
+    """The tokens of the training or the validation text."""
+
+    ids: NDArray[np.unsignedinteger[Any]]
+    """[tokens], memory-mapped. An end-of-text token closes each document."""
+    documents: NDArray[np.int64]
+    """[documents + 1]: the token at which each document starts, and the number of all tokens."""
+    chapters: NDArray[np.int64]
+    """[chapters]: the token at which each chapter starts; every document starts one."""
+    text_bytes: int
+    """UTF-8 bytes of the text, for bits per byte. (End-of-text tokens stand for none.)"""
+    unknown: int
+    """How many of the tokens stand for a character or word that is not in the vocabulary."""
+
+
+@dataclass(frozen=True)
+class TokenizedBooks:
+    """The tokens of a corpus."""
+
+    train: TokenizedSplit
+    validation: TokenizedSplit
+
+
+def tokenize_books(corpus: Corpus, tokenizer: Tokenizer, folder: Path, *, track: Track = silent) -> TokenizedBooks:
+    """Encode a corpus into `folder`, on all cores, or find it there; an interrupted run continues where it stopped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    identity = f"{corpus.fingerprint} {tokenizer.fingerprint}"
+    dtypes: dict[str, DTypeLike] = {"tokens": token_dtype(tokenizer), "documents": "<i8", "chapters": "<i8"}
+    with track("Tokenizing", corpus.bytes) as advance:
+        train, validation = (
+            _tokenize_text(split, tokenizer, TokenFiles(folder / name, identity, dtypes, ("bytes", "unknown")), advance)
+            for name, split in (("train", corpus.train), ("validation", corpus.validation))
+        )
+    return TokenizedBooks(train, validation)
+
+
+def _tokenize_text(split: Split, tokenizer: Tokenizer, files: TokenFiles, advance: Advance) -> TokenizedSplit:
+    encoder, unknown_id = WordEncoder(tokenizer), tokenizer.unknown_id
+    advance(files.counts["bytes"])
+    for part in _parts(split, files.counts["bytes"]):
+        ids = encoder.encode_batch([chunk.text for chunk in part])
+        unknown = 0 if unknown_id is None else sum(each.count(unknown_id) for each in ids)
+        for chunk, each in zip(part, ids, strict=True):
+            if chunk.ends_document:
+                each.append(tokenizer.end_id)
+        starts = files.sizes["tokens"] + offsets(np.array([len(each) for each in ids]))[:-1]
+        arrays = {
+            "tokens": flat(ids),
+            "documents": starts[[chunk.starts_document for chunk in part]],
+            "chapters": starts[[chunk.starts_chapter for chunk in part]],
+        }
+        done = part[-1].end - files.counts["bytes"]
+        files.extend(arrays, {"bytes": done, "unknown": unknown})
+        advance(done)
+    documents = np.append(files["documents"], files.sizes["tokens"])
+    chapters = np.array(files["chapters"])
+    return TokenizedSplit(files["tokens"], documents, chapters, files.counts["bytes"], files.counts["unknown"])
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    text: str
+    end: int
+    """The byte of the split at which it ends."""
+    starts_document: bool
+    starts_chapter: bool
+    ends_document: bool
+
+
+def _parts(split: Split, start: int) -> Iterator[list[_Chunk]]:
+    """The chunks from a byte of the split on, in lists of about `PART_CHARACTERS` characters."""
+    part: list[_Chunk] = []
+    size = 0
+    for chunk in _chunks(split, start):
+        part.append(chunk)
+        size += len(chunk.text)
+        if size >= PART_CHARACTERS:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _chunks(split: Split, start: int) -> Iterator[_Chunk]:
+    """The text of a split from a byte on where an earlier chunk ended. Every chapter starts a chunk."""
+    for document in split.documents:
+        starts = [chapter.start for chapter in document.chapters]
+        for first, last in zip(starts, [*starts[1:], document.end], strict=True):
+            if last <= start:
+                continue
+            place = max(first, start)
+            for text in token_safe(split.pieces(place, last), CHUNK_CHARACTERS):
+                end = place + len(text.encode())
+                yield _Chunk(text, end, place == document.start, place == first, end == document.end)
+                place = end
+
+
+@dataclass(frozen=True)
+class TokenizedSentences:
+    """All sources, or all targets."""
+
+    ids: NDArray[np.unsignedinteger[Any]]
+    """[tokens], memory-mapped. Without any special tokens."""
+    starts: NDArray[np.int64]
+    """[sentences + 1]: where each sentence starts, and the number of all tokens."""
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """[sentences] tokens of each."""
+        return np.diff(self.starts)
+
+    def __getitem__(self, index: int) -> NDArray[np.unsignedinteger[Any]]:
+        """The tokens of one sentence."""
+        return self.ids[self.starts[index] : self.starts[index + 1]]
+
+
+@dataclass(frozen=True)
+class TokenizedPairs:
+    """The tokens of the training or the validation pairs."""
+
+    source: TokenizedSentences
+    target: TokenizedSentences
+    target_bytes: NDArray[np.int64]
+    """[pairs] UTF-8 bytes of each target, for bits per byte."""
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+def tokenize_pairs(
+    corpus: PairCorpus, source: Tokenizer, target: Tokenizer, folder: Path, *, track: Track = silent
+) -> tuple[TokenizedPairs, TokenizedPairs]:
+    """The training and the validation pairs, encoded like `tokenize_books`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    identity = f"{corpus.fingerprint} {source.fingerprint} {target.fingerprint}"
+    dtypes: dict[str, DTypeLike] = {"source.tokens": token_dtype(source), "target.tokens": token_dtype(target)}
+    dtypes |= {"source.lengths": "<u4", "target.lengths": "<u4"}
+    with track("Tokenizing", len(corpus.train) + len(corpus.validation)) as advance:
+        train, validation = (
+            _tokenize_pairs(split, (source, target), TokenFiles(folder / name, identity, dtypes, ["pairs"]), advance)
+            for name, split in (("train", corpus.train), ("validation", corpus.validation))
+        )
+    return train, validation
+
+
+def _tokenize_pairs(
+    split: PairSplit, tokenizers: Sequence[Tokenizer], files: TokenFiles, advance: Advance
+) -> TokenizedPairs:
+    encoders = [WordEncoder(tokenizer) for tokenizer in tokenizers]
+    advance(files.counts["pairs"])
+    pairs = split.pairs(files.counts["pairs"])
+    while part := list(islice(pairs, PART_PAIRS)):
+        arrays = {}
+        for side, encoder, texts in zip(SIDES, encoders, zip(*part, strict=True), strict=True):
+            ids = encoder.encode_batch(list(texts))
+            arrays[f"{side}.tokens"] = flat(ids)
+            arrays[f"{side}.lengths"] = np.array([len(each) for each in ids])
+        files.extend(arrays, {"pairs": len(part)})
+        advance(len(part))
+    source, target = (TokenizedSentences(files[f"{side}.tokens"], offsets(files[f"{side}.lengths"])) for side in SIDES)
+    return TokenizedPairs(source, target, split.index["target"].astype(np.int64))
+
+
+@dataclass(frozen=True)
+class TokenizedConversations:
+    """Conversations, one behind the other."""
+
+    ids: NDArray[np.int64]
+    """[tokens]"""
+    answers: NDArray[np.bool_]
+    """[tokens]: whether each belongs to an answer."""
+    starts: NDArray[np.int64]
+    """[conversations + 1]: where each conversation starts, and the number of all tokens."""
+    answer_bytes: NDArray[np.int64]
+    """[conversations] UTF-8 bytes of the answers, for bits per byte."""
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """[conversations] tokens of each."""
+        return np.diff(self.starts)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The tokens of one conversation, and whether each belongs to an answer."""
+        start, end = self.starts[index : index + 2]
+        return self.ids[start:end], self.answers[start:end]
+
+    def select(self, indices: NDArray[np.int64]) -> "TokenizedConversations":
+        """These conversations alone."""
+        parts = [(self.ids[:0], self.answers[:0]), *(self[int(index)] for index in indices)]
+        ids, answers = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return TokenizedConversations(ids, answers, offsets(self.lengths[indices]), self.answer_bytes[indices])
+
+
+def tokenize_conversations(
+    paths: Sequence[Path], tokenizer: Tokenizer, template: str, stem: Path, *, track: Track = silent
+) -> TokenizedConversations:
+    """Encode every conversation as the chat template writes it into the files STEM.*, or find it there.
+
+    Raises:
+        OpenbookError: there are none, or one cannot be read or is refused by the template; names its file and line.
+    """
+    chat = Chat(tokenizer, template)
+    states = [(shown(path.absolute()), *size_and_time(path)) for path in paths]
+    made_from = [states, tokenizer.fingerprint, tokenizer.special.to_dict(), template]
+    identity = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+    dtypes: dict[str, DTypeLike] = {"tokens": token_dtype(tokenizer), "answers": "?"}
+    dtypes |= {"lengths": "<u4", "answer_bytes": "<i8"}
+    text_bytes = np.array([len(tokenizer.token_bytes(id)) for id in range(tokenizer.vocab_size)])
+    text_bytes[list(tokenizer.special_ids.values())] = 0  # special tokens stand for no text
+    total = sum(1 for path in paths for _ in read_conversations(path))
+    if not total:
+        raise OpenbookError(f"{', '.join(map(str, paths))}: no conversations to learn from")
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    files = TokenFiles(stem, identity, dtypes, ["conversations"])
+    with track("Reading conversations", total) as advance:
+        done = files.counts["conversations"]
+        advance(done)
+        encoded = (_encode(chat, each) for each in islice(_conversations(paths), done, None))
+        while part := list(islice(encoded, PART_CONVERSATIONS)):
+            arrays = {
+                "tokens": flat(ids for ids, _ in part),
+                "answers": flat(answers for _, answers in part),
+                "lengths": np.array([len(ids) for ids, _ in part]),
+                "answer_bytes": np.array([text_bytes[ids][answers].sum() for ids, answers in part]),
+            }
+            files.extend(arrays, {"conversations": len(part)})
+            advance(len(part))
+    ids, answers, answer_bytes = files["tokens"].astype(np.int64), files["answers"], np.array(files["answer_bytes"])
+    return TokenizedConversations(ids, np.array(answers), offsets(files["lengths"]), answer_bytes)
+
+
+def _conversations(paths: Sequence[Path]) -> Iterator[tuple[str, Conversation]]:
+    """All conversations, each with its file and number."""
+    for path in paths:
+        for number, conversation in enumerate(read_conversations(path), start=1):
+            yield f"{path}: conversation {number:,}", conversation
+
+
+def _encode(chat: Chat, numbered: tuple[str, Conversation]) -> tuple[list[int], list[bool]]:
+    where, conversation = numbered
+    try:
+        return answer_tokens(chat, conversation)
+    except OpenbookError as error:
+        raise OpenbookError(f"{where}: {error}") from None
