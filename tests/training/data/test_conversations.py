@@ -38,7 +38,7 @@ def conversations(count, seed=0, longest=9, beginning=()):
         ids.append(np.concatenate([beginning, generator.integers(0, 40, length)]).astype(np.int64))
         answers.append(np.arange(len(ids[-1])) >= len(beginning) + (length + 1) // 2)
     starts = np.concatenate(([0], np.cumsum([len(each) for each in ids])))
-    return TokenizedConversations(np.concatenate(ids), np.concatenate(answers), starts, lengths)
+    return TokenizedConversations(np.concatenate(ids), starts, np.concatenate(answers), lengths)
 
 
 def model_of(**changes):
@@ -133,7 +133,7 @@ def test_the_beginning_that_all_share_ends_before_what_is_told():
     """Each tells the first token of its answer itself, from a token of its own."""
     ids = np.array([5, 6, 7, 1, 5, 6, 7, 2, 5, 6, 7, 1, 5])
     answers = np.array([0, 0, 0, 1, 0, 0, 1, 1, 0, 0, 0, 1, 1], bool)
-    found = TokenizedConversations(ids, answers, np.array([0, 4, 8, 13]), np.array([1, 2, 2]))
+    found = TokenizedConversations(ids, np.array([0, 4, 8, 13]), answers, np.array([1, 2, 2]))
     assert PackedConversations(found, 16).prefix_length == 1
     assert PackedConversations(found.select(np.array([0, 2])), 16).prefix_length == 2
     assert PackedConversations(found, 2).prefix_length == 0  # nothing fits

@@ -19,7 +19,7 @@ from openbook.generation.token_translator import TokenTranslator
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.training.chunked_loss import NOTHING, hidden_of
 from openbook.training.data.batching import LengthGroupedSampler
-from openbook.training.data.tokenization import TokenizedPairs, TokenizedSentences
+from openbook.training.data.tokenization import TokenizedPairs, TokenSequences
 from openbook.training.data.translation_task import PairSequences, PairTemplate, score_pairs
 
 SPECIAL = SpecialTokens(end=(39,), separator=38, suffix=(39,), decoder_start=37)
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 def side(rows):
     starts = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-    return TokenizedSentences(np.concatenate(rows).astype(np.uint16), starts)
+    return TokenSequences(np.concatenate(rows).astype(np.uint16), starts)
 
 
 def random_pairs(count, seed=0, longest=12):

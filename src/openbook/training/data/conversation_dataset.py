@@ -141,8 +141,9 @@ class ConversationDataset(Dataset):
 
     def sample(self, model: nn.Module, number: int) -> tuple[str, str]:
         """The answer to a held-out question."""
-        ids, answers = self.validation[number % len(self.validation)]
-        prompt = ids[: int(np.argmax(answers))].tolist()
+        index = number % len(self.validation)
+        answers = self.validation.answers[self.validation.span(index)]
+        prompt = self.validation[index][: int(np.argmax(answers))].tolist()
         return self.tokenizer.decode(prompt, skip_special=True), write(model, self.tokenizer, prompt, SAMPLING)
 
 
@@ -158,7 +159,7 @@ def hold_out(
         raise OpenbookError(f"validation share {share}: must be between 0 and 1")
     held_out: NDArray[np.bool_] = np.zeros(len(conversations), bool)
     for index in range(len(conversations)):
-        digest = hashlib.sha256(conversations[index][0].tobytes()).digest()
+        digest = hashlib.sha256(conversations[index].tobytes()).digest()
         held_out[index] = int.from_bytes(digest[:8], "big") < share * 2**64
     if not held_out.any():
         held_out[0] = True  # there has to be one

@@ -44,7 +44,7 @@ class PackedConversations:
     def prefix_length(self) -> int:
         """How many tokens all of them begin with, none of which predicts a token of an answer."""
         prefix: NDArray[np.int64] | None = None
-        for ids, answers in (self.conversations[index] for index in self.fitting):
+        for ids, answers in map(self._tokens, self.fitting):
             # The token before an answer predicts its first token, so it belongs to the conversation alone.
             most = max(0, (int(np.argmax(answers)) if answers.any() else len(ids)) - 1)
             prefix = ids[:most] if prefix is None else prefix[:most]
@@ -78,10 +78,14 @@ class PackedConversations:
             pad(positions, -1).to(device),
         )
 
+    def _tokens(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The tokens of a conversation, and whether each belongs to an answer."""
+        return self.conversations[index], self.conversations.answers[self.conversations.span(index)]
+
     def _row(self, row: Row) -> tuple[NDArray[np.int64], ...]:
         """Token, next token, document and position of each place of a row, all (T,)."""
         prefix = self.prefix_length
-        conversations = [self.conversations[index] for index in row]
+        conversations = [self._tokens(index) for index in row]
         lengths = [len(ids) - 1 - prefix for ids, _ in conversations]
         ids = [conversations[0][0][:prefix], *(ids[prefix:-1] for ids, _ in conversations)]
         next_ids = [np.where(answers, ids, NOTHING)[prefix + 1 :] for ids, answers in conversations]

@@ -133,33 +133,38 @@ def _chunks(split: Split, start: int) -> Iterator[_Chunk]:
 
 
 @dataclass(frozen=True)
-class TokenizedSentences:
-    """All sources, or all targets."""
+class TokenSequences:
+    """Sequences of tokens, one behind the other: all sources, all targets, or all conversations."""
 
-    ids: NDArray[np.unsignedinteger[Any]]
-    """[tokens], memory-mapped. Without any special tokens."""
+    ids: NDArray[Any]
+    """[tokens]"""
     starts: NDArray[np.int64]
-    """[sentences + 1]: where each sentence starts, and the number of all tokens."""
+    """[sequences + 1]: where each sequence starts, and the number of all tokens."""
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """[sentences] tokens of each."""
+        """[sequences] tokens of each."""
         return np.diff(self.starts)
 
-    def __getitem__(self, index: int) -> NDArray[np.unsignedinteger[Any]]:
-        """The tokens of one sentence."""
-        return self.ids[self.starts[index] : self.starts[index + 1]]
+    def span(self, index: int) -> slice:
+        """Where a sequence is among all tokens."""
+        return slice(self.starts[index], self.starts[index + 1])
+
+    def __getitem__(self, index: int) -> NDArray[Any]:
+        """The tokens of one sequence."""
+        return self.ids[self.span(index)]
 
 
 @dataclass(frozen=True)
 class TokenizedPairs:
     """The tokens of the training or the validation pairs."""
 
-    source: TokenizedSentences
-    target: TokenizedSentences
+    source: TokenSequences
+    """Without special tokens, as the target."""
+    target: TokenSequences
     target_bytes: NDArray[np.int64]
     """[pairs] UTF-8 bytes of each target, for bits per byte."""
 
@@ -197,41 +202,26 @@ def _tokenize_pairs(
             arrays[f"{side}.lengths"] = np.array([len(each) for each in ids])
         files.extend(arrays, {"pairs": len(part)})
         advance(len(part))
-    source, target = (TokenizedSentences(files[f"{side}.tokens"], offsets(files[f"{side}.lengths"])) for side in SIDES)
+    source, target = (TokenSequences(files[f"{side}.tokens"], offsets(files[f"{side}.lengths"])) for side in SIDES)
     return TokenizedPairs(source, target, split.index["target"].astype(np.int64))
 
 
 @dataclass(frozen=True)
-class TokenizedConversations:
-    """Conversations, one behind the other."""
+class TokenizedConversations(TokenSequences):
+    """Conversations as the chat template writes them."""
 
-    ids: NDArray[np.int64]
-    """[tokens]"""
     answers: NDArray[np.bool_]
     """[tokens]: whether each belongs to an answer."""
-    starts: NDArray[np.int64]
-    """[conversations + 1]: where each conversation starts, and the number of all tokens."""
     answer_bytes: NDArray[np.int64]
     """[conversations] UTF-8 bytes of the answers, for bits per byte."""
 
-    def __len__(self) -> int:
-        return len(self.starts) - 1
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """[conversations] tokens of each."""
-        return np.diff(self.starts)
-
-    def __getitem__(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """The tokens of one conversation, and whether each belongs to an answer."""
-        start, end = self.starts[index : index + 2]
-        return self.ids[start:end], self.answers[start:end]
-
     def select(self, indices: NDArray[np.int64]) -> "TokenizedConversations":
         """These conversations alone."""
-        parts = [(self.ids[:0], self.answers[:0]), *(self[int(index)] for index in indices)]
-        ids, answers = (np.concatenate(each) for each in zip(*parts, strict=True))
-        return TokenizedConversations(ids, answers, offsets(self.lengths[indices]), self.answer_bytes[indices])
+        ids, answers = (
+            np.concatenate([tokens[:0], *(tokens[self.span(index)] for index in indices)])
+            for tokens in (self.ids, self.answers)
+        )
+        return TokenizedConversations(ids, offsets(self.lengths[indices]), answers, self.answer_bytes[indices])
 
 
 def tokenize_conversations(
@@ -268,8 +258,8 @@ def tokenize_conversations(
             }
             files.extend(arrays, {"conversations": len(part)})
             advance(len(part))
-    ids, answers, answer_bytes = files["tokens"].astype(np.int64), files["answers"], np.array(files["answer_bytes"])
-    return TokenizedConversations(ids, np.array(answers), offsets(files["lengths"]), answer_bytes)
+    ids, starts = files["tokens"].astype(np.int64), offsets(files["lengths"])
+    return TokenizedConversations(ids, starts, np.array(files["answers"]), np.array(files["answer_bytes"]))
 
 
 def _conversations(paths: Sequence[Path]) -> Iterator[tuple[str, Conversation]]:
