@@ -20,7 +20,7 @@ from traced_examples import ARCHITECTURES, RUNS, TRANSLATED, documents, padded, 
 import openbook.transformer
 from openbook.errors import OpenbookError
 from openbook.explanation.derivations import derive, recompute, relative_errors
-from openbook.explanation.reader import TensorPlace
+from openbook.explanation.reader import TensorOffset
 from openbook.explanation.rules.table import find_rule, rule_of
 from openbook.trace import trace
 from strategies import DEFAULT, ENCODER_DECODERS, architectures, build, some_tokens, with_windows
@@ -223,7 +223,7 @@ def test_weights_name_their_bytes_in_the_file(tmp_path):
     content = file.read_bytes()
     start = 8 + int.from_bytes(content[:8], "little")
     places = {
-        name: TensorPlace(start + entry["data_offsets"][0], 4, tuple(entry["shape"]))
+        name: TensorOffset(start + entry["data_offsets"][0], 4, tuple(entry["shape"]))
         for name, entry in json.loads(content[8:start]).items()
     }
     seen = set()
@@ -394,5 +394,5 @@ def test_what_was_not_traced_is_said():
     hidden = model.hidden(some_tokens(1, 3))
     with trace(model) as recorded, torch.no_grad():
         model.logits(hidden)
-    with pytest.raises(OpenbookError, match="to_logits was called with is not recorded"):
+    with pytest.raises(OpenbookError, match="the input of to_logits is not recorded"):
         derive(model, recorded, "to_logits.logits", (0, 0, 0))

@@ -12,7 +12,7 @@ from traced_examples import ARCHITECTURES, LAYER_NORM, changed
 
 from openbook.errors import OpenbookError
 from openbook.explanation.attention_rows import attention_rows
-from openbook.explanation.reader import TensorPlace
+from openbook.explanation.reader import TensorOffset
 from openbook.explanation.run import explain
 from openbook.explanation.summarise import summarise
 from openbook.explanation.terminal import explain_as_json, explain_in_terminal
@@ -107,7 +107,7 @@ def test_every_architecture_prints_within_80_columns(spec):
 
 
 def test_every_quantity_of_the_layer_is_there_with_shape_formula_and_weights():
-    places = {name: TensorPlace(4096, 4, tuple(each.shape)) for name, each in build(DEFAULT).named_parameters()}
+    places = {name: TensorOffset(4096, 4, tuple(each.shape)) for name, each in build(DEFAULT).named_parameters()}
     page = " ".join(printed(layer=1, head=3, token=4, places=places).replace("\N{NO-BREAK SPACE}", " ").split())
     explained, summary = summed(tokens=range(10), layer=1, head=3, token=4)
     names = [path for path in explained.trace if ".blocks.1." in path]
@@ -308,7 +308,7 @@ def test_any_number_prints(path):
 
 
 def test_a_weight_says_its_byte():
-    places = {"token_embedding.weight": TensorPlace(1000, 4, (VOCABULARY, 16))}
+    places = {"token_embedding.weight": TensorOffset(1000, 4, (VOCABULARY, 16))}
     page = printed(number="token_embedding.output[0,2,3]", places=places)
     assert "weight: token_embedding.weight[2,3], byte 1,140" in page
 

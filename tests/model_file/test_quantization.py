@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from openbook.errors import OpenbookError
 from openbook.explanation.derivations import derive, relative_errors
-from openbook.explanation.tensor_offsets import tensor_places
+from openbook.explanation.tensor_offsets import tensor_offsets
 from openbook.interop.huggingface.exporting import export_folder
 from openbook.interop.huggingface.importing import import_folder
 from openbook.model import load
@@ -72,7 +72,7 @@ def test_what_inspect_says(tmp_path: Path) -> None:
 def test_recorded_numbers_recompute(tmp_path: Path) -> None:
     """From whole numbers and scales, at the byte where each whole number is."""
     path = small(SOME[0], tmp_path)
-    model, places = load(path, "cpu"), tensor_places(path)
+    model, places = load(path, "cpu"), tensor_offsets(path)
     with trace(model.transformer) as recorded:
         model.transformer(torch.tensor([[3, 4, 5]]))
     assert max(relative_errors(model.transformer, recorded).values()) < 1e-5

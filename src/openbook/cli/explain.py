@@ -44,7 +44,7 @@ def explain(
     """
     from rich.console import Console
 
-    from openbook.explanation.tensor_offsets import tensor_places
+    from openbook.explanation.tensor_offsets import tensor_offsets
     from openbook.explanation.terminal import explain_as_json, explain_in_terminal
     from openbook.model import load
 
@@ -73,7 +73,7 @@ def explain(
             print_tree(found, trail, how, opened.tokenizer, Console())
         return
     options: dict[str, Any] = {
-        "layer": layer, "head": head, "token": token, "number": number, "places": tensor_places(model),
+        "layer": layer, "head": head, "token": token, "number": number, "places": tensor_offsets(model),
         "source": source, "encoder": encoder, "source_tokenizer": opened.metadata.make_source_tokenizer(),
         "template": opened.template_places(prompt, plain=plain),
     }  # fmt: skip

@@ -1,40 +1,60 @@
-"""How one number of a recorded quantity follows from its operands, and whether it really does.
+"""How one recorded number follows from its operands, and whether it really does.
 
-    derivation = derive(model, recorded, "decoder.blocks.0.self_attention.scores", (0, 1, 5, 2))
-    derivation.formula     # scores[h,t,s] = scale · Σ_k query[t,h,k] · key[h,s,k]
-    derivation.with_numbers            # 0.25 · 3.1
-    derivation.steps()     # the recorded numbers it follows from, each with a derivation of its own
+    derivation = derive(model, trace, "decoder.blocks.0.self_attention.scores", (0, 1, 5, 2))
+    derivation.formula       # scores[h,t,s] = scale · Σ_k query[t,h,k] · key[h,s,k]
+    derivation.with_numbers  # 0.25 · 3.1
+    derivation.steps()       # the recorded numbers that it follows from, each with a derivation of its own
 
 Every formula is computed in float64 from recorded numbers, weights and constants of the architecture.
 """
 
 import difflib
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from openbook.errors import OpenbookError
-from openbook.explanation.expression import Expression, named
-from openbook.explanation.reader import Operand, Reader, Sum, TensorPlace
-from openbook.explanation.rules.table import FoundRule, find_rule, letters
+from openbook.explanation.expression import Expression, Node, named, with_numbers
+from openbook.explanation.expression_text import format_formula
+from openbook.explanation.reader import Operand, Reader, Sum, TensorOffset
+from openbook.explanation.rules.table import FoundRule, find_rule
 from openbook.trace import Record, Trace
 
-ROWS_AT_ONCE = 512
-"""Numbers that `recompute` works out together: enough to be quick, few enough for sums over a large vocabulary."""
+CHUNK_ROWS = 512
+"""Numbers that `recompute` computes together: enough to be quick, few enough for sums over a large vocabulary."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A short name inside a formula, what it stands for, and the same with numbers."""
+
+    name: str
+    formula: str
+    with_numbers: str
+    tree: Node
 
 
 @dataclass(frozen=True)
 class Derivation:
-    """One number, and how it follows.
+    """One recorded number, and how it follows from others.
 
-    `letters` says which number: {"t": 5, "s": 2}. `definitions` are short names inside the formula, each with what
-    it stands for and the same in numbers. `recomputed` is worked out from the operands in float64, `recorded` is what
-    the model computed, `error` how far the two are apart; `relative_error` is measured against the largest number of
-    the quantity, for a sum whose terms cancel has no small error of its own.
+    Attributes:
+        path, index: which number this is.
+        letters: the same in the letters of the formula: {"t": 5, "s": 2}.
+        meaning: what the number is, for a newcomer.
+        formula: how it follows; `with_numbers` the same with numbers in place of names.
+        equation: the formula's left and right side as trees, see `expression.Node`.
+        definitions: short names that the formula uses.
+        operands: what each other name of the formula is.
+        sums: each Σ with its terms.
+        recomputed: the value of the formula, in float64.
+        recorded: what the model computed.
+        error: the difference of the two.
+        relative_error: the error relative to the largest number of the recorded tensor, because a sum whose terms
+            cancel has no small error of its own.
     """
 
     path: str
@@ -43,7 +63,8 @@ class Derivation:
     meaning: str
     formula: str
     with_numbers: str
-    definitions: tuple[tuple[str, str, str], ...]
+    equation: tuple[Node, Node]
+    definitions: tuple[Definition, ...]
     operands: tuple[Operand, ...]
     sums: tuple[Sum, ...]
     recomputed: float
@@ -64,37 +85,42 @@ def derive(
     trace: Trace,
     path: str,
     index: Sequence[int],
-    places: Mapping[str, TensorPlace] | None = None,
+    offsets: Mapping[str, TensorOffset] | None = None,
 ) -> Derivation:
-    """How the number at `index` of the quantity recorded at `path` follows.
+    """How the number at `index` of the tensor recorded at `path` follows.
 
     Args:
         model: the model that was traced, with the weights it had then.
         trace: what was recorded.
-        path: a recorded path, as "decoder.blocks.0.self_attention.scores".
+        path: a recorded path, such as "decoder.blocks.0.self_attention.scores".
         index: one whole number for each axis.
-        places: where each tensor lies in the model file, for the byte offsets of weights.
+        offsets: where each tensor lies in the model file, for the byte offsets of weights.
 
     Raises:
-        OpenbookError: nothing is recorded at `path`, or `index` is out of range; names what is there.
-        LookupError: no rule says how the quantity follows, a defect of this package.
+        OpenbookError: nothing is recorded at `path`, or `index` is out of range; the message says what there is.
+        LookupError: no rule says how the tensor follows, a defect of this package.
     """
-    quantity = _Quantity.of(model, trace, path)
-    recorded = quantity.recorded
+    ruled = _RuledRecord.of(model, trace, path)
+    recorded = ruled.recorded
     _check(path, index, recorded.shape)
-    read = quantity.reader(places or {}, keep=True)
-    result = quantity.evaluate(read, torch.tensor([list(index)]))
-    shown = ",".join(name for name in map(_shown, quantity.letters) if name)
+    read = ruled.reader(offsets or {}, keep=True)
+    result = ruled.evaluate(read, torch.tensor([list(index)]))
+    left = Node("name", tuple(Node("name", name=name) for name in map(_shown, ruled.letters) if name), read.name)
+    right = result.node
     was, now = float(recorded[tuple(index)]), result.value.item()
     error = abs(now - was) if now != was else 0.0  # two infinities have no difference
     return Derivation(
         path=path,
         index=tuple(index),
-        letters={name: place for name, place in zip(quantity.letters, index, strict=True) if name != "_"},
-        meaning=inspect.cleandoc(quantity.found.rule.__doc__ or ""),
-        formula=f"{read.name}[{shown}] = {result.symbols}" if shown else f"{read.name} = {result.symbols}",
-        with_numbers=result.numbers,
-        definitions=tuple(read.definitions),
+        letters={name: position for name, position in zip(ruled.letters, index, strict=True) if name != "_"},
+        meaning=ruled.found.rule.meaning,
+        formula=format_formula(left, right),
+        with_numbers=format_formula(with_numbers(right)),
+        equation=(left, right),
+        definitions=tuple(
+            Definition(name, format_formula(tree), format_formula(with_numbers(tree)), tree)
+            for name, tree in read.definitions
+        ),
         operands=tuple(read.operands),
         sums=tuple(read.sums),
         recomputed=now,
@@ -105,12 +131,12 @@ def derive(
 
 
 def axes(model: nn.Module, trace: Trace, path: str) -> tuple[str, ...]:
-    """The letter of each axis of the quantity recorded at `path`; "_" for an axis of length 1."""
-    return _Quantity.of(model, trace, path).letters
+    """The letter of each axis of the tensor recorded at `path`; "_" for an axis of length 1."""
+    return _RuledRecord.of(model, trace, path).letters
 
 
 def recompute(model: nn.Module, trace: Trace, path: str) -> Tensor:
-    """The whole quantity recorded at `path` worked out again, number by number, by the rule that `derive` shows.
+    """The whole tensor recorded at `path`, computed again, number by number, by the rule that `derive` shows.
 
     Returns:
         float64 of the recorded shape.
@@ -118,27 +144,27 @@ def recompute(model: nn.Module, trace: Trace, path: str) -> Tensor:
     Raises:
         OpenbookError, LookupError: as `derive`.
     """
-    quantity = _Quantity.of(model, trace, path)
-    shape = quantity.recorded.shape
-    every = torch.cartesian_prod(*(torch.arange(length) for length in shape)).reshape(-1, len(shape))
-    read = quantity.reader({}, keep=False)
-    starts = range(0, len(every), ROWS_AT_ONCE)
-    values = [quantity.evaluate(read, every[start : start + ROWS_AT_ONCE]).value for start in starts]
+    ruled = _RuledRecord.of(model, trace, path)
+    shape = ruled.recorded.shape
+    indices = torch.cartesian_prod(*(torch.arange(length) for length in shape)).reshape(-1, len(shape))
+    read = ruled.reader({}, keep=False)
+    starts = range(0, len(indices), CHUNK_ROWS)
+    values = [ruled.evaluate(read, indices[start : start + CHUNK_ROWS]).value for start in starts]
     return torch.cat(values).reshape(shape)
 
 
 def relative_errors(model: nn.Module, trace: Trace) -> dict[str, float]:
-    """For every recorded quantity its greatest error against `recompute`, relative to its largest number."""
+    """For every recorded tensor its largest error against `recompute`, relative to its largest number."""
     errors = {}
     for path, record in trace.items():
         recorded, recomputed = record.value.to("cpu", torch.float64), recompute(model, trace, path)
-        apart = torch.where(recorded == recomputed, 0.0, (recorded - recomputed).abs())
-        errors[path] = apart.max().item() / _largest(recorded)
+        difference = torch.where(recorded == recomputed, 0.0, (recorded - recomputed).abs())
+        errors[path] = difference.max().item() / _largest(recorded)
     return errors
 
 
-class _Quantity(NamedTuple):
-    """A recorded value, the rule it follows and the letters of its index."""
+class _RuledRecord(NamedTuple):
+    """A recorded tensor, the rule that it follows and the letters of its index."""
 
     model: nn.Module
     trace: Trace
@@ -147,7 +173,7 @@ class _Quantity(NamedTuple):
     letters: tuple[str, ...]
 
     @classmethod
-    def of(cls, model: nn.Module, trace: Trace, path: str) -> "_Quantity":
+    def of(cls, model: nn.Module, trace: Trace, path: str) -> "_RuledRecord":
         if path not in trace:
             near = difflib.get_close_matches(path, list(trace), n=3, cutoff=0.0)
             raise OpenbookError(f'nothing is recorded under "{path}"; the nearest are: {", ".join(near)}')
@@ -156,25 +182,26 @@ class _Quantity(NamedTuple):
         if found is None:
             part = type(model.get_submodule(record.module)).__name__
             raise LookupError(f'no rule in openbook.explanation.rules says how "{record.name}" of {part} follows')
-        return cls(model, trace, record, found, letters(found.rule, record.value.shape))
+        return cls(model, trace, record, found, found.rule.letters_of(record.value.shape))
 
     @property
     def recorded(self) -> Tensor:
         return self.record.value
 
-    def reader(self, places: Mapping[str, TensorPlace], keep: bool) -> Reader:
+    def reader(self, offsets: Mapping[str, TensorOffset], keep: bool) -> Reader:
         found, record = self.found, self.record
-        return Reader(self.model, self.trace, found.part, found.path, record.module, record.name, places, keep)
+        return Reader(self.model, self.trace, found.part, found.path, record.module, record.name, offsets, keep)
 
     def evaluate(self, read: Reader, rows: Tensor) -> Expression:
         """The rule at the indices `rows` (n, rank); its value is (n, 1)."""
         columns = rows.to(torch.float64)[:, :, None].unbind(1)
         index = [named(column, _shown(name)) for name, column in zip(self.letters, columns, strict=True)]
-        result = self.found.rule(read, *index)
-        return replace(result, value=result.value.expand(len(rows), 1))
+        result = self.found.rule.formula(read, *index)
+        return Expression(result.value.expand(len(rows), 1), result.node)
 
 
 def _shown(letter: str) -> str:
+    """The letter, or nothing for one that formulas leave out."""
     return "" if letter in ("b", "_") else letter
 
 
@@ -185,6 +212,6 @@ def _largest(recorded: Tensor) -> float:
 
 def _check(path: str, index: Sequence[int], shape: torch.Size) -> None:
     ranges = ", ".join(f"0–{length - 1}" for length in shape)
-    if len(index) != len(shape) or any(not 0 <= place < length for place, length in zip(index, shape, strict=True)):
+    if len(index) != len(shape) or any(not 0 <= at < length for at, length in zip(index, shape, strict=True)):
         given = ",".join(map(str, index))
         raise OpenbookError(f"{path}[{given}]: the index takes {len(shape)} numbers in the ranges {ranges}")

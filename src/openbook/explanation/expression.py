@@ -1,122 +1,221 @@
-"""Numbers that write down how they were reached, so that no formula can differ from what was computed.
+"""Arithmetic that keeps its own formula, so that no formula can differ from what was computed.
 
-A rule computes `scale * read.total(k, query * key)`; from that one line come the value, the formula
-"scale · Σ_k query[t,k] · key[s,k]" and the same with numbers in place of names, "0.25 · 3.1".
+    scale * read.sum("k", query * key)
+
+gives a value, and beside it the tree of the formula: a product of a name and a sum over k of a product of two names.
+`expression_text` prints such a tree as "scale · Σ_k query[t,h,k] · key[h,s,k]", `expression_mathml` as MathML.
+`with_numbers` puts the numbers in place of the names.
 """
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-COMPARISON, SUM, SIGMA, PRODUCT, POWER, ATOM = range(6)
-"""How tightly an expression holds together; looser ones get parentheses inside tighter ones."""
+Infix = Literal["+", "−", "·", "/", "^", "mod", "<", "≤", "≥", "=", "and", "or"]
+Operator = Literal[
+    Infix,
+    "number",  # a number that the formula itself has
+    "name",  # a value with a name; its operands are the index, as in query[t,h,k]
+    "letter",  # a letter that a sum or a maximum runs over
+    "words",  # a value that no formula explains; the name says where it comes from
+    "shorthand",  # a constant that text writes short, such as √2; its operand is the same in full
+    "negative",
+    "square",
+    "sqrt",
+    "floor",
+    "abs",
+    "call",  # a function, such as exp, by its name
+    "sum",  # over the letter in `name`, as are the next two
+    "max",
+    "argmax",
+    "index_of_rank",  # where the letter in `name` finds the largest (rank 0), the second largest … of its first operand
+    "if",  # operands: what it is where the condition holds, the condition, what it is elsewhere
+]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A formula, or a part of one: an operator with its operands, or a leaf.
+
+    Attributes:
+        operator: what is done with the operands, or what kind of leaf this is.
+        operands: the parts, in the order in which they are written.
+        name: of a value or a function, or the letter that is run over.
+        value: what it comes to; 1 or 0 for a condition.
+    """
+
+    operator: Operator
+    operands: tuple["Node", ...] = ()
+    name: str = ""
+    value: float = math.nan
 
 
 @dataclass(frozen=True, eq=False)
 class Expression:
-    """Float64 values (n, 1), or (n, R) and (1, R) for all places of a running letter such as k in Σ_k.
+    """Float64 values (n, 1), or (n, R) and (1, R) for all R values of a running letter, and the formula behind them.
 
-    The n rows are n numbers of one quantity, worked out at once. `symbols` names what was computed, `numbers`
-    has the values of the first row instead of the names. A condition is 1 where it holds, else 0.
+    The n rows are n numbers of one recorded tensor, computed together. The values in `node` are those of the first.
+    A condition is 1 where it holds, else 0.
     """
 
     value: Tensor
-    symbols: str
-    numbers: str
-    binds: int = ATOM
+    node: Node
 
     def __add__(self, other: "Expression | float") -> "Expression":
-        return _join(self, " + ", other, torch.add, SUM)
+        return _apply("+", torch.add, self, other)
 
     def __radd__(self, other: float) -> "Expression":
-        return _lift(other) + self
+        return literal(other) + self
 
     def __sub__(self, other: "Expression | float") -> "Expression":
-        return _join(self, " − ", other, torch.sub, SUM, right=SIGMA)
+        return _apply("−", torch.sub, self, other)
 
     def __rsub__(self, other: float) -> "Expression":
-        return _lift(other) - self
+        return literal(other) - self
 
     def __mul__(self, other: "Expression | float") -> "Expression":
-        return _join(self, " · ", other, torch.mul, PRODUCT, right=SIGMA)
+        return _apply("·", torch.mul, self, other)
 
     def __rmul__(self, other: float) -> "Expression":
-        return _lift(other) * self
+        return literal(other) * self
 
     def __truediv__(self, other: "Expression | float") -> "Expression":
-        return _join(self, " / ", other, torch.div, PRODUCT, right=ATOM)
+        return _apply("/", torch.div, self, other)
 
     def __rtruediv__(self, other: float) -> "Expression":
-        return _lift(other) / self
+        return literal(other) / self
 
     def __pow__(self, other: "Expression | float") -> "Expression":
-        return _join(self, "^", other, torch.pow, POWER, right=ATOM)
+        return _apply("^", torch.pow, self, other)
 
     def __neg__(self) -> "Expression":
-        return _written(self, lambda inner: f"−{inner}", torch.neg, needed=ATOM, binds=PRODUCT)
+        return _apply("negative", torch.neg, self)
 
     def __floordiv__(self, other: int) -> "Expression":
-        return _written(self / other, lambda inner: f"⌊{inner}⌋", torch.floor)
+        return floor(self / other)
 
     def __mod__(self, other: int) -> "Expression":
-        return _join(self, " mod ", other, torch.remainder, PRODUCT, right=ATOM)
+        return _apply("mod", torch.remainder, self, other)
 
     def __lt__(self, other: "Expression | float") -> "Expression":
-        return _join(self, " < ", other, torch.lt, COMPARISON, right=SUM)
+        return _apply("<", torch.lt, self, other)
 
     def __le__(self, other: "Expression | float") -> "Expression":
-        return _join(self, " ≤ ", other, torch.le, COMPARISON, right=SUM)
+        return _apply("≤", torch.le, self, other)
 
     def __ge__(self, other: "Expression | float") -> "Expression":
-        return _join(self, " ≥ ", other, torch.ge, COMPARISON, right=SUM)
+        return _apply("≥", torch.ge, self, other)
 
     def __and__(self, other: "Expression") -> "Expression":
-        return _join(self, " and ", other, torch.minimum, COMPARISON)
+        return _apply("and", torch.minimum, self, other)
 
     def __or__(self, other: "Expression") -> "Expression":
-        joined = _join(self, " or ", other, torch.maximum, COMPARISON)
-        return Expression(joined.value, f"({joined.symbols})", f"({joined.numbers})")
+        return _apply("or", torch.maximum, self, other)
 
     def rows(self, which: Tensor) -> "Expression":
         """Only the rows where `which` (n,) is True."""
-        return Expression(self.value[which], self.symbols, self.numbers, self.binds)
+        return replace(self, value=self.value[which])
 
 
-def plain(value: float) -> str:
-    """A number as the formulas show it: whole or of six digits, with a true minus sign."""
-    if float(value).is_integer():
-        return f"{int(value)}".replace("-", "−")
-    digits, _, power = f"{value:.6g}".partition("e")
-    written = f"{digits}e{int(power)}" if power else digits
-    return written.replace("-", "−").replace("inf", "∞")
+# Leaves.
 
 
-def named(value: Tensor, symbols: str) -> Expression:
-    """A value with a name."""
-    return Expression(value, symbols, plain(value.flatten()[0].item()) if value.numel() else "")
+def _tensor(value: float) -> Tensor:
+    return torch.full((1, 1), float(value), dtype=torch.float64)
 
 
-def constant(value: float, symbols: str) -> Expression:
+def _first(value: Tensor) -> float:
+    return value.flatten()[0].item() if value.numel() else math.nan
+
+
+def named(value: Tensor, name: str, index: Sequence[Node] = ()) -> Expression:
+    """A value with a name and the index at which it stands."""
+    return Expression(value, Node("name", tuple(index), name, _first(value)))
+
+
+def constant(value: float, name: str) -> Expression:
     """One number with a name."""
-    return named(torch.full((1, 1), float(value), dtype=torch.float64), symbols)
+    return named(_tensor(value), name)
+
+
+def literal(value: float) -> Expression:
+    """One number that the formula writes as it is."""
+    return Expression(_tensor(value), Node("number", value=float(value)))
+
+
+PI = constant(math.pi, "π")
+
+
+def shorthand(name: str, full: Expression) -> Expression:
+    """A constant that text writes as `name` and MathML in full."""
+    return Expression(full.value, Node("shorthand", (full.node,), name, full.node.value))
+
+
+# Functions.
+
+
+def function(name: str, compute: Callable[[Tensor], Tensor]) -> Callable[[Expression], Expression]:
+    """A function of one number, written name(x)."""
+    return lambda inner: _apply("call", compute, inner, name=name)
+
+
+exp = function("exp", torch.exp)
+tanh = function("tanh", torch.tanh)
+erf = function("erf", torch.erf)
+log = function("ln", torch.log)
+sin = function("sin", torch.sin)
+cos = function("cos", torch.cos)
+
+
+def sqrt(inner: Expression) -> Expression:
+    """√x."""
+    return _apply("sqrt", torch.sqrt, inner)
+
+
+def square(inner: Expression) -> Expression:
+    """x²."""
+    return _apply("square", torch.square, inner)
+
+
+def floor(inner: Expression) -> Expression:
+    """⌊x⌋, the next whole number below."""
+    return _apply("floor", torch.floor, inner)
+
+
+def absolute(inner: Expression) -> Expression:
+    """|x|."""
+    return _apply("abs", torch.abs, inner)
+
+
+def minimum(one: Expression | float, other: Expression) -> Expression:
+    """min(x, y)."""
+    return _apply("call", torch.minimum, one, other, name="min")
+
+
+def maximum(one: Expression | float, other: Expression) -> Expression:
+    """max(x, y)."""
+    return _apply("call", torch.maximum, one, other, name="max")
+
+
+# Conditions.
 
 
 def equal(left: Expression, right: Expression | float) -> Expression:
     """Where both are the same (`==` itself keeps its Python meaning)."""
-    return _join(left, " = ", right, torch.eq, COMPARISON, right=SUM)
+    return _apply("=", torch.eq, left, right)
 
 
-def choose(condition: Expression, then: Expression, otherwise: float) -> Expression:
+def where(condition: Expression, then: Expression, otherwise: float) -> Expression:
     """`then` where the condition holds, else `otherwise`."""
     value = torch.where(condition.value.bool(), then.value, otherwise)
-    symbols = f"{then.symbols} if {condition.symbols}, else {plain(otherwise)}"
-    holds = bool(condition.value.flatten()[0])
-    return Expression(value, symbols, then.numbers if holds else plain(otherwise), COMPARISON)
+    return _if(condition, then, literal(otherwise), value)
 
 
-def by_case(
+def piecewise(
     condition: Expression,
     then: Callable[..., Expression],
     otherwise: Callable[..., Expression],
@@ -124,7 +223,7 @@ def by_case(
 ) -> Expression:
     """`then(*index)` for the rows where the condition holds, `otherwise(*index)` for the rest.
 
-    Each side reads its operands for its own rows only, so one number shows only what it was made of.
+    Each side reads its operands for its own rows only, so the derivation of one number shows only what it uses.
     """
     holds = condition.value[:, 0].bool()
     if holds.all():
@@ -135,95 +234,68 @@ def by_case(
     no = otherwise(*(each.rows(~holds) for each in index))
     value = condition.value.clone()
     value[holds], value[~holds] = yes.value, no.value
-    return Expression(value, f"{yes.symbols} if {condition.symbols}, else {no.symbols}", yes.numbers, COMPARISON)
+    return _if(condition, yes, no, value)
 
 
-def function(name: str, compute: Callable[[Tensor], Tensor]) -> Callable[[Expression], Expression]:
-    """A function of one number, written name(x)."""
-    return lambda inner: _written(inner, lambda text: f"{name}({text})", compute)
+# Running letters.
 
 
-sqrt = function("√", torch.sqrt)
-exp = function("exp", torch.exp)
-tanh = function("tanh", torch.tanh)
-erf = function("erf", torch.erf)
-log = function("ln", torch.log)
-sine = function("sin", torch.sin)
-cosine = function("cos", torch.cos)
+def running(letter: str, length: int) -> Expression:
+    """A running letter: 0, 1, … length − 1 at once, (1, length)."""
+    return Expression(torch.arange(length, dtype=torch.float64)[None], Node("letter", name=letter))
 
 
-def square(inner: Expression) -> Expression:
-    """x²."""
-    return _written(inner, lambda text: f"{text}²", torch.square, needed=ATOM)
+def sum_over(letter: str, terms: Expression) -> Expression:
+    """Σ over the running letter: terms (n, R) → (n, 1)."""
+    return _reduce("sum", letter, terms.value.sum(-1, keepdim=True), terms)
 
 
-def floor(inner: Expression) -> Expression:
-    """⌊x⌋, the next whole number below."""
-    return _written(inner, lambda text: f"⌊{text}⌋", torch.floor)
+def max_over(letter: str, values: Expression) -> Expression:
+    """The maximum over the running letter: values (n, R) → (n, 1)."""
+    return _reduce("max", letter, values.value.amax(-1, keepdim=True), values)
 
 
-def magnitude(inner: Expression) -> Expression:
-    """|x|."""
-    return _written(inner, lambda text: f"|{text}|", torch.abs)
+def argmax_over(letter: str, values: Expression) -> Expression:
+    """Where the running letter finds the maximum: values (n, R) → (n, 1)."""
+    return _reduce("argmax", letter, values.value.argmax(-1, keepdim=True), values)
 
 
-def at_most(most: Expression | float, inner: Expression) -> Expression:
-    """min(most, x)."""
-    limit = _lift(most)
-    return Expression(
-        torch.minimum(limit.value, inner.value),
-        f"min({limit.symbols}, {inner.symbols})",
-        f"min({limit.numbers}, {inner.numbers})",
-    )
+def index_of_rank(letter: str, values: Expression, rank: Expression) -> Expression:
+    """Where the running letter finds the largest value (rank 0), the next largest (rank 1) …
+
+    values (n, R) and rank (n, 1) → (n, 1).
+    """
+    order = values.value.sort(stable=True, dim=-1, descending=True).indices
+    index = order.expand(len(rank.value), -1).gather(-1, rank.value.long())
+    return _reduce("index_of_rank", letter, index, values, rank)
 
 
-def at_least(least: float, inner: Expression) -> Expression:
-    """max(least, x)."""
-    return _written(inner, lambda text: f"max({plain(least)}, {text})", lambda value: value.clamp(min=least))
+# Numbers in place of names.
 
 
-def _lift(other: "Expression | float") -> Expression:
-    if isinstance(other, Expression):
-        return other
-    return constant(other, plain(other))
+def with_numbers(node: Node) -> Node:
+    """The formula with numbers in place of names; a sum is one number, and of two cases the one that holds is left."""
+    match node.operator:
+        case "name" | "words" | "shorthand" | "sum" | "max" | "argmax" | "index_of_rank":
+            return Node("number", value=node.value)
+        case "if":
+            then, condition, otherwise = node.operands
+            return with_numbers(then if condition.value else otherwise)
+    return replace(node, operands=tuple(map(with_numbers, node.operands)))
 
 
-def _written(
-    inner: Expression,
-    write: Callable[[str], str],
-    compute: Callable[[Tensor], Tensor],
-    needed: int = COMPARISON,
-    binds: int = ATOM,
+def _apply(
+    operator: Operator, compute: Callable[..., Tensor], *operands: Expression | float, name: str = ""
 ) -> Expression:
-    """One expression inside another; `needed` says how tight it must be to need no parentheses."""
-    symbols, numbers = _wrap(inner, needed), _wrap(inner, needed, numbers=True)
-    return Expression(compute(inner.value), write(symbols), write(numbers), binds)
+    given = [each if isinstance(each, Expression) else literal(each) for each in operands]
+    value = compute(*(each.value for each in given)).to(torch.float64)
+    return Expression(value, Node(operator, tuple(each.node for each in given), name, _first(value)))
 
 
-def _join(
-    left: Expression,
-    sign: str,
-    other: "Expression | float",
-    compute: Callable[[Tensor, Tensor], Tensor],
-    binds: int,
-    right: int | None = None,
-) -> Expression:
-    """Two expressions with a sign between; `right` says how tight the right one must be to need no parentheses."""
-    second = _lift(other)
-    needed = binds if right is None else right
-    numbers = _wrap(second, needed, numbers=True)
-    if numbers.startswith("−") and binds > COMPARISON:
-        numbers = f"({numbers})"
-    return Expression(
-        compute(left.value, second.value).to(torch.float64),
-        _wrap(left, binds) + sign + _wrap(second, needed),
-        _wrap(left, binds, numbers=True) + sign + numbers,
-        binds,
-    )
+def _reduce(operator: Operator, letter: str, value: Tensor, *operands: Expression) -> Expression:
+    value = value.to(torch.float64)
+    return Expression(value, Node(operator, tuple(each.node for each in operands), letter, _first(value)))
 
 
-def _wrap(inner: Expression, needed: int, *, numbers: bool = False) -> str:
-    text = inner.numbers if numbers else inner.symbols
-    loose = " " in text and inner.binds < needed
-    negative = needed >= POWER and text.startswith("−")
-    return f"({text})" if loose or negative else text
+def _if(condition: Expression, then: Expression, otherwise: Expression, value: Tensor) -> Expression:
+    return Expression(value, Node("if", (then.node, condition.node, otherwise.node), value=_first(value)))

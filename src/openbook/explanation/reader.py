@@ -1,24 +1,25 @@
-"""What a rule reads: recorded values, weights, constants. Each reading is a step a person can follow down."""
+"""What a rule reads: recorded values, weights, constants. Each of them is a step that a person can follow down."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from openbook.errors import OpenbookError
-from openbook.explanation.expression import SIGMA, Expression, constant, named, plain
+from openbook.explanation.expression import Expression, Node, constant, named, sum_over
+from openbook.explanation.expression_text import format_formula
 from openbook.trace import Trace
 
-Kind = Literal["recorded", "weight", "constant", "given"]
+OperandKind = Literal["recorded", "weight", "constant", "given"]
 
-ONLY = constant(0, "")
-"""The one index of an axis of length 1; formulas leave it out."""
+SINGLETON = constant(0, "")
+"""The only index of an axis of length 1. Formulas leave it out."""
 
 
-class TensorPlace(NamedTuple):
-    """Where a tensor lies in the model file: absolute byte offset, bytes a number, shape."""
+class TensorOffset(NamedTuple):
+    """Where a tensor lies in the model file: absolute byte offset, bytes per number, shape."""
 
     offset: int
     itemsize: int
@@ -26,10 +27,10 @@ class TensorPlace(NamedTuple):
 
     def byte(self, index: tuple[int, ...]) -> int:
         """The absolute byte at which one number begins."""
-        number = 0
-        for place, length in zip(index, self.shape, strict=True):
-            number = number * length + place
-        return self.offset + number * self.itemsize
+        flat = 0
+        for position, length in zip(index, self.shape, strict=True):
+            flat = flat * length + position
+        return self.offset + flat * self.itemsize
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,14 @@ class Number:
 
 @dataclass(frozen=True)
 class Operand:
-    """One name of a formula: a single number, or a run of them along a running letter.
+    """One name of a formula: a single number, or one for each value of a running letter.
 
-    `source` is a recorded path, a tensor's name, or for a constant where the architecture has it from.
+    `symbols` is the name as the formula writes it, with its index. `source` is a recorded path, a tensor's name, or for
+    a constant where in the architecture it comes from.
     """
 
     symbols: str
-    kind: Kind
+    kind: OperandKind
     source: str
     numbers: tuple[Number, ...]
 
@@ -66,50 +68,61 @@ class Sum:
 
 @dataclass
 class Reader:
-    """Reads the operands of one noted quantity.
+    """Reads the operands of one recorded tensor, and finds them in the graph that the trace recorded.
 
-    `part` is the module whose rule is at work and `path` its path. `noted` is the path under which its notes
-    stand: its own, or that of the module that called one of its methods. With `keep`, what is read is kept in
-    `operands`, `sums` and `definitions` for a person to see.
+    With `keep`, what is read is kept in `operands`, `sums` and `definitions`.
+
+    Attributes:
+        part: the module whose rule is at work, and `path` its path.
+        noted_at: the path under which its notes stand: its own, or that of the module that called one of its methods.
+        name: of the note that is derived.
+        offsets: where each tensor lies in the model file.
+        definitions: short names inside the formula, each with what it stands for.
     """
 
     model: nn.Module
     trace: Trace
     part: nn.Module
     path: str
-    noted: str
+    noted_at: str
     name: str
-    places: Mapping[str, TensorPlace] = field(default_factory=dict)
+    offsets: Mapping[str, TensorOffset] = field(default_factory=dict)
     keep: bool = False
     operands: list[Operand] = field(default_factory=list)
     sums: list[Sum] = field(default_factory=list)
-    definitions: list[tuple[str, str, str]] = field(default_factory=list)
+    definitions: list[tuple[str, Node]] = field(default_factory=list)
 
-    # Where the operands are: the graph that the trace recorded.
+    # Where the operands are.
 
-    def own(self, name: str) -> str:
-        """The path of another note of the same part."""
-        return _join(self.noted, name)
+    def path_of(self, name: str) -> str:
+        """The path of a note of the same part."""
+        return _join(self.noted_at, name)
 
-    def noted_too(self, name: str) -> bool:
-        """Whether the same part also noted this."""
-        return self.own(name) in self.trace
+    def has(self, name: str) -> bool:
+        """Whether the same part made this note."""
+        return self.path_of(name) in self.trace
 
-    def into(self, child: str = "") -> str:
-        """The recorded value that the part, or a child of it, was called with."""
+    def first_of(self, *names: str) -> str:
+        """The path of the first of these notes that the same part made."""
+        return next(self.path_of(name) for name in names if self.has(name))
+
+    def input_of(self, child: str = "") -> str:
+        """The path of the recorded value that the part, or a child of it, was called with."""
         module = _join(self.path, child)
         first = next(iter(self.trace.inputs.get(module, ())), None)
         if first is None:
-            raise OpenbookError(f"what {module or 'the model'} was called with is not recorded; trace the whole model")
+            raise OpenbookError(
+                f"the input of {module or 'the model'} is not recorded; trace the whole model and derive again"
+            )
         return first
 
-    def out_of(self, child: str) -> str:
-        """The recorded value that a child gave back: its `output`, or what it was given when it does nothing."""
+    def output_of(self, child: str) -> str:
+        """The path of the value that a child returned: its `output`, or its input when it does nothing."""
         output = _join(_join(self.path, child), "output")
-        return output if output in self.trace else self.into(child)
+        return output if output in self.trace else self.input_of(child)
 
     def argument(self, name: str) -> str | None:
-        """The recorded value of this name that the part, or the nearest part around it, was called with."""
+        """The path of the value of this name that the part, or the nearest part around it, was called with."""
         module = self.path
         while True:
             for path in self.trace.inputs.get(module, ()):
@@ -119,8 +132,8 @@ class Reader:
                 return None
             module = module.rpartition(".")[0]
 
-    def latest(self, name: str) -> str:
-        """The last value noted under this name, whichever part noted it."""
+    def last_noted(self, name: str) -> str:
+        """The path of the last value noted under this name, by whichever part."""
         return next(path for path in reversed(self.trace.records) if self.trace[path].name == name)
 
     def shape(self, path: str) -> torch.Size:
@@ -130,90 +143,82 @@ class Reader:
     # What the operands are.
 
     def recorded(self, path: str, *index: Expression, name: str | None = None) -> Expression:
-        """A recorded value; `name` is what the formula calls it when the note's own name would not help."""
+        """A recorded value; `name` is what the formula calls it where the note's own name would not help."""
         record = self.trace[path]
         return self._read("recorded", path, record.value, index, name or record.name)
 
+    def noted(self, note: str, *index: Expression, name: str | None = None) -> Expression:
+        """A value that the same part noted; `name` as in `recorded`."""
+        return self.recorded(self.path_of(note), *index, name=name)
+
     def given(self, path: str, source: str, *index: Expression) -> Expression:
-        """A recorded value that nothing in this pass explains; `source` tells where it comes from."""
+        """A recorded value that nothing in this pass explains; `source` says where it comes from."""
         given = self._read("given", source, self.trace[path].value, index, self.name)
-        return replace(given, symbols=f"given by {source}")
+        return Expression(given.value, Node("words", name=f"given by {source}", value=given.node.value))
 
     def weight(self, name: str, *index: Expression) -> Expression:
-        """A trained number of the part; `name` is relative to it."""
-        return self.weight_of_model(_join(self.path, name), *index, name=name)
+        """A number of the part's weights; `name` is relative to the part."""
+        return self.model_weight(_join(self.path, name), *index, name=name)
 
-    def weight_of_model(self, tensor: str, *index: Expression, name: str) -> Expression:
-        """A trained number of any part, by its whole tensor name."""
+    def model_weight(self, tensor: str, *index: Expression, name: str) -> Expression:
+        """A number of any part's weights, by the whole name of the tensor."""
         return self._read("weight", tensor, self.model.get_parameter(tensor).detach(), index, name)
 
+    def setting(self, name: str, value: float, field: str) -> Expression:
+        """A number that stands in this field of the architecture."""
+        return self.constant(name, value, f"{field} of the architecture")
+
     def constant(self, name: str, value: float, source: str) -> Expression:
-        """A number of the architecture; `source` tells where it has it from."""
+        """A number that follows from the architecture; `source` says how."""
         if self.keep:
             self._keep(Operand(name, "constant", source, (Number(value, ()),)))
         return constant(value, name)
 
-    def at(self, place: int) -> Expression:
-        """A fixed index."""
-        return constant(place, str(place))
-
-    def each(self, letter: str, length: int) -> Expression:
-        """A running letter: 0, 1, … length − 1 at once."""
-        return Expression(torch.arange(length, dtype=torch.float64)[None], letter, letter)
-
-    def total(self, letter: str, terms: Expression) -> Expression:
-        """Σ over the running letter."""
-        body = terms.symbols if terms.binds >= SIGMA else f"({terms.symbols})"
-        symbols, value = f"Σ_{letter} {body}", terms.value.sum(-1, keepdim=True)
+    def sum(self, letter: str, terms: Expression) -> Expression:
+        """Σ over the running letter; its terms are kept."""
+        total = sum_over(letter, terms)
         if self.keep:
-            self.sums.append(Sum(letter, symbols, tuple(terms.value[0].tolist()), value[0].item()))
-        return Expression(value, symbols, plain(value[0].item()), SIGMA)
-
-    def largest(self, letter: str, values: Expression) -> Expression:
-        """The maximum over the running letter."""
-        return named(values.value.amax(-1, keepdim=True), f"max_{letter} {values.symbols}")
-
-    def most(self, letter: str, values: Expression) -> Expression:
-        """The place at which the running letter finds the maximum."""
-        place = values.value.argmax(-1, keepdim=True).to(torch.float64)
-        return named(place, f"argmax_{letter} {values.symbols}")
-
-    def ranked(self, letter: str, values: Expression, rank: Expression) -> Expression:
-        """The place at which the running letter finds the largest value (rank 0), the next largest (rank 1) …"""
-        order = values.value.sort(stable=True, dim=-1, descending=True).indices
-        place = order.expand(len(rank.value), -1).gather(-1, rank.value.long())
-        return named(place.to(torch.float64), f"the {letter} whose {values.symbols} has rank {rank.symbols}")
+            self.sums.append(
+                Sum(letter, format_formula(total.node), tuple(terms.value[0].tolist()), total.value[0].item())
+            )
+        return total
 
     def define(self, name: str, expression: Expression) -> Expression:
         """A short name for part of a formula."""
         if self.keep:
-            self.definitions.append((name, expression.symbols, expression.numbers))
+            self.definitions.append((name, expression.node))
         return named(expression.value, name)
 
-    def _read(self, kind: Kind, source: str, tensor: Tensor, index: tuple[Expression, ...], name: str) -> Expression:
+    def _read(
+        self, kind: OperandKind, source: str, tensor: Tensor, index: tuple[Expression, ...], name: str
+    ) -> Expression:
         # An axis of length 1 stands for all (positions of a batch, heads of a mask), as in broadcasting.
-        every = [
+        columns = [
             each.value.long() if length > 1 else torch.zeros(1, 1, dtype=torch.long)
             for each, length in zip(index, tensor.shape, strict=True)
         ]
-        rows, run = (max(each.shape[axis] for each in every) for axis in (0, 1))
-        where = tuple(each.expand(rows, run) for each in every)
+        rows, terms = (max(each.shape[axis] for each in columns) for axis in (0, 1))
+        where = tuple(each.expand(rows, terms) for each in columns)
         value = tensor[where].to("cpu", torch.float64)
-        inside = ",".join(each.symbols for each in index if each.symbols)
-        symbols = f"{name}[{inside}]" if inside else name
+        result = named(value, name, [each.node for each in index if not _is_unnamed(each.node)])
         if self.keep:
             indices = [tuple(each) for each in torch.stack(where, -1)[0].tolist()]
-            place = self.places.get(source) if kind == "weight" else None
+            offset = self.offsets.get(source) if kind == "weight" else None
             numbers = (
-                Number(number, at, None if place is None else place.byte(at))
+                Number(number, at, None if offset is None else offset.byte(at))
                 for number, at in zip(value[0].tolist(), indices, strict=True)
             )
-            self._keep(Operand(symbols, kind, source, tuple(numbers)))
-        return named(value, symbols)
+            self._keep(Operand(format_formula(result.node), kind, source, tuple(numbers)))
+        return result
 
     def _keep(self, operand: Operand) -> None:
         if operand not in self.operands:
             self.operands.append(operand)
+
+
+def _is_unnamed(index: Node) -> bool:
+    """Whether formulas leave out this index: the row of the batch, or that of an axis of length 1."""
+    return index.operator == "name" and not index.name
 
 
 def _join(module: str, name: str) -> str:

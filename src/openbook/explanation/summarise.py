@@ -11,7 +11,7 @@ from openbook.errors import OpenbookError
 from openbook.explanation.attention_rows import attention_rows
 from openbook.explanation.derivations import axes, derive
 from openbook.explanation.lens import read_layers
-from openbook.explanation.reader import Operand, TensorPlace
+from openbook.explanation.reader import Operand, TensorOffset
 from openbook.explanation.run import Explanation
 from openbook.explanation.summary import Candidate, Layer, Look, Neuron, Quantity, Said, Source, Summary, Token
 from openbook.explanation.token_display import Tokenizer, readable
@@ -33,7 +33,7 @@ def summarise(
     layer: int | None = None,
     head: int | None = None,
     token: int | None = None,
-    places: Mapping[str, TensorPlace] | None = None,
+    places: Mapping[str, TensorOffset] | None = None,
     template: Collection[int] = (),
 ) -> Summary:
     """Choose what to show of the first row of a traced batch.
@@ -146,7 +146,7 @@ def _neurons(block: Iterable[Record], token: int) -> Iterator[Neuron]:
 class _Chooser:
     """Takes the numbers of one head and one token out of each quantity."""
 
-    def __init__(self, explanation: Explanation, token: int, head: int, places: Mapping[str, TensorPlace]) -> None:
+    def __init__(self, explanation: Explanation, token: int, head: int, places: Mapping[str, TensorOffset]) -> None:
         self.model, self.trace = explanation.model, explanation.trace
         self.token, self.head, self.places = token, head, places
 

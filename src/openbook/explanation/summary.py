@@ -7,7 +7,7 @@ from typing import Literal
 
 from openbook.explanation.attention_rows import AttentionRow
 from openbook.explanation.derivations import Derivation
-from openbook.explanation.reader import Kind
+from openbook.explanation.reader import OperandKind
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Source:
     """
 
     name: str
-    kind: Kind
+    kind: OperandKind
     path: str
     shape: tuple[int, ...] = ()
     byte: int | None = None

@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
-from openbook.explanation.reader import TensorPlace
+from openbook.explanation.reader import TensorOffset
 from openbook.model_file.adapter import FIRST, base_of, read_adapter
 from openbook.model_file.file import open_model_file
 from openbook.model_file.header import ITEM_BYTES
 
 
-def tensor_places(path: str | os.PathLike[str]) -> dict[str, TensorPlace]:
+def tensor_offsets(path: str | os.PathLike[str]) -> dict[str, TensorOffset]:
     """The place of each tensor in a model file; for an adapter, of those that it leaves alone, in its base.
 
     Raises:
@@ -19,4 +19,4 @@ def tensor_places(path: str | os.PathLike[str]) -> dict[str, TensorPlace]:
     changed = set() if adapter is None else {name[: -len(FIRST)] for name in adapter[1]}
     file = path if adapter is None else base_of(Path(path), adapter[0])
     entries = {name: each for name, each in open_model_file(file).header.tensors.items() if name not in changed}
-    return {name: TensorPlace(each.begin, ITEM_BYTES[each.dtype], each.shape) for name, each in entries.items()}
+    return {name: TensorOffset(each.begin, ITEM_BYTES[each.dtype], each.shape) for name, each in entries.items()}

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from openbook.explanation.derivations import Derivation, derive
-from openbook.explanation.reader import TensorPlace
+from openbook.explanation.reader import TensorOffset
 from openbook.explanation.run import explain
 from openbook.explanation.summarise import summarise
 from openbook.explanation.summary import Summary, as_json
@@ -25,7 +25,7 @@ def explain_in_terminal(
     source: Sequence[int] | None = None,
     source_tokenizer: Tokenizer | None = None,
     number: str | None = None,
-    places: Mapping[str, TensorPlace] | None = None,
+    places: Mapping[str, TensorOffset] | None = None,
     **choices: Any,
 ) -> None:
     """Run the prompt and print how the next token follows, or with `number` how that one number does.
@@ -60,7 +60,7 @@ def explain_as_json(
     source: Sequence[int] | None = None,
     source_tokenizer: Tokenizer | None = None,
     number: str | None = None,
-    places: Mapping[str, TensorPlace] | None = None,
+    places: Mapping[str, TensorOffset] | None = None,
     **choices: Any,
 ) -> dict[str, object]:
     """What `explain_in_terminal` prints, in JSON's values; arguments and errors as there."""
@@ -74,7 +74,7 @@ def _shown(
     source: Sequence[int] | None,
     source_tokenizer: Tokenizer | None,
     number: str | None,
-    places: Mapping[str, TensorPlace] | None,
+    places: Mapping[str, TensorOffset] | None,
     choices: Mapping[str, Any],
 ) -> Summary | Derivation:
     explained = explain(model, tokens, source=source)

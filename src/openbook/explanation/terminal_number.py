@@ -7,7 +7,7 @@ from rich.text import Text
 
 from openbook.errors import OpenbookError
 from openbook.explanation.derivations import Derivation
-from openbook.explanation.expression import plain
+from openbook.explanation.expression_text import format_number
 from openbook.explanation.layout import line, make_table
 from openbook.explanation.reader import Number, Operand
 
@@ -36,12 +36,12 @@ def print_derivation(derivation: Derivation, console: Console) -> None:
     line(console, Text(derivation.formula, style="cyan"), indent=2)
     which = ", ".join(f"{letter} = {place}" for letter, place in derivation.letters.items())
     line(console, f"for {which}", indent=2)
-    for name, symbols, numbers in derivation.definitions:
-        line(console, f"with {name} = {symbols} = {numbers}", indent=2)
+    for definition in derivation.definitions:
+        line(console, f"with {definition.name} = {definition.formula} = {definition.with_numbers}", indent=2)
     console.print()
-    if derivation.with_numbers != plain(derivation.recomputed):
+    if derivation.with_numbers != format_number(derivation.recomputed):
         line(console, f"= {derivation.with_numbers}", indent=2)
-    line(console, Text(f"= {plain(derivation.recomputed)}", style="bold"), indent=2)
+    line(console, Text(f"= {format_number(derivation.recomputed)}", style="bold"), indent=2)
     recorded = f"recorded {derivation.recorded:.9g}, recomputed {derivation.recomputed:.9g}"
     line(console, f"{recorded}, error {derivation.error:.1e}".replace("-", "−").replace("inf", "∞"), indent=2)
     console.print()
@@ -52,7 +52,7 @@ def print_derivation(derivation: Derivation, console: Console) -> None:
 
 def _operand(operand: Operand, console: Console) -> None:
     first, run = operand.numbers[0], len(operand.numbers) > 1
-    value = f"{len(operand.numbers):,} numbers" if run else plain(first.value)
+    value = f"{len(operand.numbers):,} numbers" if run else format_number(first.value)
     line(console, Text.assemble((operand.symbols, "bold"), f" = {value}"))
     if operand.kind == "given":
         place = f"given by {operand.source}"
@@ -84,9 +84,9 @@ def _terms(derivation: Derivation, console: Console) -> None:
     rows = sorted(sorted(range(len(last)), key=lambda row: -abs(last[row]))[:ROWS_SHOWN])
     table = make_table(letter, *columns)
     for row in rows:
-        table.add_row(str(row), *(plain(values[row]) for values in columns.values()))
+        table.add_row(str(row), *(format_number(values[row]) for values in columns.values()))
     if total is not None:
-        table.add_row(f"Σ_{letter}", *[""] * (len(columns) - 1), Text(plain(total.total), style="bold"))
+        table.add_row(f"Σ_{letter}", *[""] * (len(columns) - 1), Text(format_number(total.total), style="bold"))
     console.print()
     if len(rows) < len(last):
         line(console, f"The {len(rows)} largest of {len(last):,}" + ("; the sum is over all:" if total else ":"))

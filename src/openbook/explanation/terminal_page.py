@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from openbook.explanation.expression import plain
+from openbook.explanation.expression_text import format_number
 from openbook.explanation.layout import bar, decimal, heading, line, make_table
 from openbook.explanation.summary import Look, Quantity, Source, Summary, Token
 from openbook.explanation.token_display import short
@@ -129,7 +129,7 @@ def _said(source: Source) -> str | None:
     """What stands behind a name, unless the name says it all."""
     if source.kind == "constant":
         assert source.value is not None
-        return f"{source.name} = {plain(source.value)}, {source.path}"
+        return f"{source.name} = {format_number(source.value)}, {source.path}"
     if source.kind == "weight":
         byte = "" if source.byte is None else f", from byte {source.byte:,}"
         return f"{source.name}: {source.path}, {' × '.join(map(str, source.shape))}{byte}"

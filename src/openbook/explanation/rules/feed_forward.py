@@ -1,8 +1,18 @@
-"""How the numbers of the feed-forward part follow."""
+"""Rules for the feed-forward part."""
 
-import math
-
-from openbook.explanation.expression import Expression, at_least, at_most, constant, erf, exp, square, tanh
+from openbook.explanation.expression import (
+    PI,
+    Expression,
+    erf,
+    exp,
+    literal,
+    maximum,
+    minimum,
+    shorthand,
+    sqrt,
+    square,
+    tanh,
+)
 from openbook.explanation.reader import Reader
 from openbook.explanation.rules.sums import linear
 from openbook.explanation.rules.table import rule
@@ -10,29 +20,32 @@ from openbook.transformer.activation import ACTIVATIONS
 from openbook.transformer.experts import MixtureOfExperts
 from openbook.transformer.feed_forward import FeedForward, GatedFeedForward
 
+SQRT_2 = shorthand("√2", sqrt(literal(2)))
+SQRT_2_PI = shorthand("√(2/π)", sqrt(2 / PI))
+
 
 def relu(x: Expression) -> Expression:
     """max(0, x)."""
-    return at_least(0, x)
+    return maximum(0, x)
 
 
 def relu_squared(x: Expression) -> Expression:
     """max(0, x)²   (So et al. 2021)."""
-    return square(at_least(0, x))
+    return square(maximum(0, x))
 
 
 def gelu(x: Expression) -> Expression:
-    """x times the share of a normal distribution below x   (Hendrycks & Gimpel 2016, section 2)."""
-    return x / 2 * (1 + erf(x / constant(math.sqrt(2), "√2")))
+    """x · Φ(x), with Φ the cumulative normal distribution   (Hendrycks & Gimpel 2016, section 2)."""
+    return x / 2 * (1 + erf(x / SQRT_2))
 
 
 def gelu_tanh(x: Expression) -> Expression:
-    """The same with tanh for the normal distribution   (Hendrycks & Gimpel 2016, section 2)."""
-    return x / 2 * (1 + tanh(constant(math.sqrt(2 / math.pi), "√(2/π)") * (x + 0.044715 * x**3)))
+    """`gelu` with Φ approximated by tanh   (Hendrycks & Gimpel 2016, section 2)."""
+    return x / 2 * (1 + tanh(SQRT_2_PI * (x + 0.044715 * x**3)))
 
 
 def gelu_sigmoid(x: Expression) -> Expression:
-    """The same with a sigmoid for the normal distribution   (Hendrycks & Gimpel 2016, section 2)."""
+    """`gelu` with Φ approximated by a sigmoid   (Hendrycks & Gimpel 2016, section 2)."""
     return x / (1 + exp(-1.702 * x))
 
 
@@ -52,61 +65,61 @@ FORMULAS = {
 
 
 def activated(read: Reader, path: str, *index: Expression) -> Expression:
-    """The part's activation of a recorded number, which is kept below the limit where it is a gate's."""
+    """The part's activation function of a recorded number, which a gate with a limit clamps first."""
     part = read.part
     assert isinstance(part, FeedForward | MixtureOfExperts)
     name = next(name for name, activation in ACTIVATIONS.items() if activation is part.activation)
     x = read.recorded(path, *index)
     limit = getattr(part, "limit", None)
     if limit is not None:
-        x = at_most(read.constant("limit", limit, "feed_forward.limit of the architecture"), x)
+        x = minimum(read.setting("limit", limit, "feed_forward.limit"), x)
     return FORMULAS[name](x)
 
 
 def limited_up(read: Reader, *index: Expression) -> Expression:
-    """What is multiplied by the opened gate: the recorded `up`, within the limit, moved by its offset."""
+    """What the gate is multiplied by: the recorded `up`, clamped to the limit, plus its offset."""
     part = read.part
     assert isinstance(part, GatedFeedForward | MixtureOfExperts)
-    up = read.recorded(read.own("up"), *index)
+    up = read.noted("up", *index)
     if part.limit is not None:
-        limit = read.constant("limit", part.limit, "feed_forward.limit of the architecture")
-        up = at_least(-part.limit, at_most(limit, up))
+        limit = read.setting("limit", part.limit, "feed_forward.limit")
+        up = maximum(-part.limit, minimum(limit, up))
     if not part.up_offset:
         return up
-    return up + read.constant("offset", part.up_offset, "feed_forward.up_offset of the architecture")
+    return up + read.setting("offset", part.up_offset, "feed_forward.up_offset")
 
 
 @rule(FeedForward, "up")
 def up(read: Reader, b: Expression, t: Expression, f: Expression) -> Expression:
-    """How strongly token t stirs neuron f."""
+    """How strongly token t excites neuron f."""
     return linear(read, "up", b, t, f)
 
 
 @rule(GatedFeedForward, "gate")
 def gate(read: Reader, b: Expression, t: Expression, f: Expression) -> Expression:
-    """What decides how far neuron f opens for token t."""
+    """The input of the gate of neuron f."""
     return linear(read, "gate", b, t, f)
 
 
 @rule(GatedFeedForward, "activation")
 def activation(read: Reader, b: Expression, t: Expression, f: Expression) -> Expression:
-    """How far neuron f opens."""
-    return activated(read, read.own("gate"), b, t, f)
+    """How far the gate of neuron f opens."""
+    return activated(read, read.path_of("gate"), b, t, f)
 
 
 @rule(FeedForward, "hidden")
 def hidden(read: Reader, b: Expression, t: Expression, f: Expression) -> Expression:
-    """What neuron f gives."""
-    return activated(read, read.own("up"), b, t, f)
+    """The output of neuron f."""
+    return activated(read, read.path_of("up"), b, t, f)
 
 
 @rule(GatedFeedForward, "hidden")
 def gated_hidden(read: Reader, b: Expression, t: Expression, f: Expression) -> Expression:
-    """What neuron f gives: as much as it is open."""
-    return read.recorded(read.own("activation"), b, t, f) * limited_up(read, b, t, f)
+    """The output of neuron f: its input times its gate."""
+    return read.noted("activation", b, t, f) * limited_up(read, b, t, f)
 
 
 @rule(FeedForward, "output")
 def output(read: Reader, b: Expression, t: Expression, d: Expression) -> Expression:
-    """What the neurons together add to token t."""
+    """What the neurons add to token t: a mix of their outputs."""
     return linear(read, "down", b, t, d, letter="f")

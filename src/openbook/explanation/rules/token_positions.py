@@ -1,4 +1,4 @@
-"""Where the tokens stand that an attention part compares."""
+"""The positions of the tokens that an attention part compares."""
 
 from openbook.explanation.reader import Reader
 from openbook.transformer.block import Stack
@@ -12,15 +12,15 @@ def stack_around(read: Reader) -> Stack:
     return part
 
 
-def crosses(read: Reader) -> bool:
-    """Whether the part at work looks at another sequence than its own."""
+def is_cross_attention(read: Reader) -> bool:
+    """Whether the part at work attends to another sequence than its own."""
     return read.path.endswith("cross_attention")
 
 
 def positions(read: Reader) -> tuple[str, str]:
-    """The recorded positions of queries and of keys."""
+    """The paths of the recorded positions of queries and of keys."""
     source = read.argument("source_positions")
-    own = read.argument("positions") or source  # an encoder has no others
-    kept = source if crosses(read) else read.argument("key_positions") or own
-    assert own is not None and kept is not None
-    return own, kept
+    query = read.argument("positions") or source  # an encoder has no others
+    key = source if is_cross_attention(read) else read.argument("key_positions") or query
+    assert query is not None and key is not None
+    return query, key
