@@ -8,7 +8,7 @@ from typing import Any
 
 import openbook
 from openbook.interop.exporting import export_model
-from text.makers import make_epub, prose
+from text.text_examples import make_epub, prose
 
 TINY: dict[str, Any] = {
     "layers": 3, "width": 16, "heads": 2, "head_width": 8, "feed_forward_width": 32, "vocab_size": 300, "context": 32,

@@ -1,8 +1,8 @@
-"""The one exception that a person is meant to read."""
+"""The one exception that is meant for people to read."""
 
 
 class OpenbookError(Exception):
-    """Something a person can mend: the message names the file or option, what is wrong with it, and the cure.
+    """A problem that a person can fix: the message names the file or option, what is wrong with it, and the cure.
 
-    The command prints it as one line and exits with 1; everything else is a defect and keeps its traceback.
+    The command prints the message as one line and exits with 1. Any other exception is a bug and keeps its traceback.
     """

@@ -21,10 +21,11 @@ from openbook.model_file.file import build
 from openbook.model_file.file import save as save_file
 from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track, silent
-from openbook.text.chat.chat import Chat, Message
-from openbook.text.corpus.books import find_books
-from openbook.text.corpus.chunking import token_safe
-from openbook.text.corpus.readers import read_book
+from openbook.text.chat.chat_tokenizer import ChatTokenizer
+from openbook.text.chat.template import Message
+from openbook.text.corpus.chunking import token_safe_chunks
+from openbook.text.corpus.readers.document import read_document
+from openbook.text.input_files import find_files
 from openbook.training.lora import TARGETS
 from openbook.training.plan.device import choose_device
 from openbook.transformer.transformer import Transformer
@@ -76,10 +77,10 @@ class Model:
         return how
 
     @cached_property
-    def chat(self) -> Chat | None:
+    def chat(self) -> ChatTokenizer | None:
         """What writes conversations as the model was trained to read them; None: it was not trained on any."""
         template = self.metadata.chat_template
-        return None if template is None else Chat(self.tokenizer, template)
+        return None if template is None else ChatTokenizer(self.tokenizer, template)
 
     def ask(self, prompt: str, *, plain: bool = False, **settings: Any) -> str:
         """The answer to a prompt; settings as for `Sampling`: temperature, top_k, seed, max_tokens, stop …
@@ -125,9 +126,9 @@ class Model:
         chat = None if plain else self.chat
         return self.tokenizer.encode_prompt(prompt) if chat is None else chat.encode([_from_user(prompt)])
 
-    def template_places(self, prompt: str, *, plain: bool = False) -> set[int]:
+    def template_token_indices(self, prompt: str, *, plain: bool = False) -> set[int]:
         """Which of `prompt_tokens` the chat template wrote; none where there is none."""
-        return set() if plain or self.chat is None else self.chat.template_places(prompt)
+        return set() if plain or self.chat is None else self.chat.template_token_indices(prompt)
 
     def _asked(self, prompts: Sequence[str], plain: bool) -> Sequence[Prompt]:
         return prompts if plain or self.chat is None else [self.prompt_tokens(prompt) for prompt in prompts]
@@ -282,11 +283,11 @@ class Model:
         """All tokens of the files in a row; gives the bytes of their text."""
         text_bytes = 0
         with path.open("wb") as out:
-            for book in find_books(_listed(inputs)):
+            for book in find_files(_listed(inputs)):
                 try:
-                    pieces = read_book(book).pieces
+                    pieces = read_document(book).chunks
                     out.write(np.array([self.tokenizer.end_id], np.uint32).tobytes())
-                    for text in token_safe(pieces, CHUNK):
+                    for text in token_safe_chunks(pieces, CHUNK):
                         out.write(np.array(self.tokenizer.encode(text), np.uint32).tobytes())
                         text_bytes += len(text.encode())
                 except OSError as error:

@@ -1,16 +1,16 @@
-"""Progress bars with time left, for anything that may take over two seconds.
+"""Progress bars with the time left, for anything that may take more than two seconds.
 
-Library functions take a `Track` and stay silent by default; the command passes `bars`.
+Library functions take a `Track` and are silent by default; the command passes `bars`.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 Advance = Callable[[int], None]
-"""Say that so many more units (bytes, tokens, steps) are done."""
+"""Report that many more units (bytes, tokens, steps) as done."""
 
 Track = Callable[[str, int | None], AbstractContextManager[Advance]]
-"""`with track("Reading", total) as advance:` opens one bar; a total of None means that it is not known."""
+"""`with track("Reading", total) as advance:` opens a bar; None as the total means that it is unknown."""
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def silent(description: str, total: int | None) -> Iterator[Advance]:
 
 @contextmanager
 def bars(description: str, total: int | None) -> Iterator[Advance]:
-    """Show a bar with the time left on standard error, if that is a terminal; it leaves no line behind."""
+    """Show a bar with the time left on standard error if that is a terminal, and clear it at the end."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 

@@ -92,7 +92,7 @@ def test_padding_and_separators_are_never_written(words) -> None:
 
 
 def test_a_language_comes_first(engine_, words) -> None:
-    languages = replace(words.special, languages={"de": 7, "fr": 9}, language_place="before")
+    languages = replace(words.special, languages={"de": 7, "fr": 9}, language_position="before")
     of_many = Tokenizer.from_json(words.to_json(), languages)
     make_one = make(engine_, of_many, BeamSearch(beam_size=2, max_tokens=6), language="fr", source_language="de")
     [[result]] = [list(make_one([[Sentence("the cat")]]))]

@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from openbook.errors import OpenbookError
 from openbook.interop.huggingface.exporting import choose_family, export_folder
 from openbook.interop.huggingface.importing import import_folder
-from openbook.interop.tokenizers.sentencepiece import Kind, Model, Piece
-from openbook.interop.tokenizers.special_tokens import set_template
-from openbook.interop.tokenizers.vocabulary import to_backend
+from openbook.interop.tokenizers.post_processor import set_added_tokens
+from openbook.interop.tokenizers.sentencepiece_backend import to_backend
+from openbook.interop.tokenizers.sentencepiece_model import Piece, PieceType, SentencePieceModel
 from openbook.model_file.file import load, save
 from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.special_tokens import SpecialTokens
@@ -241,10 +241,10 @@ def test_a_pair_of_vocabularies_goes_out_as_their_class_reads_it(tmp_path):
 def small_pieces(letters):
     """A vocabulary of pieces: special tokens, the mark of a space, letters."""
     names = ("</s>", "<pad>", "<unk>")
-    ordinary = [Piece(letter, -1.0 - place / 8, Kind.NORMAL) for place, letter in enumerate("▁" + letters)]
-    special = [Piece(name, 0.0, Kind.CONTROL) for name in names]
-    backend = to_backend(Model(pieces=[*special, *ordinary], unknown=2))
-    set_template(backend, (), (0,))
+    ordinary = [Piece(letter, -1.0 - place / 8, PieceType.NORMAL) for place, letter in enumerate("▁" + letters)]
+    special = [Piece(name, 0.0, PieceType.CONTROL) for name in names]
+    backend = to_backend(SentencePieceModel(pieces=[*special, *ordinary], unk_id=2))
+    set_added_tokens(backend, (), (0,))
     return backend.to_str()
 
 

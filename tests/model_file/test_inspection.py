@@ -17,7 +17,7 @@ from openbook.model_file.architecture_summary import ranges, summarize
 from openbook.model_file.display import render
 from openbook.model_file.file import save
 from openbook.model_file.inspection import describe
-from openbook.text.corpus.printable import printable
+from openbook.text.printable import printable
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Stack
 from strategies import DEFAULT, architectures
 

@@ -12,13 +12,13 @@ from tokenizers import Tokenizer as Backend
 from transformers import PreTrainedTokenizerFast
 
 from openbook.errors import OpenbookError
-from openbook.text.chat.chat import Chat, ChatTemplate
+from openbook.text.chat.chat_tokenizer import ChatTokenizer
+from openbook.text.chat.template import ChatTemplate
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import train_tokenizer
 from openbook.training.data.conversation_files import Conversation, answer_tokens, read_conversations
-
-from .makers import prose
+from text.text_examples import prose
 
 NAMES = ["</s>", "<s>", "<|im_start|>", "<|im_end|>", "[INST]", "[/INST]", "<pad>"]
 
@@ -76,8 +76,8 @@ def reference() -> PreTrainedTokenizerFast:
 
 
 @cache
-def chat(name: str) -> Chat:
-    return Chat(tokenizer(), TEMPLATES[name])
+def chat(name: str) -> ChatTokenizer:
+    return ChatTokenizer(tokenizer(), TEMPLATES[name])
 
 
 texts = st.text(st.sampled_from("ab <>/s|\n\t{}%é猫😀'\"\\")) | st.sampled_from(
@@ -92,14 +92,14 @@ def talk(contents: list[str]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_text_and_ids_are_those_of_transformers(name: str) -> None:
     @given(st.lists(texts, min_size=1, max_size=5).map(talk), st.booleans())
-    def same(messages: list[dict[str, Any]], answer_next: bool) -> None:
+    def same(messages: list[dict[str, Any]], add_generation_prompt: bool) -> None:
         if any(each in message["content"] for each in NAMES for message in messages):
             return  # there we differ on purpose, see below
-        options = {"chat_template": TEMPLATES[name], "add_generation_prompt": answer_next}
+        options = {"chat_template": TEMPLATES[name], "add_generation_prompt": add_generation_prompt}
         text = reference().apply_chat_template(messages, tokenize=False, **options)
-        assert chat(name).text(messages, answer_next=answer_next)[0] == text
+        assert chat(name).render(messages, add_generation_prompt=add_generation_prompt)[0] == text
         ids = reference()(text, add_special_tokens=False)["input_ids"]
-        assert chat(name).encode(messages, answer_next=answer_next) == ids
+        assert chat(name).encode(messages, add_generation_prompt=add_generation_prompt) == ids
         assert ids.count(tokenizer().special.beginning) <= 1
 
     same()
@@ -112,7 +112,7 @@ def test_tools_and_a_system_message() -> None:
         expected = reference().apply_chat_template(
             messages, tools=tools, tokenize=False, chat_template=TEMPLATES[name], add_generation_prompt=True
         )
-        assert chat(name).text(messages, tools=tools)[0] == expected
+        assert chat(name).render(messages, tools=tools)[0] == expected
     with pytest.raises(OpenbookError, match="refuses the conversation: TemplateError: roles must alternate"):
         chat("instructions").encode(messages)
 
@@ -207,7 +207,7 @@ def test_what_is_wrong_with_a_conversation_is_named(line: str, complaint: str, t
 def test_only_answers_are_learned(name: str, spelled: str) -> None:
     contents = ["what?", f"this {spelled}".strip(), f"and now {spelled}".strip(), "that"]
     ids, answers = answer_tokens(chat(name), Conversation(tuple(talk(contents)), {}))
-    assert ids == chat(name).encode(talk(contents), answer_next=False)
+    assert ids == chat(name).encode(talk(contents), add_generation_prompt=False)
     learned = tokenizer().decode([number for number, answer in zip(ids, answers, strict=True) if answer])
     end = " </s>" if name == "instructions" else "<|im_end|>"
     space = " " if name == "instructions" else ""
@@ -219,17 +219,19 @@ CHANGED = "(message['content'] if loop.last or message['role'] == 'user' else '�
 
 def test_answers_that_are_rewritten_later_are_left_out() -> None:
     template = TEMPLATES["turns"].replace("message['content'] +", CHANGED)
-    ids, answers = answer_tokens(Chat(tokenizer(), template), Conversation(tuple(talk(["a", "b", "c", "d"])), {}))
+    ids, answers = answer_tokens(
+        ChatTokenizer(tokenizer(), template), Conversation(tuple(talk(["a", "b", "c", "d"])), {})
+    )
     assert tokenizer().decode([n for n, answer in zip(ids, answers, strict=True) if answer]) == "d<|im_end|>"
     with pytest.raises(OpenbookError, match="does not write answers behind the text that asks for them"):
-        answer_tokens(Chat(tokenizer(), "{{ messages | length }}"), Conversation(tuple(talk(["a", "b"])), {}))
+        answer_tokens(ChatTokenizer(tokenizer(), "{{ messages | length }}"), Conversation(tuple(talk(["a", "b"])), {}))
 
 
 @pytest.mark.parametrize("name", ["turns", "system first", "instructions"])
 @pytest.mark.parametrize("prompt", ["what can you do", "  padded  ", "<|im_end|> is text", "assistant", "user"])
 def test_the_places_of_what_the_template_wrote(name: str, prompt: str) -> None:
     talker = chat(name)
-    ids, places = talker.encode(talk([prompt])), talker.template_places(prompt)
+    ids, places = talker.encode(talk([prompt])), talker.template_token_indices(prompt)
     assert 0 < len(places) < len(ids)
     own = [token for place, token in enumerate(ids) if place not in places]
     assert talker.tokenizer.decode(own).strip() == prompt.strip()

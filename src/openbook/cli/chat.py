@@ -6,7 +6,7 @@ from typing import Any
 
 from openbook.errors import OpenbookError
 from openbook.model import Model
-from openbook.text.chat.chat import Message
+from openbook.text.chat.template import Message
 
 PROMPT = "> "
 

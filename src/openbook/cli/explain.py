@@ -75,7 +75,7 @@ def explain(
     options: dict[str, Any] = {
         "layer": layer, "head": head, "token": token, "number": number, "places": tensor_offsets(model),
         "source": source, "encoder": encoder, "source_tokenizer": opened.metadata.make_source_tokenizer(),
-        "template": opened.template_places(prompt, plain=plain),
+        "template": opened.template_token_indices(prompt, plain=plain),
     }  # fmt: skip
     if as_json:
         print(json.dumps(explain_as_json(opened.transformer, opened.tokenizer, tokens, **options), ensure_ascii=False))

@@ -6,7 +6,7 @@ from typing import Protocol
 from rich.cells import cell_len, set_cell_size
 
 from openbook.errors import OpenbookError
-from openbook.text.corpus.printable import printable
+from openbook.text.printable import printable
 
 
 class Tokenizer(Protocol):

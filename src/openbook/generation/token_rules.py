@@ -35,7 +35,7 @@ class TokenRules:
         Raises:
             OpenbookError: the vocabulary has no token for the language.
         """
-        never = {*special.never, *([] if special.padding is None else [special.padding])}
+        never = {*special.suppressed, *([] if special.padding is None else [special.padding])}
         first = special.forced_beginning if language is None else (special.language(language),)
         return cls(
             never=tuple(sorted(never - {*special.end})),

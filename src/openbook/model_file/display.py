@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from openbook.model_file.architecture_summary import ranges
-from openbook.text.corpus.printable import excerpt, printable
+from openbook.text.printable import excerpt, printable
 
 _LONGEST = 600  # characters of one string
 _MOST_LINES = 8  # of a chat template

@@ -24,7 +24,7 @@ from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.quantization import pack, stored, stored_parts, unpack, without_scales
 from openbook.model_file.writing import DTYPES, NAMES_OF_DTYPES, STORED, write_parts, write_tensors
 from openbook.progress import Advance
-from openbook.text.corpus.printable import printable
+from openbook.text.printable import printable
 from openbook.transformer.architecture import Architecture
 from openbook.transformer.transformer import Transformer
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from openbook.errors import OpenbookError
-from openbook.text.corpus.printable import excerpt
+from openbook.text.printable import excerpt
 from openbook.text.strict_json import DAMAGED as DAMAGED
 
 MAXIMUM_HEADER = 100_000_000  # bytes; the limit of the safetensors library too

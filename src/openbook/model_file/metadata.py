@@ -10,7 +10,7 @@ from typing_extensions import TypedDict  # pydantic asks for this one before Pyt
 
 from openbook.errors import OpenbookError
 from openbook.model_file.header import DAMAGED
-from openbook.text.corpus.printable import excerpt
+from openbook.text.printable import excerpt
 from openbook.text.strict_json import read_json
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.text.tokenizer.tokenizer import Tokenizer
@@ -170,8 +170,8 @@ def _read_special_tokens(metadata: Mapping[str, str], vocab_size: int) -> Specia
         special = SpecialTokens.from_dict(_read_object("special_tokens", metadata["special_tokens"]))
     except OpenbookError as error:
         raise OpenbookError(f"field {error}; written by a newer openbook (upgrade), or {DAMAGED}") from None
-    if special.largest >= vocab_size:
-        raise OpenbookError(f"field special_tokens: id {special.largest:,} is beyond the vocabulary; {DAMAGED}")
+    if special.largest_id >= vocab_size:
+        raise OpenbookError(f"field special_tokens: id {special.largest_id:,} is beyond the vocabulary; {DAMAGED}")
     return special
 
 

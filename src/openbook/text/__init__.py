@@ -1,5 +1,5 @@
-"""Books in, tokens out: read, clean, split, tokenise. Nothing here knows of models or of torch.
+"""Text in, tokens out, without torch: `corpus` reads and cleans, `tokenizer` encodes, `chat` writes conversations.
 
-`prepare` (books → a corpus on disk) → `train_tokenizer` → `tokenize` (a corpus → memory-mapped token ids).
-Modules are imported where they are needed: this package imports nothing by itself.
+The steps for books: `prepare` (files → a corpus on disk), `train_tokenizer`, `Tokenizer.encode`.
+Import the modules you need; this package imports nothing by itself.
 """

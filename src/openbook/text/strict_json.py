@@ -1,45 +1,50 @@
-"""JSON from a stranger: no duplicate keys, no NaN or infinity, no endless numbers, no deep nesting."""
+"""JSON from untrusted files: no duplicate keys, no NaN or infinity, no endless numbers, no deep nesting."""
 
 import json
 import math
 from typing import Any, NoReturn
 
 from openbook.errors import OpenbookError
-from openbook.text.corpus.printable import excerpt
+from openbook.text.printable import excerpt
 
 DAMAGED = "the file is damaged: copy or download it again"
+"""The cure that errors about damaged files end with."""
 MAXIMUM_DEPTH = 32
-LONGEST_INTEGER = 20
-"""Characters; what fits 64 bits, sign included."""
+MAXIMUM_INTEGER_LENGTH = 20
+"""Characters; enough for 64 bits and a sign."""
 
 
-def read_json(what: str, text: str, limit: int, longest_integer: int = LONGEST_INTEGER) -> Any:
-    """The value that `text` writes.
+def read_json(what: str, text: str, limit: int, maximum_integer_length: int = MAXIMUM_INTEGER_LENGTH) -> Any:
+    """Parse one JSON value.
 
     Args:
-        what: how errors call it, such as "field training".
-        text: one JSON value.
+        what: the name to use in errors, such as "field training".
+        text: the JSON.
         limit: the greatest length accepted, in characters; it bounds time and memory.
-        longest_integer: the most characters of a whole number.
+        maximum_integer_length: the most characters of an integer.
 
     Raises:
-        OpenbookError: saying what is wrong, and the cure.
+        OpenbookError: what is wrong, and the cure.
     """
 
-    def whole(digits: str) -> int:
-        if len(digits) > longest_integer:
-            raise _RefusedError(f"has a number too long to be one: {excerpt(digits)}")
+    def parse_int(digits: str) -> int:
+        if len(digits) > maximum_integer_length:
+            raise _RejectedError(f"has a number too long to be one: {excerpt(digits)}")
         return int(digits)
 
     try:
         if len(text) > limit:
-            raise _RefusedError(f"is {len(text):,} characters long, more than the {limit:,} allowed")
+            raise _RejectedError(f"is {len(text):,} characters long, more than the {limit:,} allowed")
         value = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_not_finite, parse_float=_finite, parse_int=whole
+            text,
+            object_pairs_hook=_reject_duplicate_keys,
+            parse_constant=_reject_not_finite,
+            parse_float=_parse_finite,
+            parse_int=parse_int,
         )
         if _deeper_than(value, MAXIMUM_DEPTH):
             raise RecursionError
-    except _RefusedError as reason:
+    except _RejectedError as reason:
         raise OpenbookError(f"{what} {reason}; {DAMAGED}") from None
     except RecursionError:
         raise OpenbookError(f"{what} is nested more than {MAXIMUM_DEPTH} levels deep; {DAMAGED}") from None
@@ -48,28 +53,28 @@ def read_json(what: str, text: str, limit: int, longest_integer: int = LONGEST_I
     return value
 
 
-class _RefusedError(Exception):
-    """JSON, but not of the kind that is read here."""
+class _RejectedError(Exception):
+    """Valid JSON that this module does not accept."""
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = {}
     for key, item in pairs:
         if key in value:
-            raise _RefusedError(f'has the key "{excerpt(key)}" twice')
+            raise _RejectedError(f'has the key "{excerpt(key)}" twice')
         value[key] = item
     return value
 
 
-def _finite(digits: str) -> float:
+def _parse_finite(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
-        _not_finite(digits)
+        _reject_not_finite(digits)
     return number
 
 
-def _not_finite(digits: str) -> NoReturn:
-    raise _RefusedError(f"has a number that is not finite: {excerpt(digits)}")
+def _reject_not_finite(digits: str) -> NoReturn:
+    raise _RejectedError(f"has a number that is not finite: {excerpt(digits)}")
 
 
 def _deeper_than(value: Any, depth: int) -> bool:

@@ -14,8 +14,8 @@ from openbook.errors import OpenbookError
 from openbook.model_file.atomic import atomic_write
 from openbook.model_file.file import build, load
 from openbook.progress import Track, silent
-from openbook.text.corpus.books import find_books
-from openbook.text.corpus.working_directory import size_and_time
+from openbook.text.corpus.working_directory import size_and_mtime
+from openbook.text.input_files import find_files
 from openbook.training.data.pair_dataset import PairDataset
 from openbook.training.loop import Listener
 from openbook.training.plan.device import choose_device
@@ -98,8 +98,8 @@ def compare(
     if place.exists() and not overwrite:
         raise OpenbookError(f"{folder}: holds a comparison; give another --output, or --overwrite to replace it")
     make_recipe(choices)
-    files = find_books([*pairs, *(validation or [])])
-    identity = json.dumps([[(str(path), *size_and_time(path)) for path in files], dict(choices)], sort_keys=True)
+    files = find_files([*pairs, *(validation or [])])
+    identity = json.dumps([[(str(path), *size_and_mtime(path)) for path in files], dict(choices)], sort_keys=True)
     folder.mkdir(parents=True, exist_ok=True)
     results: list[Measured] = []
     given = dict(choices)

@@ -20,7 +20,7 @@ from openbook.model_file.file import save
 from openbook.model_file.int8 import dequantize
 from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track, silent
-from openbook.text.tokenizer.bpe_dropout import check_byte_pairs
+from openbook.text.tokenizer.bpe_dropout import require_bpe
 from openbook.training.checkpoint import Keeper
 from openbook.training.data.book_dataset import BookDataset
 from openbook.training.data.conversation_dataset import ConversationDataset
@@ -162,7 +162,7 @@ class Training:
         if request.start is not None:
             start = load_merged(request.start)[0]
             if request.choices.get("bpe_dropout"):
-                check_byte_pairs(start.make_source_tokenizer(), start.make_tokenizer())
+                require_bpe(start.make_source_tokenizer(), start.make_tokenizer())
             return start
         if request.lora is not None:
             raise OpenbookError(f"--lora {request.lora}: changes a model that is there; give it with --from")

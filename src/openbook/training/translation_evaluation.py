@@ -13,7 +13,7 @@ from openbook.errors import OpenbookError
 from openbook.generation.scheduling import batches
 from openbook.generation.translation import Sentence, Translation, Translator
 from openbook.progress import Track, silent
-from openbook.text.corpus.books import find_books
+from openbook.text.input_files import find_files
 from openbook.training.chunked_loss import NOTHING, Batch, surprise
 from openbook.training.data.batching import pad
 from openbook.training.data.pair_files import Pair, find_pair_files, read_pairs
@@ -141,7 +141,7 @@ def _read(files: Sequence[str | Path]) -> tuple[list[Pair], int]:
     """All pairs of the files, and how many lines have none."""
     pairs: list[Pair] = []
     bad = 0
-    for file in find_pair_files(find_books(files)):
+    for file in find_pair_files(find_files(files)):
         for _, pair in read_pairs(file):
             if isinstance(pair, Pair) and pair.source.strip() and pair.target.strip():
                 pairs.append(pair)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from tokenizer_examples import byte_level, pieces, ranks, write_json, write_merges
 
 from openbook.errors import OpenbookError
-from openbook.interop.tokenizers import files, read_tokenizer
-from openbook.interop.tokenizers.patterns import BY_NAME, check_patterns
-from openbook.interop.tokenizers.protobuf_wire import fields
-from openbook.interop.tokenizers.sentencepiece import read_model
+from openbook.interop.tokenizers import bounded_files, read_tokenizer
+from openbook.interop.tokenizers.protobuf_wire import read_fields
+from openbook.interop.tokenizers.sentencepiece_model import read_model
+from openbook.interop.tokenizers.split_patterns import TIKTOKEN_ENCODINGS, check_patterns
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from soon import soon
 
@@ -39,7 +39,7 @@ def test_damaged_models_never_crash(data: st.DataObject) -> None:
 @given(st.binary(max_size=200))
 def test_a_protocol_buffer_ends(content: bytes) -> None:
     with contextlib.suppress(OpenbookError):
-        assert sum(1 for _ in fields(memoryview(content))) <= len(content) / 2
+        assert sum(1 for _ in read_fields(content)) <= len(content) / 2
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_a_protocol_buffer_ends(content: bytes) -> None:
         (b"\x0a\x03\x0a\x01a", "0 pieces stand for the unknown"),
         (b"\x0a\x05\x0a\x01a\x18\x02\x0a\x03\x0a\x01a", "a piece is there twice"),
         (b"\x0a\x03\x0a\x01\xff", "a piece is not UTF-8"),
-        (b"\x0a\x02\x18\x09", "a score or kind that is none"),
-        (b"\x0a\x05\x15\x00\x00\xc0\x7f", "a score or kind that is none"),
+        (b"\x0a\x02\x18\x09", "an invalid score or type"),
+        (b"\x0a\x05\x15\x00\x00\xc0\x7f", "an invalid score or type"),
         (b"\x0a\x02\x18\x02", "a piece has no text"),
         (b"\x12\x02\x18\x03", "unigram and BPE are supported"),
         (b"\x08\x01", "a number stands where a message or text should"),
@@ -82,7 +82,7 @@ def test_patterns_that_run_away_are_refused(pattern: str) -> None:
 
 
 def test_patterns_in_use_are_accepted() -> None:
-    for pattern, _ in BY_NAME.values():
+    for pattern, _ in TIKTOKEN_ENCODINGS.values():
         check_patterns([{"Regex": pattern}])
 
 
@@ -91,7 +91,7 @@ def test_patterns_in_use_are_accepted() -> None:
     [
         ({"model": {"type": "BPE", "vocab": {"a": 2**32 - 1}, "merges": []}}, "largest token id"),
         ({"decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True}}, "its decoder WordPiece is not supported"),
-        ({"normalizer": {"type": "Replace", "pattern": {"Regex": "("}, "content": ""}}, "is none"),
+        ({"normalizer": {"type": "Replace", "pattern": {"Regex": "("}, "content": ""}}, "is not a regular expression"),
         ({"normalizer": {"type": "Replace", "pattern": {"Regex": "a" * 20_001}, "content": ""}}, "20,001 characters"),
         ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, "cannot be read|can be read"),
         ({"model": None}, "can be read"),
@@ -137,26 +137,26 @@ def test_hostile_json(name: str, text: str | bytes, complaint: str, tmp_path: Pa
 def test_files_have_a_greatest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "it").write_bytes(b"x" * 11)
     with pytest.raises(OpenbookError, match="has more than 10 bytes"):
-        files.read_bytes(tmp_path / "it", 10)
+        bounded_files.read_bytes(tmp_path / "it", 10)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("merges.txt", "#version\na b c\n", "line 2 is no merge"),
-        ("merges.txt", "zz yy\n", "line 1 is no merge"),
+        ("merges.txt", "#version\na b c\n", "line 2 is not a merge"),
+        ("merges.txt", "zz yy\n", "line 1 is not a merge"),
         ("vocab.json", '{"a": "b"}', "should map each token to its number"),
-        ("vocab.json", '{"a": -1, "b": 0}', "line 2 is no merge of two tokens"),
+        ("vocab.json", '{"a": -1, "b": 0}', "line 2 is not a merge of two tokens"),
         ("tokenizer_config.json", '{"added_tokens_decoder": {"x": {}}}', "added_tokens_decoder should map"),
         (
             "tokenizer_config.json",
             '{"added_tokens_decoder": {"9999": {"content": "<x>", "special": true}}}',
             "'<x>' should have the id 9,999",
         ),
-        ("generation_config.json", '{"eos_token_id": -1}', "eos_token_id is no token id"),
-        ("generation_config.json", '{"eos_token_id": ["x"]}', "eos_token_id is no token id"),
-        ("chat_template.json", '{"chat_template": 3}', "its chat template is no text"),
-        ("chat_template.jinja", "x" * 1_000_001, "its chat template is no text of at most"),
+        ("generation_config.json", '{"eos_token_id": -1}', "eos_token_id is not a token id"),
+        ("generation_config.json", '{"eos_token_id": ["x"]}', "eos_token_id is not a token id"),
+        ("chat_template.json", '{"chat_template": 3}', "its chat template is not text"),
+        ("chat_template.jinja", "x" * 1_000_001, "its chat template is not text of at most"),
     ],
 )
 def test_what_is_wrong_in_a_folder_is_named(name: str, content: str, complaint: str, tmp_path: Path) -> None:

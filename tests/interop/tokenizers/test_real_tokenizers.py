@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tokenizer_examples import LETTERS, TEXT
 
-from openbook.interop.tokenizers import Layout, read_tokenizer, write_tokenizer
-from openbook.interop.tokenizers.patterns import BY_NAME
+from openbook.interop.tokenizers import LegacyLayout, read_tokenizer, write_tokenizer
+from openbook.interop.tokenizers.split_patterns import TIKTOKEN_ENCODINGS
 from openbook.text.tokenizer.tokenizer import StreamDecoder, Tokenizer
 
 pytestmark = pytest.mark.slow
@@ -53,8 +53,8 @@ def check(tokenizer: Tokenizer, reference: Encode, lossless: bool = True, names:
             assert "".join(stream.feed([number]) for number in ids) + stream.flush() == text
 
 
-def read(name: str, layout: Layout | None = None) -> Tokenizer:
-    found = read_tokenizer(folder(name), layout or Layout())
+def read(name: str, layout: LegacyLayout | None = None) -> Tokenizer:
+    found = read_tokenizer(folder(name), layout or LegacyLayout())
     return Tokenizer.from_json(found.tokenizer, found.special_tokens)
 
 
@@ -88,7 +88,7 @@ def test_pieces(version: str) -> None:
     check(read(path.name), reference.encode)
 
 
-@pytest.mark.parametrize("name", sorted(BY_NAME))
+@pytest.mark.parametrize("name", sorted(TIKTOKEN_ENCODINGS))
 def test_ranks(name: str) -> None:
     import tiktoken
     import tiktoken_ext.openai_public as known
@@ -118,7 +118,7 @@ def test_unigram() -> None:
     from transformers import T5Tokenizer
 
     reference = T5Tokenizer.from_pretrained(folder("unigram"))
-    layout = Layout(last=tuple(f"<extra_id_{number}>" for number in range(99, -1, -1)))
+    layout = LegacyLayout(last=tuple(f"<extra_id_{number}>" for number in range(99, -1, -1)))
     tokenizer = read("unigram", layout)
 
     def encode(text: str) -> list[int]:

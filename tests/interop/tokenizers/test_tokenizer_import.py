@@ -15,8 +15,8 @@ from tokenizer_examples import byte_level, nasty_text, pieces, ranks, texts, wri
 from transformers import AutoTokenizer, GPT2TokenizerFast, MarianTokenizer, T5Tokenizer
 
 from openbook.errors import OpenbookError
-from openbook.interop.tokenizers import Layout, read_tokenizer, write_pair, write_tokenizer
-from openbook.interop.tokenizers.patterns import BY_NAME, FIRST
+from openbook.interop.tokenizers import LegacyLayout, read_tokenizer, write_tokenizer, write_tokenizer_pair
+from openbook.interop.tokenizers.split_patterns import R50K_PATTERN, TIKTOKEN_ENCODINGS
 from openbook.text.tokenizer.tokenizer import StreamDecoder, Tokenizer
 
 # Options of SentencePiece's trainer: each is another way to treat text.
@@ -37,8 +37,8 @@ MODELS = {
 }  # fmt: skip
 
 
-def read(folder: Path, layout: Layout | None = None) -> Tokenizer:
-    found = read_tokenizer(folder, layout or Layout())
+def read(folder: Path, layout: LegacyLayout | None = None) -> Tokenizer:
+    found = read_tokenizer(folder, layout or LegacyLayout())
     return Tokenizer.from_json(found.tokenizer, found.special_tokens)
 
 
@@ -72,7 +72,7 @@ def t5_like(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_unigram_is_equal_to_transformers(t5_like: Path) -> None:
-    layout = Layout(last=tuple(f"<extra_id_{number}>" for number in range(99, -1, -1)))
+    layout = LegacyLayout(last=tuple(f"<extra_id_{number}>" for number in range(99, -1, -1)))
     tokenizer, reference = read(t5_like, layout), T5Tokenizer.from_pretrained(t5_like)
     special = tokenizer.special
     assert (special.end, special.suffix, special.prefix, special.decoder_start) == ((1,), (1,), (), 0)
@@ -133,8 +133,8 @@ def test_ranks_are_equal_to_tiktoken(name: str, tmp_path: Path) -> None:
             "added_tokens_decoder": {str(number): {"content": n, "special": True} for n, number in special.items()},
         },
     )
-    tokenizer = read(tmp_path, Layout(pattern=BY_NAME[name][0]))
-    pattern = BY_NAME[name][0]
+    tokenizer = read(tmp_path, LegacyLayout(pattern=TIKTOKEN_ENCODINGS[name][0]))
+    pattern = TIKTOKEN_ENCODINGS[name][0]
     reference = tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=ranks(), special_tokens=special)
     assert tokenizer.special.end == (600,)
 
@@ -154,10 +154,10 @@ def test_ranks_whose_special_tokens_come_first(tmp_path: Path) -> None:
         {"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": None}
         for token, rank in ranks().items()
     ]
-    config = {"pattern": FIRST, "default_vocab_size": len(entries) + 10, "default_num_special_tokens": 10}
+    config = {"pattern": R50K_PATTERN, "default_vocab_size": len(entries) + 10, "default_num_special_tokens": 10}
     write_json(tmp_path / "tekken.json", {"config": config, "vocab": [*entries, {"rank": 1, "token_bytes": "no"}]})
     tokenizer = read(tmp_path)
-    reference = tiktoken.Encoding("small", pat_str=FIRST, mergeable_ranks=ranks(), special_tokens={})
+    reference = tiktoken.Encoding("small", pat_str=R50K_PATTERN, mergeable_ranks=ranks(), special_tokens={})
     assert (tokenizer.special.prefix, tokenizer.special.end) == ((1,), (2,))
 
     @given(texts)
@@ -190,7 +190,7 @@ def test_two_models_that_share_a_table_of_ids(tmp_path: Path) -> None:
     assert found.source_tokenizer is not None
     special = found.special_tokens
     assert (special.end, special.suffix, special.padding, special.unknown) == ((0,), (0,), table["<pad>"], 1)
-    assert (special.decoder_start, special.never, special.forced_end) == (table["<pad>"], (table["<pad>"],), 0)
+    assert (special.decoder_start, special.suppressed, special.forced_end) == (table["<pad>"], (table["<pad>"],), 0)
     assert special.languages == {"deu": 2}
     source, target = (Tokenizer.from_json(text, special) for text in (found.source_tokenizer, found.tokenizer))
 
@@ -205,7 +205,7 @@ def test_two_models_that_share_a_table_of_ids(tmp_path: Path) -> None:
     # Their own class reads what is written, and so do we where there is nothing else.
     out = tmp_path / "out"
     out.mkdir()
-    assert write_pair(out, found.source_tokenizer, found.tokenizer) == {"separate_vocabs": False}
+    assert write_tokenizer_pair(out, found.source_tokenizer, found.tokenizer) == {"separate_vocabs": False}
     shutil.copy(tmp_path / "config.json", out)
     theirs = MarianTokenizer(*(str(out / name) for name in ("source.spm", "target.spm", "vocab.json")))
     again = read_tokenizer(out)
@@ -239,7 +239,7 @@ def test_two_models_with_ids_of_their_own(tmp_path: Path) -> None:
     write_json(tmp_path / "config.json", {"is_encoder_decoder": True})
     found, out = read_tokenizer(tmp_path), tmp_path / "out"
     out.mkdir()
-    assert write_pair(out, found.source_tokenizer, found.tokenizer) == {"separate_vocabs": True}
+    assert write_tokenizer_pair(out, found.source_tokenizer, found.tokenizer) == {"separate_vocabs": True}
     files = ("source.spm", "target.spm", "vocab.json", "target_vocab.json")
     theirs = [
         MarianTokenizer(*(str(folder / name) for name in files), separate_vocabs=True) for folder in (tmp_path, out)
@@ -249,7 +249,7 @@ def test_two_models_with_ids_of_their_own(tmp_path: Path) -> None:
         for each in theirs:
             assert each(text)["input_ids"] == [*ours[0].encode(text), 0]
             assert each(text_target=text)["input_ids"] == [*ours[1].encode(text), 0]
-    assert write_pair(out, found.tokenizer, byte_level_json()) is None
+    assert write_tokenizer_pair(out, found.tokenizer, byte_level_json()) is None
 
 
 def byte_level_json() -> str:
@@ -265,11 +265,11 @@ def test_language_codes(place: str, tmp_path: Path) -> None:
     write_json(tmp_path / "config.json", {"is_encoder_decoder": True})
     codes = ("de_DE", "en_XX")
     around = {"before": {"prefix": ("en_XX",), "suffix": ("</s>",)}, "after": {"suffix": ("</s>", "en_XX")}}[place]
-    layout = Layout(first=("<s>", "<pad>", "</s>", "<unk>"), skipped=3, last=(*codes, "<mask>"), **around)
+    layout = LegacyLayout(first=("<s>", "<pad>", "</s>", "<unk>"), skipped=3, last=(*codes, "<mask>"), **around)
     tokenizer = read(tmp_path, layout)
     special = tokenizer.special
     assert special.languages == {code: tokenizer.special_ids[code] for code in codes}
-    assert special.language_place == place
+    assert special.language_position == place
     text = tokenizer.encode("two")
     code = special.languages["de_DE"]
     assert tokenizer.encode_source("two", "de_DE") == ([code, *text, 2] if place == "before" else [*text, 2, code])
@@ -323,7 +323,7 @@ def test_a_folder_of_tokenizer_json(tmp_path: Path) -> None:
     )
     tokenizer = read(tmp_path)
     assert tokenizer.special.end == (byte_level()[0]["<|endoftext|>"], 7, 8)
-    assert (tokenizer.special.beginning, tokenizer.special.never, tokenizer.special.prefix) == (6, (9,), ())
+    assert (tokenizer.special.beginning, tokenizer.special.suppressed, tokenizer.special.prefix) == (6, (9,), ())
     assert len(tokenizer.encode("a longer text than three tokens")) > 3
     write_json(tmp_path / "tokenizer_config.json", {"eos_token": "<|endoftext|>", "add_bos_token": True})
     assert read(tmp_path).special.prefix == (6,)

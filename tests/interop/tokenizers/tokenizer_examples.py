@@ -10,9 +10,9 @@ from typing import Any
 import sentencepiece
 from hypothesis import strategies as st
 
-from openbook.text.tokenizer.byte_decoder import BYTE_OF_CHARACTER
+from openbook.text.tokenizer.byte_level import BYTE_OF_CHARACTER
 from openbook.text.tokenizer.training import train_tokenizer
-from text.makers import prose
+from text.text_examples import prose
 
 TEXT = prose(40, 5) + "It’s 12 o’clock: naïve café, 猫 and  two\tspaces.\n\n\nThe End! </s> <s>\n" * 20
 

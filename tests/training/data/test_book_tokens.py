@@ -7,10 +7,10 @@ import pytest
 from openbook.text.corpus.corpus import Corpus
 from openbook.text.corpus.prepare import prepare
 from openbook.text.tokenizer.tokenizer import Tokenizer
-from openbook.text.tokenizer.training import Kind, train_tokenizer
+from openbook.text.tokenizer.training import TokenizerType, train_tokenizer
 from openbook.training.data import token_files, tokenization
 from openbook.training.data.tokenization import TokenizedBooks, TokenizedSplit, tokenize_books
-from text.makers import prose
+from text.text_examples import prose
 
 
 @pytest.fixture
@@ -32,13 +32,13 @@ def equal(first: TokenizedBooks, second: TokenizedBooks) -> bool:
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokenization, "CHUNK_CHARACTERS", 50)
     monkeypatch.setattr(tokenization, "PART_CHARACTERS", 2000)
-    monkeypatch.setattr("openbook.text.corpus.chunking.REACH", 50)
+    monkeypatch.setattr("openbook.text.corpus.chunking.SEARCH_WINDOW", 50)
 
 
 @pytest.mark.parametrize("kind", ["bpe", "bytes", "characters", "words"])
 @pytest.mark.parametrize("small", [False, True])
 def test_tokens_are_those_of_each_document_whole(
-    corpus: Corpus, tmp_path: Path, kind: Kind, small: bool, monkeypatch: pytest.MonkeyPatch
+    corpus: Corpus, tmp_path: Path, kind: TokenizerType, small: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer = train_tokenizer(corpus.train.sample(10**9), kind, 400)
     if small:
@@ -50,13 +50,13 @@ def test_tokens_are_those_of_each_document_whole(
         assert found.documents[-1] == len(found.ids)
         chapter_starts = iter(found.chapters.tolist())
         for document, start, end in zip(split.documents, found.documents, found.documents[1:], strict=False):
-            text = "".join(split.pieces(document.start, document.end))
+            text = "".join(split.chunks(document.start, document.end))
             assert found.ids[start:end].tolist() == [*tokenizer.encode(text), tokenizer.end_id]
             for chapter in document.chapters:
-                before = "".join(split.pieces(document.start, chapter.start))
+                before = "".join(split.chunks(document.start, chapter.start))
                 assert next(chapter_starts) == start + len(tokenizer.encode(before))
         assert next(chapter_starts, None) is None
-        unknown = tokenizer.count_unknown("".join(split.pieces()))
+        unknown = tokenizer.count_unknown("".join(split.chunks()))
         assert found.unknown == unknown
         assert (unknown > 0) <= (kind in ("characters", "words"))
     assert kind != "words" or tokens.validation.unknown > 0
@@ -92,7 +92,7 @@ def test_interrupted_anywhere_it_goes_on(corpus: Corpus, tmp_path: Path, monkeyp
     tokenizer = train_tokenizer(corpus.train.sample(10**9), "bpe", 300)
     whole = tokenize_books(corpus, tokenizer, tmp_path / "whole")
     small_parts(monkeypatch)
-    save, parts = token_files.save_json, 0
+    save, parts = token_files.write_json, 0
 
     def stopping(path: Path, content: object) -> None:
         nonlocal parts
@@ -101,7 +101,7 @@ def test_interrupted_anywhere_it_goes_on(corpus: Corpus, tmp_path: Path, monkeyp
             raise KeyboardInterrupt
         save(path, content)
 
-    monkeypatch.setattr(token_files, "save_json", stopping)
+    monkeypatch.setattr(token_files, "write_json", stopping)
     for _ in range(1000):
         try:
             tokens = tokenize_books(corpus, tokenizer, tmp_path / "stopped")

@@ -13,7 +13,7 @@ import openbook
 from openbook.errors import OpenbookError
 from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
-from openbook.text.chat.chat import Chat
+from openbook.text.chat.chat_tokenizer import ChatTokenizer
 from openbook.training.chunked_loss import NOTHING, hidden_of
 from openbook.training.data.conversation_dataset import hold_out
 from openbook.training.data.conversation_task import ConversationTask, PackedConversations
@@ -209,7 +209,7 @@ def test_facts_are_learned_and_answered(talker):
         output=talker / "facts.openbook",
         **LEARN | LEARN_FACTS)  # fmt: skip
     assert model.metadata.chat_template == before.metadata.chat_template
-    chat = Chat(model.tokenizer, TEMPLATE)
+    chat = ChatTokenizer(model.tokenizer, TEMPLATE)
     right = 0
     for thing, colour in COLOURS.items():
         prompt = chat.encode([{"role": "user", "content": f"What colour is {thing}?"}])

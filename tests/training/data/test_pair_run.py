@@ -45,7 +45,7 @@ def test_what_is_trained_is_a_translator(trained):
     assert same(weights(opened.transformer), weights(model.transformer))
     special = opened.tokenizer.special
     assert special.suffix == special.end == (special.decoder_start,)
-    assert set(special.never) == {special.padding, special.separator}
+    assert set(special.suppressed) == {special.padding, special.separator}
     assert opened.tokenizer.encode_source("def")[-1] == opened.tokenizer.end_id
 
 

@@ -68,7 +68,7 @@ def same(one, other):
 
 @pytest.mark.parametrize(
     ("place", "call"),
-    [*(("_append", call) for call in (1, 2, 3, 4, 10, 18)), *(("save_json", call) for call in (1, 4, 5))],
+    [*(("_append", call) for call in (1, 2, 3, 4, 10, 18)), *(("write_json", call) for call in (1, 4, 5))],
 )
 def test_interrupted_anywhere_it_goes_on_to_the_same(corpus, tmp_path, monkeypatch, place, call):
     """Five parts, each with two texts encoded, four arrays appended and a saved state."""

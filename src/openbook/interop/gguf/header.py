@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from openbook.errors import OpenbookError
-from openbook.text.corpus.printable import excerpt
+from openbook.text.printable import excerpt
 from openbook.text.strict_json import DAMAGED
 
 MAGIC = b"GGUF"

@@ -24,7 +24,7 @@ from openbook.model_file.file import error_context, save_parts
 from openbook.model_file.meta_model import expected_shapes
 from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track, silent
-from openbook.text.corpus.printable import excerpt
+from openbook.text.printable import excerpt
 
 FREQUENCIES = "rope_freqs.weight"
 

@@ -2,26 +2,27 @@
 
 from typing import Any
 
-from tokenizers import AddedToken, Regex, normalizers, pre_tokenizers
+from tokenizers import AddedToken, normalizers
 from tokenizers import Tokenizer as Backend
 
 from openbook.errors import OpenbookError
 from openbook.interop.gguf.architectures import BYTE_LEVEL, PIECES, SPLIT_OF, SPLITS
-from openbook.interop.tokenizers import ForeignTokenizer
-from openbook.interop.tokenizers.byte_level import byte_pairs
-from openbook.interop.tokenizers.chat_templates import LONGEST_TEMPLATE
-from openbook.interop.tokenizers.sentencepiece import Kind, Model, Piece
-from openbook.interop.tokenizers.special_tokens import set_template
-from openbook.interop.tokenizers.vocabulary import to_backend
-from openbook.text.corpus.printable import excerpt
+from openbook.interop.tokenizers import ImportedTokenizer
+from openbook.interop.tokenizers.byte_level_bpe import build_byte_level_bpe
+from openbook.interop.tokenizers.chat_template_files import MAXIMUM_TEMPLATE
+from openbook.interop.tokenizers.post_processor import set_added_tokens
+from openbook.interop.tokenizers.sentencepiece_backend import to_backend
+from openbook.interop.tokenizers.sentencepiece_model import Piece, PieceType, SentencePieceModel
+from openbook.text.printable import excerpt
 from openbook.text.strict_json import DAMAGED
+from openbook.text.tokenizer.byte_level import byte_level_pre_tokenizer
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 
 PREFIX = "tokenizer.ggml."
 ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
 
 
-def read_tokenizer(fields: dict[str, Any]) -> ForeignTokenizer:
+def read_tokenizer(fields: dict[str, Any]) -> ImportedTokenizer:
     """The tokenizer, what its special tokens are for, and the chat template.
 
     Raises OpenbookError naming the field and the cure.
@@ -31,7 +32,7 @@ def read_tokenizer(fields: dict[str, Any]) -> ForeignTokenizer:
     if len(set(tokens)) < len(tokens):
         raise OpenbookError(f"field {PREFIX}tokens: a token is there twice; {DAMAGED}")
     kinds = _list(fields, "token_type", int, len(tokens)) or [1] * len(tokens)
-    if not set(kinds) <= set(Kind):
+    if not set(kinds) <= set(PieceType):
         raise OpenbookError(f"field {PREFIX}token_type: has a number that is no type; {DAMAGED}")
     if kind == BYTE_LEVEL:
         backend, beginning = _byte_level(fields, tokens, kinds)
@@ -40,11 +41,11 @@ def read_tokenizer(fields: dict[str, Any]) -> ForeignTokenizer:
     else:
         raise OpenbookError(f"field {PREFIX}model: {excerpt(str(kind))} is not {BYTE_LEVEL} or {PIECES}")
     special = _special(fields, len(tokens), beginning)
-    set_template(backend, special.prefix, special.suffix)
+    set_added_tokens(backend, special.prefix, special.suffix)
     template = fields.get("tokenizer.chat_template")
-    if template is not None and (not isinstance(template, str) or len(template) > LONGEST_TEMPLATE):
-        raise OpenbookError(f"field tokenizer.chat_template: is no text of at most {LONGEST_TEMPLATE:,} characters")
-    return ForeignTokenizer(str(backend.to_str()), special, None, template or None)
+    if template is not None and (not isinstance(template, str) or len(template) > MAXIMUM_TEMPLATE):
+        raise OpenbookError(f"field tokenizer.chat_template: is no text of at most {MAXIMUM_TEMPLATE:,} characters")
+    return ImportedTokenizer(str(backend.to_str()), special, None, template or None)
 
 
 def _byte_level(fields: dict[str, Any], tokens: list[str], kinds: list[int]) -> tuple[Backend, bool]:
@@ -59,33 +60,32 @@ def _byte_level(fields: dict[str, Any], tokens: list[str], kinds: list[int]) -> 
     for merge in _list(fields, "merges", str):
         left, _, right = merge.partition(" ")
         merges.append((left, right))
-    steps = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in splits.patterns]
-    words = pre_tokenizers.Sequence([*steps, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    words = byte_level_pre_tokenizer(*splits.patterns)
     ids = {token: number for number, token in enumerate(tokens)}
-    backend = byte_pairs(ids, merges, words, splits.whole_words)
+    backend = build_byte_level_bpe(ids, merges, words, splits.whole_words)
     if splits.unicode_form is not None:
         backend.normalizer = normalizers.NFC()
     for token, kind in zip(tokens, kinds, strict=True):
-        if kind in (Kind.CONTROL, Kind.UNKNOWN, Kind.USER_DEFINED):
-            backend.add_tokens([AddedToken(token, normalized=False, special=kind != Kind.USER_DEFINED)])
+        if kind in (PieceType.CONTROL, PieceType.UNKNOWN, PieceType.USER_DEFINED):
+            backend.add_tokens([AddedToken(token, normalized=False, special=kind != PieceType.USER_DEFINED)])
     return backend, splits.beginning
 
 
 def _pieces(fields: dict[str, Any], tokens: list[str], kinds: list[int]) -> Backend:
     scores = _list(fields, "scores", float, len(tokens)) or [0.0] * len(tokens)
-    pieces = [Piece(text, score, Kind(kind)) for text, score, kind in zip(tokens, scores, kinds, strict=True)]
+    pieces = [Piece(text, score, PieceType(kind)) for text, score, kind in zip(tokens, scores, kinds, strict=True)]
     unknown = fields.get(f"{PREFIX}unknown_token_id")
-    known = [number for number, piece in enumerate(pieces) if piece.kind == Kind.UNKNOWN]
+    known = [number for number, piece in enumerate(pieces) if piece.type == PieceType.UNKNOWN]
     unknown = unknown if isinstance(unknown, int) else known[0] if known else 0
     if not 0 <= unknown < len(pieces) or not all(tokens):
         raise OpenbookError(f"field {PREFIX}tokens: one has no text, or none stands for the unknown; {DAMAGED}")
-    model = Model(
+    model = SentencePieceModel(
         pieces=pieces,
         unigram=False,
-        byte_fallback=sum(piece.kind == Kind.BYTE for piece in pieces) == 256,
-        unknown=unknown,
-        space_before=fields.get(f"{PREFIX}add_space_prefix", True) is True,
-        fewer_spaces=fields.get(f"{PREFIX}remove_extra_whitespaces", False) is True,
+        byte_fallback=sum(piece.type == PieceType.BYTE for piece in pieces) == 256,
+        unk_id=unknown,
+        add_dummy_prefix=fields.get(f"{PREFIX}add_space_prefix", True) is True,
+        remove_extra_whitespaces=fields.get(f"{PREFIX}remove_extra_whitespaces", False) is True,
     )
     return to_backend(model)
 

@@ -6,7 +6,7 @@ from typing import Any
 from openbook.errors import OpenbookError
 from openbook.interop.gguf.architectures import BYTE_LEVEL, FIRST, PIECES, SPLITS
 from openbook.interop.gguf.tokenizer import PREFIX
-from openbook.interop.tokenizers.sentencepiece import Kind
+from openbook.interop.tokenizers.sentencepiece_model import PieceType
 from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.byte_decoder import BYTE
 from openbook.text.tokenizer.tokenizer import Tokenizer
@@ -45,17 +45,17 @@ def tokenizer_fields(metadata: ModelMetadata) -> dict[str, Any]:
 def _tokens(content: dict[str, Any], vocab_size: int) -> tuple[list[str], list[int]]:
     """Every id's token and its type; ids that stand for nothing get a name of their own."""
     names = {number: token for token, number in content["model"]["vocab"].items()}
-    kinds = dict.fromkeys(names, int(Kind.NORMAL))
+    kinds = dict.fromkeys(names, int(PieceType.NORMAL))
     if content["model"].get("byte_fallback"):
-        kinds |= {number: int(Kind.BYTE) for number, token in names.items() if BYTE.fullmatch(token)}
+        kinds |= {number: int(PieceType.BYTE) for number, token in names.items() if BYTE.fullmatch(token)}
     for token in content["added_tokens"]:
         names[token["id"]] = token["content"]
-        kinds[token["id"]] = int(Kind.CONTROL if token["special"] else Kind.USER_DEFINED)
+        kinds[token["id"]] = int(PieceType.CONTROL if token["special"] else PieceType.USER_DEFINED)
     unknown = content["model"]["vocab"].get(content["model"].get("unk_token"))
     if unknown is not None:
-        kinds[unknown] = int(Kind.UNKNOWN)
+        kinds[unknown] = int(PieceType.UNKNOWN)
     numbers = range(vocab_size)
-    return [names.get(n, f"[PAD{n}]") for n in numbers], [kinds.get(n, int(Kind.UNUSED)) for n in numbers]
+    return [names.get(n, f"[PAD{n}]") for n in numbers], [kinds.get(n, int(PieceType.UNUSED)) for n in numbers]
 
 
 def _split(content: dict[str, Any]) -> str:

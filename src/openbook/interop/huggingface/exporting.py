@@ -21,7 +21,7 @@ from openbook.interop.huggingface.generation_config import write_generation
 from openbook.interop.huggingface.importing import DTYPE_NAMES, checked_dtype, shape_size
 from openbook.interop.huggingface.tensor_mapping import Link, Shape, extent, links
 from openbook.interop.huggingface.weights import INDEX, SINGLE, Weights
-from openbook.interop.tokenizers import write_pair, write_tokenizer
+from openbook.interop.tokenizers import write_tokenizer, write_tokenizer_pair
 from openbook.model_file.atomic import atomic_folder, atomic_write
 from openbook.model_file.file import error_context, open_model_file
 from openbook.model_file.header import TensorInfo
@@ -89,7 +89,7 @@ def export_folder(
         _write_json(place / "generation_config.json", write_generation(metadata.generation, {**ids, **_rules(special)}))
         settings = None
         if family.pair_tokenizer is not None and metadata.source_tokenizer is not None:
-            settings = write_pair(place, metadata.source_tokenizer, metadata.tokenizer)
+            settings = write_tokenizer_pair(place, metadata.source_tokenizer, metadata.tokenizer)
         write_tokenizer(
             place,
             metadata.tokenizer,
@@ -237,7 +237,7 @@ def _rules(special: SpecialTokens) -> dict[str, Any]:
     rules = {
         "forced_bos_token_id": first[0] if len(first) == 1 else list(first) or None,
         "forced_eos_token_id": special.forced_end,
-        "bad_words_ids": [[token] for token in special.never] or None,
+        "bad_words_ids": [[token] for token in special.suppressed] or None,
     }
     return {name: value for name, value in rules.items() if value is not None}
 

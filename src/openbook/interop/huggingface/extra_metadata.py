@@ -9,7 +9,7 @@ from pathlib import Path
 
 from openbook.errors import OpenbookError
 from openbook.interop.huggingface.weights import read_small_json
-from openbook.interop.tokenizers.files import read_text
+from openbook.interop.tokenizers.bounded_files import read_text
 from openbook.model_file.metadata import OPTIONAL, ModelMetadata
 
 REMAINDER = "openbook.json"

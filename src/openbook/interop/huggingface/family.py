@@ -7,10 +7,10 @@ from typing import Any
 from openbook.interop.huggingface.fields import Fields
 from openbook.interop.huggingface.tensor_mapping import Table
 from openbook.interop.huggingface.weights import Weights
-from openbook.interop.tokenizers import Layout
+from openbook.interop.tokenizers import LegacyLayout
 from openbook.transformer.architecture import Architecture
 
-PLAIN = Layout()
+PLAIN = LegacyLayout()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,6 @@ class Family:
     adapt: Callable[[Architecture, Weights], Architecture] = lambda architecture, weights: architecture
     prefix: str = ""
     ignored: str = r".*rotary_emb\.inv_freq"
-    tokenizer: Layout = PLAIN
+    tokenizer: LegacyLayout = PLAIN
     pair_tokenizer: str | None = None
     tied_copies: Sequence[str] = field(default=("lm_head.weight",))

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from openbook.errors import OpenbookError
-from openbook.text.corpus.printable import excerpt
+from openbook.text.printable import excerpt
 
 Value = TypeVar("Value")
 

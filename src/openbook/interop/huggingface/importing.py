@@ -27,7 +27,7 @@ from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.quantization import INT8, stored
 from openbook.model_file.writing import DTYPES
 from openbook.progress import Track, silent
-from openbook.text.corpus.printable import excerpt
+from openbook.text.printable import excerpt
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.transformer.architecture import Architecture

@@ -20,7 +20,7 @@ from openbook.interop.huggingface.tensor_mapping import Index, Shape
 from openbook.model_file.file_type import CONVERT, PICKLE, content_problem
 from openbook.model_file.header import DAMAGED, ITEM_BYTES, TensorInfo, looks_like_safetensors, read_header
 from openbook.model_file.quantization import INT8, SCALE_SUFFIX
-from openbook.text.corpus.printable import excerpt
+from openbook.text.printable import excerpt
 from openbook.text.strict_json import read_json
 
 SINGLE = "model.safetensors"

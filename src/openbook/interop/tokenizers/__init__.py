@@ -1,12 +1,12 @@
 """Tokenizers of other programs, read into a `tokenizer.json` and `SpecialTokens`, and written back.
 
-`read_tokenizer(folder)` finds what a folder holds; `write_tokenizer(folder, …)` makes a folder that others load,
-`write_pair` the files of two vocabularies of pieces.
+`read_tokenizer(folder)` reads whatever tokenizer files a folder holds. `write_tokenizer(folder, …)` writes files that
+other programs load; `write_tokenizer_pair` writes those of two SentencePiece vocabularies.
 """
 
-from openbook.interop.tokenizers.exporting import write_tokenizer
-from openbook.interop.tokenizers.exporting_pair import write_pair
-from openbook.interop.tokenizers.importing import ForeignTokenizer, read_tokenizer
-from openbook.interop.tokenizers.tokenizer_file import Layout
+from openbook.interop.tokenizers.legacy_layout import LegacyLayout
+from openbook.interop.tokenizers.tokenizer_export import write_tokenizer
+from openbook.interop.tokenizers.tokenizer_import import ImportedTokenizer, read_tokenizer
+from openbook.interop.tokenizers.tokenizer_pair_export import write_tokenizer_pair
 
-__all__ = ["ForeignTokenizer", "Layout", "read_tokenizer", "write_pair", "write_tokenizer"]
+__all__ = ["ImportedTokenizer", "LegacyLayout", "read_tokenizer", "write_tokenizer", "write_tokenizer_pair"]

@@ -1,60 +1,61 @@
-"""Cutting streams of text: at paragraph borders for people, and at borders that change no token."""
+"""Cuts streams of text: between paragraphs, or where pre-tokenizers cut, so that the tokens stay the same."""
 
 import re
 from collections.abc import Iterable, Iterator
 
-PIECE = 1 << 20
-LONGEST_PARAGRAPH = 4 * PIECE
-REACH = 1 << 14
-"""Characters that are searched for a place to cut."""
+CHUNK = 1 << 20
+MAXIMUM_PARAGRAPH = 4 * CHUNK
+SEARCH_WINDOW = 1 << 14
+"""Characters to search for a place to cut."""
 
 BEFORE_WORD = re.compile(r"(?<=\S)(?= \S)")
 AFTER_LINE = re.compile(r"(?<=\n)(?=[^\S\n]*\S)")
 
 
-def whole_paragraphs(pieces: Iterable[str], size: int = PIECE) -> Iterator[str]:
-    """The same text in pieces of at least `size` characters that end after a blank line.
+def paragraph_chunks(chunks: Iterable[str], size: int = CHUNK) -> Iterator[str]:
+    """The same text in chunks of at least `size` characters that end after a blank line.
 
-    A paragraph over `LONGEST_PARAGRAPH` is cut at a line end, or anywhere.
+    A paragraph over `MAXIMUM_PARAGRAPH` is cut at a line end, or anywhere.
     """
-    held: list[str] = []
+    buffer: list[str] = []
     length = 0
-    for piece in pieces:
-        held.append(piece)
-        length += len(piece)
+    for chunk in chunks:
+        buffer.append(chunk)
+        length += len(chunk)
         if length < size:
             continue
-        text = "".join(held)
+        text = "".join(buffer)
         cut = text.rfind("\n\n") + 2
         if cut < 2:
-            cut = 0 if length < LONGEST_PARAGRAPH else (text.rfind("\n") + 1 or length)
+            cut = 0 if length < MAXIMUM_PARAGRAPH else (text.rfind("\n") + 1 or length)
         if cut:
             yield text[:cut]
-        held, length = [text[cut:]], length - cut
+        buffer, length = [text[cut:]], length - cut
     if length:
-        yield "".join(held)
+        yield "".join(buffer)
 
 
-def token_safe(pieces: Iterable[str], size: int) -> Iterator[str]:
-    """The same text in pieces of about `size` characters, cut where pre-tokenizers cut too: before " word" or a line.
+def token_safe_chunks(chunks: Iterable[str], size: int) -> Iterator[str]:
+    """The same text in chunks of about `size` characters, cut where pre-tokenizers cut too: before " word" or a line.
 
-    So the tokens of the pieces are the tokens of the whole. Text without such a place in reach is cut anywhere.
+    So the tokens of the chunks are the tokens of the whole. Text without such a place within `SEARCH_WINDOW` is cut
+    anywhere.
     """
-    held = ""
-    for piece in pieces:
-        held += piece
+    buffer = ""
+    for chunk in chunks:
+        buffer += chunk
         start = 0
-        while len(held) - start > size + REACH:
-            cut = _border(held, start + size)
-            yield held[start:cut]
+        while len(buffer) - start > size + SEARCH_WINDOW:
+            cut = _find_cut(buffer, start + size)
+            yield buffer[start:cut]
             start = cut
-        held = held[start:]
-    if held:
-        yield held
+        buffer = buffer[start:]
+    if buffer:
+        yield buffer
 
 
-def _border(text: str, earliest: int) -> int:
-    for border in (BEFORE_WORD, AFTER_LINE):
-        if match := border.search(text, earliest, earliest + REACH):
+def _find_cut(text: str, earliest: int) -> int:
+    for boundary in (BEFORE_WORD, AFTER_LINE):
+        if match := boundary.search(text, earliest, earliest + SEARCH_WINDOW):
             return match.start()
     return earliest

@@ -1,7 +1,7 @@
-"""Books → a corpus: read, find duplicates, split. Streams; uses all cores; goes on where it was interrupted.
+"""Books → a corpus: read, remove duplicates, split. Streams, uses all cores, and resumes where it was interrupted.
 
-The stages leave their results in a working folder, files for each batch of books and each section of text. A result
-that is there is not made again, and when all is written the working folder goes.
+Each stage leaves its results in a working directory: files for each batch of books and for each section of text.
+A result that exists is not made again. When the corpus is complete the working directory is removed.
 """
 
 import hashlib
@@ -14,19 +14,19 @@ from pathlib import Path
 
 from openbook.errors import OpenbookError
 from openbook.progress import Track, silent
-from openbook.text.corpus.books import find_books
 from openbook.text.corpus.corpus import Corpus
-from openbook.text.corpus.minhash import Section, fingerprint_section
-from openbook.text.corpus.process_pool import run
-from openbook.text.corpus.read_batch import Batch, Facts, read_batch
-from openbook.text.corpus.working_directory import mendable, size_and_time, working_folder
-from openbook.text.corpus.writing import finish
+from openbook.text.corpus.deduplication.sections import Section, fingerprint_section
+from openbook.text.corpus.extraction import ExtractedBatch, FileBatch, extract_batch
+from openbook.text.corpus.process_pool import run_tasks
+from openbook.text.corpus.working_directory import explain_disk_errors, open_working_directory, size_and_mtime
+from openbook.text.corpus.write_corpus import write_corpus
+from openbook.text.input_files import find_files
 
 VERSION = 1
-"""Raise it whenever the same books would give another corpus."""
+"""Increase it whenever the same books would give another corpus."""
 
-UNIT = 8 << 20
-"""Bytes of books, or of text, that are worked on and kept together."""
+TASK_BYTES = 8 << 20
+"""Bytes of books, or of text, in one task."""
 
 
 def prepare(
@@ -39,74 +39,83 @@ def prepare(
     processes: int | None = None,
     track: Track = silent,
 ) -> Corpus:
-    """Make a corpus in `folder` of the books that `inputs` name (files, folders, globs), or find it made already.
+    """Make a corpus of books in `folder`, or open it if it is there already.
 
-    `validation_share` of every document, its tail, is held out (by default 10 % of little text, less of much); with
-    `validation` files these are held out instead, unchanged, and passages like theirs leave the training text.
-    Raises OpenbookError where nothing is left to train on, or the folder cannot be written.
+    Args:
+        inputs: files, folders and globs.
+        folder: where the corpus goes.
+        validation: files to hold out. They stay unchanged, and passages like theirs leave the training text.
+        validation_share: how much of each document, at its end, to hold out where no `validation` files are given; by
+            default 10 % of little text, less of much.
+        keep_duplicates: remove no repeated passages.
+        processes: how many to use; None: one per core if there is enough text.
+        track: shows progress.
+
+    Raises:
+        OpenbookError: there is nothing to train on, or the folder cannot be written.
     """
     if validation_share is not None and not 0 <= validation_share <= 0.5:
         raise OpenbookError(f"validation share {validation_share}: must be from 0 to 0.5 of the text")
-    books, held_out = find_books(inputs), find_books(validation or [])
+    books, held_out = find_files(inputs), find_files(validation or [])
     fingerprint = _fingerprint(books, held_out, [validation is None, validation_share, keep_duplicates])
-    if (corpus := _finished(folder)) and corpus.fingerprint == fingerprint:
+    if (corpus := _load_complete(folder)) and corpus.fingerprint == fingerprint:
         return corpus
-    with mendable(folder):
-        work = working_folder(folder, fingerprint)
+    with explain_disk_errors(folder):
+        work = open_working_directory(folder, fingerprint)
         batches = [*_batches(held_out, work, "validation"), *_batches(books, work, "training")]
         with track("Reading books", sum(batch.size for batch in batches)) as advance:
-            run(read_batch, batches, processes, advance)
-        facts = [Facts.load(batch.result) for batch in batches]
-        _refuse_nothing(facts, validation is not None)
-        sections = [] if keep_duplicates else _sections(batches, facts, work)
+            run_tasks(extract_batch, batches, processes, advance)
+        extracted = [ExtractedBatch.load(batch.result) for batch in batches]
+        _require_text(extracted, validation is not None)
+        sections = [] if keep_duplicates else _sections(batches, extracted, work)
         with track("Looking for duplicates", sum(section.size for section in sections)) as advance:
-            run(fingerprint_section, sections, processes, advance)
+            run_tasks(fingerprint_section, sections, processes, advance)
         share = 0.0 if validation is not None else validation_share
-        finish(folder, fingerprint, batches, facts, sections, share, track)
+        write_corpus(folder, fingerprint, list(zip(batches, extracted, strict=True)), sections, share, track)
         shutil.rmtree(work, ignore_errors=True)
     return Corpus.load(folder)
 
 
 def _fingerprint(books: list[Path], held_out: list[Path], options: list[object]) -> str:
     """A hash of what a corpus is made from."""
-    states = [[(os.path.realpath(path), *size_and_time(path)) for path in paths] for paths in (books, held_out)]
-    content = [VERSION, UNIT, states, options]
+    states = [[(os.path.realpath(path), *size_and_mtime(path)) for path in paths] for paths in (books, held_out)]
+    content = [VERSION, TASK_BYTES, states, options]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def _finished(folder: Path) -> Corpus | None:
+def _load_complete(folder: Path) -> Corpus | None:
     try:
         return Corpus.load(folder)
     except (OSError, KeyError, TypeError, ValueError):
-        return None  # none yet, or half of one
+        return None  # there is none yet, or part of one
 
 
-def _batches(books: list[Path], work: Path, name: str) -> Iterator[Batch]:
-    """Batches of consecutive books with about `UNIT` bytes together; a larger book is one by itself."""
+def _batches(paths: list[Path], work: Path, name: str) -> Iterator[FileBatch]:
+    """Batches of consecutive files with about `TASK_BYTES` together; a larger file is a batch by itself."""
     group: list[Path] = []
     size = number = 0
-    for position, book in enumerate(books):
-        group.append(book)
-        size += size_and_time(book)[0]
-        if size >= UNIT or position == len(books) - 1:
-            yield Batch(tuple(group), work / f"{name}-{number:06}", size, held_out=name == "validation")
+    for position, path in enumerate(paths):
+        group.append(path)
+        size += size_and_mtime(path)[0]
+        if size >= TASK_BYTES or position == len(paths) - 1:
+            yield FileBatch(tuple(group), work / f"{name}-{number:06}", size, held_out=name == "validation")
             group, size, number = [], 0, number + 1
 
 
-def _refuse_nothing(facts: list[Facts], has_validation: bool) -> None:
-    documents = [document for each in facts for document in each.documents]
-    problems = "".join(f"\n  {problem}" for each in facts for problem in each.problems)
+def _require_text(extracted: list[ExtractedBatch], has_validation: bool) -> None:
+    documents = [document for batch in extracted for document in batch.documents]
+    problems = "".join(f"\n  {problem}" for batch in extracted for problem in batch.problems)
     if all(document.held_out for document in documents):
         raise OpenbookError(f"no text to train on{':' + problems if problems else '; name some books'}")
     if has_validation and not any(document.held_out for document in documents):
         raise OpenbookError(f"no text to validate with{':' + problems if problems else '; name some files'}")
 
 
-def _sections(batches: list[Batch], facts: list[Facts], work: Path) -> list[Section]:
-    """The text of all batches, in order, in sections that start in the same `UNIT` of bytes."""
+def _sections(batches: list[FileBatch], extracted: list[ExtractedBatch], work: Path) -> list[Section]:
+    """The text of all batches, in order, in sections of about `TASK_BYTES`."""
     sections: list[Section] = []
-    for batch, each in zip(batches, facts, strict=True):
-        pieces = (piece for document in each.documents for piece in pairwise(document.borders))
-        for _, group in groupby(pieces, key=lambda piece: piece[0] // UNIT):
+    for batch, found in zip(batches, extracted, strict=True):
+        ranges = (each for document in found.documents for each in pairwise(document.boundaries))
+        for _, group in groupby(ranges, key=lambda each: each[0] // TASK_BYTES):
             sections.append(Section(batch.text, tuple(group), work / f"{len(sections):06}", batch.held_out))
     return sections

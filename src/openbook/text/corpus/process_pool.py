@@ -1,4 +1,4 @@
-"""Tasks whose results are files: those that are there are skipped, the others done, on all cores if worth it."""
+"""Runs tasks whose results are files, on all cores where that pays; tasks whose result exists are skipped."""
 
 import multiprocessing
 import os
@@ -13,32 +13,35 @@ from typing import Protocol, TypeVar
 from openbook.errors import OpenbookError
 from openbook.progress import Advance
 
-WORTH_PROCESSES = 24 << 20
-"""Bytes of text; with less, starting processes costs more time than it saves."""
+MINIMUM_BYTES_FOR_PROCESSES = 24 << 20
+"""Of text; with less, starting processes takes longer than it saves."""
 
 
 class Task(Protocol):
+    """A unit of work with a file as its result."""
+
     @property
     def result(self) -> Path:
-        """The file that is written last and atomically, so that its presence means done."""
+        """The file that is written last, atomically: if it exists, the task is done."""
 
     @property
     def size(self) -> int:
-        """Bytes of text that it goes through."""
+        """Bytes of text to process."""
 
 
 AnyTask = TypeVar("AnyTask", bound=Task)
 
 
-def run(
+def run_tasks(
     function: Callable[[AnyTask, Advance], None],
     tasks: Iterable[AnyTask],
     processes: int | None,
     advance: Advance,
 ) -> None:
-    """Do all tasks that have no result yet. `processes` defaults to one per core where there is enough text.
+    """Run `function` on all tasks without a result; `processes` None: one per core if there is enough text.
 
-    Raises what the function raises, and OpenbookError where worker processes cannot run.
+    Raises:
+        OpenbookError: worker processes cannot run. Whatever `function` raises passes through.
     """
     remaining = []
     for task in tasks:
@@ -47,7 +50,8 @@ def run(
         else:
             remaining.append(task)
     if processes is None:
-        processes = _cores() if sum(task.size for task in remaining) >= WORTH_PROCESSES else 1
+        enough = sum(task.size for task in remaining) >= MINIMUM_BYTES_FOR_PROCESSES
+        processes = _cores() if enough else 1
     if min(processes, len(remaining)) <= 1:
         for task in remaining:
             function(task, advance)
@@ -56,7 +60,7 @@ def run(
     spawn = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(processes, len(remaining)), spawn, initializer=_end_with_parent)
     try:
-        running = {pool.submit(_quietly, function, task): task.size for task in remaining}
+        running = {pool.submit(_run_silently, function, task): task.size for task in remaining}
         for done in as_completed(running):
             done.result()
             advance(running.pop(done))
@@ -69,7 +73,7 @@ def run(
         pool.shutdown(cancel_futures=True)
 
 
-def _quietly(function: Callable[[AnyTask, Advance], None], task: AnyTask) -> None:
+def _run_silently(function: Callable[[AnyTask, Advance], None], task: AnyTask) -> None:
     function(task, lambda amount: None)
 
 
@@ -78,7 +82,7 @@ def _cores() -> int:
 
 
 def _end_with_parent() -> None:
-    """Ctrl-C is the parent's to handle, and a parent that was killed must not leave workers behind."""
+    """Leave Ctrl-C to the parent, and end when the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -1,4 +1,4 @@
-"""How the tokens of a vocabulary spell bytes; the decoder in a tokenizer.json says it."""
+"""Tokens → the bytes that they stand for, as the decoder in a tokenizer.json says."""
 
 import json
 import re
@@ -9,58 +9,53 @@ from typing import Any
 import tokenizers
 
 from openbook.errors import OpenbookError
+from openbook.text.tokenizer.byte_level import BYTE_OF_CHARACTER
 
 BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-
-
-def _byte_of_character() -> dict[str, int]:
-    """The byte that each character of the byte-level alphabet stands for: itself, or the next of those left over."""
-    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    itself = {character: ord(character) for character in alphabet if ord(character) < 256}
-    left_over = sorted(set(range(256)) - set(itself.values()))
-    return itself | dict(zip(alphabet[len(itself) :], left_over, strict=True))
-
-
-BYTE_OF_CHARACTER = _byte_of_character()
+"""A token that stands for one byte, where a vocabulary falls back to bytes."""
 
 
 @dataclass
-class Spelling:
-    """Token → bytes. `leading` is taken off where a text begins with it: a space that encoding put there."""
+class ByteDecoder:
+    """Token → bytes. A text that begins with `leading_space` loses it: encoding put it there."""
 
-    leading: bytes = b""
-    _replaced: list[tuple[str, str]] = field(default_factory=list)
-    _as_bytes: Callable[[str], bytes] = str.encode
+    leading_space: bytes = b""
+    _replacements: list[tuple[str, str]] = field(default_factory=list)
+    _to_bytes: Callable[[str], bytes] = str.encode
 
     @classmethod
-    def of(cls, backend: tokenizers.Tokenizer) -> "Spelling":
-        """That of a tokenizer. Raises OpenbookError where its decoder is of a kind that is not known here."""
-        spelling = cls()
+    def of(cls, backend: tokenizers.Tokenizer) -> "ByteDecoder":
+        """The decoder of a tokenizer.
+
+        Raises:
+            OpenbookError: it is of an unsupported kind.
+        """
+        decoder = cls()
         for step in _steps(_state(backend)):
-            spelling._add(step)
-        return spelling
+            decoder._add(step)
+        return decoder
 
     def __call__(self, token: str) -> bytes:
         """The bytes that a token stands for."""
-        for old, new in self._replaced:
+        for old, new in self._replacements:
             token = token.replace(old, new)
-        return self._as_bytes(token)
+        return self._to_bytes(token)
 
     def _add(self, step: dict[str, Any]) -> None:
         match step:
             case {"type": "ByteLevel"}:
-                self._as_bytes = _byte_level
+                self._to_bytes = _byte_level
             case {"type": "ByteFallback"}:
-                self._as_bytes = _or_byte
+                self._to_bytes = _byte_fallback
             case {"type": "Replace", "pattern": {"String": str(old)}, "content": str(new)}:
-                self._replaced.append((old, new))
+                self._replacements.append((old, new))
             case {"type": "Metaspace", "replacement": str(mark)}:
-                self._replaced.append((mark, " "))
-                self.leading = b"" if step.get("prepend_scheme") == "never" else b" "
+                self._replacements.append((mark, " "))
+                self.leading_space = b"" if step.get("prepend_scheme") == "never" else b" "
             case {"type": "Strip", "content": str(character), "start": int(count), "stop": 0}:
-                self.leading = character.encode() * count
+                self.leading_space = character.encode() * count
             case {"type": "Fuse"}:
-                pass  # joins what is joined here anyhow
+                pass  # bytes are joined anyway
             case _:
                 kind = step.get("type")
                 known = "ByteLevel, ByteFallback, Replace of a text, Metaspace, Strip at the start and Fuse"
@@ -87,6 +82,6 @@ def _byte_level(token: str) -> bytes:
         return token.encode()  # a token from outside the alphabet stands for its own text
 
 
-def _or_byte(token: str) -> bytes:
-    found = BYTE.fullmatch(token)
-    return bytes([int(found[1], 16)]) if found else token.encode()
+def _byte_fallback(token: str) -> bytes:
+    byte = BYTE.fullmatch(token)
+    return bytes([int(byte[1], 16)]) if byte else token.encode()

@@ -1,4 +1,4 @@
-"""Text ↔ token ids: one class over the `tokenizers` library, whatever kind of vocabulary is inside."""
+"""Text ↔ token ids: one class over the `tokenizers` library, for every type of vocabulary."""
 
 import codecs
 import hashlib
@@ -11,37 +11,39 @@ from functools import cached_property
 import tokenizers
 
 from openbook.errors import OpenbookError
-from openbook.text.tokenizer.byte_decoder import Spelling
-from openbook.text.tokenizer.special_token_escaping import Disguise
-from openbook.text.tokenizer.special_tokens import LARGEST_ID, SpecialTokens
+from openbook.text.tokenizer.byte_decoder import ByteDecoder
+from openbook.text.tokenizer.special_token_escaping import SpecialTokenEscaping
+from openbook.text.tokenizer.special_tokens import MAXIMUM_ID, SpecialTokens
 
-SWITCH = threading.Lock()
-"""Held while a tokenizer encodes: whether special tokens are looked for is part of its state."""
+ENCODE_SPECIAL_TOKENS = threading.Lock()
+"""Held while a tokenizer encodes: whether it finds special tokens in text is part of its state."""
 
 
 class Tokenizer:
     """Encodes text to token ids and back. Safe to share between threads."""
 
     def __init__(self, tokenizer: tokenizers.Tokenizer, special: SpecialTokens | None = None) -> None:
-        """`special` says what the special tokens are for; None: those of our own vocabularies, found by name.
+        """`special`: the roles of the special tokens; None: those of a vocabulary that was trained here.
 
-        Raises OpenbookError where the vocabulary has no such tokens, or its decoder is of a kind not known here.
+        Raises:
+            OpenbookError: the vocabulary has no such tokens, or its decoder is of an unsupported kind.
         """
-        self.special = SpecialTokens.named(tokenizer.token_to_id) if special is None else special
+        self.special = SpecialTokens.from_names(tokenizer.token_to_id) if special is None else special
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self._tokenizer = tokenizer
-        self._spelling = Spelling.of(tokenizer)
+        self._byte_decoder = ByteDecoder.of(tokenizer)
         tokenizer.encode_special_tokens = True
 
     @cached_property
     def _text(self) -> tokenizers.Tokenizer:
-        """Text from people and books must not be able to smuggle in special tokens, so this is the one in use."""
-        return self.disguise.text if _spells_itself(self._tokenizer, self.special_ids) else self._tokenizer
+        """Encodes text from people and books, which must not be able to smuggle in special tokens."""
+        finds_names = _model_finds_names(self._tokenizer, self.special_ids)
+        return self.escaping.text_backend if finds_names else self._tokenizer
 
     @property
     def end_id(self) -> int:
-        """The token that closes a document."""
+        """The token that ends a document."""
         return self.special.end[0]
 
     @property
@@ -51,19 +53,20 @@ class Tokenizer:
 
     @property
     def unknown_id(self) -> int | None:
-        """The token for what the vocabulary lacks."""
+        """The token for what the vocabulary lacks, or None."""
         return self.special.unknown
 
     @contextmanager
     def _encoder(self, allow_special: bool) -> Iterator[tokenizers.Tokenizer]:
-        """What encodes: with `allow_special` "<|end|>" in a text becomes the special token, for one thread at a time.
+        """The backend to encode with. With `allow_special`, "<|end|>" in a text becomes the special token.
 
-        A second tokenizer for that would double the memory and the time it takes to open a model.
+        One backend does both, for one thread at a time: a second one would double the memory and the time to open a
+        model.
         """
         if not allow_special and self._text is not self._tokenizer:
             yield self._text
             return
-        with SWITCH:
+        with ENCODE_SPECIAL_TOKENS:
             self._tokenizer.encode_special_tokens = not allow_special
             try:
                 yield self._tokenizer
@@ -71,9 +74,9 @@ class Tokenizer:
                 self._tokenizer.encode_special_tokens = True
 
     @cached_property
-    def disguise(self) -> Disguise:
-        """The same, with secret names for special tokens: for text in which some are meant and some are spelled."""
-        return Disguise(self.to_json(), self.special_ids)
+    def escaping(self) -> SpecialTokenEscaping:
+        """The same tokenizer for text in which some special tokens are meant and others are only spelled out."""
+        return SpecialTokenEscaping(self.to_json(), self.special_ids)
 
     @cached_property
     def special_ids(self) -> dict[str, int]:
@@ -82,13 +85,13 @@ class Tokenizer:
         return {token.content: token_id for token_id, token in added.items() if token.special}
 
     @cached_property
-    def _table(self) -> dict[int, bytes]:
-        """The bytes of tokens: at first of the added ones, then of all that were asked for."""
+    def _bytes_of_token(self) -> dict[int, bytes]:
+        """A cache of the bytes of tokens; it starts with the added ones."""
         added = self._tokenizer.get_added_tokens_decoder()
         return {token_id: token.content.encode() for token_id, token in added.items()}
 
     @cached_property
-    def _special(self) -> frozenset[int]:
+    def _special_id_set(self) -> frozenset[int]:
         return frozenset(self.special_ids.values())
 
     @cached_property
@@ -106,7 +109,11 @@ class Tokenizer:
         return self.encode_batch([text], allow_special=allow_special)[0]
 
     def encode_batch(self, texts: Sequence[str], *, allow_special: bool = False) -> list[list[int]]:
-        """Token ids of each text, on all cores. Raises OpenbookError for lone surrogates, which are no text."""
+        """Token ids of each text, on all cores.
+
+        Raises:
+            OpenbookError: a text contains a lone surrogate, or the library gives up on it.
+        """
         try:
             with self._encoder(allow_special) as tokenizer:
                 return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
@@ -118,28 +125,29 @@ class Tokenizer:
             raise OpenbookError(f"text: the tokenizer gives up on it ({str(error)[:100]}); shorten it") from None
 
     def split(self, text: str) -> list[str]:
-        """The words of a text as the vocabulary spells them, before any pieces are joined."""
+        """The words of a text after pre-tokenization, before any pieces are merged."""
         pre_tokenizer = self._tokenizer.pre_tokenizer
         return [text] if pre_tokenizer is None else [word for word, _ in pre_tokenizer.pre_tokenize_str(text)]
 
     def encode_with_starts(self, text: str) -> tuple[list[int], list[int]]:
-        """Token ids of a text in which names of special tokens mean those tokens, and where each begins in the text."""
+        """Token ids of a text in which names of special tokens mean those tokens, and the offset at which each starts."""
         with self._encoder(allow_special=True) as tokenizer:
             encoding = tokenizer.encode(text, add_special_tokens=False)
         return encoding.ids, [start for start, _ in encoding.offsets]
 
     def encode_prompt(self, text: str, *, allow_special: bool = False) -> list[int]:
-        """Token ids of what a decoder-only model is to go on from, with the tokens that begin every prompt, once."""
+        """Token ids of a prompt for a decoder-only model, with `special.prefix` before it, once."""
         return self._after_prefix(self.encode(text, allow_special=allow_special))
 
     def encode_source(self, text: str, language: str | None = None) -> list[int]:
-        """Token ids of what an encoder is to read, with the tokens around it.
+        """Token ids of a source for an encoder, with `special.prefix`, `special.suffix` and the language token.
 
-        Raises OpenbookError for a language that the vocabulary has no token for.
+        Raises:
+            OpenbookError: the vocabulary has no token for the language.
         """
         ids, special = self.encode(text), self.special
         code = () if language is None else (special.language(language),)
-        before, after = (code, ()) if special.language_place == "before" else ((), code)
+        before, after = (code, ()) if special.language_position == "before" else ((), code)
         return [*special.prefix, *before, *ids, *special.suffix, *after]
 
     def _after_prefix(self, ids: list[int]) -> list[int]:
@@ -147,32 +155,36 @@ class Tokenizer:
         return ids if ids[: len(prefix)] == prefix else prefix + ids
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = False) -> str:
-        """Text of token ids; bytes that are not UTF-8 (half a character at an end) become U+FFFD.
+        """The text of token ids; bytes that are not UTF-8 (half a character at an end) become U+FFFD.
 
-        Where encoding puts a space before every text, it is taken off again.
+        The space that some vocabularies put before every text is removed.
         """
-        return self._joined(ids, skip_special).removeprefix(self._spelling.leading).decode("utf-8", "replace")
+        return self._joined(ids, skip_special).removeprefix(self._byte_decoder.leading_space).decode("utf-8", "replace")
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Exactly the bytes that a token stands for, which may be part of a character."""
-        known = self._table.get(token_id)
+        """The bytes that a token stands for, which may be part of a character.
+
+        Raises:
+            OpenbookError: there is no such token.
+        """
+        known = self._bytes_of_token.get(token_id)
         if known is None:
-            token = self._tokenizer.id_to_token(token_id) if 0 <= token_id < LARGEST_ID else None
+            token = self._tokenizer.id_to_token(token_id) if 0 <= token_id < MAXIMUM_ID else None
             if token is None:
                 raise OpenbookError(f"token {token_id}: not in the vocabulary of {self.vocab_size:,}")
-            known = self._table[token_id] = self._spelling(token)
+            known = self._bytes_of_token[token_id] = self._byte_decoder(token)
         return known
 
     def token_text(self, token_id: int) -> str:
-        r"""A token for people to look at; bytes that are part of a character show as \xe2."""
+        r"""A token for display; bytes that are part of a character show as \xe2."""
         return self.token_bytes(token_id).decode("utf-8", "backslashreplace")
 
     def count_unknown(self, text: str) -> int:
-        """How many characters or words of a text the vocabulary does not have; 0 for bytes and byte-level BPE."""
+        """How many characters or words of a text the vocabulary lacks; 0 for bytes and byte-level BPE."""
         return 0 if self.unknown_id is None else self.encode(text).count(self.unknown_id)
 
     def _joined(self, ids: Iterable[int], skip_special: bool) -> bytes:
-        skipped = self._special if skip_special else frozenset()
+        skipped = self._special_id_set if skip_special else frozenset()
         return b"".join(self.token_bytes(token_id) for token_id in ids if token_id not in skipped)
 
     def to_json(self) -> str:
@@ -181,9 +193,10 @@ class Tokenizer:
 
     @classmethod
     def from_json(cls, content: str, special: SpecialTokens | None = None) -> "Tokenizer":
-        """The tokenizer of a `tokenizer.json`. Raises OpenbookError for whatever is wrong with it.
+        """Read the content of a `tokenizer.json`; for `special`, see the constructor.
 
-        `special` None: one that was learned here, whose special tokens are found by their names.
+        Raises:
+            OpenbookError: the content is damaged.
         """
         try:
             tokenizer = tokenizers.Tokenizer.from_str(content)
@@ -195,33 +208,33 @@ class Tokenizer:
             raise OpenbookError(
                 f"tokenizer: not a tokenizer.json that can be read ({reason}); save it again"
             ) from error
-        if not 0 <= largest < LARGEST_ID:
-            raise OpenbookError(f"tokenizer: largest token id {largest:,}; must be from 0 to {LARGEST_ID - 1:,}")
+        if not 0 <= largest < MAXIMUM_ID:
+            raise OpenbookError(f"tokenizer: largest token id {largest:,}; must be from 0 to {MAXIMUM_ID - 1:,}")
         return cls(tokenizer, special)
 
 
 class StreamDecoder:
-    """Token ids, a few at a time → text that never ends within a character."""
+    """Token ids, a few at a time → text that never ends in the middle of a character."""
 
     def __init__(self, tokenizer: Tokenizer, *, skip_special: bool = False, beginning: bool = False) -> None:
-        """`beginning`: the ids begin a text, so a space that encoding would put before it is taken off."""
+        """`beginning`: the ids begin a text, so a space that encoding puts before it is removed."""
         self._tokenizer = tokenizer
-        self._leading = tokenizer._spelling.leading if beginning else b""
+        self._leading_space = tokenizer._byte_decoder.leading_space if beginning else b""
         self._skip_special = skip_special
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, ids: Iterable[int]) -> str:
-        """The text that these ids complete; the bytes of an unfinished character are held back."""
-        spelled = self._tokenizer._joined(ids, self._skip_special)
-        if spelled and self._leading:
-            spelled, self._leading = spelled.removeprefix(self._leading), b""
-        return self._decoder.decode(spelled)
+        """The text that these ids complete; the bytes of an unfinished character wait for the next call."""
+        text = self._tokenizer._joined(ids, self._skip_special)
+        if text and self._leading_space:
+            text, self._leading_space = text.removeprefix(self._leading_space), b""
+        return self._decoder.decode(text)
 
     def flush(self) -> str:
-        """What was held back, at the end of the stream."""
+        """What is left at the end of the stream."""
         return self._decoder.decode(b"", final=True)
 
 
-def _spells_itself(tokenizer: tokenizers.Tokenizer, names: dict[str, int]) -> bool:
-    """Whether the model finds a special token in a text that spells its name."""
+def _model_finds_names(tokenizer: tokenizers.Tokenizer, names: dict[str, int]) -> bool:
+    """Whether the model itself, without added tokens, finds a special token in its name."""
     return any(number in (token.id for token in tokenizer.model.tokenize(name)) for name, number in names.items())

@@ -15,7 +15,7 @@ from openbook.text.corpus.corpus import Corpus
 from openbook.text.corpus.prepare import prepare
 from openbook.text.tokenizer.bpe_dropout import MergeDropout
 from openbook.text.tokenizer.tokenizer import Tokenizer
-from openbook.text.tokenizer.training import SAMPLE, train_tokenizer
+from openbook.text.tokenizer.training import TRAINING_SAMPLE_BYTES, train_tokenizer
 from openbook.training.continuation import plan_continuation
 from openbook.training.data.dataset import Dataset, write
 from openbook.training.data.language_modeling_task import LanguageModelingTask
@@ -103,7 +103,9 @@ class BookDataset(Dataset):
         }
 
     def _train_tokenizer(self, recipe: Recipe) -> Tokenizer:
-        return train_tokenizer(self.corpus.train.sample(SAMPLE), recipe.tokenizer, recipe.vocab_size, track=self.track)
+        return train_tokenizer(
+            self.corpus.train.sample(TRAINING_SAMPLE_BYTES), recipe.tokenizer, recipe.vocab_size, track=self.track
+        )
 
     def metadata(self, architecture: Architecture) -> ModelMetadata:
         return ModelMetadata(architecture=architecture, tokenizer=self.tokenizer.to_json())

@@ -13,8 +13,8 @@ from torch import nn
 from openbook.errors import OpenbookError
 from openbook.generation.settings import Sampling
 from openbook.model_file.metadata import ModelMetadata
-from openbook.text.corpus.books import find_books
-from openbook.text.corpus.corpus import count
+from openbook.text.formatting import format_count
+from openbook.text.input_files import find_files
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.training.continuation import plan_continuation
 from openbook.training.data.conversation_task import ConversationTask, PackedConversations
@@ -73,7 +73,7 @@ class ConversationDataset(Dataset):
         assert self.start is not None and self.start.chat_template is not None
         stem = self.request.folder / "tokens" / name
         return tokenize_conversations(
-            find_books(inputs), self.tokenizer, self.start.chat_template, stem, track=self.track
+            find_files(inputs), self.tokenizer, self.start.chat_template, stem, track=self.track
         )
 
     @property
@@ -85,7 +85,7 @@ class ConversationDataset(Dataset):
         train, validation = self.train, self.validation
         held_out = f"{len(validation):,} to validate with" if self.held_out else "none of them held out, being few"
         line = (
-            f"{count(len(train), 'conversation')} to learn from, {held_out}; "
+            f"{format_count(len(train), 'conversation')} to learn from, {held_out}; "
             f"{int(train.answers.sum()):,} of {len(train.ids):,} tokens belong to answers"
         )
         return {

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from openbook.errors import OpenbookError
-from openbook.text.chat.chat import Chat, Message
+from openbook.text.chat.chat_tokenizer import ChatTokenizer
+from openbook.text.chat.template import Message
 from openbook.text.strict_json import read_json
 
 LONGEST_LINE = 8_000_000
@@ -76,7 +77,7 @@ def _pair(where: str, value: dict[str, Any]) -> list[Message]:
     return [{"role": "user", "content": value["prompt"]}, {"role": "assistant", "content": answers[0]}]
 
 
-def answer_tokens(chat: Chat, conversation: Conversation) -> tuple[list[int], list[bool]]:
+def answer_tokens(chat: ChatTokenizer, conversation: Conversation) -> tuple[list[int], list[bool]]:
     """Token ids of a conversation, and for each whether it belongs to an answer, end of the answer included.
 
     An answer is what the template writes for a message of the assistant behind the text that asks for it. Answers that
@@ -86,23 +87,23 @@ def answer_tokens(chat: Chat, conversation: Conversation) -> tuple[list[int], li
         OpenbookError: no answer is written so, or as `ChatTemplate.render`.
     """
     messages = list(conversation.messages)
-    text, marked = chat.text(messages, answer_next=False, **conversation.variables)
+    text, marked = chat.render(messages, add_generation_prompt=False, **conversation.variables)
     spans = []
     for number, message in enumerate(messages):
         if message["role"] == "assistant":
-            asking, _ = chat.text(messages[:number], answer_next=True, **conversation.variables)
-            answered, _ = chat.text(messages[: number + 1], answer_next=False, **conversation.variables)
+            asking, _ = chat.render(messages[:number], add_generation_prompt=True, **conversation.variables)
+            answered, _ = chat.render(messages[: number + 1], add_generation_prompt=False, **conversation.variables)
             if text.startswith(answered) and answered.startswith(asking):
                 spans.append((len(asking), len(asking) + len(_to_the_end(chat, answered[len(asking) :]))))
     if not spans:
         raise OpenbookError("the chat template does not write answers behind the text that asks for them")
     ids, starts = (
-        chat.tokenizer.disguise.encode_with_starts(text) if marked else chat.tokenizer.encode_with_starts(text)
+        chat.tokenizer.escaping.encode_with_starts(text) if marked else chat.tokenizer.encode_with_starts(text)
     )
     return ids, _within(starts, spans)
 
 
-def _to_the_end(chat: Chat, answer: str) -> str:
+def _to_the_end(chat: ChatTokenizer, answer: str) -> str:
     """The answer up to the token that ends it; line ends behind that are the template's."""
     ends = [chat.tokenizer.token_bytes(number).decode() for number in chat.tokenizer.special.end]
     place = max(answer.rfind(end) + len(end) if end in answer else 0 for end in ends)

@@ -16,7 +16,7 @@ from openbook.generation.settings import Sampling
 from openbook.model_file.atomic import atomic_write
 from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track
-from openbook.text.corpus.books import find_books
+from openbook.text.input_files import find_files
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.training.evaluation import Score
 from openbook.training.loop import Event, Listener, Task
@@ -59,7 +59,7 @@ class Dataset(ABC):
     @cached_property
     def files(self) -> list[Path]:
         """The files to learn from, then those to validate with."""
-        return find_books([*self.request.inputs, *(self.request.validation or [])])
+        return find_files([*self.request.inputs, *(self.request.validation or [])])
 
     @property
     @abstractmethod

@@ -69,7 +69,7 @@ class TokenWindows:
         ids = self.tokens[indices].astype(np.int64)
         if self.merge_dropout is not None:
             random = np.random.default_rng([self.seed, step, *starts])
-            ids, columns = self.merge_dropout.undo(ids, self.dropout, random)
+            ids, columns = self.merge_dropout.apply(ids, self.dropout, random)
             indices = starts[:, None] + columns
         return torch.from_numpy(ids), indices
 

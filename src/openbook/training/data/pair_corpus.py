@@ -17,11 +17,16 @@ from numpy.typing import NDArray
 
 from openbook.errors import OpenbookError
 from openbook.progress import Advance, Track, silent
-from openbook.text.corpus.books import find_books, shown
-from openbook.text.corpus.corpus import count, size
-from openbook.text.corpus.process_pool import run
-from openbook.text.corpus.read_batch import save_json
-from openbook.text.corpus.working_directory import mendable, size_and_time, working_folder
+from openbook.text.corpus.process_pool import run_tasks
+from openbook.text.corpus.working_directory import (
+    explain_disk_errors,
+    open_working_directory,
+    size_and_mtime,
+    write_json,
+)
+from openbook.text.formatting import format_bytes, format_count
+from openbook.text.input_files import find_files
+from openbook.text.printable import printable_path
 from openbook.training.data.pair_files import Pair, PairFile, PairReport, clean_pair, find_pair_files, read_pairs
 
 VERSION = 1
@@ -92,8 +97,8 @@ class PairCorpus:
     def lines(self) -> list[str]:
         """A line about each file and one about the whole, for people."""
         train, held_out = self.train, self.validation
-        together = size(train.source_bytes + train.target_bytes)
-        whole = f"{count(len(train), 'pair')} to learn from ({together}), {count(len(held_out), 'pair')} held out"
+        together = format_bytes(train.source_bytes + train.target_bytes)
+        whole = f"{format_count(len(train), 'pair')} to learn from ({together}), {format_count(len(held_out), 'pair')} held out"
         return [*(str(report) for report in self.reports), whole]
 
     def expectations(self) -> str | None:
@@ -105,7 +110,7 @@ class PairCorpus:
             (100_000, "enough for sentences much like them; expect mistakes in others"),
         ):
             if amount < below:
-                return f"{count(amount, 'training pair')}: {expectation}."
+                return f"{format_count(amount, 'training pair')}: {expectation}."
         return None
 
     @classmethod
@@ -158,9 +163,10 @@ def prepare_pairs(
     """
     if validation_share is not None and not 0 < validation_share <= 0.5:
         raise OpenbookError(f"validation share {validation_share}: must be above 0 and at most 0.5 of the pairs")
-    groups = [find_pair_files(find_books(inputs)), find_pair_files(find_books(validation or []))]
+    groups = [find_pair_files(find_files(inputs)), find_pair_files(find_files(validation or []))]
     states = [
-        [[shown(path.absolute()), *size_and_time(path)] for file in files for path in file.paths] for files in groups
+        [[printable_path(path.absolute()), *size_and_mtime(path)] for file in files for path in file.paths]
+        for files in groups
     ]
     content = [VERSION, states, validation is None, validation_share, keep_duplicates]
     fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
@@ -170,15 +176,15 @@ def prepare_pairs(
             return found
     except (OSError, KeyError, TypeError, ValueError):
         pass  # none yet, or damaged
-    with mendable(folder):
-        work = working_folder(folder, fingerprint)
+    with explain_disk_errors(folder):
+        work = open_working_directory(folder, fingerprint)
         tasks = [
             _ReadFile(file, work / f"{held_out:d}-{number:06}", file.size, bool(held_out))
             for held_out in (True, False)
             for number, file in enumerate(groups[held_out])
         ]
         with track("Reading pairs", sum(task.size for task in tasks)) as advance:
-            run(_read, tasks, processes, advance)
+            run_tasks(_read, tasks, processes, advance)
         records = _Records.load(tasks)
         if not keep_duplicates:
             records.drop_duplicates()
@@ -213,7 +219,7 @@ def _read(task: _ReadFile, advance: Advance) -> None:
     parts.append(np.array(rows, RECORD))
     np.save(task.stem.with_suffix(".npy"), np.concatenate(parts), allow_pickle=False)
     advance(task.size - advanced)
-    save_json(task.result, asdict(report))
+    write_json(task.result, asdict(report))
 
 
 def _hash(*sides: bytes) -> int:
@@ -291,7 +297,7 @@ def _write(
         np.save(folder / f"{name}.npy", repack_fields(records.pairs[INDEX][chosen]), allow_pickle=False)
     part.replace(folder / "pairs.tsv")
     reports = [asdict(report) for report in records.reports]
-    save_json(folder / "pairs.json", {"fingerprint": fingerprint, "bytes": total, "reports": reports})
+    write_json(folder / "pairs.json", {"fingerprint": fingerprint, "bytes": total, "reports": reports})
 
 
 def _check_not_empty(splits: dict[str, NDArray[np.bool_]], reports: Sequence[PairReport]) -> None:

@@ -13,7 +13,7 @@ from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.bpe_dropout import BpeDropout
 from openbook.text.tokenizer.special_tokens import END, PADDING, SEPARATOR, SpecialTokens
 from openbook.text.tokenizer.tokenizer import Tokenizer
-from openbook.text.tokenizer.training import SAMPLE, train_tokenizer
+from openbook.text.tokenizer.training import TRAINING_SAMPLE_BYTES, train_tokenizer
 from openbook.training.data.dataset import Dataset
 from openbook.training.data.pair_corpus import PairCorpus, prepare_pairs
 from openbook.training.data.tokenization import TokenizedPairs, tokenize_pairs
@@ -114,7 +114,7 @@ class PairDataset(Dataset):
             return special
         end = special.end[0]
         never = tuple(token for token in (special.padding, special.separator) if token is not None)
-        return replace(special, suffix=(end,), decoder_start=end, never=never)
+        return replace(special, suffix=(end,), decoder_start=end, suppressed=never)
 
     def _tokenizers(self, recipe: Recipe) -> tuple[Tokenizer, Tokenizer]:
         if self.start is not None:
@@ -133,7 +133,7 @@ class PairDataset(Dataset):
         special = (END, PADDING, SEPARATOR)
 
         def train() -> Tokenizer:
-            sentences = self.corpus.train.sample(SAMPLE, source=source, target=target)
+            sentences = self.corpus.train.sample(TRAINING_SAMPLE_BYTES, source=source, target=target)
             return train_tokenizer(sentences, recipe.tokenizer, vocab_size, special, sentences=True, track=self.track)
 
         return self._tokenizer(name, train)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from openbook.errors import OpenbookError
-from openbook.text.corpus.books import shown
-from openbook.text.corpus.corpus import count
-from openbook.text.corpus.encodings import binary, detect_encoding
+from openbook.text.corpus.readers.encodings import binary_file_error, detect_encoding
+from openbook.text.formatting import format_count
+from openbook.text.printable import printable_path
 
 LONGEST_LINE = 1 << 20
 """Bytes; a longer line is skipped without being held in memory."""
@@ -54,7 +54,7 @@ class PairFile:
     @property
     def name(self) -> str:
         """The file or files, for messages."""
-        return " and ".join(shown(path) for path in self.paths)
+        return " and ".join(printable_path(path) for path in self.paths)
 
     @property
     def size(self) -> int:
@@ -85,7 +85,7 @@ def find_pair_files(paths: Sequence[Path]) -> list[PairFile]:
             sources = None
     if sources is not None:
         raise OpenbookError(
-            f"{shown(sources)}: has no tabs, so it should be one of two aligned files; name the other after it "
+            f"{printable_path(sources)}: has no tabs, so it should be one of two aligned files; name the other after it "
             "(or give lines of source, tab, target)"
         )
     return files
@@ -123,7 +123,7 @@ def _read_aligned(first: Path, second: Path) -> Iterator[tuple[int, Pair | Inval
             yield sources, Pair(source, target)
     if sources != targets:
         raise OpenbookError(
-            f"{shown(first)}: has {sources:,} lines and {shown(second)} has {targets:,}; each line must be the "
+            f"{printable_path(first)}: has {sources:,} lines and {printable_path(second)} has {targets:,}; each line must be the "
             "translation of the other's, so mend the file that lacks some"
         )
 
@@ -167,7 +167,7 @@ def _has_tab(path: Path) -> bool:
         return "\t" in next((line for line in _read_lines(path) if isinstance(line, str) and line.strip()), "")
     except OSError as error:
         raise OpenbookError(
-            f"{shown(path)}: cannot be read ({error.strerror}); check its name and permissions"
+            f"{printable_path(path)}: cannot be read ({error.strerror}); check its name and permissions"
         ) from error
 
 
@@ -193,7 +193,7 @@ def _read_lines(path: Path) -> Iterator[str | InvalidLine]:
             file.seek(0)
         while block := file.readline(LONGEST_LINE):
             if b"\0" in block:
-                raise binary(path)
+                raise binary_file_error(path)
             if len(block) < LONGEST_LINE:
                 yield _decode(block.rstrip(b"\r\n"), encoding)
                 continue
@@ -229,7 +229,7 @@ class PairReport:
         self.first[reason] = min(self.first.get(reason, line), line)
 
     def __str__(self) -> str:
-        said = f"{self.name}: {count(self.kept, 'pair')} of {count(self.lines, 'line')}"
+        said = f"{self.name}: {format_count(self.kept, 'pair')} of {format_count(self.lines, 'line')}"
         if not self.dropped:
             return said
         reasons = (f"{number:,} {why} (first: line {self.first[why]:,})" for why, number in self.dropped.items())

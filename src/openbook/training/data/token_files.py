@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from openbook.text.corpus.read_batch import save_json
+from openbook.text.corpus.working_directory import write_json
 from openbook.text.tokenizer.tokenizer import Tokenizer
 
 
@@ -78,7 +78,7 @@ class TokenFiles:
             self._append(name, values)
         self.sizes = {name: size + len(arrays[name]) for name, size in self.sizes.items()}
         self.counts = {name: count + counts[name] for name, count in self.counts.items()}
-        save_json(self._state, {"identity": self._identity, "sizes": self.sizes, "counts": self.counts})
+        write_json(self._state, {"identity": self._identity, "sizes": self.sizes, "counts": self.counts})
 
     def _append(self, name: str, values: NDArray[Any]) -> None:
         with self._paths[name].open("ab") as file:

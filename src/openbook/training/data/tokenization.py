@@ -13,11 +13,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from openbook.errors import OpenbookError
 from openbook.progress import Advance, Track, silent
-from openbook.text.chat.chat import Chat
-from openbook.text.corpus.books import shown
-from openbook.text.corpus.chunking import token_safe
+from openbook.text.chat.chat_tokenizer import ChatTokenizer
+from openbook.text.corpus.chunking import token_safe_chunks
 from openbook.text.corpus.corpus import Corpus, Split
-from openbook.text.corpus.working_directory import size_and_time
+from openbook.text.corpus.working_directory import size_and_mtime
+from openbook.text.printable import printable_path
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.word_encoder import WordEncoder
 from openbook.training.data.conversation_files import Conversation, answer_tokens, read_conversations
@@ -126,7 +126,7 @@ def _chunks(split: Split, start: int) -> Iterator[_Chunk]:
             if last <= start:
                 continue
             place = max(first, start)
-            for text in token_safe(split.pieces(place, last), CHUNK_CHARACTERS):
+            for text in token_safe_chunks(split.chunks(place, last), CHUNK_CHARACTERS):
                 end = place + len(text.encode())
                 yield _Chunk(text, end, place == document.start, place == first, end == document.end)
                 place = end
@@ -232,8 +232,8 @@ def tokenize_conversations(
     Raises:
         OpenbookError: there are none, or one cannot be read or is refused by the template; names its file and line.
     """
-    chat = Chat(tokenizer, template)
-    states = [(shown(path.absolute()), *size_and_time(path)) for path in paths]
+    chat = ChatTokenizer(tokenizer, template)
+    states = [(printable_path(path.absolute()), *size_and_mtime(path)) for path in paths]
     made_from = [states, tokenizer.fingerprint, tokenizer.special.to_dict(), template]
     identity = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
     dtypes: dict[str, DTypeLike] = {"tokens": token_dtype(tokenizer), "answers": "?"}
@@ -269,7 +269,7 @@ def _conversations(paths: Sequence[Path]) -> Iterator[tuple[str, Conversation]]:
             yield f"{path}: conversation {number:,}", conversation
 
 
-def _encode(chat: Chat, numbered: tuple[str, Conversation]) -> tuple[list[int], list[bool]]:
+def _encode(chat: ChatTokenizer, numbered: tuple[str, Conversation]) -> tuple[list[int], list[bool]]:
     where, conversation = numbered
     try:
         return answer_tokens(chat, conversation)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from openbook.errors import OpenbookError
-from openbook.text.tokenizer.training import choose_vocabulary
+from openbook.text.tokenizer.training import choose_vocab_size
 from openbook.training.continuation import GENTLE, check_kept, sizes_of
 from openbook.training.data_parallel import most_workers
 from openbook.training.plan.measure import Speed, choose_precision, count_parameters
@@ -173,7 +173,7 @@ def measured(
 
 def pick_vocabulary(amount: Amount, kind: str) -> int:
     """Half of what books of so many bytes would get: two languages share it, and rare words are copied in pieces."""
-    size = choose_vocabulary(amount.text.train_bytes, kind)  # type: ignore[arg-type]
+    size = choose_vocab_size(amount.text.train_bytes, kind)  # type: ignore[arg-type]
     return max(512, size // 2) if kind in ("bpe", "unigram") else size
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from openbook.text.tokenizer.training import choose_vocabulary
+from openbook.text.tokenizer.training import choose_vocab_size
 from openbook.training.data_parallel import LARGEST, LEAST, most_workers
 from openbook.training.plan.measure import Speed, choose_precision, count_parameters, orthogonalizing_operations
 from openbook.training.plan.memory import fits_in_memory
@@ -93,7 +93,7 @@ def make_plan(text: Text, given: Mapping[str, Any], device: torch.device, used: 
     minutes = given.get("minutes") or default_minutes(text)
     seconds = max(1.0, minutes * 60 - used)
     kind = given.get("tokenizer", "bpe")
-    vocabulary = given.get("vocab_size", choose_vocabulary(text.train_bytes, kind))
+    vocabulary = given.get("vocab_size", choose_vocab_size(text.train_bytes, kind))
     unique = max(1.0, text.train_bytes / bytes_a_token(vocabulary, kind))
     base = {"vocab_size": vocabulary, "context": pick_context(unique, seconds), **given}
 

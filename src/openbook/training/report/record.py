@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from openbook import __version__
-from openbook.text.corpus.books import shown
 from openbook.text.corpus.corpus import Corpus
+from openbook.text.printable import printable_path
 from openbook.training.evaluation import Score
 from openbook.training.loop import Event, Outcome
 from openbook.training.recipe import Recipe
@@ -29,14 +29,14 @@ def hash_of(path: Path) -> str:
 
 def data_record(corpus: Corpus, books: Iterable[Path]) -> list[dict[str, Any]]:
     """Names and hashes of the `books` of a corpus; those beyond `MOST_FILES` together, by a hash of their hashes."""
-    places = {shown(book): book for book in books}
+    places = {printable_path(book): book for book in books}
     return files_record((places[file.source], file.bytes_kept) for file in corpus.report.files)
 
 
 def files_record(files: Iterable[tuple[Path, int]]) -> list[dict[str, Any]]:
     """Names and hashes of files, with how many bytes of each were used."""
     all_files: list[dict[str, Any]] = [
-        {"name": shown(path.name), "bytes": used, "sha256": hash_of(path)} for path, used in files
+        {"name": printable_path(path.name), "bytes": used, "sha256": hash_of(path)} for path, used in files
     ]
     listed, others = all_files[:MOST_FILES], all_files[MOST_FILES:]
     if others:
@@ -59,7 +59,7 @@ def training_record(
     at = outcome.position
     return {
         "data": data,
-        "from": None if start is None else shown(start.name),
+        "from": None if start is None else printable_path(start.name),
         "recipe": recipe.as_dict(),
         "seed": recipe.seed,
         "steps": at.step,

@@ -12,10 +12,10 @@ from openbook.interop.huggingface.families.common_encoder_decoder import (
     pair_table,
     read_pair,
     spellings,
-    write_pair,
+    write_tokenizer_pair,
 )
 from openbook.interop.huggingface.family import Family
-from openbook.interop.tokenizers import Layout
+from openbook.interop.tokenizers import LegacyLayout
 from openbook.transformer.architecture import Position
 
 POST = Kind(pre=False, embedding_norm=True, position=lambda width: Position(kind="learned"), logit_bias=True)
@@ -26,12 +26,12 @@ FAMILY = Family(
     model_types=("bart",),
     class_name="BartForConditionalGeneration",
     read=lambda fields: read_pair(fields, POST),
-    write=lambda architecture: write_pair(architecture, POST),
+    write=lambda architecture: write_tokenizer_pair(architecture, POST),
     tables=lambda _: spellings(pair_table(POST)),
     prefix="model.",
     ignored=VERSIONS,
     tied_copies=COPIES,
-    tokenizer=Layout(prefix=("<s>",), suffix=("</s>",)),
+    tokenizer=LegacyLayout(prefix=("<s>",), suffix=("</s>",)),
 )
 MULTILINGUAL = replace(
     FAMILY,
@@ -39,7 +39,7 @@ MULTILINGUAL = replace(
     model_types=("mbart",),
     class_name="MBartForConditionalGeneration",
     read=lambda fields: read_pair(fields, PRE),
-    write=lambda architecture: write_pair(architecture, PRE),
+    write=lambda architecture: write_tokenizer_pair(architecture, PRE),
     tables=lambda _: spellings(pair_table(PRE)),
-    tokenizer=Layout(first=("<s>", "<pad>", "</s>", "<unk>"), skipped=3),
+    tokenizer=LegacyLayout(first=("<s>", "<pad>", "</s>", "<unk>"), skipped=3),
 )

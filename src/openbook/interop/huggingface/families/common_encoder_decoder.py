@@ -97,7 +97,7 @@ def _stack(fields: Fields, kind: Kind, width: int, side: str, activation: str) -
     )
 
 
-def write_pair(architecture: Architecture, kind: Kind) -> dict[str, Any]:
+def write_tokenizer_pair(architecture: Architecture, kind: Kind) -> dict[str, Any]:
     """The fields of `read_pair`."""
     if architecture.encoder is None:
         raise NoPlaceError("it has no encoder")

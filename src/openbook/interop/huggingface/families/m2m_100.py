@@ -9,11 +9,11 @@ from openbook.interop.huggingface.families.common_encoder_decoder import (
     pair_table,
     read_pair,
     spellings,
-    write_pair,
+    write_tokenizer_pair,
 )
 from openbook.interop.huggingface.family import Family
 from openbook.interop.huggingface.fields import Fields
-from openbook.interop.tokenizers import Layout
+from openbook.interop.tokenizers import LegacyLayout
 from openbook.transformer.architecture import Architecture, Position
 
 
@@ -35,7 +35,7 @@ def read(fields: Fields) -> Architecture:
 
 def write(architecture: Architecture) -> dict[str, Any]:
     """The fields of `read`."""
-    return {**write_pair(architecture, KIND), "pad_token_id": 1}
+    return {**write_tokenizer_pair(architecture, KIND), "pad_token_id": 1}
 
 
 FAMILY = Family(
@@ -48,5 +48,5 @@ FAMILY = Family(
     prefix="model.",
     ignored=WAVES,
     tied_copies=COPIES,
-    tokenizer=Layout(first=("<s>", "<pad>", "</s>", "<unk>"), skipped=3),
+    tokenizer=LegacyLayout(first=("<s>", "<pad>", "</s>", "<unk>"), skipped=3),
 )

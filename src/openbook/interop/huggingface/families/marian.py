@@ -10,7 +10,7 @@ from openbook.interop.huggingface.families.common_encoder_decoder import (
     pair_table,
     read_pair,
     spellings,
-    write_pair,
+    write_tokenizer_pair,
 )
 from openbook.interop.huggingface.family import Family
 from openbook.interop.huggingface.fields import Fields
@@ -41,7 +41,7 @@ def write(architecture: Architecture) -> dict[str, Any]:
     """The fields of `read`."""
     source = architecture.source_vocab_size
     return {
-        **write_pair(architecture, KIND),
+        **write_tokenizer_pair(architecture, KIND),
         "vocab_size": architecture.vocab_size if source is None else source,
         "decoder_vocab_size": architecture.vocab_size,
         "share_encoder_decoder_embeddings": source is None,

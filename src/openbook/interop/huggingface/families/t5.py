@@ -10,10 +10,9 @@ from typing import Any
 from openbook.interop.huggingface.families.common import read_layers
 from openbook.interop.huggingface.family import Family
 from openbook.interop.huggingface.fields import Fields
-from openbook.interop.huggingface.tensor_mapping import Layout as TensorLayout
-from openbook.interop.huggingface.tensor_mapping import NoPlaceError, Table
+from openbook.interop.huggingface.tensor_mapping import Layout, NoPlaceError, Table
 from openbook.interop.huggingface.weights import Weights
-from openbook.interop.tokenizers import Layout
+from openbook.interop.tokenizers import LegacyLayout
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Position, Stack
 
 PARTS = {
@@ -115,7 +114,7 @@ def _attention(ours: str, theirs: str) -> dict[str, str]:
 def tables(architecture: Architecture) -> list[Table]:
     """A gated part has two matrices in place of one."""
     gated = architecture.decoder.blocks[0].feed_forward.gated
-    table: dict[str, str | TensorLayout] = {"token_embedding": "shared", "to_logits": "lm_head"}
+    table: dict[str, str | Layout] = {"token_embedding": "shared", "to_logits": "lm_head"}
     for stack, last in (("encoder", 1), ("decoder", 2)):
         ours, theirs = f"{stack}.blocks.#", f"{stack}.block.#.layer"
         table |= {
@@ -146,7 +145,7 @@ FAMILY = Family(
     tables=tables,
     ignored=UNUSED,
     tied_copies=COPIES,
-    tokenizer=Layout(last=tuple(f"<extra_id_{number}>" for number in range(99, -1, -1))),
+    tokenizer=LegacyLayout(last=tuple(f"<extra_id_{number}>" for number in range(99, -1, -1))),
 )
 MULTILINGUAL = replace(
     FAMILY,
@@ -154,5 +153,5 @@ MULTILINGUAL = replace(
     model_types=("mt5",),
     class_name="MT5ForConditionalGeneration",
     read=read_multilingual,
-    tokenizer=Layout(),
+    tokenizer=LegacyLayout(),
 )

@@ -1,0 +1,35 @@
+"""Finds the chat template of a folder, wherever it stands."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from openbook.errors import OpenbookError
+from openbook.interop.tokenizers.bounded_files import read_optional, read_text
+
+MAXIMUM_TEMPLATE = 1_000_000
+"""Characters; the most that a model file keeps."""
+
+
+def read_chat_template(folder: Path, tokenizer_config: Mapping[str, Any]) -> str | None:
+    """The chat template: from chat_template.jinja, chat_template.json or tokenizer_config.json, in this order.
+
+    Of several named templates, the one called default.
+
+    Raises:
+        OpenbookError: the template is not text, or too long.
+    """
+    path, template = folder / "chat_template.jinja", None
+    if path.exists():
+        template = read_text(path, 4 * MAXIMUM_TEMPLATE)
+    else:
+        path = folder / "chat_template.json"
+        template = read_optional(path, 4 * MAXIMUM_TEMPLATE).get("chat_template")
+        if template is None:
+            path, template = folder / "tokenizer_config.json", tokenizer_config.get("chat_template")
+    if isinstance(template, list):
+        named = {each.get("name"): each.get("template") for each in template if isinstance(each, dict)}
+        template = named.get("default")
+    if template is not None and (not isinstance(template, str) or len(template) > MAXIMUM_TEMPLATE):
+        raise OpenbookError(f"{path}: its chat template is not text of at most {MAXIMUM_TEMPLATE:,} characters")
+    return template or None

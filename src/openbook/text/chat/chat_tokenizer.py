@@ -1,0 +1,76 @@
+"""Conversations as token ids, by a model's chat template and tokenizer."""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from openbook.text.chat.template import RENDER_SECONDS, ChatTemplate, Message
+from openbook.text.tokenizer.tokenizer import Tokenizer
+
+
+class ChatTokenizer:
+    """A tokenizer with the chat template of its model."""
+
+    def __init__(self, tokenizer: Tokenizer, template: str, seconds: float = RENDER_SECONDS) -> None:
+        """The template is not compiled before it is needed."""
+        self.tokenizer = tokenizer
+        self.template = ChatTemplate(template, _token_variables(tokenizer), seconds)
+
+    def encode(self, messages: Sequence[Message], *, add_generation_prompt: bool = True, **variables: Any) -> list[int]:
+        """Token ids of a conversation. Only the template can write special tokens; what people wrote is text.
+
+        Raises OpenbookError as `ChatTemplate.render`.
+        """
+        text, escaped = self.render(messages, add_generation_prompt=add_generation_prompt, **variables)
+        return self.tokenizer.escaping.encode(text) if escaped else self.tokenizer.encode(text, allow_special=True)
+
+    def template_token_indices(self, prompt: str) -> set[int]:
+        """Which tokens of `encode` the template wrote, where the conversation is one message of a user.
+
+        Raises OpenbookError as `ChatTemplate.render`.
+        """
+        text, escaped = self.render([{"role": "user", "content": prompt}])
+        unlikely = secrets.token_hex(16)
+        before, _, after = self.render([{"role": "user", "content": unlikely}])[0].partition(unlikely)
+        encoder = self.tokenizer.escaping if escaped else self.tokenizer
+        _, starts = encoder.encode_with_starts(text)
+        ends = [max(end, start + 1) for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+        first, last = len(before), len(text) - len(after)
+        spans = enumerate(zip(starts, ends, strict=True))
+        return {index for index, (start, end) in spans if end <= first or start >= last}
+
+    def render(
+        self, messages: Sequence[Message], *, add_generation_prompt: bool = True, **variables: Any
+    ) -> tuple[str, bool]:
+        """The conversation as text, and whether names of special tokens that people wrote are escaped in it."""
+        given: dict[str, Any] = {"messages": list(messages), **variables}
+        escaped = any(name in text for text in _texts(given) for name in self.tokenizer.special_ids)
+        if escaped:
+            given = _map_texts(given, self.tokenizer.escaping.escape)
+        return self.template.render(add_generation_prompt=add_generation_prompt, **given), escaped
+
+
+def _token_variables(tokenizer: Tokenizer) -> dict[str, str]:
+    """The variables of a template that name special tokens."""
+    return {
+        role: tokenizer.token_bytes(token_id).decode("utf-8", "replace")
+        for role, token_id in tokenizer.special.named_roles().items()
+    }
+
+
+def _texts(value: Any) -> list[str]:
+    """All texts in plain data, except the keys of dictionaries."""
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return [text for each in value for text in _texts(each)] if isinstance(value, list | tuple) else []
+
+
+def _map_texts(value: Any, function: Callable[[str], str]) -> Any:
+    """The same data with `function` applied to every text, except the keys of dictionaries."""
+    if isinstance(value, str):
+        return function(value)
+    if isinstance(value, Mapping):
+        return {key: _map_texts(item, function) for key, item in value.items()}
+    return [_map_texts(each, function) for each in value] if isinstance(value, list | tuple) else value

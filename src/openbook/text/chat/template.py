@@ -1,0 +1,127 @@
+"""Chat templates: a conversation as the text that a model was trained to read.
+
+A template is a program by whoever made the model. It runs in Jinja's sandbox, in a process of its own with limits on
+time, memory and output, which is killed if it exceeds them.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import IO, Any
+
+from openbook.errors import OpenbookError
+from openbook.text.printable import excerpt
+
+Message = Mapping[str, Any]
+"""`role` (system, user, assistant …), `content`, and whatever else a template knows."""
+
+RENDER_SECONDS = 5.0
+"""For one conversation."""
+START_SECONDS = 30.0
+"""For the process to start, on a busy machine."""
+MAXIMUM_CHARACTERS = 8_000_000
+"""Of a conversation, before and after."""
+
+
+class ChatTemplate:
+    """A chat template. Safe to share between threads; its process starts at the first call."""
+
+    def __init__(self, template: str, variables: Mapping[str, str], seconds: float = RENDER_SECONDS) -> None:
+        """`variables` name special tokens: bos_token, eos_token …"""
+        self._template, self._variables, self._seconds = template, dict(variables), seconds
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True, **variables: Any) -> str:
+        """The conversation as text.
+
+        Args:
+            messages: in order.
+            add_generation_prompt: end the text where the model's answer begins.
+            variables: more of them for the template, such as `tools`.
+
+        Raises:
+            OpenbookError: the template takes too long, writes too much, does what the sandbox forbids, or refuses the
+                conversation; the message says which.
+        """
+        values = {
+            "messages": list(messages),
+            "tools": None,
+            "documents": None,
+            "add_generation_prompt": add_generation_prompt,
+        }
+        request = json.dumps({"variables": {**self._variables, **values, **variables}}).encode()
+        if len(request) > MAXIMUM_CHARACTERS:
+            raise OpenbookError(f"the conversation has {len(request):,} bytes; {MAXIMUM_CHARACTERS:,} are allowed")
+        with self._lock:
+            return self._render(request)
+
+    def close(self) -> None:
+        """End the process; the next call starts it again."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
+            process.wait()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _render(self, request: bytes) -> str:
+        try:
+            if self._process is None:
+                self._start()
+            reply = self._exchange(request, self._seconds)
+        except BaseException as error:  # also Ctrl-C: after it, the process would answer the wrong request
+            self.close()
+            if isinstance(error, FutureTimeoutError):
+                raise OpenbookError(
+                    f"the chat template takes more than {self._seconds:g} seconds; answer without it (--plain)"
+                ) from None
+            if isinstance(error, OSError | EOFError | ValueError):
+                raise OpenbookError(
+                    "the chat template uses too much memory, or ends its process; answer without it (--plain)"
+                ) from None
+            raise
+        if "text" in reply:
+            return str(reply["text"])
+        raise OpenbookError(f"the chat template refuses the conversation: {excerpt(str(reply.get('error')), 300)}")
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "openbook.text.chat.template_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for us
+        )
+        self._exchange(json.dumps({"template": self._template}).encode(), START_SECONDS)
+
+    def _exchange(self, request: bytes, seconds: float) -> dict[str, Any]:
+        process = self._process
+        assert process is not None and process.stdin is not None and process.stdout is not None
+        future: Future[bytes] = Future()
+        threading.Thread(target=_transfer, args=(process.stdin, process.stdout, request, future), daemon=True).start()
+        reply = json.loads(future.result(seconds))
+        if not isinstance(reply, dict):
+            raise ValueError
+        return reply
+
+
+def _transfer(to: IO[bytes], back: IO[bytes], request: bytes, future: "Future[bytes]") -> None:
+    """Write a line and read a line, in a thread, so that the caller can stop waiting."""
+    try:
+        to.write(request + b"\n")
+        to.flush()
+        line = back.readline(8 * MAXIMUM_CHARACTERS)
+        if not line.endswith(b"\n"):
+            raise EOFError
+        future.set_result(line)
+    except BaseException as error:
+        future.set_exception(error)

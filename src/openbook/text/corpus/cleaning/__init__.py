@@ -1,0 +1,1 @@
+"""What is cut from or found in the text of a document: Project Gutenberg boilerplate, chapter headings."""

@@ -1,0 +1,145 @@
+"""The first stage of preparation: a batch of files → one UTF-8 file of clean text and a record of what is in it."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from openbook.errors import OpenbookError
+from openbook.progress import Advance
+from openbook.text.corpus.chunking import paragraph_chunks
+from openbook.text.corpus.cleaning.chapters import Chapter, add_heading, find_headings
+from openbook.text.corpus.cleaning.gutenberg import strip_gutenberg
+from openbook.text.corpus.readers.document import read_document
+from openbook.text.corpus.working_directory import write_json
+from openbook.text.printable import printable_path
+
+MINIMUM_CHARACTERS = 32
+"""A file with less text teaches nothing."""
+
+
+@dataclass(frozen=True)
+class FileBatch:
+    """Files to read in one task.
+
+    Attributes:
+        paths: the files.
+        stem: names the results, stem.txt and stem.json.
+        size: of all files, in bytes.
+        held_out: these are validation files, from which nothing is removed.
+    """
+
+    paths: tuple[Path, ...]
+    stem: Path
+    size: int
+    held_out: bool
+
+    @property
+    def text(self) -> Path:
+        """The file with the text of all documents."""
+        return self.stem.with_suffix(".txt")
+
+    @property
+    def result(self) -> Path:
+        """The file that `ExtractedBatch.load` reads."""
+        return self.stem.with_suffix(".json")
+
+
+@dataclass
+class Document:
+    """One file within the text of its batch. All offsets are in bytes from the start of that text.
+
+    Attributes:
+        source: the file.
+        encoding: its character encoding, or its format.
+        bytes_read: size of the file.
+        start: where its text starts.
+        end: where its text ends.
+        held_out: it is a validation file.
+        gutenberg_characters: length of the Project Gutenberg header and footer that were removed.
+        chapters: at least one.
+        boundaries: offsets between paragraphs, about a megabyte apart, including start and end.
+    """
+
+    source: str
+    encoding: str
+    bytes_read: int
+    start: int
+    end: int = 0
+    held_out: bool = False
+    gutenberg_characters: int = 0
+    chapters: list[Chapter] = field(default_factory=list)
+    boundaries: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ExtractedBatch:
+    """The documents of a batch, and a line for each file that could not be read."""
+
+    documents: list[Document]
+    problems: list[str]
+
+    @classmethod
+    def load(cls, path: Path) -> "ExtractedBatch":
+        """Read the result of `extract_batch`."""
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for document in content["documents"]:
+            document["chapters"] = [Chapter(**chapter) for chapter in document["chapters"]]
+        return cls([Document(**document) for document in content["documents"]], content["problems"])
+
+
+def extract_batch(batch: FileBatch, advance: Advance) -> None:
+    """Write the text of a batch and the record of it; a file that cannot be read leaves a problem and no text."""
+    extracted = ExtractedBatch([], [])
+    with batch.text.open("wb") as output:
+        for path in batch.paths:
+            start = output.tell()
+            try:
+                extracted.documents.append(_extract(path, output, batch.held_out, advance))
+            except OpenbookError as error:
+                extracted.problems.append(str(error))
+                output.seek(start)
+                output.truncate()
+    write_json(batch.result, dataclasses.asdict(extracted))
+
+
+def _extract(path: Path, output: IO[bytes], held_out: bool, advance: Advance) -> Document:
+    raw = read_document(path)
+    document = Document(printable_path(path), raw.encoding, raw.bytes, output.tell(), held_out=held_out)
+    read = written = visible = advanced = 0
+
+    def counted(chunks: Iterable[str]) -> Iterator[str]:
+        nonlocal read, advanced
+        for chunk in chunks:
+            read += len(chunk)
+            step = min(len(chunk), raw.bytes - advanced)  # characters are close enough to bytes for a progress bar
+            advanced += step
+            advance(step)
+            yield chunk
+
+    clean = counted(raw.chunks) if held_out else strip_gutenberg(counted(raw.chunks))
+    position = document.start
+    for marked in paragraph_chunks(clean):
+        document.boundaries.append(position)
+        text, headings = find_headings(marked)
+        written += len(marked)
+        visible += len(marked.strip())
+        last = 0
+        for offset, title in headings:
+            position += output.write(text[last:offset].encode("utf-8", "replace"))
+            if not document.chapters and position > document.start:
+                add_heading(document.chapters, document.start, "")
+            add_heading(document.chapters, position, title)
+            last = offset
+        position += output.write(text[last:].encode("utf-8", "replace"))
+    advance(raw.bytes - advanced)
+    if visible < MINIMUM_CHARACTERS:
+        what = f"only {visible} characters of text" if visible else "no text in it"
+        raise OpenbookError(f"{printable_path(path)}: {what}; leave it out or join it with others")
+    document.boundaries.append(position)
+    document.end = position
+    document.gutenberg_characters = read - written
+    document.chapters = document.chapters or [Chapter(document.start, "")]
+    return document
