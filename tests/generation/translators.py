@@ -17,7 +17,7 @@ def tokenizer() -> Tokenizer:
     """A vocabulary whose end token begins and ends what a decoder writes, as training picks it."""
     learned = train_tokenizer([TEXT * 20], "bpe", 290, (END, PADDING, SEPARATOR))
     end = learned.special.end[0]
-    special = replace(learned.special, suffix=(end,), decoder_start=end, never=(learned.special.separator,))
+    special = replace(learned.special, suffix=(end,), decoder_start=end, suppressed=(learned.special.separator,))
     return Tokenizer.from_json(learned.to_json(), special)
 
 
