@@ -203,7 +203,7 @@ def test_a_second_tokenizer_and_the_rules_of_answers_come_back(tmp_path):
         Tokenizer.from_json(metadata.tokenizer, metadata.special_tokens).special,
         forced_beginning=(5,),
         forced_end=2,
-        never=(0,),
+        suppressed=(0,),
     )
     metadata = replace(metadata, source_tokenizer=metadata.tokenizer, special_tokens=special)
     save(tmp_path / "m.openbook", metadata, tensors)

@@ -213,7 +213,7 @@ def test_a_plan_picks_everything(tmp_path, encoder_layers):
     [
         ({}, {"tokenizer": "unigram"}, "tokenizer is unigram; take --tokenizer bpe"),
         ({"pairs": False, "conversations": True}, {}, "for books and pairs"),
-        ({"start": "words"}, {}, "not of byte pairs"),
+        ({"start": "words"}, {}, "not BPE"),
     ],
 )
 def test_bpe_dropout_without_byte_pairs_is_refused_before_anything_is_read(tmp_path, changed, choices, reason):
