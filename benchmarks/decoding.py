@@ -148,7 +148,7 @@ def bandwidth() -> Callable[[], float]:
     return measure
 
 
-def bytes_a_token(asked: argparse.Namespace, rows: int) -> float:
+def bytes_per_token(asked: argparse.Namespace, rows: int) -> float:
     """Of the matrices, read once a step for all rows, and of the keys and values so far, on average; for one token."""
     block = 4 * asked.width**2 + 3 * asked.width * asked.feed_forward
     cache = asked.layers * 2 * asked.width * (asked.prompt + asked.tokens / 2)
@@ -167,10 +167,10 @@ def side_by_side(asked: argparse.Namespace, answerers: dict[str, Answerer], rows
             start = time.perf_counter()
             produced = sum(len(step) for step in answer(prompts, asked.tokens))
             speeds[name].append(produced / (time.perf_counter() - start))
-    bound = max(reading) / bytes_a_token(asked, rows)
+    bound = max(reading) / bytes_per_token(asked, rows)
     theirs = speeds["transformers"]
     print(
-        f"Batch {rows}: memory reads {max(reading) / 1e9:.1f} GB/s, {bytes_a_token(asked, rows) / 1e6:.0f} MB a token, "
+        f"Batch {rows}: memory reads {max(reading) / 1e9:.1f} GB/s, {bytes_per_token(asked, rows) / 1e6:.0f} MB a token, "
     )
     print(f"so {bound:.0f} tokens/s at most; {same} of {asked.tokens} steps alike.\n")
     print("| | tokens/s, best of rounds | median | ratio of bests | ratio of each round | share of the bound |")

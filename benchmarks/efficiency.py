@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from openbook.training.checkpoint import Keeper
+from openbook.training.checkpoint import Checkpointer
 from openbook.training.data.language_modeling_task import LanguageModelingTask
 from openbook.training.initialize import initialize
-from openbook.training.loop import Loop
+from openbook.training.loop import TrainingLoop
 from openbook.training.optimizer import NEWTON_SCHULZ_STEPS
 from openbook.training.plan.measure import count_parameters, floating_operations, multiplies_fast
 from openbook.training.plan.plan import shape_choices
@@ -67,7 +67,7 @@ def main() -> None:
                 loop._step()
                 seconds = time.perf_counter() - begun
                 achieved[name].append(work / seconds)
-                loop.position.step += 1
+                loop.state.step += 1
                 rates.append(product_rate(seconds))
     rate, more = max(rates), 1 + orthogonalizing_operations(model) / work
     print(f"{count_parameters(architecture) / 1e6:.1f} M parameters, {torch.get_num_threads()} threads")
@@ -79,7 +79,7 @@ def main() -> None:
     print(f"\npeak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB (both together)")
 
 
-def make_loop(wanted: argparse.Namespace, precision: str, folder: Path) -> Loop:
+def make_loop(wanted: argparse.Namespace, precision: str, folder: Path) -> TrainingLoop:
     """A training run over random tokens."""
     sizes = shape_choices(wanted.layers, wanted.width, {})
     recipe = make_recipe({**sizes, "steps": 1000, "batch_tokens": wanted.batch_tokens, "micro_batch_size": 8})
@@ -90,7 +90,7 @@ def make_loop(wanted: argparse.Namespace, precision: str, folder: Path) -> Loop:
     task = LanguageModelingTask(
         recipe, tokens, tokens[:5000], 10_000, np.zeros(1, np.int64), torch.device("cpu"), dtype
     )
-    return Loop(model.train(), task, recipe, Keeper(folder / precision), dtype)
+    return TrainingLoop(model.train(), task, recipe, Checkpointer(folder / precision), dtype)
 
 
 if __name__ == "__main__":

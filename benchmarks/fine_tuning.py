@@ -26,7 +26,7 @@ def bits_of(model: Path, text: Path, context: int) -> tuple[float, float]:
     """Bits a byte over the text, windows side by side, and the seconds that took."""
     command = ["openbook", "evaluate", str(model), str(text), "--context", str(context), "--stride", str(context)]
     cost, printed = cost_of([*command, "--json"])
-    return float(json.loads(printed)["bits_a_byte"]), cost.seconds
+    return float(json.loads(printed)["bits_per_byte"]), cost.seconds
 
 
 def answered(model: Path, pairs: list[tuple[str, str]], folder: Path) -> int:

@@ -80,9 +80,7 @@ def run_openbook(name: str, train: Path, held_out: Path, options: list[str], fol
     recipe = training["recipe"]
     shape = f"{recipe['layers']} × {recipe['width']}, {recipe['vocab_size']:,} kinds, {recipe['batch_tokens']:,} a step"
     rest = f"context {recipe['context']}, dropout {recipe['dropout']:g}, {recipe['precision']}"
-    return (
-        f"| {name} | {learning} | {training['bits_a_byte']:.3f} | {training['steps']:,} | {shape}, {rest} | {asking} |"
-    )
+    return f"| {name} | {learning} | {training['bits_per_byte']:.3f} | {training['steps']:,} | {shape}, {rest} | {asking} |"
 
 
 def run_nanogpt(repository: Path, train: Path, held_out: Path) -> tuple[Cost, float]:

@@ -48,7 +48,7 @@ def translate(path: Path, test: Path, beams: int) -> dict[str, float | str]:
         "beam_size": beams,
         "bleu": bleu.corpus_score(translations, [references]).score,
         "chrf": chrf.corpus_score(translations, [references]).score,
-        "sentences_a_second": len(sources) / seconds,
+        "sentences_per_second": len(sources) / seconds,
         "signature": str(bleu.get_signature()),
     }
 
@@ -84,7 +84,7 @@ def main() -> None:
                 else:
                     print(
                         f"{name}, beam {beams}: BLEU {result['bleu']:.2f}, chrF {result['chrf']:.2f}, "
-                        f"{result['sentences_a_second']:.1f} sentences/s  ({result['signature']})"
+                        f"{result['sentences_per_second']:.1f} sentences/s  ({result['signature']})"
                     )
 
 

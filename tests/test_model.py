@@ -11,7 +11,7 @@ from openbook.errors import OpenbookError
 from openbook.model import Model
 from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.training import train_tokenizer
-from openbook.training.evaluation import strided
+from openbook.training.evaluation.perplexity import strided
 from openbook.training.recipe import build_architecture
 from strategies import build as build_model
 from strategies import difference
@@ -87,7 +87,7 @@ def test_a_score_is_of_every_byte_of_every_file(model, tmp_path, context, stride
         nats -= sum(float(logits[place - start - 1, ids[place]]) for place in range(first, start + length + 1))
     assert found.bytes == sum(map(len, texts)) and found.tokens == len(ids) - 1
     assert found.nats == pytest.approx(nats, rel=1e-5)
-    assert found.bits_a_byte == pytest.approx(nats / math.log(2) / found.bytes, rel=1e-5)
+    assert found.bits_per_byte == pytest.approx(nats / math.log(2) / found.bytes, rel=1e-5)
 
 
 @pytest.mark.parametrize("options", [{"context": 0}, {"context": 17}, {"stride": 0}, {"stride": 17}, {"stride": -1}])

@@ -33,9 +33,9 @@ from openbook.transformer.transformer import Transformer
 # What asking does not need is imported by what does: opening a model comes before every answer.
 if TYPE_CHECKING:
     from openbook.explanation.run import Explanation
-    from openbook.training.evaluation import Score
-    from openbook.training.loop import Listener
-    from openbook.training.translation_evaluation import PairScore
+    from openbook.training.evaluation.perplexity import Score
+    from openbook.training.evaluation.translation import PairScore
+    from openbook.training.loop import Callback
 
 CHUNK = 1 << 16
 
@@ -243,7 +243,7 @@ class Model:
         Raises:
             OpenbookError: a file cannot be read, there is none, or a number is out of range.
         """
-        from openbook.training.evaluation import score
+        from openbook.training.evaluation.perplexity import score
 
         self.metadata.architecture.check_kind(encoder_decoder=False, purpose="scoring texts")
         context = self._within("context", context, self.metadata.architecture.context)
@@ -271,7 +271,7 @@ class Model:
         Raises:
             OpenbookError: the model does not translate, a file cannot be read, or there is no pair.
         """
-        from openbook.training.translation_evaluation import evaluate_pairs
+        from openbook.training.evaluation.translation import evaluate_pairs
 
         return evaluate_pairs(self.transformer, self.translator(**settings), _listed(files), track)
 
@@ -349,13 +349,13 @@ def train(
     validation: str | Path | Sequence[str | Path] | None = None,
     validation_share: float | None = None,
     keep_duplicates: bool = False,
-    start: str | os.PathLike[str] | None = None,
+    base_model: str | os.PathLike[str] | None = None,
     lora: int | None = None,
     lora_targets: Sequence[str] = TARGETS,
     adapter: bool = False,
     device: str = "auto",
     overwrite: bool = False,
-    listeners: "Sequence[Listener]" = (),
+    callbacks: "Sequence[Callback]" = (),
     track: Track = silent,
     **choices: Any,
 ) -> Model:
@@ -369,26 +369,26 @@ def train(
         validation: files to validate with; the tails of the documents, or some of the pairs, if None.
         validation_share: how much of each document, or of the pairs, to hold out; picked by their amount if None.
         keep_duplicates: whether passages or pairs that occur twice stay.
-        start: a model file to go on from.
+        base_model: a model file to go on from.
         lora: rank of a low-rank change to learn, instead of all weights.
         lora_targets: the matrices that it changes.
         adapter: save that change alone, in a small file beside the model that it changes.
         device: auto, cpu, cuda or mps.
         overwrite: replace an existing output.
-        listeners: called with every event.
+        callbacks: called with every event.
         track: shows progress of the preparations.
         choices: fields of `training.recipe.Recipe`: minutes, layers, width …
 
     Raises:
         OpenbookError: there is nothing to train on, or training fails; the message says what is kept.
     """
-    from openbook.training.request import Request
-    from openbook.training.run import Training
+    from openbook.training.request import TrainingRequest
+    from openbook.training.run import TrainingRun
 
     given = [each for each in (inputs, pairs, conversations) if each is not None]
     if len(given) != 1:
         raise OpenbookError("give books, pairs or conversations to train on, one of them")
-    request = Request(
+    request = TrainingRequest(
         _listed(given[0]),
         Path(output),
         choices,
@@ -398,11 +398,11 @@ def train(
         validation_share=validation_share,
         keep_duplicates=keep_duplicates,
         device=device,
-        start=None if start is None else Path(start),
+        base_model=None if base_model is None else Path(base_model),
         lora=lora,
         lora_targets=lora_targets,
         adapter=adapter,
     )
     begun = time.perf_counter()
-    result = Training(request, listeners, track, lambda: time.perf_counter() - begun).run(overwrite)
+    result = TrainingRun(request, callbacks, track, lambda: time.perf_counter() - begun).run(overwrite)
     return load(result.path, device)

@@ -118,7 +118,7 @@ def test_train_prints_the_plan_and_what_came_of_it(command, book):
 def test_every_kind_of_option_reaches_the_recipe(command, book):
     seen = []
     (book.parent / "more.toml").write_text("layers = 3\nwidth = 32\nminutes = 9\n")
-    with patch("openbook.training.run.Training.plan", lambda self: seen.append(self.request)):
+    with patch("openbook.training.run.TrainingRun.plan", lambda self: seen.append(self.request)):
         code, _, err = command(
             "train", "book.txt", "--plan", "--config", "more.toml", "--width", "48", "--steps", "5", "--betas", "0.7",
             "0.8", "--no-gated", "--tied-embeddings", "--position", "none", "--dropout", "0.1", "--lora", "3", "--from", "a",
@@ -131,7 +131,7 @@ def test_every_kind_of_option_reaches_the_recipe(command, book):
         "layers": 3, "width": 48, "steps": 5, "betas": (0.7, 0.8), "gated": False, "tied_embeddings": True, "position": "none",
         "dropout": 0.1,
     }  # fmt: skip
-    assert (request.lora, list(request.lora_targets), str(request.start)) == (3, ["query", "down"], "a")
+    assert (request.lora, list(request.lora_targets), str(request.base_model)) == (3, ["query", "down"], "a")
     assert (request.validation, request.validation_share, request.keep_duplicates) == (["b", "c"], 0.1, True)
     assert str(request.output) == "d.openbook"
 
@@ -200,7 +200,7 @@ def test_probabilities_show_each_token_and_the_runners_up(command, model):
 def test_evaluate_and_inspect_in_json(command, model, book):
     code, out, _ = command("evaluate", model, "book.txt", "--json")
     facts = json.loads(out)
-    assert code == 0 and facts["bits_a_byte"] > 0 and facts["bytes"] > 15_000
+    assert code == 0 and facts["bits_per_byte"] > 0 and facts["bytes"] > 15_000
     code, out, err = command("evaluate", model, "book.txt", "--stride=16")
     assert (code, err) == (0, "") and "bits a byte, perplexity" in out
     code, out, _ = command("inspect", model, "--json")

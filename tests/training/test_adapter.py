@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
     (folder / "more.txt").write_text("Call me Ishmael. Some years ago, never mind how long. " * 200)
     openbook.train(folder / "book.txt", folder / "base.openbook", **TINY)
     for name, apart in (("merged", False), ("small", True)):
-        openbook.train(folder / "more.txt", folder / f"{name}.openbook", start=folder / "base.openbook", lora=2,
+        openbook.train(folder / "more.txt", folder / f"{name}.openbook", base_model=folder / "base.openbook", lora=2,
                        adapter=apart, **LEARN)  # fmt: skip
     return folder
 
@@ -64,7 +64,9 @@ def test_the_verbs_take_it(folder):
 
 
 def test_it_can_be_gone_on_from(folder, tmp_path):
-    model = openbook.train(folder / "more.txt", tmp_path / "next.openbook", start=folder / "small.openbook", **LEARN)
+    model = openbook.train(
+        folder / "more.txt", tmp_path / "next.openbook", base_model=folder / "small.openbook", **LEARN
+    )
     assert model.metadata.training["from"] == "small.openbook"
 
 
@@ -130,12 +132,14 @@ def test_damage_is_an_error_or_a_model(folder, place, byte):
     ("options", "said"),
     [
         ({"lora": None}, "give --from and --lora too"),
-        ({"start": "small.openbook"}, "is an adapter itself"),
+        ({"base_model": "small.openbook"}, "is an adapter itself"),
         ({"output": "elsewhere"}, "an adapter lies beside its model"),
     ],
 )
 def test_what_cannot_be_an_adapter_is_refused(folder, tmp_path, options, said):
-    start = folder / options.get("start", "base.openbook")
+    start = folder / options.get("base_model", "base.openbook")
     output = (tmp_path if "output" in options else folder) / "no.openbook"
     with pytest.raises(OpenbookError, match=said):
-        openbook.train(folder / "more.txt", output, start=start, lora=options.get("lora", 2), adapter=True, **LEARN)
+        openbook.train(
+            folder / "more.txt", output, base_model=start, lora=options.get("lora", 2), adapter=True, **LEARN
+        )

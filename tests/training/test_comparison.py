@@ -12,10 +12,10 @@ from test_run import interrupt_at
 from training_examples import write_pairs
 
 from openbook.errors import OpenbookError
-from openbook.training.comparison import KINDS, Measured, compare, like, peak_memory
+from openbook.training.comparison.compare import KINDS, Measured, compare, like, peak_memory
+from openbook.training.comparison.display import comparison_table, save_picture, verdict
 from openbook.training.plan.measure import count_parameters
 from openbook.training.recipe import build_architecture, make_recipe
-from openbook.training.report.comparison_display import comparison_table, save_picture, verdict
 
 CHOICES = {"steps": 3, "vocab_size": 400}
 
@@ -25,7 +25,7 @@ def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
     pairs, told = write_pairs(folder / "pairs.tsv"), []
     with patch("openbook.training.plan.measure.seconds_of_step", lambda *arguments: 1.0):
-        results = compare([pairs], folder / "it", CHOICES, device="cpu", listeners=lambda kind: told.append(kind) or ())
+        results = compare([pairs], folder / "it", CHOICES, device="cpu", callbacks=lambda kind: told.append(kind) or ())
     return folder, results, told
 
 
@@ -37,8 +37,13 @@ def test_both_kinds_are_trained_alike_and_measured(compared):
     assert both.width == one.width and one.parameters == pytest.approx(both.parameters, rel=0.15)
     assert both.updates == one.updates == 3
     for result in results:
-        assert result.tokens_a_second > 0 and result.epochs > 0 and result.latency > 0 and result.sentences_a_second > 0
-        assert result.bits_a_byte > 0 and 0 <= result.bleu <= 100 and 0 <= result.chrf <= 100
+        assert (
+            result.tokens_per_second > 0
+            and result.epochs > 0
+            and result.latency > 0
+            and result.sentences_per_second > 0
+        )
+        assert result.bits_per_byte > 0 and 0 <= result.bleu <= 100 and 0 <= result.chrf <= 100
         assert result.megabytes is None or result.megabytes > 50
         assert len(result.curve) >= 1
         assert (folder / "it" / f"{result.kind}.openbook").exists()
@@ -73,17 +78,17 @@ def test_an_interrupted_comparison_goes_on(tmp_path):
     pairs, folder, kinds = write_pairs(tmp_path / "pairs.tsv"), tmp_path / "it", []
 
     def interrupting(step, at):
-        def listeners(kind):
+        def callbacks(kind):
             kinds.append(kind)
             return [interrupt_at(step)] if kind == at else []
 
-        return listeners
+        return callbacks
 
     with patch("openbook.training.plan.measure.seconds_of_step", lambda *arguments: 1.0):
         for step, at in ((1, "encoder-decoder"), (2, "decoder-only")):
             with pytest.raises(KeyboardInterrupt):
-                compare([pairs], folder, CHOICES, device="cpu", listeners=interrupting(step, at))
-        results = compare([pairs], folder, CHOICES, device="cpu", listeners=interrupting(0, ""))
+                compare([pairs], folder, CHOICES, device="cpu", callbacks=interrupting(step, at))
+        results = compare([pairs], folder, CHOICES, device="cpu", callbacks=interrupting(0, ""))
     assert kinds == ["encoder-decoder", "encoder-decoder", "decoder-only", "decoder-only"]
     assert [result.updates for result in results] == [3, 3]
     assert {path.name for path in folder.glob("*.json")} == {"comparison.json"}
@@ -119,5 +124,7 @@ def test_peak_memory_sees_what_was_there_and_is_gone():
 )
 def test_the_answer_in_a_sentence(bits, updates, said):
     common = dict.fromkeys(Measured.__dataclass_fields__, 1.0) | {"updates": updates}
-    results = [Measured(**common | {"kind": kind, "bits_a_byte": each}) for kind, each in zip(KINDS, bits, strict=True)]
+    results = [
+        Measured(**common | {"kind": kind, "bits_per_byte": each}) for kind, each in zip(KINDS, bits, strict=True)
+    ]
     assert verdict(results).endswith(said)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbook.training.evaluation import Score, score, strided
+from openbook.training.evaluation.perplexity import Score, score, strided
 from strategies import CONTEXT, DEFAULT, VOCABULARY, build
 
 COUNTS, CONTEXTS = st.integers(2, 400), st.integers(1, 50)
@@ -69,7 +69,7 @@ def test_the_score_is_that_of_a_plain_loop(count, context, stride, rows):
     nats, counted = naive(model, tokens, context, stride)
     assert found.nats == pytest.approx(nats, rel=1e-5)
     assert found.tokens == counted == count - 1 == sum(told)
-    assert found.bits_a_byte == pytest.approx(nats / math.log(2) / 77, rel=1e-5)
+    assert found.bits_per_byte == pytest.approx(nats / math.log(2) / 77, rel=1e-5)
     assert found.perplexity == pytest.approx(math.exp(nats / counted), rel=1e-5)
 
 
@@ -94,4 +94,4 @@ def test_scoring_leaves_the_mode_and_drops_nothing():
 
 def test_no_tokens_are_no_surprise():
     assert score(build(DEFAULT), np.zeros(1, np.uint16), 0, context=8) == Score(0.0, 0, 0)
-    assert Score(0.0, 0, 0).bits_a_byte == 0.0 and Score(1e9, 1, 1).perplexity < math.inf
+    assert Score(0.0, 0, 0).bits_per_byte == 0.0 and Score(1e9, 1, 1).perplexity < math.inf

@@ -9,10 +9,10 @@ import torch
 from training_examples import books, make_loop, recipe, result_of, run_loop, same, weights
 
 from openbook.errors import OpenbookError
-from openbook.training.checkpoint import Keeper, read_checkpoint, write_checkpoint
+from openbook.training.checkpoint import Checkpointer, read_checkpoint, write_checkpoint
 from openbook.training.interrupts import interrupts
-from openbook.training.loop import Loop
-from openbook.training.report.log import Logbook, read_log
+from openbook.training.loop import TrainingLoop
+from openbook.training.report.log import EventLog, read_log
 
 
 class Scripted:
@@ -24,16 +24,16 @@ class Scripted:
     def batches(self, step):
         return self.books.batches(step)
 
-    def learn(self, model, batch, share):
-        return self.books.learn(model, batch, share)
+    def forward_backward(self, model, batch, scale):
+        return self.books.forward_backward(model, batch, scale)
 
-    validated_share = 1.0
+    validated_fraction = 1.0
 
     def validate(self, model):
         self.seen.append(weights(model))
         return self.scores.pop(0)
 
-    def describe(self, model):
+    def metrics(self, model):
         return {"bleu": float(same(weights(model), self.seen[-1]))}
 
 
@@ -50,7 +50,7 @@ class Clock:
 
 def events_of(loop, kind):
     told = []
-    loop.listeners = [*loop.listeners, lambda event: told.append(event) if event["event"] == kind else None]
+    loop.callbacks = [*loop.callbacks, lambda event: told.append(event) if event["event"] == kind else None]
     return told
 
 
@@ -58,7 +58,7 @@ def test_it_learns(tmp_path):
     loop = make_loop(tmp_path, recipe(steps=60, context=16))
     steps = events_of(loop, "step")
     outcome = loop.run()
-    assert outcome.how == "finished" and outcome.position.step == 60 == len(steps)
+    assert outcome.stop_reason == "finished" and outcome.state.step == 60 == len(steps)
     assert steps[0]["loss"] == pytest.approx(math.log(40), abs=1e-4)  # all tokens are equally likely at first
     assert steps[-1]["loss"] < 0.6 * steps[0]["loss"]
     assert not loop.model.training
@@ -109,7 +109,7 @@ def test_dropout_depends_on_the_step_alone(tmp_path):
     assert other._step() == first
     seeds = set()
     for step in range(1, 5):
-        one.position.step = step
+        one.state.step = step
         one._step()
         seeds.add(torch.initial_seed())
     assert len(seeds) == 4
@@ -120,7 +120,7 @@ def test_the_best_weights_are_kept_not_the_last(tmp_path):
     task = Scripted(some, [3.0, 1.0, 2.0, 2.5, 4.0])
     loop = make_loop(tmp_path, some, task)
     outcome = loop.run()
-    assert outcome.position.best == 1.0 and outcome.position.best_step == 4
+    assert outcome.state.best == 1.0 and outcome.state.best_step == 4
     assert same(weights(loop.model), task.seen[1])
     assert not same(weights(loop.model), task.seen[-1])
 
@@ -129,7 +129,7 @@ def test_the_last_weights_are_kept_where_they_are_best(tmp_path):
     some = recipe(steps=10, validations=5)
     task = Scripted(some, [3.0, 1.0, 2.0, 2.5, 0.5])
     loop = make_loop(tmp_path, some, task)
-    assert loop.run().position.best_step == 10
+    assert loop.run().state.best_step == 10
     assert same(weights(loop.model), task.seen[-1])
 
 
@@ -141,7 +141,7 @@ def test_the_average_is_validated_and_kept_where_there_is_one(tmp_path):
     loop.run(), plain.run()
     assert same(weights(loop.model), task.seen[1])
     assert not same(task.seen[1], plain.task.seen[1])  # the average is another
-    assert loop.position.smooth_loss == plain.position.smooth_loss  # and learning does not see it
+    assert loop.state.smooth_loss == plain.state.smooth_loss  # and learning does not see it
 
 
 def test_what_describes_the_model_is_told_of_the_weights_that_are_scored(tmp_path):
@@ -158,8 +158,8 @@ def test_it_stops_early_when_it_gets_no_better(tmp_path):
     loop = make_loop(tmp_path, some, task)
     told = events_of(loop, "validation")
     outcome = loop.run()
-    assert outcome.how == "stopped early"
-    assert (outcome.position.step, outcome.position.best_step) == (10, 4)
+    assert outcome.stop_reason == "stopped early"
+    assert (outcome.state.step, outcome.state.best_step) == (10, 4)
     assert same(weights(loop.model), task.seen[1])
     assert [event["stale"] for event in told] == [0, 0, 1, 2, 3]
 
@@ -175,10 +175,10 @@ def test_validations_are_spread_over_the_run(tmp_path):
 def test_minutes_end_it_in_time(tmp_path):
     """Whatever went before the loop counts, and what is kept for closing is left."""
     clock = Clock(start=20.0, tick=0.25)
-    loop = make_loop(tmp_path, recipe(steps=None, minutes=1.0), clock=clock, closing=5.0)
+    loop = make_loop(tmp_path, recipe(steps=None, minutes=1.0), clock=clock, reserved_seconds=5.0)
     steps = events_of(loop, "step")
     outcome = loop.run()
-    assert outcome.how == "finished"
+    assert outcome.stop_reason == "finished"
     assert 53 < steps[-1]["seconds"] <= 56  # a score at the end takes a tick, as it did before
     assert steps[-1]["progress"] == 1.0 and steps[0]["progress"] < 0.1
 
@@ -187,13 +187,13 @@ def test_minutes_go_on_after_an_interruption(tmp_path):
     """A second sitting has the minutes that the first left, whatever its own preparation takes."""
     some = recipe(steps=None, minutes=1.0)
     first = make_loop(tmp_path, some, clock=Clock(start=20.0, tick=0.25))
-    first.interrupted = lambda: first.position.seconds > 40
-    assert first.run().how == "interrupted"
-    before = first.position
+    first.should_stop = lambda: first.state.seconds > 40
+    assert first.run().stop_reason == "interrupted"
+    before = first.state
     second = make_loop(tmp_path, some, clock=Clock(start=300.0, tick=0.25))
     steps = events_of(second, "step")
     outcome = second.run()
-    assert outcome.how == "finished"
+    assert outcome.stop_reason == "finished"
     assert steps[0]["step"] == before.step + 1
     assert 40 < steps[0]["seconds"] < 44
     assert 59 <= steps[-1]["seconds"] <= 61
@@ -203,7 +203,7 @@ def test_minutes_go_on_after_an_interruption(tmp_path):
 def test_no_time_left_trains_nothing_and_says_so(tmp_path):
     loop = make_loop(tmp_path, recipe(steps=None, minutes=0.1), clock=Clock(start=100.0))
     outcome = loop.run()
-    assert outcome.position.step == 0 and outcome.how == "finished"
+    assert outcome.state.step == 0 and outcome.stop_reason == "finished"
 
 
 def test_interrupted_and_resumed_it_ends_the_same(tmp_path):
@@ -212,13 +212,13 @@ def test_interrupted_and_resumed_it_ends_the_same(tmp_path):
     whole.run()
     for stop in range(1, 12, 2):
         loop = make_loop(tmp_path / "parts", recipe(**changes))
-        logbook = Logbook(tmp_path / "log.jsonl")
-        loop.listeners, loop.interrupted = [logbook], lambda loop=loop, stop=stop: loop.position.step >= stop
-        assert loop.run().how == "interrupted"
+        logbook = EventLog(tmp_path / "log.jsonl")
+        loop.callbacks, loop.should_stop = [logbook], lambda loop=loop, stop=stop: loop.state.step >= stop
+        assert loop.run().stop_reason == "interrupted"
         logbook.close()
-        assert math.isfinite(loop.position.best)  # the model is one to use
+        assert math.isfinite(loop.state.best)  # the model is one to use
     last = make_loop(tmp_path / "parts", recipe(**changes))
-    assert last.run().how == "finished"
+    assert last.run().stop_reason == "finished"
     assert same(weights(last.model), weights(whole.model))
     steps = [event["step"] for event in read_log(tmp_path / "log.jsonl") if event["event"] == "step"]
     assert steps == list(range(1, 12))
@@ -229,8 +229,8 @@ def test_interrupted_and_resumed_it_ends_the_same(tmp_path):
 def test_old_best_weights_of_another_run_are_forgotten(tmp_path):
     some = recipe(steps=4, validations=1)  # only at the end
     loop = make_loop(tmp_path, some)
-    write_checkpoint(loop.keeper.best, {"decoder": torch.zeros(1)}, {"step": 99, "score": -1.0})
-    assert loop.run().position.best_step == 4
+    write_checkpoint(loop.checkpointer.best, {"decoder": torch.zeros(1)}, {"step": 99, "score": -1.0})
+    assert loop.run().state.best_step == 4
 
 
 class Poisoned(Scripted):
@@ -244,25 +244,25 @@ class Poisoned(Scripted):
         self.step = step
         return super().batches(step)
 
-    def learn(self, model, batch, share):
-        return super().learn(model, batch, share * (self.factor if self.step >= self.at else 1.0))
+    def forward_backward(self, model, batch, scale):
+        return super().forward_backward(model, batch, scale * (self.factor if self.step >= self.at else 1.0))
 
 
 @pytest.mark.parametrize(
     ("factor", "words"),
-    [(math.nan, "gradient is not a number"), (math.inf, "gradient is not a number"), (100.0, "loss explodes")],
+    [(math.nan, "gradient is not finite"), (math.inf, "gradient is not finite"), (100.0, "loss explodes")],
 )
 def test_numbers_gone_wrong_end_it_and_keep_the_last_good_state(tmp_path, factor, words):
     some = recipe(steps=40)
-    loop = make_loop(tmp_path, some, Poisoned(some, 6, factor), checkpoint_every=0.0)
+    loop = make_loop(tmp_path, some, Poisoned(some, 6, factor), checkpoint_seconds=0.0)
     with pytest.raises(OpenbookError, match=words) as caught:
         loop.run()
     assert "--matrix-lr" in str(caught.value) and str(tmp_path) in str(caught.value)
-    tensors, facts = read_checkpoint(loop.keeper.checkpoint)
+    tensors, facts = read_checkpoint(loop.checkpointer.latest)
     assert facts["step"] == 6
     assert all(tensor.isfinite().all() for tensor in tensors.values())
     resumed = make_loop(tmp_path, some)
-    assert resumed.run().position.step == 40  # with a task that is not poisoned
+    assert resumed.run().state.step == 40  # with a task that is not poisoned
 
 
 def test_nothing_is_claimed_to_be_kept_where_nothing_is(tmp_path):
@@ -271,19 +271,19 @@ def test_nothing_is_claimed_to_be_kept_where_nothing_is(tmp_path):
     with pytest.raises(OpenbookError) as caught:
         loop.run()
     assert "kept" not in str(caught.value)
-    assert not loop.keeper.checkpoint.exists()
+    assert not loop.checkpointer.latest.exists()
 
 
 def test_absurd_rates_are_told(tmp_path):
     rates = dict.fromkeys(("matrix_lr", "embedding_lr", "lm_head_lr", "norm_lr"), 10.0)
     loop = make_loop(tmp_path, recipe(steps=60, warmup_steps=0, query_key_norm=False, norm="none", **rates))
-    with pytest.raises(OpenbookError, match=r"explodes|not a number"):
+    with pytest.raises(OpenbookError, match=r"explodes|not finite"):
         loop.run()
 
 
 def test_a_score_that_is_no_number_is_told(tmp_path):
     some = recipe()
-    with pytest.raises(OpenbookError, match="held-out text is not a number"):
+    with pytest.raises(OpenbookError, match="held-out text is not finite"):
         make_loop(tmp_path, some, Scripted(some, [math.nan])).run()
 
 
@@ -291,10 +291,10 @@ def test_full_memory_is_told(tmp_path, monkeypatch):
     some = recipe()
     task = Scripted(some, [])
 
-    def full(model, batch, share):
+    def full(model, batch, scale):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
 
-    task.learn = full
+    task.forward_backward = full
     with pytest.raises(OpenbookError, match=r"do not fit in memory.*--micro-batch-size \(now 2\)"):
         make_loop(tmp_path, some, task).run()
 
@@ -303,10 +303,10 @@ def test_other_errors_keep_their_traceback(tmp_path):
     some = recipe()
     task = Scripted(some, [])
 
-    def wrong(model, batch, share):
+    def wrong(model, batch, scale):
         raise RuntimeError("size mismatch")
 
-    task.learn = wrong
+    task.forward_backward = wrong
     with pytest.raises(RuntimeError, match="size mismatch"):
         make_loop(tmp_path, some, task).run()
 
@@ -314,14 +314,14 @@ def test_other_errors_keep_their_traceback(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\x08" + bytes(7) + b"{}      "])
 def test_a_damaged_checkpoint_is_told(tmp_path, content):
     loop = make_loop(tmp_path, recipe())
-    loop.keeper.checkpoint.write_bytes(content)
-    with pytest.raises(OpenbookError, match=r"checkpoint\.safetensors: is no checkpoint .*delete it"):
+    loop.checkpointer.latest.write_bytes(content)
+    with pytest.raises(OpenbookError, match=r"checkpoint\.safetensors: is not a checkpoint .*delete it"):
         loop.run()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
 def test_a_disk_that_is_full_for_the_log_is_told():
-    logbook = Logbook(Path("/dev/full"))
+    logbook = EventLog(Path("/dev/full"))
     with pytest.raises(OpenbookError, match=r"/dev/full: cannot be written \(No space left"):
         logbook({"event": "step", "step": 1})
     logbook.close()
@@ -330,7 +330,7 @@ def test_a_disk_that_is_full_for_the_log_is_told():
 def test_halves_of_killed_writes_are_cleared(tmp_path):
     half = tmp_path / ".checkpoint.safetensors.0123abcd.partial"
     half.write_bytes(b"half")
-    Keeper(tmp_path)
+    Checkpointer(tmp_path)
     assert not half.exists()
 
 
@@ -362,6 +362,6 @@ def test_the_driver_of_the_killed_runs_works(tmp_path):
     changes = {"dropout": 0.2, "ema_decay": 0.9}
     run_loop(tmp_path, tmp_path / "result", changes, 0)
     loop = make_loop(tmp_path / "other", recipe(**changes))
-    assert isinstance(loop, Loop)
+    assert isinstance(loop, TrainingLoop)
     loop.run()
     assert same(result_of(tmp_path / "result")[0], weights(loop.model))

@@ -7,7 +7,15 @@ from training_examples import make_loop, recipe, same, weights
 
 from openbook.training import optimizer
 from openbook.training.lora import add_low_rank
-from openbook.training.optimizer import NEWTON_SCHULZ_STEPS, AdamW, Average, Muon, Optimizers, orthogonalize, schedule
+from openbook.training.optimizer import (
+    NEWTON_SCHULZ_STEPS,
+    AdamW,
+    ExponentialMovingAverage,
+    Muon,
+    Optimizers,
+    lr_multiplier,
+    orthogonalize,
+)
 from openbook.training.recipe import build_architecture
 from openbook.transformer.transformer import Transformer
 
@@ -86,7 +94,7 @@ def test_rates_by_size_are_shares_of_each_tensor_s_own():
         for factor, name in zip((0.04, 0.3, 1.0, 5.0, 0.0, 1e-6), ours, strict=True):
             for weights_of in (ours, theirs):
                 weights_of[name].mul_(factor / weights_of[name].square().mean().sqrt())
-    adamw = AdamW(ours, RATE, (0.9, 0.99), DECAY, by_size=True)
+    adamw = AdamW(ours, RATE, (0.9, 0.99), DECAY, relative=True)
     one = updated(lambda: adamw.step(1.0), ours)
     rates = [0.04, 0.3, 1.0, 1.0, 1e-3, 1e-3]
     groups = [
@@ -110,7 +118,7 @@ def test_orthogonalised_matrices_have_singular_values_near_one(shape):
 def test_matrices_a_few_at_a_time_become_what_all_at_once_become(monkeypatch):
     matrices = torch.randn(5, 8, 24)
     made = orthogonalize(matrices, torch.float32)
-    monkeypatch.setattr(optimizer, "NUMBERS_AT_ONCE", 2 * 8 * 24)
+    monkeypatch.setattr(optimizer, "CHUNK_NUMBERS", 2 * 8 * 24)
     torch.testing.assert_close(orthogonalize(matrices, torch.float32), made)
 
 
@@ -129,8 +137,8 @@ def test_each_weight_is_in_one_group_with_its_rate(changes):
     rates = {"matrix_lr": 0.1, "adamw_lr": 0.2, "embedding_lr": 0.3, "lm_head_lr": 0.4, "norm_lr": 0.5}
     some = recipe(**changes, **rates, weight_decay=0.7)
     model = Transformer(build_architecture(some))
-    parts = Optimizers(model, some, torch.float32).parts
-    found = {name: (part.rate, part.decay) for part in parts for name in part.parameters}
+    parts = Optimizers(model, some, torch.float32).optimizers
+    found = {name: (part.lr, part.weight_decay) for part in parts for name in part.parameters}
     assert sum(len(part.parameters) for part in parts) == len(found) == len(list(model.parameters()))
     for name, weight in model.named_parameters():
         if weight.ndim == 1:
@@ -146,7 +154,7 @@ def test_only_low_rank_changes_learn():
     some = recipe()
     model = Transformer(build_architecture(some))
     add_low_rank(model, 2, ["query"], seed=1)
-    parts = Optimizers(model, some, torch.float32).parts
+    parts = Optimizers(model, some, torch.float32).optimizers
     names = {name for part in parts for name in part.parameters}
     assert all(isinstance(part, AdamW) for part in parts)
     start = "decoder.blocks.0.self_attention.query."
@@ -158,13 +166,13 @@ def test_the_state_comes_back_whole(tmp_path, optimizer):
     one, other = (make_loop(tmp_path, recipe(optimizer=optimizer)) for _ in range(2))
     for step in range(3):
         one._step()
-        one.position.step = step + 1
+        one.state.step = step + 1
     with torch.no_grad():
         for mine, its in zip(other.model.parameters(), one.model.parameters(), strict=True):
             mine.copy_(its)
     state = {name: value.clone() for name, value in one.optimizers.state().items()}
     other.optimizers.load_state(state, 3)
-    other.position.step = 3
+    other.state.step = 3
     one._step(), other._step()
     assert same(weights(one.model), weights(other.model))
     assert same(one.optimizers.state(), other.optimizers.state())
@@ -172,7 +180,7 @@ def test_the_state_comes_back_whole(tmp_path, optimizer):
 
 def test_the_rates_rise_stay_and_fall():
     some = recipe(steps=100, warmup_steps=10, decay_fraction=0.4, min_lr_ratio=0.1)
-    shares = [schedule(step / 100, step, some) for step in range(101)]
+    shares = [lr_multiplier(step / 100, step, some) for step in range(101)]
     assert shares[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert shares[10:61] == [1.0] * 51
     assert shares[80] == pytest.approx(0.55)
@@ -181,7 +189,7 @@ def test_the_rates_rise_stay_and_fall():
 
 
 def test_rates_without_warm_up_or_warm_down_are_full():
-    assert {schedule(step / 9, step, recipe(warmup_steps=0, decay_fraction=0.0)) for step in range(10)} == {1.0}
+    assert {lr_multiplier(step / 9, step, recipe(warmup_steps=0, decay_fraction=0.0)) for step in range(10)} == {1.0}
 
 
 def test_the_inverse_square_root_rises_then_falls_with_the_root_of_the_steps():
@@ -189,9 +197,9 @@ def test_the_inverse_square_root_rises_then_falls_with_the_root_of_the_steps():
     some = recipe(schedule="inverse-square-root", warmup_steps=40, decay_fraction=0.0)
     for step in range(1, 1000):
         expected = 40**0.5 * min(step**-0.5, step * 40**-1.5)
-        assert schedule(0.0, step - 1, some) == pytest.approx(expected)
+        assert lr_multiplier(0.0, step - 1, some) == pytest.approx(expected)
     down = recipe(schedule="inverse-square-root", warmup_steps=40, decay_fraction=0.5, min_lr_ratio=0.1)
-    assert schedule(1.0, 159, down) == pytest.approx(0.5 * 0.1)
+    assert lr_multiplier(1.0, 159, down) == pytest.approx(0.5 * 0.1)
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
@@ -212,7 +220,7 @@ def test_a_step_takes_the_share_of_each_full_rate(tmp_path, optimizer):
 
 def test_the_average_is_that_of_a_plain_loop():
     model = nn.Linear(3, 2)
-    average, expected = Average(model, 0.8), model.weight.detach().clone()
+    average, expected = ExponentialMovingAverage(model, 0.8), model.weight.detach().clone()
     for step in range(60):
         with torch.no_grad():
             model.weight.add_(torch.randn(2, 3))
@@ -225,7 +233,7 @@ def test_the_average_is_that_of_a_plain_loop():
 
 def test_to_swap_twice_changes_nothing():
     model = nn.Linear(3, 2)
-    average = Average(model, 0.8)
+    average = ExponentialMovingAverage(model, 0.8)
     with torch.no_grad():
         model.weight.add_(1.0)
     trained, averaged = weights(model), {name: weight.clone() for name, weight in average.weights.items()}

@@ -4,7 +4,7 @@ import pytest
 import sacrebleu
 import torch
 
-from openbook.training.translation_evaluation import score_targets, score_translations
+from openbook.training.evaluation.translation import score_targets, score_translations
 from strategies import DEFAULT, ENCODER_DECODERS, VOCABULARY, build
 
 SOURCES = [[3, 4, 5, 1], [7, 1], [2, 9, 4, 11, 6, 3, 1]]

@@ -5,10 +5,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from openbook.errors import OpenbookError
-from openbook.training import continuation
-from openbook.training.continuation import plan_continuation
-from openbook.training.optimizer import kind_of, orthogonalize
+from openbook.training.optimizer import orthogonalize, parameter_group
+from openbook.training.plan import fine_tuning
 from openbook.training.plan import plan as planning
+from openbook.training.plan.fine_tuning import plan_continuation
 from openbook.training.plan.measure import Speed, floating_operations, orthogonalizing_operations
 from openbook.training.plan.plan import SIZES, Text, default_minutes, make_plan
 from openbook.training.recipe import build_architecture, make_recipe
@@ -28,7 +28,7 @@ def machine(monkeypatch):
             return Speed(context, 1, device, dtype, {floating_operations(architecture, context): rate})
 
         monkeypatch.setattr(planning, "measured", measured)
-        monkeypatch.setattr(continuation, "measured", measured)
+        monkeypatch.setattr(fine_tuning, "measured", measured)
         monkeypatch.setattr(Speed, "add", lambda *_: None)
 
     return of
@@ -149,14 +149,16 @@ def test_speed_is_really_measured():
     architecture = build_architecture(make_recipe({"layers": 1, "width": 32, "head_width": 16, "context": 16}))
     speed = planning.measured(architecture, 16, CPU, seconds=1, precision="float32")
     assert 1e6 < speed.rate(architecture) < 1e15
-    assert speed.seconds_a_token(architecture) == floating_operations(architecture, 16) / speed.rate(architecture)
+    assert speed.seconds_per_token(architecture) == floating_operations(architecture, 16) / speed.rate(architecture)
 
 
 def test_an_update_s_own_products_are_counted():
     """Against counting them in `orthogonalize` itself, by PyTorch's counter."""
     architecture = build_architecture(make_recipe({"layers": 2, "width": 32, "head_width": 16, "context": 16}))
     model = Transformer(architecture)
-    matrices = [weight.detach() for name, weight in model.named_parameters() if kind_of(name, weight) == "matrix"]
+    matrices = [
+        weight.detach() for name, weight in model.named_parameters() if parameter_group(name, weight) == "matrix"
+    ]
     with FlopCounterMode(display=False) as counter:
         for matrix in matrices:
             orthogonalize(matrix[None], torch.float32)

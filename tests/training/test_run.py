@@ -15,8 +15,8 @@ from openbook.training import lora, run
 from openbook.training.data import book_dataset
 from openbook.training.report.display import Display, duration
 from openbook.training.report.record import MOST_FILES, data_record, hash_of
-from openbook.training.request import Request
-from openbook.training.run import Training
+from openbook.training.request import TrainingRequest
+from openbook.training.run import TrainingRun
 
 CHOICES = TINY | {"vocab_size": 300, "steps": 4}
 CONTINUED = {name: CHOICES[name] for name in ("context", "batch_tokens", "precision", "steps", "validation_tokens")}
@@ -35,7 +35,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     events = []
     book = write_book(folder / "book.txt")
-    model = openbook.train(book, folder / "it.openbook", device="cpu", listeners=[events.append], **CHOICES)
+    model = openbook.train(book, folder / "it.openbook", device="cpu", callbacks=[events.append], **CHOICES)
     return model, folder, events
 
 
@@ -44,7 +44,7 @@ def test_what_is_trained_can_do_everything(trained, tmp_path):
     opened = openbook.load(folder / "it.openbook", "cpu")
     assert same(weights(opened.transformer), weights(model.transformer))
     assert opened.ask("The", max_tokens=5, seed=1) == model.ask("The", max_tokens=5, seed=1)
-    assert 0 < opened.evaluate([folder / "book.txt"]).bits_a_byte < 9
+    assert 0 < opened.evaluate([folder / "book.txt"]).bits_per_byte < 9
     assert opened.trace("The").logits.shape == (1, 300)
     opened.save(tmp_path / "again.openbook")
     assert (tmp_path / "again.openbook").read_bytes() == (folder / "it.openbook").read_bytes()
@@ -59,8 +59,8 @@ def test_the_record_says_how_it_came_about(trained):
     assert record["data"][0]["bytes"] > 15_000
     assert record["recipe"]["layers"] == 1 and record["recipe"]["vocab_size"] == 300
     assert record["seed"] == 1 and record["steps"] == 4 and record["ended"] == "finished" and record["from"] is None
-    assert record["losses"][-1]["step"] == 4 and record["losses"][-1]["bits_a_byte"] > 0
-    assert record["bits_a_byte"] == pytest.approx(record["losses"][-1]["bits_a_byte"], rel=0.2)
+    assert record["losses"][-1]["step"] == 4 and record["losses"][-1]["bits_per_byte"] > 0
+    assert record["bits_per_byte"] == pytest.approx(record["losses"][-1]["bits_per_byte"], rel=0.2)
     assert {"openbook", "torch", "numpy", "python"} <= record["versions"].keys()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", record["date"])
 
@@ -100,7 +100,7 @@ def test_going_on_changes_all_weights_and_keeps_the_rest(trained, tmp_path):
     model, folder, _ = trained
     write_book(tmp_path / "notes.txt", 30_000)
     more = openbook.train(
-        tmp_path / "notes.txt", tmp_path / "more.openbook", start=folder / "it.openbook", device="cpu", **CONTINUED
+        tmp_path / "notes.txt", tmp_path / "more.openbook", base_model=folder / "it.openbook", device="cpu", **CONTINUED
     )
     assert more.metadata.tokenizer == model.metadata.tokenizer
     assert more.metadata.architecture == model.metadata.architecture
@@ -113,10 +113,10 @@ def test_going_on_changes_all_weights_and_keeps_the_rest(trained, tmp_path):
 def test_going_on_uses_dropout(trained, tmp_path, monkeypatch):
     _, folder, _ = trained
     seen = []
-    monkeypatch.setattr(run, "Loop", lambda model, *rest, **options: seen.append(model) or Stop())
+    monkeypatch.setattr(run, "TrainingLoop", lambda model, *rest, **options: seen.append(model) or Stop())
     with pytest.raises(StoppedError):
         openbook.train(
-            folder / "book.txt", tmp_path / "a.openbook", start=folder / "it.openbook", dropout=0.25, **CONTINUED
+            folder / "book.txt", tmp_path / "a.openbook", base_model=folder / "it.openbook", dropout=0.25, **CONTINUED
         )
     assert seen[0].decoder.dropout.dropped == 64
 
@@ -135,7 +135,7 @@ def test_low_rank_changes_only_the_targets(trained, tmp_path):
     changed = openbook.train(
         folder / "book.txt",
         tmp_path / "a.openbook",
-        start=folder / "it.openbook",
+        base_model=folder / "it.openbook",
         lora=2,
         lora_targets=["value"],
         device="cpu",
@@ -157,7 +157,7 @@ def test_validation_files_are_held_out(trained, tmp_path):
         tmp_path / "a.openbook",
         validation=str(held_out),
         device="cpu",
-        listeners=[events.append],
+        callbacks=[events.append],
         **CHOICES,
     )
     prepared = next(event for event in events if event["event"] == "prepared")
@@ -184,23 +184,23 @@ def test_an_existing_model_is_not_replaced_unasked(trained, tmp_path):
 def interrupt_at(step, signals=1):
     import signal
 
-    def listener(event):
+    def callback(event):
         if event["event"] == "step" and event["step"] == step:
             for _ in range(signals):
                 signal.raise_signal(signal.SIGINT)
 
-    return listener
+    return callback
 
 
 def test_an_interrupted_run_goes_on_with_the_same_and_refuses_other_choices(trained, tmp_path):
     model, folder, _ = trained
     book, output = folder / "book.txt", tmp_path / "it.openbook"
-    first = openbook.train(book, output, device="cpu", listeners=[interrupt_at(2)], **CHOICES)
+    first = openbook.train(book, output, device="cpu", callbacks=[interrupt_at(2)], **CHOICES)
     assert first.metadata.training["ended"] == "interrupted" and first.metadata.training["steps"] == 2
     refused("holds an unfinished run with other inputs or choices", book, output, **CHOICES | {"dropout": 0.5})
     refused("holds an unfinished run with other inputs or choices", book, output, **CHOICES, keep_duplicates=True)
     events = []
-    last = openbook.train(book, output, device="cpu", listeners=[events.append], **CHOICES)
+    last = openbook.train(book, output, device="cpu", callbacks=[events.append], **CHOICES)
     assert [event["step"] for event in events if event["event"] == "resume"] == [2]
     assert same(weights(last.transformer), weights(model.transformer))
     assert last.metadata.training["losses"] == model.metadata.training["losses"]
@@ -209,8 +209,8 @@ def test_an_interrupted_run_goes_on_with_the_same_and_refuses_other_choices(trai
 def test_overwrite_begins_an_unfinished_run_anew(trained, tmp_path):
     _, folder, _ = trained
     book, output, events = folder / "book.txt", tmp_path / "it.openbook", []
-    openbook.train(book, output, device="cpu", listeners=[interrupt_at(2)], **CHOICES)
-    openbook.train(book, output, device="cpu", listeners=[events.append], overwrite=True, **CHOICES | {"steps": 3})
+    openbook.train(book, output, device="cpu", callbacks=[interrupt_at(2)], **CHOICES)
+    openbook.train(book, output, device="cpu", callbacks=[events.append], overwrite=True, **CHOICES | {"steps": 3})
     assert [event["step"] for event in events if event["event"] == "step"] == [1, 2, 3]
 
 
@@ -218,7 +218,7 @@ def test_interrupted_twice_it_ends_at_once_and_can_go_on(trained, tmp_path):
     model, folder, _ = trained
     book, output = folder / "book.txt", tmp_path / "it.openbook"
     with pytest.raises(KeyboardInterrupt):
-        openbook.train(book, output, device="cpu", listeners=[interrupt_at(2, signals=2)], **CHOICES)
+        openbook.train(book, output, device="cpu", callbacks=[interrupt_at(2, signals=2)], **CHOICES)
     assert not output.exists()
     assert same(weights(openbook.train(book, output, device="cpu", **CHOICES).transformer), weights(model.transformer))
 
@@ -228,7 +228,7 @@ def test_an_unfinished_run_keeps_its_plan(trained, tmp_path, monkeypatch):
     _, folder, _ = trained
     book, output = folder / "book.txt", tmp_path / "it.openbook"
     with pytest.raises(KeyboardInterrupt):
-        openbook.train(book, output, device="cpu", listeners=[interrupt_at(1, signals=2)], **CHOICES)
+        openbook.train(book, output, device="cpu", callbacks=[interrupt_at(1, signals=2)], **CHOICES)
     monkeypatch.setattr(book_dataset, "make_plan", None)
     openbook.train(book, output, device="cpu", **CHOICES)
 
@@ -245,12 +245,14 @@ def test_what_is_wrong_is_refused_before_any_work(trained, tmp_path):
     refused("folder.openbook: is a folder", book, tmp_path / "folder.openbook", overwrite=True)
     refused("a.training: is a folder, or would be", book, tmp_path / "a.training")
     refused("the folder .*/none does not exist", book, tmp_path / "none" / "a.openbook")
-    refused("none.openbook.*(no such|not exist|missing|is not there)", book, output, start=tmp_path / "none.openbook")
-    refused("folder.openbook", book, output, start=tmp_path / "folder.openbook")
-    refused("binary.openbook", book, output, start=tmp_path / "binary.openbook")
+    refused(
+        "none.openbook.*(no such|not exist|missing|is not there)", book, output, base_model=tmp_path / "none.openbook"
+    )
+    refused("folder.openbook", book, output, base_model=tmp_path / "folder.openbook")
+    refused("binary.openbook", book, output, base_model=tmp_path / "binary.openbook")
     refused("--lora 8: .*--from", book, output, lora=8)
-    refused("--lora 0: the rank must be 1", book, output, lora=0, start=start)
-    refused("it.openbook: is the model to go on from", book, start, start=start, overwrite=True)
+    refused("--lora 0: the rank must be 1", book, output, lora=0, base_model=start)
+    refused("it.openbook: is the model to go on from", book, start, base_model=start, overwrite=True)
     refused("validation share", book, output, validation_share=0.9)
     refused("none.txt: no such file", tmp_path / "none.txt", output)
     assert not output.exists()
@@ -260,7 +262,7 @@ def test_what_is_wrong_is_refused_before_any_work(trained, tmp_path):
 def test_a_rank_below_one_is_refused(trained, tmp_path, rank):
     _, folder, _ = trained
     refused("the rank must be 1 or more", folder / "book.txt", tmp_path / "a.openbook",
-            start=folder / "it.openbook", lora=rank, **CONTINUED)  # fmt: skip
+            base_model=folder / "it.openbook", lora=rank, **CONTINUED)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["tokenizer", "vocab_size", "layers", "width", "heads"])
@@ -268,7 +270,7 @@ def test_what_a_model_keeps_cannot_be_chosen(trained, tmp_path, name):
     _, folder, _ = trained
     value = "words" if name == "tokenizer" else 300
     refused("keeps its own", folder / "book.txt", tmp_path / "a.openbook",
-            start=folder / "it.openbook", **CONTINUED | {name: value})  # fmt: skip
+            base_model=folder / "it.openbook", **CONTINUED | {name: value})  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -285,7 +287,7 @@ def test_what_a_model_keeps_cannot_be_chosen(trained, tmp_path, name):
 def test_what_else_a_model_keeps_cannot_be_chosen(trained, tmp_path, name, value):
     _, folder, _ = trained
     refused("keeps its own", folder / "book.txt", tmp_path / "a.openbook",
-            start=folder / "it.openbook", **CONTINUED | {name: value})  # fmt: skip
+            base_model=folder / "it.openbook", **CONTINUED | {name: value})  # fmt: skip
 
 
 def test_too_little_text_is_told(tmp_path):
@@ -308,8 +310,8 @@ def test_no_text_is_told(tmp_path, content):
 def test_a_plan_does_not_train(tmp_path):
     events = []
     book = write_book(tmp_path / "book.txt")
-    request = Request([book], tmp_path / "a.openbook", {"minutes": 0.2, "layers": 1, "width": 32}, device="cpu")
-    plan = Training(request, [events.append]).plan()
+    request = TrainingRequest([book], tmp_path / "a.openbook", {"minutes": 0.2, "layers": 1, "width": 32}, device="cpu")
+    plan = TrainingRun(request, [events.append]).plan()
     assert (plan.recipe.layers, plan.recipe.width, plan.recipe.minutes) == (1, 32, 0.2)
     assert [event["event"] for event in events] == ["prepared", "plan"]
     assert not (tmp_path / "a.openbook").exists()
@@ -349,7 +351,7 @@ def test_books_that_go_while_it_trains_do_not_cost_the_model(tmp_path):
         if event["event"] == "step" and event["step"] == 1:
             book.unlink()
 
-    openbook.train(book, tmp_path / "a.openbook", device="cpu", listeners=[remove], **CHOICES)
+    openbook.train(book, tmp_path / "a.openbook", device="cpu", callbacks=[remove], **CHOICES)
     assert len(openbook.load(tmp_path / "a.openbook", "cpu").metadata.training["data"][0]["sha256"]) == 64
 
 
@@ -415,7 +417,7 @@ def test_it_warns_once_when_it_begins_to_overfit(trained):
 
 
 def test_names_are_not_markup(trained):
-    saved = trained[2][-1] | {"path": "[red]it[/red].openbook", "how": "interrupted"}
+    saved = trained[2][-1] | {"path": "[red]it[/red].openbook", "stop_reason": "interrupted"}
     assert "[red]it[/red].openbook" in shown([saved]) and "The same command" in shown([saved])
 
 

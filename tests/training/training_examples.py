@@ -19,13 +19,13 @@ from safetensors.torch import load_file, save_file
 from openbook import model
 from openbook.cli import main as cli
 from openbook.training import run
-from openbook.training.checkpoint import Keeper
+from openbook.training.checkpoint import Checkpointer
 from openbook.training.data.language_modeling_task import LanguageModelingTask
 from openbook.training.initialize import initialize
-from openbook.training.loop import Loop
+from openbook.training.loop import TrainingLoop
 from openbook.training.plan import measure
 from openbook.training.recipe import build_architecture, make_recipe
-from openbook.training.report.log import Logbook
+from openbook.training.report.log import EventLog
 from openbook.transformer.transformer import Transformer
 
 TINY = {
@@ -72,7 +72,7 @@ def make_loop(folder, recipe, task=None, **options):
     """A run of a new tiny model whose files lie in `folder`."""
     model = Transformer(build_architecture(recipe), recipe.dropout)
     initialize(model, recipe.seed)
-    return Loop(model, task or books(recipe), recipe, Keeper(folder), **options)
+    return TrainingLoop(model, task or books(recipe), recipe, Checkpointer(folder), **options)
 
 
 def weights(model):
@@ -137,20 +137,20 @@ def run_loop(folder, result, changes, calls):
     torch.set_num_threads(1)
     used = die_after(calls)
     log = folder / "log.jsonl"
-    if not Keeper(folder).checkpoint.exists():
+    if not Checkpointer(folder).latest.exists():
         log.unlink(missing_ok=True)
-    logbook = Logbook(log)
-    loop = make_loop(folder, recipe(**changes), listeners=[logbook], checkpoint_every=0.0)
+    logbook = EventLog(log)
+    loop = make_loop(folder, recipe(**changes), callbacks=[logbook], checkpoint_seconds=0.0)
     outcome = loop.run()
     sys.setprofile(None)
-    facts = {"how": outcome.how, "best_step": str(outcome.position.best_step), "calls": str(used())}
+    facts = {"how": outcome.stop_reason, "best_step": str(outcome.state.best_step), "calls": str(used())}
     save_file(weights(loop.model), result, facts)
 
 
 def run_training(folder, choices, calls):
     """`openbook.train` on a book or pairs in `folder`, a checkpoint after every step. Dies after so many calls."""
     torch.set_num_threads(1)
-    run.Loop = partial(Loop, checkpoint_every=0.0)
+    run.TrainingLoop = partial(TrainingLoop, checkpoint_seconds=0.0)
     measure.seconds_of_step = lambda *arguments: 0.01
     used = die_after(calls)
     if (folder / "pairs.tsv").exists():
@@ -166,7 +166,7 @@ def run_command(folder, arguments, limit=None):
     import resource
 
     torch.set_num_threads(1)
-    run.Loop = partial(Loop, checkpoint_every=0.0)
+    run.TrainingLoop = partial(TrainingLoop, checkpoint_seconds=0.0)
     measure.seconds_of_step = lambda *arguments: 0.01
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)

@@ -170,7 +170,7 @@ def test_a_model_with_experts_is_trained_by_the_command(tmp_path):
         choices = TINY | {"vocab_size": 300, "steps": 30, "experts": 4, "experts_per_token": 2, "validations": 2}
         model = openbook.train(write_book(tmp_path / "b.txt"), tmp_path / "m.openbook", device="cpu", **choices)
     losses = [
-        each["bits_a_byte"] for each in load(tmp_path / "m.openbook")[0].training["losses"] if "bits_a_byte" in each
+        each["bits_per_byte"] for each in load(tmp_path / "m.openbook")[0].training["losses"] if "bits_per_byte" in each
     ]
     assert losses[-1] < losses[0]
     experts = model.metadata.architecture.decoder.blocks[0].feed_forward.experts

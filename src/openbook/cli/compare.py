@@ -10,7 +10,7 @@ import typer
 from openbook.cli.arguments import DEVICE, JSON
 
 if TYPE_CHECKING:
-    from openbook.training.loop import Listener
+    from openbook.training.loop import Callback
 
 
 def compare(
@@ -39,8 +39,8 @@ def compare(
     from rich.console import Console
 
     from openbook.progress import bars
-    from openbook.training.comparison import compare as run
-    from openbook.training.report.comparison_display import comparison_table, save_picture, verdict
+    from openbook.training.comparison.compare import compare as run
+    from openbook.training.comparison.display import comparison_table, save_picture, verdict
     from openbook.training.report.display import Display
 
     console = Console(stderr=as_json)
@@ -48,7 +48,7 @@ def compare(
     folder = output or Path(Path(files[0]).name or "pairs").with_suffix(".comparison")
     displays: list[Display] = []
 
-    def listeners(kind: str) -> "Sequence[Listener]":
+    def callbacks(kind: str) -> "Sequence[Callback]":
         console.print(f"\n[bold]{kind}[/bold]")
         displays.append(Display(console))
         return displays[-1:]
@@ -61,7 +61,7 @@ def compare(
             validation=validation,
             device=device,
             overwrite=overwrite,
-            listeners=listeners,
+            callbacks=callbacks,
             track=bars,
         )
     except KeyboardInterrupt:

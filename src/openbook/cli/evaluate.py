@@ -59,7 +59,7 @@ def evaluate(
         raise OpenbookError("--engine is for translators; texts are scored by the model itself")
     score = opened.evaluate(files, context=context, stride=stride, track=bars)
     facts = {
-        "bits_a_byte": score.bits_a_byte,
+        "bits_per_byte": score.bits_per_byte,
         "perplexity": score.perplexity,
         "tokens": score.tokens,
         "bytes": score.bytes,
@@ -67,7 +67,7 @@ def evaluate(
     if as_json:
         print(json.dumps(facts))
     else:
-        print(f"{score.bits_a_byte:.4f} bits a byte, perplexity {score.perplexity:.2f} a token")
+        print(f"{score.bits_per_byte:.4f} bits a byte, perplexity {score.perplexity:.2f} a token")
         print(f"over {score.tokens:,} tokens, {score.bytes:,} bytes")
 
 

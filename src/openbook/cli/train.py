@@ -11,7 +11,7 @@ from openbook.cli.arguments import DEVICE
 from openbook.cli.startup import STARTED
 
 if TYPE_CHECKING:
-    from openbook.training.loop import Listener
+    from openbook.training.loop import Callback
 
 
 def train(
@@ -28,7 +28,7 @@ def train(
         bool, typer.Option("--conversations", help="with --from: the files are conversations, as JSON lines")
     ] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="the model file to make")] = None,
-    start: Annotated[Path | None, typer.Option("--from", help="a model file to go on from")] = None,
+    base_model: Annotated[Path | None, typer.Option("--from", help="a model file to go on from")] = None,
     lora: Annotated[int | None, typer.Option(help="with --from: learn a change of this rank, e.g. 8")] = None,
     lora_targets: Annotated[
         str, typer.Option(help="matrices that --lora changes")
@@ -76,13 +76,13 @@ def train(
     from openbook.training.recipe import read_toml, with_options
     from openbook.training.report.display import Display
     from openbook.training.report.tensorboard import TensorBoard
-    from openbook.training.request import Request
-    from openbook.training.run import Training
+    from openbook.training.request import TrainingRequest
+    from openbook.training.run import TrainingRun
 
     given = read_toml(config) if config else {}
     given = with_options(given, {name: value for name, value in choices.items() if value is not None})
     output = output or Path(Path(books[0]).name or "books").with_suffix(".openbook")
-    request = Request(
+    request = TrainingRequest(
         books,
         output,
         given,
@@ -92,19 +92,19 @@ def train(
         validation_share=validation_share,
         keep_duplicates=keep_duplicates,
         device=device,
-        start=start,
+        base_model=base_model,
         lora=lora,
         lora_targets=lora_targets.split(","),
         adapter=adapter,
     )
     display = Display(Console())
     board = TensorBoard(request.folder / "tensorboard") if tensorboard else None
-    listeners: list[Listener] = [display] if board is None else [display, board]
-    training = Training(request, listeners, bars, lambda: time.perf_counter() - STARTED)
+    callbacks: list[Callback] = [display] if board is None else [display, board]
+    training = TrainingRun(request, callbacks, bars, lambda: time.perf_counter() - STARTED)
     try:
         if plan:
             training.plan()
-        elif training.run(overwrite).outcome.how == "interrupted":
+        elif training.run(overwrite).outcome.stop_reason == "interrupted":
             raise typer.Exit(130)  # as shells say of what Ctrl-C ended, so that a script does not go on
     except KeyboardInterrupt:
         print("\nopenbook: interrupted; the same command goes on from what is kept", file=sys.stderr)

@@ -1,6 +1,6 @@
-"""A run on disk: everything that the next step depends on, in one safetensors file that is replaced as a whole.
+"""Checkpoints: everything that the next step depends on, in one safetensors file that is replaced as a whole.
 
-No pickle: tensors are tensors, the rest is JSON in the header.
+There is no pickle: tensors are tensors, and the rest is JSON in the header.
 """
 
 import json
@@ -15,56 +15,61 @@ from openbook.errors import OpenbookError
 from openbook.model_file.writing import write_tensors
 
 
-def write_checkpoint(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write tensors and JSON facts to `path`, whole or not at all.
+def write_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Write tensors and a JSON state to `path`, whole or not at all.
 
     Raises:
-        OpenbookError: the disk is full or the folder may not be written.
+        OpenbookError: the disk is full or the folder is not writable.
     """
-    write_tensors(path, {"facts": json.dumps(facts)}, tensors)
+    write_tensors(path, {"state": json.dumps(state)}, tensors)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What `write_checkpoint` wrote.
+    """The tensors and the state that `write_checkpoint` wrote.
 
     Raises:
-        OpenbookError: the file is not one of those.
+        OpenbookError: the file is not a checkpoint.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["facts"])
-            # A clone, so that training does not write into the file's map.
-            return {name: file.get_tensor(name).clone() for name in file.keys()}, facts  # noqa: SIM118
+            state = json.loads((file.metadata() or {})["state"])
+            # Cloned, because the tensors are views of the memory-mapped file and training writes to them.
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, state  # noqa: SIM118
     except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise OpenbookError(f"{path}: is no checkpoint ({error}); delete it and train again") from None
+        raise OpenbookError(f"{path}: is not a checkpoint ({error}); delete it and train again") from None
 
 
-def trained_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters that learn, by name; the tensors themselves, not copies."""
+def trainable_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The trainable parameters by name; the tensors themselves, not copies."""
     return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 @torch.no_grad()
 def restore_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Put back what `trained_weights` gave."""
-    for name, weight in trained_weights(model).items():
+    """Copy the trainable parameters of `model` from `tensors`."""
+    for name, weight in trainable_weights(model).items():
         weight.copy_(tensors[name])
 
 
-class Keeper:
-    """The files of one run in its folder: the newest checkpoint, and the best weights so far."""
+class Checkpointer:
+    """The files of one run in its folder.
+
+    Attributes:
+        latest: the latest checkpoint, to resume from.
+        best: the weights with the best validation score so far.
+    """
 
     def __init__(self, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OpenbookError(f"{folder}: cannot be made ({error.strerror}); give another -o") from None
-        self.checkpoint = folder / "checkpoint.safetensors"
+            raise OpenbookError(f"{folder}: cannot be created ({error.strerror}); give another -o") from None
+        self.latest = folder / "checkpoint.safetensors"
         self.best = folder / "best.safetensors"
-        for half_written in folder.glob(".*.partial"):  # by a run that was killed
-            half_written.unlink(missing_ok=True)
+        for partial in folder.glob(".*.partial"):  # left by a run that was killed
+            partial.unlink(missing_ok=True)
 
-    def forget(self) -> None:
-        """Remove both, when the run is over or begins anew."""
-        self.checkpoint.unlink(missing_ok=True)
+    def clear(self) -> None:
+        """Delete both files, when a run ends or starts over."""
+        self.latest.unlink(missing_ok=True)
         self.best.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
-"""Parts of a step learned from side by side: a small model's products are too small for cores to share.
+"""Data parallelism on a processor: threads that each compute the gradients of some micro-batches of a step.
 
-With a part for each core an update took a sixth to a quarter less time than with all cores on one part (2 cores).
+The matrix products of a small model are too small to share among cores: with a micro-batch for each core, a step took
+a sixth to a quarter less time than with all cores on one micro-batch (2 cores).
 """
 
 import copy
@@ -14,86 +15,88 @@ from torch import Tensor, nn
 from openbook.training.recipe import Recipe
 from openbook.transformer.dropout import Dropout
 
-LARGEST = 50_000_000
-"""Parameters of the largest model that is learned from side by side."""
+MAX_PARAMETERS = 50_000_000
+"""Parameters of the largest model that is trained this way."""
 
-LEAST = 512
-"""Tokens of the smallest part that is worth a thread."""
-
-
-def most_workers(parameters: int, device: torch.device) -> int:
-    """How many parts it pays to learn from at once: one for each core, where the model is small and runs on those."""
-    return torch.get_num_threads() if device.type == "cpu" and parameters <= LARGEST else 1
+MIN_TOKENS = 512
+"""Tokens of the smallest micro-batch that is worth a thread."""
 
 
-def pick_workers(recipe: Recipe, parameters: int, device: torch.device) -> int:
-    """How many parts of a step to learn from at once in a run."""
-    part = recipe.micro_batch_size * recipe.context
-    # What is worked out again must drop the same, which PyTorch sees to only for the one generator that all share.
-    if part < LEAST or recipe.gradient_checkpointing:
+def max_replicas(parameters: int, device: torch.device) -> int:
+    """How many replicas pay: one for each core if the model is small and runs on the processor, else one."""
+    return torch.get_num_threads() if device.type == "cpu" and parameters <= MAX_PARAMETERS else 1
+
+
+def choose_replicas(recipe: Recipe, parameters: int, device: torch.device) -> int:
+    """How many replicas a run of this recipe has."""
+    tokens = recipe.micro_batch_size * recipe.context
+    # Recomputed blocks must drop the same numbers, which PyTorch ensures only for the generator that all threads share.
+    if tokens < MIN_TOKENS or recipe.gradient_checkpointing:
         return 1
-    return max(1, min(most_workers(parameters, device), recipe.batch_tokens // part))
+    return max(1, min(max_replicas(parameters, device), recipe.batch_tokens // tokens))
 
 
-Learn = Callable[[nn.Module, Any], Tensor]
-"""Adds the gradients of one part to a model's; gives its loss."""
+ForwardBackward = Callable[[nn.Module, Any], Tensor]
+"""Adds the gradients of a micro-batch to a model's; returns the loss."""
 
 
 class DataParallel:
-    """Threads that share a model's weights; each learns from some parts of a step into gradients of its own.
+    """Replicas of a model that share its weights and have gradients of their own, each in a thread.
 
-    Which parts are whose, the order in which gradients are added up, and what dropout drops follow from the step
-    alone, so the same step is the same to the bit.
+    Which replica takes which micro-batch, the order in which gradients are summed, and what dropout drops depend on
+    the step alone, so a repeated step gives the same bits.
 
     Args:
-        model: is learned by the first thread; the others have modules of their own around the same weights.
-        count: how many; with one there are no threads.
+        model: is the first replica.
+        replicas: how many; with one there are no threads.
     """
 
-    def __init__(self, model: nn.Module, count: int) -> None:
-        self.models = [model, *(sharing_weights(model).train() for _ in range(count - 1))]
-        self._generators = [torch.Generator() for _ in self.models] if count > 1 else []
-        for each, generator in zip(self.models, self._generators, strict=False):
-            for part in each.modules():
-                if isinstance(part, Dropout):
-                    part.generator = generator
+    def __init__(self, model: nn.Module, replicas: int) -> None:
+        self.replicas = [model, *(replicate(model).train() for _ in range(replicas - 1))]
+        self._generators = [torch.Generator() for _ in self.replicas] if replicas > 1 else []
+        for replica, generator in zip(self.replicas, self._generators, strict=False):
+            for module in replica.modules():
+                if isinstance(module, Dropout):
+                    module.generator = generator
         self._threads = torch.get_num_threads()
-        self._each = max(1, self._threads // count)
+        self._threads_per_replica = max(1, self._threads // replicas)
         self._pool: ThreadPoolExecutor | None = None
 
-    def learn(self, parts: Sequence[Any], learn: Learn, seed: int) -> Tensor:
-        """Learn from all parts; the model has the sum of the gradients.
+    def forward_backward(self, micro_batches: Sequence[Any], forward_backward: ForwardBackward, seed: int) -> Tensor:
+        """Run `forward_backward` on all micro-batches and leave the sum of their gradients in the model.
 
         Args:
-            parts: what `learn` takes.
-            learn: is called with one of the models and a part.
-            seed: of what dropout drops.
+            micro_batches: are passed to `forward_backward`.
+            forward_backward: is called with a replica and a micro-batch.
+            seed: of dropout.
 
         Returns:
             the sum of the losses.
         """
-        count = len(self.models)
+        count = len(self.replicas)
         if count == 1:
             torch.manual_seed(seed)
-            return _summed([learn(self.models[0], part) for part in parts])
+            return _sum([forward_backward(self.replicas[0], batch) for batch in micro_batches])
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(self._each,))
+            self._pool = ThreadPoolExecutor(
+                count, initializer=torch.set_num_threads, initargs=(self._threads_per_replica,)
+            )
 
         def work(number: int) -> Tensor:
             self._generators[number].manual_seed((seed * count + number) % 2**63)
-            return _summed([learn(self.models[number], part) for part in parts[number::count]])
+            return _sum([forward_backward(self.replicas[number], batch) for batch in micro_batches[number::count]])
 
-        torch.set_num_threads(self._each)  # the products' library knows one number for all threads
+        torch.set_num_threads(self._threads_per_replica)  # the BLAS library has one setting for all threads
         try:
-            losses = list(self._pool.map(work, range(min(count, len(parts)))))
+            losses = list(self._pool.map(work, range(min(count, len(micro_batches)))))
         finally:
             torch.set_num_threads(self._threads)
-        self._gather()
-        return _summed(losses)
+        self._reduce()
+        return _sum(losses)
 
-    def _gather(self) -> None:
-        """Add the gradients of the others to the first one's."""
-        first, *others = (list(model.parameters()) for model in self.models)
+    def _reduce(self) -> None:
+        """Add the gradients of the other replicas to the model's."""
+        first, *others = (list(replica.parameters()) for replica in self.replicas)
         for other in others:
             for weight, same in zip(first, other, strict=True):
                 if weight.grad is None:
@@ -109,11 +112,11 @@ class DataParallel:
             self._pool = None
 
 
-def sharing_weights(model: nn.Module) -> nn.Module:
-    """Another model around the very same weights, with gradients of its own."""
+def replicate(model: nn.Module) -> nn.Module:
+    """A copy of the model that shares its weights and has gradients of its own."""
     weights = {id(each): nn.Parameter(each.data, each.requires_grad) for each in model.parameters()}
     return copy.deepcopy(model, dict(weights))
 
 
-def _summed(losses: Sequence[Tensor]) -> Tensor:
+def _sum(losses: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(losses)).sum()

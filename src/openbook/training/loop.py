@@ -1,8 +1,7 @@
-"""The training loop: the same for every kind of model and data.
+"""The training loop, the same for every kind of model and data.
 
-What is learned comes from a `Task`, who is told comes as `listeners`; neither the data nor the display is known here.
-Each step is a function of the weights, the optimizers and its own number alone, so a checkpoint between two steps
-is all that a run is.
+A `Task` supplies batches and losses, callbacks receive events. Each step is a function of the weights, the optimizer
+state and the step number alone, so a checkpoint between two steps is all that is needed to resume.
 """
 
 import math
@@ -16,50 +15,56 @@ import torch
 from torch import Tensor, nn
 
 from openbook.errors import OpenbookError
-from openbook.training.checkpoint import Keeper, read_checkpoint, restore_weights, trained_weights, write_checkpoint
-from openbook.training.data_parallel import DataParallel, pick_workers
-from openbook.training.optimizer import Average, Optimizers, schedule
+from openbook.training.checkpoint import (
+    Checkpointer,
+    read_checkpoint,
+    restore_weights,
+    trainable_weights,
+    write_checkpoint,
+)
+from openbook.training.data_parallel import DataParallel, choose_replicas
+from openbook.training.optimizer import ExponentialMovingAverage, Optimizers, lr_multiplier
 from openbook.training.recipe import Recipe
 
 Event = dict[str, Any]
 """What happened, as it is logged: always with `event`, `step` and `seconds`."""
 
-Listener = Callable[[Event], None]
+Callback = Callable[[Event], None]
 
 
 class Task(Protocol):
-    """What there is to learn: batches for each step, their loss, and a score on text that is held out."""
+    """What is learned: batches for each step, their loss, and a score on held-out data."""
 
     def batches(self, step: int) -> Iterable[tuple[Any, int]]:
-        """The parts of a step's batch that fit into memory, each with the number of tokens to predict in it."""
+        """The micro-batches of a step, each with the number of tokens to predict in it."""
         ...
 
-    def learn(self, model: nn.Module, batch: Any, share: float) -> Tensor:
-        """Add the gradients of `share` times the summed loss of one part; gives that product, in nats."""
+    def forward_backward(self, model: nn.Module, batch: Any, scale: float) -> Tensor:
+        """Add the gradients of `scale` · (summed loss of a micro-batch); returns that product, in nats."""
         ...
 
     @property
-    def validated_share(self) -> float:
-        """The part of the held-out data that `validate` looks at; all of it is scored after the loop."""
+    def validated_fraction(self) -> float:
+        """The fraction of the held-out data that `validate` scores; all of it is scored after the loop."""
         ...
 
     def validate(self, model: nn.Module) -> float:
-        """Bits a byte (or any score that falls as the model gets better) on held-out data."""
+        """Bits per byte (or any score that is lower for better models) on held-out data."""
         ...
 
-    def describe(self, model: nn.Module) -> dict[str, float]:
-        """More numbers for people about how the model does on held-out data; nothing follows from them."""
+    def metrics(self, model: nn.Module) -> dict[str, float]:
+        """More numbers about the model on held-out data, shown and logged only."""
         ...
 
 
 @dataclass
-class Position:
-    """Where a run stands. `seconds` are spent since its start, over all sittings."""
+class TrainingState:
+    """Where a run stands. Seconds count from its start, over all sittings."""
 
     step: int = 0
     seconds: float = 0.0
-    begun: float = 0.0
-    """Seconds that went by before the first step: reading, tokens, measuring."""
+    start_seconds: float = 0.0
+    """When the first step began: reading, tokenizing and measuring come before."""
     best: float = math.inf
     best_step: int = 0
     stale: int = 0
@@ -71,250 +76,247 @@ class Position:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: `finished`, `stopped early` or `interrupted`."""
+    """How a run ended; `stop_reason` is `finished`, `stopped early` or `interrupted`."""
 
-    how: str
-    position: Position
+    stop_reason: str
+    state: TrainingState
 
 
 @dataclass
-class Loop:
+class TrainingLoop:
     """One training run.
 
     Args:
         model: is trained in place; in the end it holds the best weights.
-        task: what to learn.
-        recipe: how.
-        keeper: where checkpoints go.
+        task: what is learned.
+        recipe: the hyperparameters.
+        checkpointer: where checkpoints go.
         dtype: of matrix products.
         clock: seconds since the process began.
-        closing: seconds of the budget to keep for what follows the loop, the last score not counted.
-        listeners: are told of every event.
-        interrupted: asked after each step whether to end.
-        checkpoint_every: seconds between checkpoints; 0 makes one after every step.
+        reserved_seconds: of the budget, for what follows the loop, apart from the final evaluation.
+        callbacks: are called with every event.
+        should_stop: is asked after each step.
+        checkpoint_seconds: between checkpoints; 0 writes one after every step.
     """
 
     model: nn.Module
     task: Task
     recipe: Recipe
-    keeper: Keeper
+    checkpointer: Checkpointer
     dtype: torch.dtype = torch.float32
     clock: Callable[[], float] = time.perf_counter
-    closing: float = 0.0
-    listeners: Sequence[Listener] = ()
-    interrupted: Callable[[], bool] = lambda: False
-    checkpoint_every: float = 60.0
+    reserved_seconds: float = 0.0
+    callbacks: Sequence[Callback] = ()
+    should_stop: Callable[[], bool] = lambda: False
+    checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        self.position = Position()
+        self.state = TrainingState()
         self.device = next(self.model.parameters()).device
         self.optimizers = Optimizers(self.model, self.recipe, self.dtype)
-        self.average = Average(self.model, self.recipe.ema_decay) if self.recipe.ema_decay else None
-        self._earlier = 0.0
-        self._reserve = self.closing
-        self._learned = 0
+        self.ema = ExponentialMovingAverage(self.model, self.recipe.ema_decay) if self.recipe.ema_decay else None
+        self._earlier_seconds = 0.0  # of earlier sittings
+        self._evaluation_seconds = 0.0  # expected, for the final evaluation
+        self._step_tokens = 0
         parameters = sum(each.numel() for each in self.model.parameters())
-        self.workers = DataParallel(self.model, pick_workers(self.recipe, parameters, self.device))
+        self.data_parallel = DataParallel(self.model, choose_replicas(self.recipe, parameters, self.device))
 
     def run(self) -> Outcome:
-        """Train to the end of the budget, from the newest checkpoint if there is one.
+        """Train to the end of the budget, from the latest checkpoint if there is one.
 
         Raises:
-            OpenbookError: the loss is not a number any more or explodes, memory or disk is full. The newest
-                checkpoint and the best weights stay on disk.
+            OpenbookError: the loss is not finite or explodes, or memory or disk is full. The latest checkpoint and the
+                best weights stay on disk.
         """
         try:
-            return self._run()
+            if self.checkpointer.latest.exists():
+                self._resume()
+            else:
+                self.checkpointer.clear()
+                self.state.start_seconds = self._now()
+            stop_reason = self._train()
+            if stop_reason == "interrupted":
+                self._save()
+            self._restore_best(stop_reason)
+            return Outcome(stop_reason, self.state)
         finally:
-            self.workers.close()
+            self.data_parallel.close()
 
-    def _run(self) -> Outcome:
-        if self.keeper.checkpoint.exists():
-            self._resume()
-        else:
-            self.keeper.forget()
-            self.position.begun = self._now()
-        at = self.position
-        saved = self._now()
-        how = "finished"
+    def _train(self) -> str:
+        """Run steps until the run ends; returns the reason."""
+        state, saved = self.state, self._now()
         self.model.train()
         while self.progress() < 1:
             loss = self._step()
-            at.step, at.seconds = at.step + 1, self._now()
-            self._tell("step", loss=loss, progress=self.progress(), tokens=self._learned)
-            self._check(loss)
-            if self.progress() * self.recipe.validations >= at.validations + 1 and self.progress() < 1:
+            state.step, state.seconds = state.step + 1, self._now()
+            self._emit("step", loss=loss, progress=self.progress(), tokens=self._step_tokens)
+            self._check_loss(loss)
+            if self.progress() * self.recipe.validations >= state.validations + 1 and self.progress() < 1:
                 self._validate()
-                if at.stale >= self.recipe.patience:
-                    how = "stopped early"
-                    break
-            if self.interrupted():
-                how = "interrupted"
-                break
-            if self._now() - saved > self.checkpoint_every:
-                spent = self._now()
+                if state.stale >= self.recipe.patience:
+                    return "stopped early"
+            if self.should_stop():
+                return "interrupted"
+            if self._now() - saved > self.checkpoint_seconds:
+                before = self._now()
                 self._save()
                 saved = self._now()
-                if self.checkpoint_every:
-                    # A large model takes long to write; writing shall not take more than 2 % of the time.
-                    self.checkpoint_every = max(self.checkpoint_every, 50 * (saved - spent))
-        if how == "interrupted":
-            self._save()
-        self._settle(how)
-        return Outcome(how, at)
+                if self.checkpoint_seconds:
+                    # A large checkpoint takes long to write, and should not take more than 2 % of the time.
+                    self.checkpoint_seconds = max(self.checkpoint_seconds, 50 * (saved - before))
+        return "finished"
 
     def progress(self) -> float:
-        """The part of the budget that is used: of the steps, or of the time that was left when the loop began."""
-        at, recipe = self.position, self.recipe
+        """The fraction of the budget that is used: of the steps, or of the time left when the loop began."""
+        state, recipe = self.state, self.recipe
         if recipe.steps is not None:
-            return at.step / recipe.steps
+            return state.step / recipe.steps
         assert recipe.minutes is not None
-        budget = recipe.minutes * 60 - self._reserve - at.begun
-        return min(1.0, (self._now() - at.begun) / budget) if budget > 0 else 1.0
+        budget = recipe.minutes * 60 - self.reserved_seconds - self._evaluation_seconds - state.start_seconds
+        return min(1.0, (self._now() - state.start_seconds) / budget) if budget > 0 else 1.0
 
     def _now(self) -> float:
-        return self._earlier + self.clock()
+        return self._earlier_seconds + self.clock()
 
     def _step(self) -> float:
-        """One update; the mean loss in nats a token."""
-        at, recipe = self.position, self.recipe
-        batches = list(self.task.batches(at.step))
-        self._learned = total = sum(count for _, count in batches)
+        """One training step; returns the mean loss in nats per token."""
+        state, recipe = self.state, self.recipe
+        batches = list(self.task.batches(state.step))
+        self._step_tokens = tokens = sum(count for _, count in batches)
 
-        def learn(model: nn.Module, batch: Any) -> Tensor:
-            with self._precision():
-                return self.task.learn(model, batch, 1 / total)
+        def forward_backward(model: nn.Module, batch: Any) -> Tensor:
+            with self._autocast():
+                return self.task.forward_backward(model, batch, 1 / tokens)
 
-        seed = (recipe.seed * 1_000_003 + at.step) % 2**63  # dropout is a function of the step too
+        seed = (recipe.seed * 1_000_003 + state.step) % 2**63  # dropout depends on the step alone too
         try:
-            summed = self.workers.learn([batch for batch, _ in batches], learn, seed)
+            loss = self.data_parallel.forward_backward([batch for batch, _ in batches], forward_backward, seed)
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
             if not isinstance(error, RuntimeError) or "memory" in str(error):
                 raise OpenbookError(
-                    f"step {at.step}: the model and its batch do not fit in memory; take a smaller --micro-batch-size "
-                    f"(now {recipe.micro_batch_size}), --width or --layers{self._kept()}"
+                    f"step {state.step}: the model and its batch do not fit in memory; take a smaller "
+                    f"--micro-batch-size (now {recipe.micro_batch_size}), --width or --layers{self._where_kept()}"
                 ) from error
             raise
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.max_grad_norm)
         if not math.isfinite(float(norm)):
             raise OpenbookError(
-                f"step {at.step}: the gradient is not a number any more; train with lower rates "
-                f"(--matrix-lr, now {recipe.matrix_lr}) or --precision float32{self._kept()}"
+                f"step {state.step}: the gradient is not finite; lower the learning rates (--matrix-lr, now "
+                f"{recipe.matrix_lr}) or take --precision float32{self._where_kept()}"
             )
-        self.optimizers.step(schedule(self.progress(), at.step, recipe))
-        if self.average is not None:
-            self.average.update(self.model, at.step)
-        return float(summed)
+        self.optimizers.step(lr_multiplier(self.progress(), state.step, recipe))
+        if self.ema is not None:
+            self.ema.update(self.model, state.step)
+        return float(loss)
 
-    def _precision(self) -> Any:
+    def _autocast(self) -> Any:
         if self.dtype == torch.float32:
             return nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
-    def _check(self, loss: float) -> None:
-        at = self.position
-        if at.step == 1:
-            at.first_loss = at.smooth_loss = loss
-        at.smooth_loss = 0.9 * at.smooth_loss + 0.1 * loss
-        if not math.isfinite(loss) or at.smooth_loss > 1.5 * at.first_loss + 1:
+    def _check_loss(self, loss: float) -> None:
+        state = self.state
+        if state.step == 1:
+            state.first_loss = state.smooth_loss = loss
+        state.smooth_loss = 0.9 * state.smooth_loss + 0.1 * loss
+        if not math.isfinite(loss) or state.smooth_loss > 1.5 * state.first_loss + 1:
             raise OpenbookError(
-                f"step {at.step}: the loss explodes ({at.first_loss:.2f} → {loss:.2f} nats a token); train with "
-                f"lower rates (--matrix-lr, now {self.recipe.matrix_lr}){self._kept()}"
+                f"step {state.step}: the loss explodes ({state.first_loss:.2f} → {loss:.2f} nats per token); lower the "
+                f"learning rates (--matrix-lr, now {self.recipe.matrix_lr}){self._where_kept()}"
             )
 
     def _validate(self) -> None:
-        """Score the weights (or their average) and keep them on disk if they are the best so far."""
-        at, before = self.position, self._now()
-        with self._averaged():
+        """Score the weights (or their moving average), and write them to disk if they are the best so far."""
+        state, before = self.state, self._now()
+        with self._averaged_weights():
             score = self._score()
             scored = self._now()
-            facts = self.task.describe(self.model)
-            described = self._now() - scored
-            # After the loop this score is taken once more, then that of all that is held out; each is described.
-            after = (1 + 1 / self.task.validated_share) * (scored - before) + 2 * described
-            self._reserve = self.closing + after
-            at.validations = max(at.validations + 1, int(self.progress() * self.recipe.validations))
-            if score < at.best:
-                at.best, at.best_step, at.stale = score, at.step, 0
-                write_checkpoint(self.keeper.best, trained_weights(self.model), {"step": at.step, "score": score})
+            metrics = self.task.metrics(self.model)
+            metrics_seconds = self._now() - scored
+            # After the loop come this score again and that of all held-out data, each with its metrics.
+            self._evaluation_seconds = (1 + 1 / self.task.validated_fraction) * (scored - before) + 2 * metrics_seconds
+            state.validations = max(state.validations + 1, int(self.progress() * self.recipe.validations))
+            if score < state.best:
+                state.best, state.best_step, state.stale = score, state.step, 0
+                weights = trainable_weights(self.model)
+                write_checkpoint(self.checkpointer.best, weights, {"step": state.step, "score": score})
             else:
-                at.stale += 1
-        self._tell_score(score, **facts)
+                state.stale += 1
+        self._emit_score(score, **metrics)
 
-    def _settle(self, how: str) -> None:
-        """Leave the best weights in the model. The files stay as the loop left them, so that it can go on."""
-        at = self.position
-        last, measures = math.inf, dict[str, float]()
-        if how != "stopped early":
-            if self.average is not None:
-                self.average.swap(self.model)
-            last, measures = self._score(), self.task.describe(self.model)
-        if self.keeper.best.exists():
-            tensors, facts = read_checkpoint(self.keeper.best)
-            # A run that was killed and goes on by time may find a better one there than it came by itself.
-            at.best, at.best_step = facts["score"], facts["step"]
-            if at.best <= last:
+    def _restore_best(self, stop_reason: str) -> None:
+        """Leave the best weights in the model. The files stay as they are, so that the run can go on."""
+        state = self.state
+        last, metrics = math.inf, dict[str, float]()
+        if stop_reason != "stopped early":
+            if self.ema is not None:
+                self.ema.swap(self.model)
+            last, metrics = self._score(), self.task.metrics(self.model)
+        if self.checkpointer.best.exists():
+            tensors, saved = read_checkpoint(self.checkpointer.best)
+            # A run by time that was killed and resumed may find better weights there than it reached again.
+            state.best, state.best_step = saved["score"], saved["step"]
+            if state.best <= last:
                 restore_weights(self.model, tensors)
-        if last < at.best:
-            at.best, at.best_step = last, at.step
+        if last < state.best:
+            state.best, state.best_step = last, state.step
         if last < math.inf:
-            self._tell_score(last, last=True, **measures)
+            self._emit_score(last, last=True, **metrics)
         self.model.eval()
 
     def _score(self) -> float:
         score = self.task.validate(self.model)
         if not math.isfinite(score):
             raise OpenbookError(
-                f"step {self.position.step}: the score on held-out text is not a number any more; train with lower "
-                f"rates (--matrix-lr, now {self.recipe.matrix_lr}){self._kept()}"
+                f"step {self.state.step}: the score on held-out text is not finite; lower the learning rates "
+                f"(--matrix-lr, now {self.recipe.matrix_lr}){self._where_kept()}"
             )
         return score
 
     @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """The average of the weights in the model's place, where there is one."""
-        if self.average is None:
+    def _averaged_weights(self) -> Iterator[None]:
+        """The moving average of the weights in the model's place, if there is one."""
+        if self.ema is None:
             yield
             return
-        self.average.swap(self.model)
+        self.ema.swap(self.model)
         try:
             yield
         finally:
-            self.average.swap(self.model)
-
-    def _tell_score(self, score: float, **facts: Any) -> None:
-        at = self.position
-        at.seconds = self._now()
-        self._tell("validation", score=score, best=at.best, best_step=at.best_step, stale=at.stale, **facts)
+            self.ema.swap(self.model)
 
     def _save(self) -> None:
-        at = self.position
-        at.seconds = self._now()
-        tensors = trained_weights(self.model) | self.optimizers.state()
-        if self.average is not None:
-            tensors |= {f"average.{name}": value for name, value in self.average.weights.items()}
-        write_checkpoint(
-            self.keeper.checkpoint, tensors, asdict(at) | {"best": None if at.best == math.inf else at.best}
-        )
+        state = self.state
+        state.seconds = self._now()
+        tensors = trainable_weights(self.model) | self.optimizers.state()
+        if self.ema is not None:
+            tensors |= {f"ema.{name}": weight for name, weight in self.ema.weights.items()}
+        facts = asdict(state) | {"best": None if state.best == math.inf else state.best}
+        write_checkpoint(self.checkpointer.latest, tensors, facts)
 
     def _resume(self) -> None:
-        tensors, facts = read_checkpoint(self.keeper.checkpoint)
+        tensors, facts = read_checkpoint(self.checkpointer.latest)
         facts["best"] = math.inf if facts["best"] is None else facts["best"]
-        self.position = at = Position(**facts)
-        self._earlier = at.seconds - self.clock()
+        self.state = TrainingState(**facts)
+        self._earlier_seconds = self.state.seconds - self.clock()
         restore_weights(self.model, tensors)
-        self.optimizers.load_state(tensors, at.step)
-        if self.average is not None:
-            for name, weight in self.average.weights.items():
-                weight.copy_(tensors[f"average.{name}"])
-        self._tell("resume")
+        self.optimizers.load_state(tensors, self.state.step)
+        if self.ema is not None:
+            for name, weight in self.ema.weights.items():
+                weight.copy_(tensors[f"ema.{name}"])
+        self._emit("resume")
 
-    def _kept(self) -> str:
-        if self.keeper.checkpoint.exists():
-            return f". The last good state is kept in {self.keeper.checkpoint.parent}"
+    def _where_kept(self) -> str:
+        if self.checkpointer.latest.exists():
+            return f". The last good state is kept in {self.checkpointer.latest.parent}"
         return ""
 
-    def _tell(self, event: str, **facts: Any) -> None:
-        told = {"event": event, "step": self.position.step, "seconds": round(self.position.seconds, 3), **facts}
-        for listener in self.listeners:
-            listener(told)
+    def _emit_score(self, score: float, **facts: Any) -> None:
+        state = self.state
+        state.seconds = self._now()
+        self._emit("validation", score=score, best=state.best, best_step=state.best_step, stale=state.stale, **facts)
+
+    def _emit(self, event: str, **facts: Any) -> None:
+        full = {"event": event, "step": self.state.step, "seconds": round(self.state.seconds, 3), **facts}
+        for callback in self.callbacks:
+            callback(full)

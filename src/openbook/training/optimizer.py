@@ -1,7 +1,8 @@
-"""Optimizers: Muon for the matrices of the blocks, AdamW for the rest; the schedule; the average of weights.
+"""Optimizers: Muon for the matrices of the blocks, AdamW for everything else; the learning rate schedule; weight EMA.
 
-AdamW is PyTorch's kernel, Muon is written out, and tests hold both to `torch.optim`: importing that takes one and a
-half seconds, a tenth of the shortest run.
+AdamW is PyTorch's fused kernel through its functional interface: the first step of a `torch.optim.Optimizer` imports
+`torch._dynamo`, which takes two seconds. Muon is written out: `torch.optim.Muon` takes matrices one by one and always
+in bfloat16. Tests compare both with `torch.optim`.
 """
 
 import math
@@ -9,102 +10,105 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from openbook.training.recipe import Recipe
 
 NEWTON_SCHULZ_STEPS = 3
-"""Jordan et al. take five, which cost half a small model's update; three learn the same to 0.002 bits a byte."""
+"""Jordan et al. take five, which was half of a small model's step; three learn the same to 0.002 bits per byte."""
 
-NUMBERS_AT_ONCE = 1 << 20
-"""How much Newton–Schulz steps work on at a time: matrices that stay in the processor's cache."""
+CHUNK_NUMBERS = 1 << 20
+"""Numbers that Newton–Schulz steps work on at a time, so that they stay in the processor's cache."""
 
 
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019, algorithm 2).
 
     m ← β₁·m + (1 − β₁)·g,  v ← β₂·v + (1 − β₂)·g²,
-    weight ← weight · (1 − rate·decay) − rate · (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + 10⁻¹⁰)
+    w ← w · (1 − lr·decay) − lr · (m / (1 − β₁ᵗ)) / (√(v / (1 − β₂ᵗ)) + 10⁻¹⁰)
 
     Args:
         parameters: what to update, by name.
-        rate: the full rate.
+        lr: the peak learning rate.
         betas: β₁ and β₂.
-        decay: weight decay.
-        by_size: whether the rate is a share of each tensor's root mean square as it is now, 1 at most (as in Shazeer &
-            Stern 2018, section 8): numbers that were trained to be small are not overrun.
+        weight_decay: decay.
+        relative: whether to multiply the rate of each tensor by its root mean square, 1 at most, as it is now (as in
+            Shazeer & Stern 2018, section 8), so that weights which were trained to be small are not overrun.
     """
 
     def __init__(
         self,
         parameters: Mapping[str, nn.Parameter],
-        rate: float,
+        lr: float,
         betas: tuple[float, float],
-        decay: float,
-        by_size: bool = False,
+        weight_decay: float,
+        relative: bool = False,
     ) -> None:
-        self.parameters, self.rate, self.betas, self.decay = dict(parameters), rate, betas, decay
-        self.size = {name: _size(parameter) if by_size else 1.0 for name, parameter in parameters.items()}
+        self.parameters, self.lr, self.betas, self.weight_decay = dict(parameters), lr, betas, weight_decay
+        self.scale = {name: _root_mean_square(each) if relative else 1.0 for name, each in parameters.items()}
         self.state = {
             f"{name}.{key}": torch.zeros_like(parameter, requires_grad=False)
-            for key in ("mean", "square")
+            for key in ("exp_avg", "exp_avg_sq")
             for name, parameter in parameters.items()
         }
         self.steps = 0
 
     @torch.no_grad()
-    def step(self, share: float) -> None:
-        """One update at this share of the full rate."""
-        self.steps += 1
-        same_size: dict[float, list[str]] = {}
+    def step(self, lr_multiplier: float) -> None:
+        """One step at the peak rate times `lr_multiplier`."""
+        same_scale: dict[float, list[str]] = {}
         for name, parameter in self.parameters.items():
             if parameter.grad is not None:
-                same_size.setdefault(self.size[name], []).append(name)
-        for size, names in same_size.items():
-            weights = [self.parameters[name].detach() for name in names]
-            steps = torch.tensor(float(self.steps), device=weights[0].device)
-            # One kernel for all of the formula: a fifth of the time of one operation after the other.
-            torch._fused_adamw_(
-                weights,
+                same_scale.setdefault(self.scale[name], []).append(name)
+        for scale, names in same_scale.items():
+            adamw(
+                [self.parameters[name].detach() for name in names],
                 [self.parameters[name].grad for name in names],  # type: ignore[misc]
-                [self.state[f"{name}.mean"] for name in names],
-                [self.state[f"{name}.square"] for name in names],
+                [self.state[f"{name}.exp_avg"] for name in names],
+                [self.state[f"{name}.exp_avg_sq"] for name in names],
                 [],
-                [steps] * len(names),
-                lr=share * self.rate * size,
+                [torch.tensor(float(self.steps), device=self.parameters[name].device) for name in names],
+                fused=True,
+                lr=lr_multiplier * self.lr * scale,
                 beta1=self.betas[0],
                 beta2=self.betas[1],
-                weight_decay=self.decay / size,
+                weight_decay=self.weight_decay / scale,
                 eps=1e-10,
                 amsgrad=False,
                 maximize=False,
             )
+        self.steps += 1
 
 
-def _size(parameter: Tensor) -> float:
-    """The root mean square, from a thousandth to 1."""
+def _root_mean_square(parameter: Tensor) -> float:
+    """From 0.001 to 1."""
     return min(1.0, max(1e-3, float(parameter.detach().float().square().mean().sqrt())))
 
 
 class Muon:
-    """Momentum, made orthogonal (Jordan et al. 2024): every direction of a matrix moves alike.
+    """Nesterov momentum, orthogonalised (Jordan et al. 2024): every direction of a matrix moves alike.
 
-    m ← μ·m + (1 − μ)·g,  weight ← weight · (1 − rate·decay) − rate · √max(1, rows/columns) · NS((1 − μ)·g + μ·m)
+    m ← μ·m + (1 − μ)·g,  w ← w · (1 − lr·decay) − lr · √max(1, rows/columns) · NS((1 − μ)·g + μ·m)
 
-    Matrices of one shape are taken together: one batched product costs a third of one product each where they are
-    small.
+    Matrices of one shape are stacked: where they are small, one batched product costs a third of one product each.
 
     Args:
         parameters: the matrices to update, by name.
-        rate: the full rate.
+        lr: the peak learning rate.
         momentum: μ.
-        decay: weight decay.
+        weight_decay: decay.
         dtype: in which `orthogonalize` runs: bfloat16 where the machine multiplies it fast, else float32.
     """
 
     def __init__(
-        self, parameters: Mapping[str, nn.Parameter], rate: float, momentum: float, decay: float, dtype: torch.dtype
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+        dtype: torch.dtype,
     ) -> None:
-        self.parameters, self.rate, self.momentum, self.decay = dict(parameters), rate, momentum, decay
+        self.parameters, self.lr, self.momentum, self.weight_decay = dict(parameters), lr, momentum, weight_decay
         self.dtype = dtype
         self.state = {
             f"{name}.momentum": torch.zeros_like(parameter, requires_grad=False)
@@ -112,13 +116,13 @@ class Muon:
         }
 
     @torch.no_grad()
-    def step(self, share: float) -> None:
-        """One update at this share of the full rate."""
+    def step(self, lr_multiplier: float) -> None:
+        """One step at the peak rate times `lr_multiplier`."""
         same_shape: dict[torch.Size, list[str]] = {}
         for name, parameter in self.parameters.items():
             if parameter.grad is not None:
                 same_shape.setdefault(parameter.shape, []).append(name)
-        rate = share * self.rate
+        lr = lr_multiplier * self.lr
         for (*experts, rows, columns), names in same_shape.items():
             weights = [self.parameters[name].detach() for name in names]
             momentum = [self.state[f"{name}.momentum"] for name in names]
@@ -126,8 +130,8 @@ class Muon:
             torch._foreach_lerp_(momentum, list(gradient), 1 - self.momentum)
             direction = gradient.lerp_(torch.stack(momentum), self.momentum).view(-1, rows, columns)
             update = orthogonalize(direction, self.dtype).view(-1, *experts, rows, columns)
-            torch._foreach_mul_(weights, 1 - rate * self.decay)
-            size = rate * math.sqrt(max(1.0, rows / columns))
+            torch._foreach_mul_(weights, 1 - lr * self.weight_decay)
+            size = lr * math.sqrt(max(1.0, rows / columns))
             torch._foreach_add_(weights, list(update.to(weights[0].dtype)), alpha=-size)
 
 
@@ -136,8 +140,8 @@ def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
 
     X ← (a·I + b·X·Xᵀ + c·(X·Xᵀ)²) · X   (Jordan et al. 2024)
     """
-    some = max(1, NUMBERS_AT_ONCE // matrices[0].numel())
-    return torch.cat([_orthogonalize(part.to(dtype)) for part in torch.split(matrices, some)])
+    size = max(1, CHUNK_NUMBERS // matrices[0].numel())
+    return torch.cat([_orthogonalize(chunk.to(dtype)) for chunk in torch.split(matrices, size)])
 
 
 def _orthogonalize(x: Tensor) -> Tensor:
@@ -154,80 +158,80 @@ def _orthogonalize(x: Tensor) -> Tensor:
 
 
 class Optimizers:
-    """All optimizers of a run as one: a step at a share of their full rates, and a state of plain tensors."""
+    """All optimizers of a run as one, with a state of plain tensors."""
 
     def __init__(self, model: nn.Module, recipe: Recipe, dtype: torch.dtype) -> None:
-        kinds: dict[str, dict[str, nn.Parameter]] = {}
+        groups: dict[str, dict[str, nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                kinds.setdefault(kind_of(name, parameter), {})[name] = parameter
+                groups.setdefault(parameter_group(name, parameter), {})[name] = parameter
         decay = recipe.weight_decay
-        self.parts: list[AdamW | Muon] = []
-        if recipe.optimizer == "muon" and "matrix" in kinds:
-            self.parts.append(Muon(kinds.pop("matrix"), recipe.matrix_lr, recipe.momentum, decay, dtype))
+        self.optimizers: list[AdamW | Muon] = []
+        if recipe.optimizer == "muon" and "matrix" in groups:
+            self.optimizers.append(Muon(groups.pop("matrix"), recipe.matrix_lr, recipe.momentum, decay, dtype))
         rates = {
             "matrix": (recipe.adamw_lr, decay),
-            "low rank": (recipe.adamw_lr, decay),
+            "lora": (recipe.adamw_lr, decay),
             "embedding": (recipe.embedding_lr, 0.0),
-            "logits": (recipe.lm_head_lr, decay),
-            "vector": (recipe.norm_lr, 0.0),
+            "lm_head": (recipe.lm_head_lr, decay),
+            "norm": (recipe.norm_lr, 0.0),
         }
-        for kind, parameters in kinds.items():
-            rate, decay = rates[kind]
-            by_size = recipe.relative_lr and kind != "low rank"
-            self.parts.append(AdamW(parameters, rate, recipe.betas, decay, by_size))
+        for group, parameters in groups.items():
+            lr, decay = rates[group]
+            relative = recipe.relative_lr and group != "lora"
+            self.optimizers.append(AdamW(parameters, lr, recipe.betas, decay, relative))
         self._model = model
 
-    def step(self, share: float) -> None:
-        """One update with every rate multiplied by `share`; gradients are forgotten afterwards."""
-        for part in self.parts:
-            part.step(share)
+    def step(self, lr_multiplier: float) -> None:
+        """One step with every peak rate times `lr_multiplier`; sets the gradients to None."""
+        for optimizer in self.optimizers:
+            optimizer.step(lr_multiplier)
         self._model.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """Every tensor of every optimizer's state under a name of its own."""
-        return {f"optimizer.{name}": tensor for part in self.parts for name, tensor in part.state.items()}
+        """Every tensor of the optimizers' state under a name of its own."""
+        return {f"optimizer.{name}": tensor for each in self.optimizers for name, tensor in each.state.items()}
 
     def load_state(self, tensors: Mapping[str, Tensor], steps: int) -> None:
-        """Take back what `state` gave after this many steps."""
-        for part in self.parts:
-            for name, tensor in part.state.items():
+        """Restore what `state` returned after this many steps."""
+        for optimizer in self.optimizers:
+            for name, tensor in optimizer.state.items():
                 tensor.copy_(tensors[f"optimizer.{name}"])
-            if isinstance(part, AdamW):
-                part.steps = steps
+            if isinstance(optimizer, AdamW):
+                optimizer.steps = steps
 
 
-def kind_of(name: str, parameter: Tensor) -> str:
-    """What a parameter is to the optimizers: matrix (of a block), vector, low rank, logits or embedding."""
+def parameter_group(name: str, parameter: Tensor) -> str:
+    """The group of a parameter: matrix (of a block), norm (and biases), lora, lm_head or embedding."""
     if parameter.ndim == 1 or name.endswith(".bias"):
-        return "vector"
+        return "norm"
     if name.endswith((".a.weight", ".b.weight")):
-        return "low rank"
+        return "lora"
     if name.startswith("to_logits"):
-        return "logits"
+        return "lm_head"
     return "matrix" if ".blocks." in name else "embedding"
 
 
-def schedule(progress: float, step: int, recipe: Recipe) -> float:
-    """The share of the full rate: rises over `warmup_steps`, stays, falls linearly to `min_lr_ratio` over `decay_fraction`.
+def lr_multiplier(progress: float, step: int, recipe: Recipe) -> float:
+    """What multiplies every peak rate: a linear warm-up, a constant part, and a linear decay to `min_lr_ratio`.
 
-    With the schedule `inverse-square-root` it does not stay, but is √(warmup_steps / step) (Vaswani et al. 2017, 5.3).
+    With the schedule `inverse_sqrt` the middle part is √(warmup_steps / step) instead (Vaswani et al. 2017, 5.3).
 
     Args:
-        progress: the part of the run that is done, 0 to 1.
-        step: number of the coming update, from 0.
-        recipe: gives `schedule`, `warmup_steps`, `decay_fraction` (a part of the run) and `min_lr_ratio` (a share).
+        progress: the fraction of the run that is done, 0 to 1.
+        step: number of the coming step, from 0.
+        recipe: gives `schedule`, `warmup_steps`, `decay_fraction` and `min_lr_ratio`.
     """
     warmup = max(1, recipe.warmup_steps)
-    share = min(1.0, (step + 1) / warmup)
+    multiplier = min(1.0, (step + 1) / warmup)
     if recipe.schedule == "inverse-square-root":
-        share *= min(1.0, math.sqrt(warmup / (step + 1)))
+        multiplier *= min(1.0, math.sqrt(warmup / (step + 1)))
     left = (1 - progress) / recipe.decay_fraction if recipe.decay_fraction else 1.0
-    return share * (recipe.min_lr_ratio + (1 - recipe.min_lr_ratio) * min(1.0, max(0.0, left)))
+    return multiplier * (recipe.min_lr_ratio + (1 - recipe.min_lr_ratio) * min(1.0, max(0.0, left)))
 
 
-class Average:
-    """The exponential moving average of the weights (Polyak & Juditsky 1992): average ← d · average + (1 − d) · weight.
+class ExponentialMovingAverage:
+    """The exponential moving average of the weights (Polyak & Juditsky 1992): average ← d · average + (1 − d) · w.
 
     The decay d grows with the steps as (1 + step)/(10 + step), so that the first weights are soon forgotten.
     """
@@ -238,7 +242,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Take in the weights after update number `step` (from 0)."""
+        """Take in the weights after step number `step` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
         current = dict(model.named_parameters())
         torch._foreach_lerp_(list(self.weights.values()), [current[name].detach() for name in self.weights], 1 - decay)

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openbook.training.evaluation import Score
+from openbook.training.evaluation.perplexity import Score
 from openbook.training.loop import Outcome
 from openbook.training.lora import TARGETS
 from openbook.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Request:
+class TrainingRequest:
     """What a person asks for. Two runs with equal requests on equal inputs are the same run.
 
     Args:
@@ -25,7 +25,7 @@ class Request:
         validation_share: how much to hold out; None picks it by the amount of text.
         keep_duplicates: whether passages or pairs that occur twice stay.
         device: auto, cpu, cuda or mps.
-        start: a model file to go on from.
+        base_model: a model file to go on from.
         lora: rank of a low-rank change to learn, instead of all weights.
         lora_targets: the matrices that it changes.
         adapter: whether to save that change alone, in a file beside the model, instead of a whole model.
@@ -40,7 +40,7 @@ class Request:
     validation_share: float | None = None
     keep_duplicates: bool = False
     device: str = "auto"
-    start: Path | None = None
+    base_model: Path | None = None
     lora: int | None = None
     lora_targets: Sequence[str] = TARGETS
     adapter: bool = False
@@ -52,12 +52,12 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Result:
+class TrainingResult:
     """What came of it."""
 
     path: Path
     outcome: Outcome
     score: Score
-    measures: Mapping[str, float]
+    metrics: Mapping[str, float]
     recipe: Recipe
     curve: Path

@@ -21,23 +21,23 @@ from openbook.model_file.int8 import dequantize
 from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track, silent
 from openbook.text.tokenizer.bpe_dropout import require_bpe
-from openbook.training.checkpoint import Keeper
+from openbook.training.checkpoint import Checkpointer
 from openbook.training.data.book_dataset import BookDataset
 from openbook.training.data.conversation_dataset import ConversationDataset
 from openbook.training.data.dataset import Dataset
 from openbook.training.data.pair_dataset import PairDataset
 from openbook.training.initialize import balance_experts, initialize
 from openbook.training.interrupts import interrupts
-from openbook.training.loop import Event, Listener, Loop
+from openbook.training.loop import Callback, Event, TrainingLoop
 from openbook.training.lora import SCALE, add_low_rank, check_low_rank, low_rank_changes, merge_low_rank
 from openbook.training.plan.device import choose_device
 from openbook.training.plan.memory import check_memory, spare_memory
 from openbook.training.plan.plan import Plan
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
-from openbook.training.report.log import Logbook, read_log
+from openbook.training.report.log import EventLog, read_log
 from openbook.training.report.loss_curve import save_curve
 from openbook.training.report.record import hash_of, training_record
-from openbook.training.request import Request, Result
+from openbook.training.request import TrainingRequest, TrainingResult
 from openbook.transformer.block import Stack
 from openbook.transformer.transformer import Transformer
 
@@ -48,18 +48,18 @@ WRITTEN_A_SECOND = 2e8
 
 
 @dataclass
-class Training:
+class TrainingRun:
     """One run, from the request to the model file.
 
     Args:
         request: what is asked for.
-        listeners: are told of every event.
+        callbacks: are told of every event.
         track: shows progress of the longer preparations.
         clock: seconds since the process began; they count against the minutes.
     """
 
-    request: Request
-    listeners: Sequence[Listener] = ()
+    request: TrainingRequest
+    callbacks: Sequence[Callback] = ()
     track: Track = silent
     clock: Callable[[], float] = time.perf_counter
 
@@ -73,7 +73,7 @@ class Training:
         start = self._check()
         return self._plan(self._prepare(start), start)
 
-    def run(self, overwrite: bool = False) -> Result:
+    def run(self, overwrite: bool = False) -> TrainingResult:
         """Train and save the model file; an interrupted run of the same request goes on.
 
         Raises:
@@ -84,10 +84,10 @@ class Training:
         request = self.request
         start = self._check()
         self._check_output(overwrite)
-        keeper = Keeper(request.folder)
+        checkpointer = Checkpointer(request.folder)
         dataset = self._prepare(start)
         data = dataset.file_records()
-        recipe, facts = dataset.tokenize(self._recipe(dataset, start, keeper, overwrite))
+        recipe, facts = dataset.tokenize(self._recipe(dataset, start, checkpointer, overwrite))
         self._tell("tokens", **facts)
         contents, model = self._model(recipe, dataset)
         balance_experts(model, recipe.load_balancing / recipe.batch_tokens)
@@ -95,32 +95,32 @@ class Training:
         model.to(device)
         dtype = torch.bfloat16 if recipe.precision == "bfloat16" else torch.float32
         task = dataset.task(recipe, device, dtype)
-        logbook = Logbook(request.folder / "log.jsonl")
+        logbook = EventLog(request.folder / "log.jsonl")
         every = max(10.0, 6 * (recipe.minutes or 10))
         samples = dataset.samples(model, every, self._sampled)
         try:
             with interrupts() as interrupted:
-                loop = Loop(
+                loop = TrainingLoop(
                     model,
                     task,
                     recipe,
-                    keeper,
+                    checkpointer,
                     dtype,
                     self.clock,
-                    closing=CLOSING + sum(each.nbytes for each in model.parameters()) / WRITTEN_A_SECOND,
-                    listeners=[*self.listeners, logbook, samples],
-                    interrupted=interrupted,
+                    reserved_seconds=CLOSING + sum(each.nbytes for each in model.parameters()) / WRITTEN_A_SECOND,
+                    callbacks=[*self.callbacks, logbook, samples],
+                    should_stop=interrupted,
                 )
                 outcome = loop.run()
                 self._tell("ended")
                 changes = low_rank_changes(model)
                 merge_low_rank(model)
-                score, measures = task.final_score(model, self.track), task.describe(model)
+                score, metrics = task.evaluate(model, self.track), task.metrics(model)
                 events = read_log(logbook.path)
-                record = training_record(data, recipe, outcome, score, measures, events, request.start)
+                record = training_record(data, recipe, outcome, score, metrics, events, request.base_model)
                 if request.adapter:
-                    assert request.start is not None
-                    adapter = Adapter(request.start.name, fingerprint(request.start), SCALE, record)
+                    assert request.base_model is not None
+                    adapter = Adapter(request.base_model.name, fingerprint(request.base_model), SCALE, record)
                     save_adapter(request.output, adapter, changes)
                 else:
                     save(request.output, replace(contents, training=record), model.state_dict())
@@ -129,19 +129,19 @@ class Training:
             curve = request.folder / "loss.png"
             with suppress(OSError):  # on a full disk what matters is said already
                 save_curve(read_log(logbook.path), curve, dataset.summary().get("scored", "held-out"))
-        if outcome.how != "interrupted":
+        if outcome.stop_reason != "interrupted":
             (request.folder / "run.json").unlink(missing_ok=True)
-            keeper.forget()
-        result = Result(request.output, outcome, score, measures, recipe, curve)
+            checkpointer.clear()
+        result = TrainingResult(request.output, outcome, score, metrics, recipe, curve)
         self._tell(
             "saved",
-            step=outcome.position.step,
-            how=outcome.how,
+            step=outcome.state.step,
+            stop_reason=outcome.stop_reason,
             path=str(request.output),
-            bits_a_byte=score.bits_a_byte,
+            bits_per_byte=score.bits_per_byte,
             perplexity=score.perplexity,
-            **measures,
-            best_step=outcome.position.best_step,
+            **metrics,
+            best_step=outcome.state.best_step,
             curve=str(curve),
         )
         return result
@@ -159,8 +159,8 @@ class Training:
             self._check_adapter()
         if request.choices.get("bpe_dropout") and request.conversations:
             raise OpenbookError("--bpe-dropout: is for books and pairs; conversations are learned as they are written")
-        if request.start is not None:
-            start = load_merged(request.start)[0]
+        if request.base_model is not None:
+            start = load_merged(request.base_model)[0]
             if request.choices.get("bpe_dropout"):
                 require_bpe(start.make_source_tokenizer(), start.make_tokenizer())
             return start
@@ -170,13 +170,15 @@ class Training:
 
     def _check_adapter(self) -> None:
         request = self.request
-        if request.lora is None or request.start is None:
+        if request.lora is None or request.base_model is None:
             raise OpenbookError("--adapter: saves what --lora learns; give --from and --lora too")
-        if read_adapter(request.start) is not None:
-            raise OpenbookError(f"--adapter: {request.start} is an adapter itself, and cannot be the base of another")
-        if request.output.absolute().parent != request.start.absolute().parent:
+        if read_adapter(request.base_model) is not None:
             raise OpenbookError(
-                f"--adapter: an adapter lies beside its model; give -o a name in {request.start.absolute().parent}"
+                f"--adapter: {request.base_model} is an adapter itself, and cannot be the base of another"
+            )
+        if request.output.absolute().parent != request.base_model.absolute().parent:
+            raise OpenbookError(
+                f"--adapter: an adapter lies beside its model; give -o a name in {request.base_model.absolute().parent}"
             )
 
     def _check_output(self, overwrite: bool) -> None:
@@ -186,7 +188,7 @@ class Training:
             raise OpenbookError(f"{output}: is a folder, or would be; give -o the name of a file")
         if not output.absolute().parent.is_dir():
             raise OpenbookError(f"{output}: the folder {output.parent} does not exist; make it first")
-        if request.start is not None and output.exists() and output.samefile(request.start):
+        if request.base_model is not None and output.exists() and output.samefile(request.base_model):
             raise OpenbookError(f"{output}: is the model to go on from, which is needed to the end; give another -o")
         if output.exists() and not overwrite and not unfinished:
             raise OpenbookError(f"{output}: exists; give another -o, or --overwrite to replace it")
@@ -212,28 +214,30 @@ class Training:
         self._tell("plan", **facts, tokens_expected=plan.tokens, epochs=plan.epochs, expected=plan.seconds)
         return plan
 
-    def _recipe(self, dataset: Dataset, start: ModelMetadata | None, keeper: Keeper, overwrite: bool) -> Recipe:
+    def _recipe(
+        self, dataset: Dataset, start: ModelMetadata | None, checkpointer: Checkpointer, overwrite: bool
+    ) -> Recipe:
         """The recipe of the unfinished run that lies there, or a new one."""
         request = self.request
         identity = {
             "text": dataset.fingerprint,
             "choices": dict(request.choices),
-            "from": None if request.start is None else hash_of(request.start),
+            "from": None if request.base_model is None else hash_of(request.base_model),
             "lora": None if request.lora is None else [request.lora, *request.lora_targets],
         }
         place, log = request.folder / "run.json", request.folder / "log.jsonl"
         if place.exists() and not overwrite:
             earlier = json.loads(place.read_text("utf-8"))
             if earlier["identity"] == json.loads(json.dumps(identity)):
-                if not keeper.checkpoint.exists():
+                if not checkpointer.latest.exists():
                     log.unlink(missing_ok=True)
                 return make_recipe(earlier["recipe"], str(place))
-            if keeper.checkpoint.exists():
+            if checkpointer.latest.exists():
                 raise OpenbookError(
                     f"{request.folder}: holds an unfinished run with other inputs or choices; give the same again to "
                     "go on with it, another -o, or --overwrite to begin anew"
                 )
-        keeper.forget()
+        checkpointer.clear()
         for path in (place, log, *request.folder.glob("tokenizer*.json")):
             path.unlink(missing_ok=True)
         plan = self._plan(dataset, start)
@@ -251,13 +255,13 @@ class Training:
 
     def _weights(self, recipe: Recipe, dataset: Dataset) -> tuple[ModelMetadata, Transformer]:
         request = self.request
-        if request.start is None:
+        if request.base_model is None:
             architecture = build_architecture(recipe)
             check_memory(architecture, recipe)
             model = Transformer(architecture, recipe.dropout)
             initialize(model, recipe.seed)
             return dataset.metadata(architecture), model
-        contents, tensors = load_merged(request.start)
+        contents, tensors = load_merged(request.base_model)
         check_memory(contents.architecture, recipe, frozen=request.lora is not None)
         with torch.device("meta"):
             model = Transformer(contents.architecture, recipe.dropout)
@@ -271,5 +275,5 @@ class Training:
 
     def _tell(self, event: str, **facts: Any) -> None:
         told: Event = {"event": event, "step": 0, "seconds": round(self.clock(), 3)} | facts
-        for listener in self.listeners:
-            listener(told)
+        for callback in self.callbacks:
+            callback(told)

@@ -14,11 +14,11 @@ from openbook.errors import OpenbookError
 from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
 from openbook.text.chat.chat_tokenizer import ChatTokenizer
-from openbook.training.chunked_loss import NOTHING, hidden_of
 from openbook.training.data.conversation_dataset import hold_out
 from openbook.training.data.conversation_task import ConversationTask, PackedConversations
 from openbook.training.data.tokenization import TokenizedConversations
 from openbook.training.initialize import initialize
+from openbook.training.loss import IGNORE_INDEX, hidden_states
 from openbook.training.recipe import build_architecture
 from openbook.transformer.transformer import Transformer
 
@@ -78,7 +78,7 @@ def test_a_conversation_in_a_row_of_many_is_scored_as_it_is_alone(position, begi
     task = task_of(found)
     assert max(map(len, task.train.rows)) > 2
     assert task.train.prefix_length == len(beginning)
-    score = task.final_score(model)
+    score = task.evaluate(model)
     nats, counted = one_by_one(model, found)
     assert score.tokens == counted
     assert score.nats == pytest.approx(nats, rel=1e-5)
@@ -90,8 +90,8 @@ def test_learning_is_learning_the_answers_alone(beginning):
     found, model = conversations(12, beginning=beginning), model_of()
     task = task_of(found, batch_tokens=16 * 20)
     batch = task.train.batch(task.train.rows, CPU)
-    count = int((batch.next_ids != NOTHING).sum())
-    total = task.learn(model, batch, 1 / count)
+    count = int((batch.labels != IGNORE_INDEX).sum())
+    total = task.forward_backward(model, batch, 1 / count)
     gradients = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
     model.zero_grad()
     loss = torch.zeros(())
@@ -110,11 +110,11 @@ def test_other_conversations_and_questions_change_nothing():
     found, model = conversations(12), model_of()
     rows = PackedConversations(found, 16)
     pack = next(row for row in rows.rows if len(row) > 1)
-    before = hidden_of(model, rows.batch([pack], CPU))
+    before = hidden_states(model, rows.batch([pack], CPU))
     changed = replace(found, ids=found.ids.copy())
     start, end = found.starts[pack[0]], found.starts[pack[0] + 1]
     changed.ids[start:end] = (changed.ids[start:end] + 1) % 40
-    after = hidden_of(model, PackedConversations(changed, 16).batch([pack], CPU))
+    after = hidden_states(model, PackedConversations(changed, 16).batch([pack], CPU))
     length = end - start - 1
     assert not torch.equal(before[:, :length], after[:, :length])
     assert torch.equal(before[:, length:], after[:, length:])
@@ -124,9 +124,9 @@ def test_what_all_begin_with_stands_in_a_row_once():
     found = conversations(12, beginning=BEGINNING)
     rows = PackedConversations(found, 16)
     batch = rows.batch(rows.rows, CPU)
-    assert (batch.target[:, :5] == torch.tensor(BEGINNING)).all() and (batch.next_ids[:, :5] == NOTHING).all()
+    assert (batch.target[:, :5] == torch.tensor(BEGINNING)).all() and (batch.labels[:, :5] == IGNORE_INDEX).all()
     assert rows.tokens == int((batch.positions >= 0).sum()) == found.lengths.sum() - 12 - 5 * (12 - len(rows.rows))
-    assert int((batch.next_ids != NOTHING).sum()) == found.answers.sum()
+    assert int((batch.labels != IGNORE_INDEX).sum()) == found.answers.sum()
 
 
 def test_the_beginning_that_all_share_ends_before_what_is_told():
@@ -205,7 +205,7 @@ LEARN = {"steps": 150, "batch_tokens": 480, "micro_batch_size": 4, "dropout": 0.
 def test_facts_are_learned_and_answered(talker):
     before = openbook.load(talker / "base.openbook")
     model = openbook.train(
-        conversations=talker / "asked.jsonl", validation=talker / "other.jsonl", start=talker / "base.openbook",
+        conversations=talker / "asked.jsonl", validation=talker / "other.jsonl", base_model=talker / "base.openbook",
         output=talker / "facts.openbook",
         **LEARN | LEARN_FACTS)  # fmt: skip
     assert model.metadata.chat_template == before.metadata.chat_template
@@ -220,15 +220,15 @@ def test_facts_are_learned_and_answered(talker):
         right += model.tokenizer.decode(written, skip_special=True) == f"{thing} is {colour}."
     assert right >= 5
     record = model.metadata.training
-    assert record["bits_a_byte"] > 0
+    assert record["bits_per_byte"] > 0
     assert [file["name"] for file in record["data"]] == ["asked.jsonl", "other.jsonl"]
 
 
 def test_of_a_few_none_is_hold_out(talker):
     told = {}
     openbook.train(
-        conversations=talker / "asked.jsonl", start=talker / "base.openbook", output=talker / "few.openbook",
-        listeners=[lambda event: told.setdefault(event["event"], event)], **LEARN | {"steps": 2})  # fmt: skip
+        conversations=talker / "asked.jsonl", base_model=talker / "base.openbook", output=talker / "few.openbook",
+        callbacks=[lambda event: told.setdefault(event["event"], event)], **LEARN | {"steps": 2})  # fmt: skip
     assert told["prepared"]["scored"] == "learned" and "none of them held out" in told["prepared"]["lines"][0]
     assert told["prepared"]["train_bytes"] == told["prepared"]["validation_bytes"]
     assert told["tokens"]["train"] == told["tokens"]["validation"]
@@ -237,8 +237,8 @@ def test_of_a_few_none_is_hold_out(talker):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"start": None}, "--from"),
-        ({"start": "plain.openbook"}, "plain.openbook: has no chat template"),
+        ({"base_model": None}, "--from"),
+        ({"base_model": "plain.openbook"}, "plain.openbook: has no chat template"),
         ({"conversations": "bad.jsonl"}, "bad.jsonl: line 2"),
         ({"conversations": "none.jsonl"}, "none.jsonl"),
         ({"context": 4}, "--context 4"),
@@ -247,7 +247,7 @@ def test_of_a_few_none_is_hold_out(talker):
 )
 def test_what_cannot_be_learned_from_is_refused(talker, given, said):
     (talker / "bad.jsonl").write_text('{"prompt": "a", "answer": "b"}\n{"prompt": "a"}\n')
-    asked = {"conversations": "asked.jsonl", "validation": "other.jsonl", "start": "base.openbook"} | given
+    asked = {"conversations": "asked.jsonl", "validation": "other.jsonl", "base_model": "base.openbook"} | given
     named = {
         key: talker / value if isinstance(value, str) else value for key, value in asked.items() if key != "context"
     }

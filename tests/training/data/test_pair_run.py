@@ -10,11 +10,11 @@ from training_examples import TINY, same, weights, write_book, write_pairs
 
 import openbook
 from openbook.errors import OpenbookError
-from openbook.training.chunked_loss import NOTHING
 from openbook.training.data.pair_dataset import PairDataset
+from openbook.training.loss import IGNORE_INDEX
 from openbook.training.recipe import make_recipe
-from openbook.training.request import Request
-from openbook.training.run import Training
+from openbook.training.request import TrainingRequest
+from openbook.training.run import TrainingRun
 
 CHOICES = TINY | {"encoder_layers": 1, "vocab_size": 400, "context": 32, "steps": 4, "translations": 5}
 CONTINUED = {name: CHOICES[name] for name in ("context", "batch_tokens", "precision", "steps", "validation_tokens")}
@@ -33,7 +33,7 @@ def trained(tmp_path_factory):
     folder, events = tmp_path_factory.mktemp("trained"), []
     write_pairs(folder / "pairs.tsv")
     model = openbook.train(
-        pairs=folder / "pairs.tsv", output=folder / "it.openbook", device="cpu", listeners=[events.append], **CHOICES
+        pairs=folder / "pairs.tsv", output=folder / "it.openbook", device="cpu", callbacks=[events.append], **CHOICES
     )
     return model, folder, events
 
@@ -75,7 +75,7 @@ def test_it_learns_to_translate(tmp_path):
 
 def test_words_are_spelled_in_other_pieces_each_time(tmp_path):
     write_pairs(tmp_path / "pairs.tsv")
-    request = Request([tmp_path / "pairs.tsv"], tmp_path / "a.openbook", {}, pairs=True)
+    request = TrainingRequest([tmp_path / "pairs.tsv"], tmp_path / "a.openbook", {}, pairs=True)
     (tmp_path / "a.training").mkdir()
     dataset = PairDataset(request, None, lambda *each: Quiet())
     recipe, _ = dataset.tokenize(make_recipe(CHOICES | {"bpe_dropout": 0.3}))
@@ -85,14 +85,14 @@ def test_words_are_spelled_in_other_pieces_each_time(tmp_path):
     spellings = set()
     for step in range(3 * task.sampler.batches_per_epoch):
         for batch, count in task.batches(step):
-            for source, target in zip(batch.source.tolist(), batch.next_ids.tolist(), strict=True):
+            for source, target in zip(batch.source.tolist(), batch.labels.tolist(), strict=True):
                 read, told = (tuple(ids[: ids.index(end)]) for ids in (source, target))
                 assert texts[tokenizer.decode(read)] == tokenizer.decode(told)
                 spellings.add(read)
-            assert count == int((batch.next_ids != NOTHING).sum())
+            assert count == int((batch.labels != IGNORE_INDEX).sum())
     assert len(spellings) > 2 * len(texts)
     once, again = (next(task.batches(5))[0] for _ in range(2))
-    assert torch.equal(once.source, again.source) and torch.equal(once.next_ids, again.next_ids)
+    assert torch.equal(once.source, again.source) and torch.equal(once.labels, again.labels)
     assert rows.batch(np.array([0]), torch.device("cpu")).source.tolist() == [rows.source(0).tolist()]
 
 
@@ -100,7 +100,7 @@ def test_separate_vocabularies_are_kept_apart(tmp_path):
     write_pairs(tmp_path / "pairs.tsv")
     choices = CHOICES | {"shared_vocabulary": False, "tokenizer": "words", "vocab_size": 1000}
     told, files = [], {"pairs": tmp_path / "pairs.tsv", "output": tmp_path / "a.openbook"}
-    model = openbook.train(**files, device="cpu", listeners=[told.append], **choices)
+    model = openbook.train(**files, device="cpu", callbacks=[told.append], **choices)
     assert next(event["unknown"] for event in told if event["event"] == "tokens") > 0  # each side has the rarest once
     contents, source = model.metadata, model.metadata.make_source_tokenizer()
     assert contents.source_tokenizer is not None
@@ -121,7 +121,7 @@ def test_going_on_changes_the_weights_and_keeps_the_rest(trained, tmp_path):
     model, folder, _ = trained
     write_pairs(tmp_path / "more.tsv", 200)
     more = openbook.train(
-        pairs=tmp_path / "more.tsv", output=tmp_path / "b.openbook", start=folder / "it.openbook", device="cpu",
+        pairs=tmp_path / "more.tsv", output=tmp_path / "b.openbook", base_model=folder / "it.openbook", device="cpu",
         **CONTINUED,
     )  # fmt: skip
     assert more.metadata.architecture == model.metadata.architecture
@@ -135,7 +135,7 @@ def test_going_on_changes_the_weights_and_keeps_the_rest(trained, tmp_path):
 def test_an_interrupted_run_goes_on_to_the_same_weights(trained, tmp_path):
     model, folder, _ = trained
     pairs, output = folder / "pairs.tsv", tmp_path / "it.openbook"
-    first = openbook.train(pairs=pairs, output=output, device="cpu", listeners=[interrupt_at(2)], **CHOICES)
+    first = openbook.train(pairs=pairs, output=output, device="cpu", callbacks=[interrupt_at(2)], **CHOICES)
     assert first.metadata.training["ended"] == "interrupted"
     last = openbook.train(pairs=pairs, output=output, device="cpu", **CHOICES)
     assert same(weights(last.transformer), weights(model.transformer))
@@ -156,24 +156,26 @@ def test_what_is_wrong_is_refused(trained, tmp_path):
     refused("label_smoothing: .*less than 1", pairs=pairs, output=output, label_smoothing=1.0)
     refused("no such file", pairs=tmp_path / "none.tsv", output=output)
     refused(r"it\.openbook: is an encoder-decoder.*--pairs", inputs=write_book(tmp_path / "book.txt"), output=output,
-            start=folder / "it.openbook", **CONTINUED)  # fmt: skip
-    refused("--layers: a model that is gone on from keeps", pairs=pairs, output=output, start=folder / "it.openbook",
+            base_model=folder / "it.openbook", **CONTINUED)  # fmt: skip
+    refused("--layers: a model that is gone on from keeps", pairs=pairs, output=output, base_model=folder / "it.openbook",
             **CONTINUED | {"layers": 2})  # fmt: skip
-    refused("--context 64: the model sees at most 32", pairs=pairs, output=output, start=folder / "it.openbook",
+    refused("--context 64: the model sees at most 32", pairs=pairs, output=output, base_model=folder / "it.openbook",
             **CONTINUED | {"context": 64})  # fmt: skip
     refused("--context 1: no pairs to learn from", pairs=pairs, output=output,
             **CHOICES | {"context": 1})  # fmt: skip
     book = openbook.train(tmp_path / "book.txt", tmp_path / "book.openbook", device="cpu",
                           **TINY | {"vocab_size": 300, "steps": 1})  # fmt: skip
     assert book.tokenizer.special.separator is None
-    refused("no token to stand between", pairs=pairs, output=output, start=tmp_path / "book.openbook",
+    refused("no token to stand between", pairs=pairs, output=output, base_model=tmp_path / "book.openbook",
             **CONTINUED | {"context": 16})  # fmt: skip
 
 
 def test_samples_show_a_translation(trained, tmp_path):
     told = []
     dataset = PairDataset(
-        Request([trained[1] / "pairs.tsv"], tmp_path / "a.openbook", CHOICES, pairs=True), None, lambda *each: Quiet()
+        TrainingRequest([trained[1] / "pairs.tsv"], tmp_path / "a.openbook", CHOICES, pairs=True),
+        None,
+        lambda *each: Quiet(),
     )
     (tmp_path / "a.training").mkdir(exist_ok=True)
     dataset.tokenize(make_recipe(CHOICES))
@@ -197,8 +199,8 @@ def test_a_plan_picks_everything(tmp_path, encoder_layers):
     events = []
     pairs = write_pairs(tmp_path / "pairs.tsv", 2000)
     choices = {"minutes": 1} | ({} if encoder_layers is None else {"encoder_layers": encoder_layers})
-    request = Request([pairs], tmp_path / "a.openbook", choices, pairs=True, device="cpu")
-    plan = Training(request, [events.append]).plan()
+    request = TrainingRequest([pairs], tmp_path / "a.openbook", choices, pairs=True, device="cpu")
+    plan = TrainingRun(request, [events.append]).plan()
     recipe = plan.recipe
     assert recipe.minutes == 1 and recipe.label_smoothing == 0.1
     assert (recipe.encoder_layers > 0, recipe.position) == (
@@ -217,12 +219,14 @@ def test_a_plan_picks_everything(tmp_path, encoder_layers):
     ],
 )
 def test_bpe_dropout_without_byte_pairs_is_refused_before_anything_is_read(tmp_path, changed, choices, reason):
-    if "start" in changed:
+    if "base_model" in changed:
         write_pairs(tmp_path / "pairs.tsv")
         words = CHOICES | {"tokenizer": "words", "steps": 1}
-        changed = {"start": tmp_path / "words.openbook"}
-        openbook.train(pairs=tmp_path / "pairs.tsv", output=changed["start"], device="cpu", **words)
+        changed = {"base_model": tmp_path / "words.openbook"}
+        openbook.train(pairs=tmp_path / "pairs.tsv", output=changed["base_model"], device="cpu", **words)
     asked = {"pairs": True} | changed
-    request = Request([tmp_path / "missing.tsv"], tmp_path / "a.openbook", choices | {"bpe_dropout": 0.1}, **asked)
+    request = TrainingRequest(
+        [tmp_path / "missing.tsv"], tmp_path / "a.openbook", choices | {"bpe_dropout": 0.1}, **asked
+    )
     with pytest.raises(OpenbookError, match=reason):
-        Training(request).run()
+        TrainingRun(request).run()

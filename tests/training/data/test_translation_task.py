@@ -10,17 +10,17 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from test_next_tokens import translator
+from test_loss import translator
 
 from openbook.errors import OpenbookError
 from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.settings import BeamSearch
 from openbook.generation.token_translator import TokenTranslator
 from openbook.text.tokenizer.special_tokens import SpecialTokens
-from openbook.training.chunked_loss import NOTHING, hidden_of
 from openbook.training.data.batching import LengthGroupedSampler
 from openbook.training.data.tokenization import TokenizedPairs, TokenSequences
 from openbook.training.data.translation_task import PairSequences, PairTemplate, score_pairs
+from openbook.training.loss import IGNORE_INDEX, hidden_states
 
 SPECIAL = SpecialTokens(end=(39,), separator=38, suffix=(39,), decoder_start=37)
 CPU = torch.device("cpu")
@@ -85,7 +85,7 @@ def test_rows_of_an_encoder_decoder():
     assert batch.source.tolist() == [[1, 2, 39], [3, 39, 0]]
     assert batch.source_positions.tolist() == [[0, 1, 2], [0, 1, -1]]
     assert batch.target.tolist() == [[37, 4, 0], [37, 5, 6]]
-    assert batch.next_ids.tolist() == [[4, 39, NOTHING], [5, 6, 39]]
+    assert batch.labels.tolist() == [[4, 39, IGNORE_INDEX], [5, 6, 39]]
     assert sequences_of(tokens).batch(np.array([0]), CPU).source_positions is None
     assert sequences_of(tokens).lengths.tolist() == [[3, 2], [2, 3]]
 
@@ -95,7 +95,7 @@ def test_rows_of_a_decoder_only_model_learn_the_target_alone():
     batch = sequences_of(tokens, has_encoder=False).batch(np.array([0, 1]), CPU)
     assert batch.source is None
     assert batch.target.tolist() == [[1, 2, 38, 4], [3, 38, 5, 6]]
-    assert batch.next_ids.tolist() == [[NOTHING, NOTHING, 4, 39], [NOTHING, 5, 6, 39]]
+    assert batch.labels.tolist() == [[IGNORE_INDEX, IGNORE_INDEX, 4, 39], [IGNORE_INDEX, 5, 6, 39]]
     assert sequences_of(tokens, has_encoder=False).lengths.tolist() == [[4], [4]]
 
 
@@ -124,8 +124,8 @@ def test_the_score_is_that_of_each_pair_alone(has_encoder):
     nats = 0.0
     for number in numbers:
         batch = rows.batch(np.array([number]), CPU)
-        logits = model.logits(hidden_of(model, batch))[0].detach()
-        nats += float(F.cross_entropy(logits, batch.next_ids[0], reduction="sum", ignore_index=NOTHING))
+        logits = model.logits(hidden_states(model, batch))[0].detach()
+        nats += float(F.cross_entropy(logits, batch.labels[0], reduction="sum", ignore_index=IGNORE_INDEX))
     assert score.nats == pytest.approx(nats, rel=1e-5)
     assert score.tokens == sum(len(tokens.target[number]) + 1 for number in numbers)
     assert score.bytes == 270

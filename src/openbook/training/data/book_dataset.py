@@ -16,10 +16,10 @@ from openbook.text.corpus.prepare import prepare
 from openbook.text.tokenizer.bpe_dropout import MergeDropout
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import TRAINING_SAMPLE_BYTES, train_tokenizer
-from openbook.training.continuation import plan_continuation
 from openbook.training.data.dataset import Dataset, write
 from openbook.training.data.language_modeling_task import LanguageModelingTask
 from openbook.training.data.tokenization import TokenizedBooks, tokenize_books
+from openbook.training.plan.fine_tuning import plan_continuation
 from openbook.training.plan.memory import check_memory, spare_memory
 from openbook.training.plan.plan import SIZES, Plan, Text, make_plan, shape_choices
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
@@ -45,7 +45,7 @@ class BookDataset(Dataset):
 
     def __post_init__(self) -> None:
         if self.start is not None and self.start.architecture.encoder is not None:
-            raise OpenbookError(f"{self.request.start}: is an encoder-decoder; it learns from pairs: give --pairs")
+            raise OpenbookError(f"{self.request.base_model}: is an encoder-decoder; it learns from pairs: give --pairs")
         self.corpus = self._prepare(prepare)
 
     @property

@@ -16,11 +16,11 @@ from openbook.model_file.metadata import ModelMetadata
 from openbook.text.formatting import format_count
 from openbook.text.input_files import find_files
 from openbook.text.tokenizer.tokenizer import Tokenizer
-from openbook.training.continuation import plan_continuation
 from openbook.training.data.conversation_task import ConversationTask, PackedConversations
 from openbook.training.data.dataset import Dataset, write
 from openbook.training.data.tokenization import TokenizedConversations, tokenize_conversations
-from openbook.training.plan.plan import Plan, Text, bytes_a_token
+from openbook.training.plan.fine_tuning import plan_continuation
+from openbook.training.plan.plan import Plan, Text, bytes_per_token
 from openbook.training.recipe import Recipe
 from openbook.training.report.record import hash_of
 from openbook.transformer.architecture import Architecture
@@ -57,7 +57,9 @@ class ConversationDataset(Dataset):
         if self.start is None:
             raise OpenbookError("conversations need a model to continue from; give it with --from")
         if self.start.chat_template is None:
-            raise OpenbookError(f"{request.start}: has no chat template, so there is no form to write conversations in")
+            raise OpenbookError(
+                f"{request.base_model}: has no chat template, so there is no form to write conversations in"
+            )
         self.tokenizer = self.start.make_tokenizer()
         found = self._tokenized("train", request.inputs)
         share = request.validation_share
@@ -105,7 +107,7 @@ class ConversationDataset(Dataset):
         few = {} if self.held_out else {"validations": 2}
         given = {"context": min(architecture.context, context), **few, **self.request.choices}
         # The plan counts bytes of prose; here the number of tokens is known.
-        token_bytes = bytes_a_token(architecture.vocab_size, "bpe")
+        token_bytes = bytes_per_token(architecture.vocab_size, "bpe")
         text = Text(*(round(packed.tokens * token_bytes) for packed in self._pack(given["context"])))
         low_rank = self.request.lora is not None
         return plan_continuation(text, given, architecture, device, clock(), low_rank, EPOCHS)

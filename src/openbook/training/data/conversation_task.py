@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from openbook.progress import Advance, Track, silent
-from openbook.training.chunked_loss import NOTHING, Batch, learn_next, surprise
 from openbook.training.data.batching import pack, pad, step_indices
 from openbook.training.data.tokenization import TokenizedConversations
-from openbook.training.evaluation import Score
+from openbook.training.evaluation.perplexity import Score
+from openbook.training.loss import IGNORE_INDEX, Batch, forward_backward, summed_cross_entropy
 from openbook.training.recipe import Recipe
 from openbook.transformer.mask import SHARED
 
@@ -68,12 +68,12 @@ class PackedConversations:
 
     def batch(self, rows: Sequence[Row], device: torch.device) -> Batch:
         """Some rows. No conversation sees another, and each continues from the shared prefix."""
-        ids, next_ids, documents, positions = zip(*map(self._row, rows), strict=True)
+        ids, labels, documents, positions = zip(*map(self._row, rows), strict=True)
         return Batch(
             None,
             None,
             pad(ids, 0).to(device),
-            pad(next_ids, NOTHING).to(device),
+            pad(labels, IGNORE_INDEX).to(device),
             pad(documents, PADDING_DOCUMENT).to(device),
             pad(positions, -1).to(device),
         )
@@ -88,11 +88,11 @@ class PackedConversations:
         conversations = [self._tokens(index) for index in row]
         lengths = [len(ids) - 1 - prefix for ids, _ in conversations]
         ids = [conversations[0][0][:prefix], *(ids[prefix:-1] for ids, _ in conversations)]
-        next_ids = [np.where(answers, ids, NOTHING)[prefix + 1 :] for ids, answers in conversations]
+        labels = [np.where(answers, ids, IGNORE_INDEX)[prefix + 1 :] for ids, answers in conversations]
         positions = [np.arange(prefix), *(np.arange(prefix, prefix + length) for length in lengths)]
         return (
             np.concatenate(ids),
-            np.concatenate([np.full(prefix, NOTHING), *next_ids]),
+            np.concatenate([np.full(prefix, IGNORE_INDEX), *labels]),
             np.repeat([SHARED, *range(len(lengths))], [prefix, *lengths]),
             np.concatenate(positions),
         )
@@ -123,15 +123,15 @@ class ConversationTask:
         for first in range(0, len(indices), self.recipe.micro_batch_size):
             chosen = indices[first : first + self.recipe.micro_batch_size]
             batch = self.train.batch([rows[index] for index in chosen], self.device)
-            yield batch, int((batch.next_ids != NOTHING).sum())
+            yield batch, int((batch.labels != IGNORE_INDEX).sum())
 
-    def learn(self, model: nn.Module, batch: Any, share: float) -> Tensor:
-        """See `learn_next`."""
-        return learn_next(model, batch, share, self.recipe.label_smoothing)
+    def forward_backward(self, model: nn.Module, batch: Any, scale: float) -> Tensor:
+        """See `forward_backward`."""
+        return forward_backward(model, batch, scale, self.recipe.label_smoothing)
 
     @property
-    def validated_share(self) -> float:
-        """The part of `final_score`'s rows that `validate` scores."""
+    def validated_fraction(self) -> float:
+        """The part of `evaluate`'s rows that `validate` scores."""
         return len(self._some_rows) / len(self._all_rows)
 
     @cached_property
@@ -146,13 +146,13 @@ class ConversationTask:
 
     def validate(self, model: nn.Module) -> float:
         """Bits per byte of answers on evenly spread held-out rows, the same ones each time."""
-        return self._score(model, self._some_rows).bits_a_byte
+        return self._score(model, self._some_rows).bits_per_byte
 
-    def describe(self, model: nn.Module) -> dict[str, float]:
+    def metrics(self, model: nn.Module) -> dict[str, float]:
         """Nothing: bits per byte say it all."""
         return {}
 
-    def final_score(self, model: nn.Module, track: Track = silent) -> Score:
+    def evaluate(self, model: nn.Module, track: Track = silent) -> Score:
         """The score on all held-out conversations, or on some training conversations where none are held out."""
         with track("Scoring the conversations", len(self._all_rows)) as advance:
             return self._score(model, self._all_rows, advance)
@@ -165,4 +165,4 @@ class ConversationTask:
                 advance(len(some))
 
         answer_bytes = self.validation.conversations.answer_bytes[np.concatenate(rows)].sum()
-        return Score(*surprise(model, batches(), self.dtype), int(answer_bytes))
+        return Score(*summed_cross_entropy(model, batches(), self.dtype), int(answer_bytes))

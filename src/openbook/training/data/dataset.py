@@ -18,12 +18,12 @@ from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track
 from openbook.text.input_files import find_files
 from openbook.text.tokenizer.tokenizer import Tokenizer
-from openbook.training.evaluation import Score
-from openbook.training.loop import Event, Listener, Task
+from openbook.training.evaluation.perplexity import Score
+from openbook.training.loop import Callback, Event, Task
 from openbook.training.plan.plan import Plan
 from openbook.training.recipe import Recipe
 from openbook.training.report.record import files_record
-from openbook.training.request import Request
+from openbook.training.request import TrainingRequest
 from openbook.transformer.architecture import Architecture
 
 ShowSample = Callable[[str, str], None]
@@ -35,7 +35,7 @@ Corpus = TypeVar("Corpus")
 class ScoredTask(Task, Protocol):
     """A task that can score all of the held-out data too."""
 
-    def final_score(self, model: nn.Module, track: Track) -> Score:
+    def evaluate(self, model: nn.Module, track: Track) -> Score:
         """How well the model predicts all of the held-out data."""
         ...
 
@@ -52,7 +52,7 @@ class Dataset(ABC):
         track: shows progress.
     """
 
-    request: Request
+    request: TrainingRequest
     start: ModelMetadata | None
     track: Track
 
@@ -102,7 +102,7 @@ class Dataset(ABC):
     def sample(self, model: nn.Module, number: int) -> tuple[str, str]:
         """Held-out text and what the model writes about it. Each number gives other text; call `tokenize` first."""
 
-    def samples(self, model: nn.Module, every: float, show: ShowSample) -> Listener:
+    def samples(self, model: nn.Module, every: float, show: ShowSample) -> Callback:
         """Shows a sample after a validation, at most one in `every` seconds."""
         number, due = 0, every
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from openbook.progress import Advance, Track, silent
 from openbook.text.tokenizer.bpe_dropout import MergeDropout
-from openbook.training.chunked_loss import Batch, learn_next
 from openbook.training.data.batching import step_indices
-from openbook.training.evaluation import Score, score
+from openbook.training.evaluation.perplexity import Score, score
+from openbook.training.loss import Batch, forward_backward
 from openbook.training.recipe import Recipe
 from openbook.transformer.transformer import Transformer
 
@@ -116,12 +116,12 @@ class LanguageModelingTask:
                 documents = documents_at(indices[:, :-1], self.document_starts).to(self.device)
             yield Batch(None, None, ids[:, :-1], ids[:, 1:], documents), ids[:, 1:].numel()
 
-    def learn(self, model: nn.Module, batch: Any, share: float) -> Tensor:
-        """See `learn_next`."""
-        return learn_next(model, batch, share)
+    def forward_backward(self, model: nn.Module, batch: Any, scale: float) -> Tensor:
+        """See `forward_backward`."""
+        return forward_backward(model, batch, scale)
 
     @property
-    def validated_share(self) -> float:
+    def validated_fraction(self) -> float:
         """The part of the held-out tokens that `validate` scores."""
         return min(1.0, self._windows * self.recipe.context / max(1, len(self.validation) - 1))
 
@@ -132,17 +132,17 @@ class LanguageModelingTask:
 
     def validate(self, model: nn.Module) -> float:
         """Bits per byte on windows spread evenly over the held-out text, the same ones each time."""
-        if self.validated_share == 1:
-            return self.final_score(model).bits_a_byte
+        if self.validated_fraction == 1:
+            return self.evaluate(model).bits_per_byte
         starts = np.linspace(0, len(self.validation) - 1 - self.recipe.context, self._windows, dtype=np.int64)
         windows = ((int(start), int(start) + 1) for start in starts)
-        return self._score(model, round(self.validation_bytes * self.validated_share), windows).bits_a_byte
+        return self._score(model, round(self.validation_bytes * self.validated_fraction), windows).bits_per_byte
 
-    def describe(self, model: nn.Module) -> dict[str, float]:
+    def metrics(self, model: nn.Module) -> dict[str, float]:
         """Nothing: bits per byte say it all."""
         return {}
 
-    def final_score(self, model: nn.Module, track: Track = silent) -> Score:
+    def evaluate(self, model: nn.Module, track: Track = silent) -> Score:
         """The score on all of the held-out text."""
         with track("Scoring the held-out text", len(self.validation)) as advance:
             return self._score(model, self.validation_bytes, None, advance)

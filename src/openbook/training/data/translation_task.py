@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from openbook.errors import OpenbookError
 from openbook.progress import Advance, Track, silent
 from openbook.text.tokenizer.special_tokens import SpecialTokens
-from openbook.training.chunked_loss import NOTHING, Batch, learn_next, surprise
 from openbook.training.data.batching import LengthGroupedSampler, pad
 from openbook.training.data.tokenization import TokenizedPairs
-from openbook.training.evaluation import Score
+from openbook.training.evaluation.perplexity import Score
+from openbook.training.loss import IGNORE_INDEX, Batch, forward_backward, summed_cross_entropy
 from openbook.training.recipe import Recipe
 from openbook.training.report.sample_translations import Translations
 from openbook.transformer.mask import positions_of
@@ -116,15 +116,15 @@ class PairSequences:
         pairs = [self._pair(int(index), key) for index in indices]
         if not self.has_encoder:
             ids = [np.concatenate((source, target[:-1])) for source, target in pairs]
-            next_ids = [np.concatenate((np.full(len(source) - 1, NOTHING), target)) for source, target in pairs]
-            return Batch(None, None, pad(ids, 0).to(device), pad(next_ids, NOTHING).to(device))
-        source = pad([source for source, _ in pairs], NOTHING)
-        real = source != NOTHING
+            labels = [np.concatenate((np.full(len(source) - 1, IGNORE_INDEX), target)) for source, target in pairs]
+            return Batch(None, None, pad(ids, 0).to(device), pad(labels, IGNORE_INDEX).to(device))
+        source = pad([source for source, _ in pairs], IGNORE_INDEX)
+        real = source != IGNORE_INDEX
         return Batch(
             source.clamp(min=0).to(device),
             None if bool(real.all()) else positions_of(real).to(device),
             pad([np.concatenate((self.template.decoder_start, target[:-1])) for _, target in pairs], 0).to(device),
-            pad([target for _, target in pairs], NOTHING).to(device),
+            pad([target for _, target in pairs], IGNORE_INDEX).to(device),
         )
 
 
@@ -163,14 +163,14 @@ class TranslationTask:
         count = max(1, self.recipe.batch_tokens // self.micro_batch_tokens)
         for indices in self.sampler.batches(step * count, count):
             batch = self.train.batch(self.train.fitting[indices], self.device, key=step)
-            yield batch, int((batch.next_ids != NOTHING).sum())
+            yield batch, int((batch.labels != IGNORE_INDEX).sum())
 
-    def learn(self, model: nn.Module, batch: Any, share: float) -> Tensor:
-        """See `learn_next`."""
-        return learn_next(model, batch, share, self.recipe.label_smoothing)
+    def forward_backward(self, model: nn.Module, batch: Any, scale: float) -> Tensor:
+        """See `forward_backward`."""
+        return forward_backward(model, batch, scale, self.recipe.label_smoothing)
 
     @property
-    def validated_share(self) -> float:
+    def validated_fraction(self) -> float:
         """The part of the held-out tokens that `validate` scores."""
         return 1 / self._every
 
@@ -182,13 +182,13 @@ class TranslationTask:
 
     def validate(self, model: nn.Module) -> float:
         """Bits per byte of target text on evenly spread held-out pairs, the same ones each time."""
-        return self._score(model, self.validation.fitting[:: self._every]).bits_a_byte
+        return self._score(model, self.validation.fitting[:: self._every]).bits_per_byte
 
-    def describe(self, model: nn.Module) -> dict[str, float]:
+    def metrics(self, model: nn.Module) -> dict[str, float]:
         """BLEU and chrF of some translations."""
         return {} if self.translations is None else self.translations.measure(model)
 
-    def final_score(self, model: nn.Module, track: Track = silent) -> Score:
+    def evaluate(self, model: nn.Module, track: Track = silent) -> Score:
         """The score on all held-out pairs."""
         with track("Scoring the held-out pairs", len(self.validation.fitting)) as advance:
             return self._score(model, self.validation.fitting, advance)
@@ -224,4 +224,4 @@ def score_pairs(
             yield sequences.batch(indices[chosen], device)
             advance(len(chosen))
 
-    return Score(*surprise(model, batches(), dtype), int(sequences.tokens.target_bytes[indices].sum()))
+    return Score(*summed_cross_entropy(model, batches(), dtype), int(sequences.tokens.target_bytes[indices].sum()))

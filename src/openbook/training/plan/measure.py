@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from openbook.training.chunked_loss import Batch, learn_next
-from openbook.training.data_parallel import DataParallel, most_workers
+from openbook.training.data_parallel import DataParallel, max_replicas
 from openbook.training.initialize import initialize
-from openbook.training.optimizer import NEWTON_SCHULZ_STEPS, kind_of
+from openbook.training.loss import Batch, forward_backward
+from openbook.training.optimizer import NEWTON_SCHULZ_STEPS, parameter_group
 from openbook.transformer.architecture import Architecture
 from openbook.transformer.transformer import Transformer
 
@@ -49,7 +49,7 @@ def orthogonalizing_operations(architecture: Architecture) -> int:
         model = Transformer(architecture)
     operations = 0
     for name, parameter in model.named_parameters():
-        if kind_of(name, parameter) == "matrix":
+        if parameter_group(name, parameter) == "matrix":
             *experts, rows, columns = parameter.shape
             short, long = sorted((rows, columns))
             operations += math.prod(experts) * (4 * short**2 * long + 2 * short**3)
@@ -81,24 +81,24 @@ def seconds_of_step(
             architecture.source_vocab_size or architecture.vocab_size, (rows, context), device=device
         )
     batch = Batch(source, None, ids[:, :-1], ids[:, 1:])
-    count = most_workers(sum(each.numel() for each in model.parameters()), device)
-    workers = DataParallel(model, count)
+    count = max_replicas(sum(each.numel() for each in model.parameters()), device)
+    replicas = DataParallel(model, count)
 
-    def learn(model: nn.Module, batch: Batch) -> Tensor:
+    def step(model: nn.Module, batch: Batch) -> Tensor:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            return learn_next(model, batch, 1.0)
+            return forward_backward(model, batch, 1.0)
 
     times: list[float] = []
     begun = time.perf_counter()
     while True:
         started = time.perf_counter()
-        workers.learn([batch] * count, learn, seed=0)
+        replicas.forward_backward([batch] * count, step, seed=0)
         model.zero_grad(set_to_none=True)
         _wait(device)
         spent = time.perf_counter() - started
         times.append(spent / count)
         if len(times) > 1 and time.perf_counter() - begun + spent > patience:
-            workers.close()
+            replicas.close()
             return min(times)
 
 
@@ -135,7 +135,7 @@ class Speed:
         each = floating_operations(architecture, self.context)
         return self.rates[min(self.rates, key=lambda measured: abs(measured - each))]
 
-    def seconds_a_token(self, architecture: Architecture) -> float:
+    def seconds_per_token(self, architecture: Architecture) -> float:
         """How long learning from one token takes."""
         return floating_operations(architecture, self.context) / self.rate(architecture)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from openbook.errors import OpenbookError
-from openbook.training.data_parallel import pick_workers
+from openbook.training.data_parallel import choose_replicas
 from openbook.training.plan.measure import count_parameters
 from openbook.training.recipe import Recipe
 from openbook.transformer.architecture import Architecture, FeedForward
@@ -20,7 +20,7 @@ def bytes_to_train(architecture: Architecture, recipe: Recipe, frozen: bool = Fa
     The weights of a `frozen` model stay as they are, and what it learns besides is small.
     """
     parameters = count_parameters(architecture)
-    workers = pick_workers(recipe, parameters, torch.device("cpu"))
+    workers = choose_replicas(recipe, parameters, torch.device("cpu"))
     # Weight, gradients, up to two of optimizer state.
     copies = 1 if frozen else 3 + workers + bool(recipe.ema_decay)
     tokens = workers * recipe.micro_batch_size * recipe.context

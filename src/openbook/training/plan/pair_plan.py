@@ -13,15 +13,15 @@ import torch
 
 from openbook.errors import OpenbookError
 from openbook.text.tokenizer.training import choose_vocab_size
-from openbook.training.continuation import GENTLE, check_kept, sizes_of
-from openbook.training.data_parallel import most_workers
+from openbook.training.data_parallel import max_replicas
+from openbook.training.plan.fine_tuning import GENTLE, check_kept, sizes_of
 from openbook.training.plan.measure import Speed, choose_precision, count_parameters
 from openbook.training.plan.memory import check_memory, spare_memory
 from openbook.training.plan.plan import (
     PROBE,
     Plan,
     Text,
-    bytes_a_token,
+    bytes_per_token,
     default_minutes,
     in_precision,
     largest_that_pays,
@@ -81,7 +81,7 @@ def make_pair_plan(amount: Amount, given: Mapping[str, Any], device: torch.devic
     seconds = max(1.0, minutes * 60 - used)
     kind = given.get("tokenizer", "bpe")
     vocabulary = given.get("vocab_size", pick_vocabulary(amount, kind))
-    each = bytes_a_token(vocabulary, kind)
+    each = bytes_per_token(vocabulary, kind)
     context = given.get("context", pick_context(amount, each, apart))
     base = (SHAPE if apart else {}) | {
         "vocab_size": vocabulary,
@@ -106,7 +106,7 @@ def make_pair_plan(amount: Amount, given: Mapping[str, Any], device: torch.devic
     speed = measured(shapes[PROBE], amount, each, device, seconds, given.get("precision", "auto"))
     unique = amount.target_bytes / each
     best = largest_that_pays(shapes, recipes, [needed for *_, needed in SIZES], speed, seconds, unique)
-    parts = most_workers(count_parameters(shapes[best]), device)
+    parts = max_replicas(count_parameters(shapes[best]), device)
     tokens = tokens_in(seconds, shapes[best], speed)
     plan = learning(sizes[best], tokens, unique, minutes, given, parts)
     reasons = {
@@ -133,7 +133,7 @@ def plan_pair_continuation(
     check_kept(given)
     minutes = given.get("minutes") or default_minutes(amount.text)
     seconds = max(1.0, minutes * 60 - used)
-    each = bytes_a_token(architecture.vocab_size, "bpe")
+    each = bytes_per_token(architecture.vocab_size, "bpe")
     apart = architecture.encoder is not None
     context = given.get("context", min(architecture.context, pick_context(amount, each, apart)))
     if context > architecture.context:
@@ -141,8 +141,8 @@ def plan_pair_continuation(
     speed = measured(architecture, amount, each, device, seconds, given.get("precision", "auto"))
     sizes = {**sizes_of(architecture), "context": context, "label_smoothing": SMOOTHING, **GENTLE}
     sizes["encoder_layers"] = len(architecture.encoder.blocks) if architecture.encoder is not None else 0
-    a_token = speed.seconds_a_token(architecture)
-    parts = most_workers(count_parameters(architecture), device)
+    a_token = speed.seconds_per_token(architecture)
+    parts = max_replicas(count_parameters(architecture), device)
     plan = learning(sizes, seconds / a_token, amount.target_bytes / each, minutes, given, parts)
     reasons = {"layers": f"the model's own; {speed.rate(architecture) / 1e9:.0f} GFLOP/s, measured", **plan.reasons}
     recipe = in_precision(plan.recipe, speed.dtype)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from openbook.text.tokenizer.training import choose_vocab_size
-from openbook.training.data_parallel import LARGEST, LEAST, most_workers
+from openbook.training.data_parallel import MAX_PARAMETERS, MIN_TOKENS, max_replicas
 from openbook.training.plan.measure import Speed, choose_precision, count_parameters, orthogonalizing_operations
 from openbook.training.plan.memory import fits_in_memory
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
@@ -55,7 +55,7 @@ def default_minutes(text: Text) -> float:
     return float(min(120, max(2, round(2 * math.sqrt(text.train_bytes / 1e6)))))
 
 
-def bytes_a_token(vocab_size: int, kind: str) -> float:
+def bytes_per_token(vocab_size: int, kind: str) -> float:
     """Bytes of text that one token covers, roughly, before there is a tokenizer to ask."""
     if kind in ("bpe", "unigram"):
         return max(1.0, 0.46 * math.log2(vocab_size) - 1.8)
@@ -94,7 +94,7 @@ def make_plan(text: Text, given: Mapping[str, Any], device: torch.device, used: 
     seconds = max(1.0, minutes * 60 - used)
     kind = given.get("tokenizer", "bpe")
     vocabulary = given.get("vocab_size", choose_vocab_size(text.train_bytes, kind))
-    unique = max(1.0, text.train_bytes / bytes_a_token(vocabulary, kind))
+    unique = max(1.0, text.train_bytes / bytes_per_token(vocabulary, kind))
     base = {"vocab_size": vocabulary, "context": pick_context(unique, seconds), **given}
 
     sizes = [
@@ -106,7 +106,7 @@ def make_plan(text: Text, given: Mapping[str, Any], device: torch.device, used: 
     speed = measured(shapes[PROBE], base["context"], device, seconds, given.get("precision", "auto"))
     best = largest_that_pays(shapes, recipes, [needed for *_, needed in SIZES], speed, seconds, unique)
     tokens = tokens_in(seconds, shapes[best], speed)
-    parts = most_workers(count_parameters(shapes[best]), device)
+    parts = max_replicas(count_parameters(shapes[best]), device)
     plan = plan_learning(
         sizes[best], tokens, unique, minutes, given, parts, lambda epochs: pick_regularization(epochs, kind, given)
     )
@@ -140,7 +140,7 @@ def largest_that_pays(
     best = 0
     for number, shape in enumerate(shapes[1:], start=1):
         patience = 0.004 * seconds
-        step = speed.rows * speed.context * speed.seconds_a_token(shape)
+        step = speed.rows * speed.context * speed.seconds_per_token(shape)
         if number > PROBE and shape != shapes[number - 1] and 2 * step < patience:
             speed.add(shape, patience)
         pays = tokens_in(seconds, shape, speed) >= needed[number]
@@ -156,7 +156,7 @@ def tokens_in(seconds: float, architecture: Architecture, speed: Speed) -> float
     A tenth of the time goes to validation, samples and the last score.
     """
     seconds *= 0.9
-    a_token = speed.seconds_a_token(architecture)
+    a_token = speed.seconds_per_token(architecture)
     an_update = orthogonalizing_operations(architecture) / speed.rate(architecture)
     tokens = seconds / a_token
     for _ in range(3):  # the more tokens, the more of them an update has
@@ -168,7 +168,7 @@ def measured(architecture: Architecture, context: int, device: torch.device, sec
     """The speed of one size, measured in about a hundredth of the time there is, and the precision to take."""
     patience = min(4.0, 0.01 * seconds)
     # A step of a large model takes seconds, and says what its speed is by fewer tokens.
-    tokens = 1024 if count_parameters(architecture) <= LARGEST else 256
+    tokens = 1024 if count_parameters(architecture) <= MAX_PARAMETERS else 256
     context = min(context, tokens)
     rows = tokens // context
     dtype = choose_precision(precision, architecture, context, rows, device, patience)
@@ -211,7 +211,7 @@ def plan_learning(
     picked: dict[str, Any] = {
         "batch_tokens": batch,
         # More than 2,048 tokens do not stay in the cache.
-        "micro_batch_size": max(1, min(max(LEAST, batch // parts), batch, 2048) // sizes["context"]),
+        "micro_batch_size": max(1, min(max(MIN_TOKENS, batch // parts), batch, 2048) // sizes["context"]),
         **regularize(epochs),
         "validations": validations,
         "validation_tokens": max(4 * batch, int(min(2**26, 0.08 * tokens / validations))),

@@ -16,7 +16,7 @@ from openbook.training.loop import Event
 
 
 class Display:
-    """Shows events (see `loop.Listener`): live on a terminal, a line for each validation elsewhere."""
+    """Shows events (see `loop.Callback`): live on a terminal, a line for each validation elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -116,13 +116,13 @@ class Display:
     def _show_saved(self, event: Event) -> None:
         how = {"finished": "Finished", "stopped early": "Stopped early, it got no better", "interrupted": "Interrupted"}
         self.console.print(
-            f"{how[event['how']]} after {event['step']:,} updates and {duration(event['seconds'])}: "
-            f"[bold]{event['bits_a_byte']:.3f} bits a byte{quality(event)}[/bold] on {self._scored} text, with the "
+            f"{how[event['stop_reason']]} after {event['step']:,} updates and {duration(event['seconds'])}: "
+            f"[bold]{event['bits_per_byte']:.3f} bits a byte{quality(event)}[/bold] on {self._scored} text, with the "
             f"weights of update {event['best_step']:,}.\n"
             f"Saved {escape(event['path'])}; loss curve in {escape(event['curve'])}.",
             highlight=False,
         )
-        if event["how"] == "interrupted":
+        if event["stop_reason"] == "interrupted":
             self.console.print("The same command (without --overwrite) goes on from here.")
 
 

@@ -9,7 +9,7 @@ from openbook.model_file.atomic import atomic_write
 from openbook.training.loop import Event
 
 
-class Logbook:
+class EventLog:
     """Appends events to a file, each at once; what came after the checkpoint that a run goes on from is cut off.
 
     Raises:
@@ -21,7 +21,7 @@ class Logbook:
         self._file = path.open("ab", buffering=0)
 
     def __call__(self, event: Event) -> None:
-        """Log one event (see `loop.Listener`)."""
+        """Log one event (see `loop.Callback`)."""
         if event["event"] == "resume":
             self._cut(event["step"])
         try:

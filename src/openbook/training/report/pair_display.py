@@ -2,7 +2,7 @@
 
 import json
 
-from openbook.training.translation_evaluation import PairScore
+from openbook.training.evaluation.translation import PairScore
 
 
 def print_pair_score(score: PairScore, as_json: bool) -> None:
@@ -12,14 +12,14 @@ def print_pair_score(score: PairScore, as_json: bool) -> None:
         facts = {
             "bleu": written.bleu, "chrf": written.chrf, "bleu_signature": written.bleu_signature,
             "chrf_signature": written.chrf_signature, "perplexity": guessed.perplexity,
-            "bits_a_byte": guessed.bits_a_byte, "pairs": score.pairs, "seconds": score.seconds,
+            "bits_per_byte": guessed.bits_per_byte, "pairs": score.pairs, "seconds": score.seconds,
             "bad_lines": score.bad_lines, "untranslated": score.untranslated, "unguessed": score.unguessed,
         }  # fmt: skip
         print(json.dumps(facts))
         return
     print(f"BLEU {written.bleu:.1f}   {written.bleu_signature}")
     print(f"chrF {written.chrf:.1f}   {written.chrf_signature}")
-    print(f"perplexity {guessed.perplexity:.2f} a target token, {guessed.bits_a_byte:.4f} bits a byte")
+    print(f"perplexity {guessed.perplexity:.2f} a target token, {guessed.bits_per_byte:.4f} bits a byte")
     print(f"over {score.pairs:,} pairs, {score.pairs / score.seconds:.1f} sentences translated a second")
     for count, what in (
         (score.bad_lines, "lines had no pair, and do not count"),

@@ -13,7 +13,7 @@ import torch
 from openbook import __version__
 from openbook.text.corpus.corpus import Corpus
 from openbook.text.printable import printable_path
-from openbook.training.evaluation import Score
+from openbook.training.evaluation.perplexity import Score
 from openbook.training.loop import Event, Outcome
 from openbook.training.recipe import Recipe
 
@@ -51,12 +51,12 @@ def training_record(
     recipe: Recipe,
     outcome: Outcome,
     score: Score,
-    measures: Mapping[str, float],
+    metrics: Mapping[str, float],
     events: Sequence[Event],
     start: Path | None,
 ) -> dict[str, Any]:
-    """Data names and hashes, recipe, seed, steps, losses and other measures, versions and date, as JSON."""
-    at = outcome.position
+    """Data names and hashes, recipe, seed, steps, losses and other metrics, versions and date, as JSON."""
+    at = outcome.state
     return {
         "data": data,
         "from": None if start is None else printable_path(start.name),
@@ -65,12 +65,12 @@ def training_record(
         "steps": at.step,
         "best_step": at.best_step,
         "seconds": round(at.seconds, 1),
-        "ended": outcome.how,
-        "bits_a_byte": round(score.bits_a_byte, 5),
+        "ended": outcome.stop_reason,
+        "bits_per_byte": round(score.bits_per_byte, 5),
         "perplexity": round(score.perplexity, 4),
-        **measures,
+        **metrics,
         "losses": [
-            {"step": event["step"], "bits_a_byte": round(event["score"], 5)}
+            {"step": event["step"], "bits_per_byte": round(event["score"], 5)}
             for event in events
             if event["event"] == "validation"
         ],

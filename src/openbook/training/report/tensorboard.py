@@ -7,7 +7,7 @@ from openbook.training.loop import Event
 
 
 class TensorBoard:
-    """Writes losses and scores of a run to a folder that TensorBoard reads (see `loop.Listener`).
+    """Writes losses and scores of a run to a folder that TensorBoard reads (see `loop.Callback`).
 
     Raises:
         OpenbookError: the extra is not installed.

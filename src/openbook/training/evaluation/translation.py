@@ -14,10 +14,10 @@ from openbook.generation.scheduling import batches
 from openbook.generation.translation import Sentence, Translation, Translator
 from openbook.progress import Track, silent
 from openbook.text.input_files import find_files
-from openbook.training.chunked_loss import NOTHING, Batch, surprise
 from openbook.training.data.batching import pad
 from openbook.training.data.pair_files import Pair, find_pair_files, read_pairs
-from openbook.training.evaluation import Score
+from openbook.training.evaluation.perplexity import Score
+from openbook.training.loss import IGNORE_INDEX, Batch, summed_cross_entropy
 from openbook.transformer.mask import positions_of
 from openbook.transformer.transformer import Transformer
 
@@ -81,21 +81,21 @@ def score_targets(
         for places in batches([len(s) + len(t) for s, t in zip(sources, targets, strict=True)], BATCH_TOKENS):
             yield _batch(model, [sources[place] for place in places], [targets[place] for place in places], device)
 
-    return Score(*surprise(model, made()), target_bytes)
+    return Score(*summed_cross_entropy(model, made()), target_bytes)
 
 
 def _batch(
     model: Transformer, sources: list[Sequence[int]], targets: list[Sequence[int]], device: torch.device
 ) -> Batch:
     if model.architecture.is_encoder_decoder:
-        source = _padded(sources, NOTHING, device)
-        positions = positions_of(source != NOTHING)
+        source = _padded(sources, IGNORE_INDEX, device)
+        positions = positions_of(source != IGNORE_INDEX)
         read, told = [target[:-1] for target in targets], [target[1:] for target in targets]
-        return Batch(source.clamp(min=0), positions, _padded(read, 0, device), _padded(told, NOTHING, device))
+        return Batch(source.clamp(min=0), positions, _padded(read, 0, device), _padded(told, IGNORE_INDEX, device))
     pairs = list(zip(sources, targets, strict=True))
     read = [[*source, *target[1:-1]] for source, target in pairs]
-    told = [[*[NOTHING] * (len(source) - 1), *target[1:]] for source, target in pairs]
-    return Batch(None, None, _padded(read, 0, device), _padded(told, NOTHING, device))
+    told = [[*[IGNORE_INDEX] * (len(source) - 1), *target[1:]] for source, target in pairs]
+    return Batch(None, None, _padded(read, 0, device), _padded(told, IGNORE_INDEX, device))
 
 
 def _padded(rows: list[Sequence[int]], fill: int, device: torch.device) -> Tensor:

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from openbook.training import chunked_loss as learning
-from openbook.training.chunked_loss import NOTHING, Batch, hidden_of, learn_next
+from openbook.training import loss as loss_module
 from openbook.training.initialize import initialize
+from openbook.training.loss import IGNORE_INDEX, Batch, forward_backward, hidden_states
 from openbook.training.recipe import build_architecture, make_recipe
 from openbook.transformer.transformer import Transformer
 from strategies import DEFAULT, build
@@ -28,8 +28,8 @@ def translator(**changes):
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("kind", ["tied_embeddings", "untied", "encoder-decoder"])
 def test_logits_a_few_at_a_time_teach_what_all_at_once_teach(monkeypatch, kind, label_smoothing):
-    monkeypatch.setattr(learning, "LOGITS_AT_ONCE", 1)
-    monkeypatch.setattr(learning, "LEAST_AT_ONCE", 50)
+    monkeypatch.setattr(loss_module, "MAX_LOGITS", 1)
+    monkeypatch.setattr(loss_module, "MIN_CHUNK", 50)
     model = (
         translator()
         if kind == "encoder-decoder"
@@ -37,17 +37,17 @@ def test_logits_a_few_at_a_time_teach_what_all_at_once_teach(monkeypatch, kind, 
     )
     vocabulary = model.architecture.vocab_size
     ids, source = torch.randint(vocabulary, (9, 16)), torch.randint(vocabulary, (9, 7))
-    next_ids = ids[:, 1:].clone()
-    next_ids[torch.rand(next_ids.shape) < 0.2] = NOTHING
+    labels = ids[:, 1:].clone()
+    labels[torch.rand(labels.shape) < 0.2] = IGNORE_INDEX
     if kind == "encoder-decoder":
-        batch = Batch(source, None, ids[:, :-1], next_ids)
+        batch = Batch(source, None, ids[:, :-1], labels)
     else:
-        batch = Batch(None, None, ids[:, :-1], next_ids, torch.randint(2, (9, 15)).sort().values)
-    total = learn_next(model, batch, 0.25, label_smoothing)
+        batch = Batch(None, None, ids[:, :-1], labels, torch.randint(2, (9, 15)).sort().values)
+    total = forward_backward(model, batch, 0.25, label_smoothing)
     chunked = {name: p.grad.clone() for name, p in model.named_parameters()}
     model.zero_grad()
-    logits = model.logits(hidden_of(model, batch)).flatten(0, 1)
-    loss = 0.25 * F.cross_entropy(logits, next_ids.flatten(), reduction="sum", label_smoothing=label_smoothing)
+    logits = model.logits(hidden_states(model, batch)).flatten(0, 1)
+    loss = 0.25 * F.cross_entropy(logits, labels.flatten(), reduction="sum", label_smoothing=label_smoothing)
     loss.backward()
     torch.testing.assert_close(total, loss.detach(), rtol=1e-6, atol=0)
     for name, parameter in model.named_parameters():

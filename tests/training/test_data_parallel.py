@@ -4,9 +4,9 @@ import pytest
 import torch
 from training_examples import recipe
 
-from openbook.training.chunked_loss import Batch, learn_next
-from openbook.training.data_parallel import LARGEST, DataParallel, most_workers, pick_workers, sharing_weights
+from openbook.training.data_parallel import MAX_PARAMETERS, DataParallel, choose_replicas, max_replicas, replicate
 from openbook.training.initialize import initialize
+from openbook.training.loss import Batch, forward_backward
 from openbook.training.recipe import build_architecture
 from openbook.transformer.transformer import Transformer
 
@@ -32,7 +32,9 @@ def parts_of(model, count):
 
 
 def gradients_of(model, workers, parts, seed=0):
-    loss = DataParallel(model, workers).learn(parts, lambda some, part: learn_next(some, part, 0.1), seed)
+    loss = DataParallel(model, workers).forward_backward(
+        parts, lambda some, part: forward_backward(some, part, 0.1), seed
+    )
     found = [weight.grad for weight in model.parameters()]
     model.zero_grad(set_to_none=True)
     return loss, found
@@ -67,7 +69,7 @@ def test_each_learner_drops_other_numbers():
 
 def test_weights_are_shared_and_gradients_are_not():
     model = model_of()
-    other = sharing_weights(model)
+    other = replicate(model)
     with torch.no_grad():
         next(model.parameters()).fill_(7.0)
     for mine, its in zip(model.parameters(), other.parameters(), strict=True):
@@ -87,14 +89,14 @@ def test_what_fails_in_a_part_is_raised():
         raise RuntimeError("part 1 is bad")
 
     with pytest.raises(RuntimeError, match="part 1 is bad"):
-        DataParallel(model_of(), 2).learn([0, 1], fail, 0)
+        DataParallel(model_of(), 2).forward_backward([0, 1], fail, 0)
 
 
 def test_only_small_models_on_a_processor_with_parts_worth_a_thread(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     some = {"context": 64, "micro_batch_size": 8, "batch_tokens": 2048}
-    assert pick_workers(recipe(**some), 1000, CPU) == 4
-    assert pick_workers(recipe(**some | {"batch_tokens": 1024}), 1000, CPU) == 2
-    assert pick_workers(recipe(**some | {"micro_batch_size": 4}), 1000, CPU) == 1
-    assert pick_workers(recipe(**some, gradient_checkpointing=True), 1000, CPU) == 1
-    assert most_workers(LARGEST + 1, CPU) == most_workers(1000, torch.device("cuda")) == 1
+    assert choose_replicas(recipe(**some), 1000, CPU) == 4
+    assert choose_replicas(recipe(**some | {"batch_tokens": 1024}), 1000, CPU) == 2
+    assert choose_replicas(recipe(**some | {"micro_batch_size": 4}), 1000, CPU) == 1
+    assert choose_replicas(recipe(**some, gradient_checkpointing=True), 1000, CPU) == 1
+    assert max_replicas(MAX_PARAMETERS + 1, CPU) == max_replicas(1000, torch.device("cuda")) == 1

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from openbook.progress import Advance
-from openbook.training.chunked_loss import surprises
+from openbook.training.loss import token_cross_entropy
 from openbook.transformer.transformer import Transformer
 
 
@@ -24,7 +24,7 @@ class Score:
     bytes: int
 
     @property
-    def bits_a_byte(self) -> float:
+    def bits_per_byte(self) -> float:
         """Σ −log₂ p(token) / bytes of text."""
         return self.nats / math.log(2) / max(1, self.bytes)
 
@@ -85,7 +85,7 @@ def score(
                 batch = np.stack([tokens[start : start + length + 1] for start, _ in group]).astype(np.int64)
                 ids = torch.from_numpy(batch).to(device)
                 hidden = model.hidden(ids[:, :-1]).flatten(0, 1)
-                losses = surprises(model, hidden, ids[:, 1:].flatten()).view(len(group), length)
+                losses = token_cross_entropy(model, hidden, ids[:, 1:].flatten()).view(len(group), length)
                 fresh = [length - (scored - 1 - start) for start, scored in group]
                 nats += sum(float(row[-count:].double().sum()) for row, count in zip(losses, fresh, strict=True))
                 counted += sum(fresh)

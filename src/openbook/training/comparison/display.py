@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from openbook.training.comparison import Measured
+from openbook.training.comparison.compare import Measured
 from openbook.training.report.display import duration
 
 COLOURS = ("#0072b2", "#d55e00")  # told apart by colour-blind eyes too (Okabe & Ito)
@@ -25,14 +25,14 @@ def rows(result: Measured) -> dict[str, str]:
         "parameters": f"{result.parameters:,}",
         "trained for": f"{duration(result.seconds)}",
         "updates, epochs": f"{result.updates:,}, {result.epochs:.1f}",
-        "target tokens a second, learning": f"{result.tokens_a_second:,.0f}",
-        "loss, nats a target token": f"{result.nats_a_token:.3f}",
-        "bits a byte of target text": f"{result.bits_a_byte:.3f}",
+        "target tokens a second, learning": f"{result.tokens_per_second:,.0f}",
+        "loss, nats a target token": f"{result.nats_per_token:.3f}",
+        "bits a byte of target text": f"{result.bits_per_byte:.3f}",
         "perplexity a token": f"{result.perplexity:.1f}",
         "BLEU": f"{result.bleu:.1f}",
         "chrF": f"{result.chrf:.1f}",
         "a sentence alone": f"{1000 * result.latency:.0f} ms",
-        "sentences a second, together": f"{result.sentences_a_second:.1f}",
+        "sentences a second, together": f"{result.sentences_per_second:.1f}",
         "memory while training": "not known" if result.megabytes is None else f"{result.megabytes:,.0f} MB",
     }
 
@@ -48,9 +48,9 @@ def comparison_table(results: Sequence[Measured]) -> Table:
 
 def verdict(results: Sequence[Measured]) -> str:
     """The answer in a sentence: bits a byte tell the two apart, which need not have the same tokens."""
-    better, other = sorted(results, key=lambda result: result.bits_a_byte)
-    figures = f"{better.bits_a_byte:.3f} bits a byte against {other.bits_a_byte:.3f}"
-    if other.bits_a_byte < (1 + ALIKE) * better.bits_a_byte:
+    better, other = sorted(results, key=lambda result: result.bits_per_byte)
+    figures = f"{better.bits_per_byte:.3f} bits a byte against {other.bits_per_byte:.3f}"
+    if other.bits_per_byte < (1 + ALIKE) * better.bits_per_byte:
         return f"On these pairs and in this time the two do alike: {figures}."
     said = f"On these pairs and in this time the {better.kind} model is ahead: {figures}."
     return said if min(better.updates, other.updates) >= FEW else f"{said} After so few updates that may change."
@@ -73,7 +73,7 @@ def save_picture(results: Sequence[Measured], path: Path) -> None:
     learning.grid(alpha=0.2)
     least = (10, 10, 0, 0)  # what differs by less than a point shall not look like much
     titles = ("BLEU", "chrF", "tokens learned\na second", "sentences\na second")
-    names = ("bleu", "chrf", "tokens_a_second", "sentences_a_second")
+    names = ("bleu", "chrf", "tokens_per_second", "sentences_per_second")
     for axes, title, name, top in zip(bars, titles, names, least, strict=True):
         values = [getattr(result, name) for result in results]
         drawn = axes.bar(range(len(values)), values, color=COLOURS)

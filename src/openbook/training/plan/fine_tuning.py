@@ -7,12 +7,12 @@ from typing import Any
 import torch
 
 from openbook.errors import OpenbookError
-from openbook.training.data_parallel import most_workers
+from openbook.training.data_parallel import max_replicas
 from openbook.training.plan.measure import count_parameters
 from openbook.training.plan.plan import (
     Plan,
     Text,
-    bytes_a_token,
+    bytes_per_token,
     default_minutes,
     fitting_context,
     in_precision,
@@ -84,18 +84,18 @@ def plan_continuation(
         OpenbookError: a given choice is out of range, or the model's own.
     """
     check_kept(given)
-    unique = max(1.0, text.train_bytes / bytes_a_token(architecture.vocab_size, "bpe"))
+    unique = max(1.0, text.train_bytes / bytes_per_token(architecture.vocab_size, "bpe"))
     context = given.get("context", min(architecture.context, fitting_context(unique, CONTEXT)))
     if context > architecture.context:
         raise OpenbookError(f"--context {context}: the model sees at most {architecture.context} tokens")
     minutes = given.get("minutes") or default_minutes(text)
     speed = measured(architecture, context, device, minutes * 60, given.get("precision", "auto"))
-    each = speed.seconds_a_token(architecture)
+    each = speed.seconds_per_token(architecture)
     if readings and not given.get("minutes"):
         minutes = float(min(120, max(2, round((used + readings * unique * each) / 60))))
     sizes = {**sizes_of(architecture), "context": context, **GENTLE, **(LOW_RANK if low_rank else {})}
     tokens = max(1.0, minutes * 60 - used) / each
-    parts = most_workers(count_parameters(architecture), device)
+    parts = max_replicas(count_parameters(architecture), device)
     # Half of what a new model takes: a large one gets few updates here, and little slower when they are small.
     given = {"batch_tokens": max(context, pick_batch(tokens / 4, least=256)), **given}
     # Models of today were trained without dropout.

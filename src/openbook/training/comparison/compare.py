@@ -17,14 +17,14 @@ from openbook.progress import Track, silent
 from openbook.text.corpus.working_directory import size_and_mtime
 from openbook.text.input_files import find_files
 from openbook.training.data.pair_dataset import PairDataset
-from openbook.training.loop import Listener
+from openbook.training.loop import Callback
 from openbook.training.plan.device import choose_device
 from openbook.training.plan.measure import count_parameters
 from openbook.training.recipe import build_architecture, make_recipe
 from openbook.training.report.log import read_log
 from openbook.training.report.sample_translations import Translations
-from openbook.training.request import Request
-from openbook.training.run import Training
+from openbook.training.request import TrainingRequest
+from openbook.training.run import TrainingRun
 
 KINDS = ("encoder-decoder", "decoder-only")
 
@@ -46,17 +46,17 @@ class Measured:
     seconds: float
     """Of the whole training."""
     updates: int
-    tokens_a_second: float
+    tokens_per_second: float
     """Target tokens learned from, each second of learning."""
     epochs: float
-    nats_a_token: float
-    bits_a_byte: float
+    nats_per_token: float
+    bits_per_byte: float
     perplexity: float
     bleu: float
     chrf: float
     latency: float
     """Seconds for a sentence alone."""
-    sentences_a_second: float
+    sentences_per_second: float
     """Many at a time."""
     megabytes: float | None
     """Greatest memory of the process while it trained; None where the system does not say."""
@@ -73,7 +73,7 @@ def compare(
     validation: Sequence[str | Path] | None = None,
     device: str = "auto",
     overwrite: bool = False,
-    listeners: Callable[[str], Sequence[Listener]] = lambda kind: (),
+    callbacks: Callable[[str], Sequence[Callback]] = lambda kind: (),
     track: Track = silent,
 ) -> list[Measured]:
     """Train and measure both kinds, each with all of the minutes; models, comparison.json and a picture go to `folder`.
@@ -88,7 +88,7 @@ def compare(
         validation: files to validate with; some of the pairs if None.
         device: auto, cpu, cuda or mps.
         overwrite: replace an earlier comparison; an interrupted one of the same goes on without it.
-        listeners: gives, for a kind, who is told of its training.
+        callbacks: gives, for a kind, who is told of its training.
         track: shows progress.
 
     Raises:
@@ -109,8 +109,8 @@ def compare(
         output, done = folder / f"{kind}.openbook", folder / f"{kind}.json"
         result = None if overwrite else earlier(done, identity)
         if result is None:
-            request = Request(pairs, output, given, pairs=True, validation=validation, device=device)
-            result = measure(kind, Training(request, listeners(kind), track, stopwatch()), overwrite, track)
+            request = TrainingRequest(pairs, output, given, pairs=True, validation=validation, device=device)
+            result = measure(kind, TrainingRun(request, callbacks(kind), track, stopwatch()), overwrite, track)
             write(done, {"identity": identity, "measured": asdict(result)})
         results.append(result)
     write(place, [asdict(result) for result in results])
@@ -154,7 +154,7 @@ def like(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return sizes | {"layers": min(range(1, most), key=distance)}
 
 
-def measure(kind: str, training: Training, overwrite: bool, track: Track) -> Measured:
+def measure(kind: str, training: TrainingRun, overwrite: bool, track: Track) -> Measured:
     """Train one kind, or go on training it, and measure what came of it.
 
     Raises:
@@ -164,7 +164,7 @@ def measure(kind: str, training: Training, overwrite: bool, track: Track) -> Mea
     device = choose_device(request.device)
     with peak_memory(device) as megabytes:
         result = training.run(overwrite)
-    if result.outcome.how == "interrupted":
+    if result.outcome.stop_reason == "interrupted":
         raise KeyboardInterrupt
     contents, tensors = load(request.output)
     model = build(contents.architecture, tensors).to(device)
@@ -175,7 +175,7 @@ def measure(kind: str, training: Training, overwrite: bool, track: Track) -> Mea
         latency, rate = translation_speed(translations, model)
         quality = translations.measure(model)
     events = read_log(request.folder / "log.jsonl")
-    recipe, score, at = result.recipe, result.score, result.outcome.position
+    recipe, score, at = result.recipe, result.score, result.outcome.state
     learned = sum(event["tokens"] for event in events if event["event"] == "step")
     fitting = dataset.train.fitting
     targets = int(dataset.train.tokens.target.lengths[fitting].sum()) + len(fitting)
@@ -186,15 +186,15 @@ def measure(kind: str, training: Training, overwrite: bool, track: Track) -> Mea
         parameters=count_parameters(contents.architecture),
         seconds=at.seconds,
         updates=at.step,
-        tokens_a_second=learned / max(1e-9, at.seconds - at.begun),
+        tokens_per_second=learned / max(1e-9, at.seconds - at.start_seconds),
         epochs=learned / targets,
-        nats_a_token=score.nats / max(1, score.tokens),
-        bits_a_byte=score.bits_a_byte,
+        nats_per_token=score.nats / max(1, score.tokens),
+        bits_per_byte=score.bits_per_byte,
         perplexity=score.perplexity,
         bleu=quality["bleu"],
         chrf=quality["chrf"],
         latency=latency,
-        sentences_a_second=rate,
+        sentences_per_second=rate,
         megabytes=megabytes(),
         model=str(request.output),
         curve=tuple((event["seconds"], event["score"]) for event in events if event["event"] == "validation"),
