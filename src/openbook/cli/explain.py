@@ -1,37 +1,62 @@
 """`openbook explain`: every step between a prompt and the next token."""
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from openbook.cli.arguments import JSON, MODEL
 
+if TYPE_CHECKING:
+    from openbook.explanation.derivations import Derivation
+    from openbook.explanation.views.summary import Summary
+    from openbook.generation.settings import BeamSearch
+    from openbook.model import Model
+
+TRANSLATION, SELECTION, BEAMS = "Translation", "What to show", "Beam search"
+
 
 def explain(
     model: MODEL,
     prompt: Annotated[str, typer.Argument(help="the prompt, or the source to translate", show_default=False)],
-    terminal: Annotated[bool, typer.Option("--terminal", help="print here (so far the only place)")] = True,
-    target: Annotated[str, typer.Option(help="what a translator has written already", show_default=False)] = "",
-    encoder: Annotated[bool, typer.Option("--encoder", help="how an encoder reads the source")] = False,
-    language: Annotated[str | None, typer.Option(help="to translate into, for a model that has several")] = None,
-    source_language: Annotated[str | None, typer.Option(help="to translate from, likewise")] = None,
-    layer: Annotated[int | None, typer.Option(help="the layer to open, from 0")] = None,
-    head: Annotated[int | None, typer.Option(help="the attention head to show, from 0")] = None,
-    token: Annotated[int | None, typer.Option(help="the place of the token to follow, from 0")] = None,
-    number: Annotated[str | None, typer.Option(help="derive one number: its path and index, as printed")] = None,
-    beam_size: Annotated[
-        int | None, typer.Option(help="show a beam search with so many beams as a tree with scores")
-    ] = None,
-    length_penalty: Annotated[float, typer.Option(help="of the beams' scores")] = 1.0,
-    max_tokens: Annotated[int, typer.Option(help="of the beams")] = 32,
+    terminal: Annotated[bool, typer.Option("--terminal", help="print in the terminal (the only view so far)")] = True,
     plain: Annotated[bool, typer.Option("--plain", help="the prompt alone, without the chat template")] = False,
     as_json: JSON = False,
+    layer: Annotated[int | None, typer.Option(help="the layer to open, from 0", rich_help_panel=SELECTION)] = None,
+    head: Annotated[
+        int | None, typer.Option(help="the attention head to show, from 0", rich_help_panel=SELECTION)
+    ] = None,
+    token: Annotated[
+        int | None, typer.Option(help="the index of the token to follow, from 0", rich_help_panel=SELECTION)
+    ] = None,
+    encoder: Annotated[
+        bool, typer.Option("--encoder", help="how the encoder reads the source", rich_help_panel=SELECTION)
+    ] = False,
+    number: Annotated[
+        str | None,
+        typer.Option(help="how one number follows: its path and index, as printed", rich_help_panel=SELECTION),
+    ] = None,
+    target: Annotated[
+        str, typer.Option(help="the translation so far", show_default=False, rich_help_panel=TRANSLATION)
+    ] = "",
+    language: Annotated[
+        str | None,
+        typer.Option(help="the language to translate into, if the model has several", rich_help_panel=TRANSLATION),
+    ] = None,
+    source_language: Annotated[
+        str | None,
+        typer.Option(help="the language to translate from, if the model has several", rich_help_panel=TRANSLATION),
+    ] = None,
+    beam_size: Annotated[
+        int | None, typer.Option(help="show a beam search of this size as a tree", rich_help_panel=BEAMS)
+    ] = None,
+    length_penalty: Annotated[float, typer.Option(help="of its scores", rich_help_panel=BEAMS)] = 1.0,
+    max_tokens: Annotated[int, typer.Option(help="the length of its beams at most", rich_help_panel=BEAMS)] = 32,
 ) -> None:
-    """Show every step between a prompt and the next token, with the numbers of one head and one token.
+    """Show every step from a prompt to the next token, with the numbers of one head and one token.
 
-    A translator is shown between a source with the target so far and the next token of the target; --token chooses a
-    step of the target, or with --encoder a token of the source.
+    For a translator the steps lead from the source and the target so far to the target's next token. --token then
+    chooses a token of the target, or with --encoder one of the source.
 
     [bold]Examples[/bold]
 
@@ -42,42 +67,76 @@ def explain(
       openbook explain en-de.openbook "A man sleeps." --encoder --token 2
       openbook explain en-de.openbook "A man sleeps." --beam-size 3
     """
-    from rich.console import Console
-
+    from openbook.explanation.derivations import derive
     from openbook.explanation.tensor_offsets import tensor_offsets
-    from openbook.explanation.terminal import explain_as_json, explain_in_terminal
+    from openbook.explanation.terminal.derivation_page import parse_number
+    from openbook.explanation.views.summarize import Selection, summarize
+    from openbook.generation.settings import BeamSearch
     from openbook.model import load
 
     opened = load(model, "cpu")
-    tokens, source = opened.traced_tokens(
-        prompt, target, plain=plain, language=language, source_language=source_language
-    )
+    languages = {"language": language, "source_language": source_language}
     if beam_size is not None:
-        from openbook.explanation.beam_tree import print_tree, search_with_trace, tree_as_json
-        from openbook.generation.settings import BeamSearch
-        from openbook.generation.token_rules import TokenRules
-
-        how = BeamSearch(
+        tokens, source = opened.traced_tokens(prompt, target, plain=plain, **languages)
+        settings = BeamSearch(
             beam_size=beam_size,
             n_best=beam_size,
             length_penalty=length_penalty,
             max_tokens=max_tokens,
             no_repeat_ngram_size=opened.metadata.generation.get("no_repeat_ngram_size", 0),
         )
-        special = opened.tokenizer.special
-        rules = TokenRules.of(special, language=language, no_repeat_ngram_size=how.no_repeat_ngram_size)
-        found, trail = search_with_trace(opened.engine, tokens, source, how, rules, special.end)
-        if as_json:
-            print(tree_as_json(found, trail, how))
-        else:
-            print_tree(found, trail, how, opened.tokenizer, Console())
+        _print_beams(opened, tokens, source, settings, language, as_json)
         return
-    options: dict[str, Any] = {
-        "layer": layer, "head": head, "token": token, "number": number, "places": tensor_offsets(model),
-        "source": source, "encoder": encoder, "source_tokenizer": opened.metadata.make_source_tokenizer(),
-        "template": opened.template_token_indices(prompt, plain=plain),
-    }  # fmt: skip
+    explanation = opened.trace(prompt, target, plain=plain, **languages)
+    offsets = tensor_offsets(model)
+    if number is not None:
+        path, index = parse_number(number)
+        _print_view(derive(opened.transformer, explanation.trace, path, index, offsets), as_json)
+        return
+    summary = summarize(
+        explanation,
+        opened.tokenizer,
+        Selection(layer, head, token, encoder),
+        source_tokenizer=opened.metadata.make_source_tokenizer(),
+        offsets=offsets,
+        template=opened.template_token_indices(prompt, plain=plain),
+    )
+    _print_view(summary, as_json)
+
+
+def _print_view(view: "Summary | Derivation", as_json: bool) -> None:
+    from rich.console import Console
+
+    from openbook.explanation.derivations import Derivation
+    from openbook.explanation.terminal.derivation_page import print_derivation
+    from openbook.explanation.terminal.summary_page import print_summary
+    from openbook.explanation.views.summary import to_json
+
     if as_json:
-        print(json.dumps(explain_as_json(opened.transformer, opened.tokenizer, tokens, **options), ensure_ascii=False))
+        print(json.dumps(to_json(view), ensure_ascii=False))
+    elif isinstance(view, Derivation):
+        print_derivation(view, Console())
     else:
-        explain_in_terminal(opened.transformer, opened.tokenizer, tokens, Console(), **options)
+        print_summary(view, Console())
+
+
+def _print_beams(
+    model: "Model",
+    tokens: list[int],
+    source: list[int] | None,
+    settings: "BeamSearch",
+    language: str | None,
+    as_json: bool,
+) -> None:
+    from rich.console import Console
+
+    from openbook.explanation.terminal.beam_tree import print_tree, search_with_trace, tree_as_json
+    from openbook.generation.token_rules import TokenRules
+
+    special = model.tokenizer.special
+    rules = TokenRules.of(special, language=language, no_repeat_ngram_size=settings.no_repeat_ngram_size)
+    found, trail = search_with_trace(model.engine, tokens, source, settings, rules, special.end)
+    if as_json:
+        print(tree_as_json(found, trail, settings))
+    else:
+        print_tree(found, trail, settings, model.tokenizer, Console())

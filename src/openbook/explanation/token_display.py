@@ -1,4 +1,4 @@
-"""Tokens as people can read them: in quotes, bytes of half a character in hexadecimal, nothing a terminal obeys."""
+"""Tokens as people can read them: in quotes, partial characters as bytes in hexadecimal, control characters escaped."""
 
 import unicodedata
 from typing import Protocol
@@ -10,30 +10,34 @@ from openbook.text.printable import printable
 
 
 class Tokenizer(Protocol):
-    """What the explanation asks of a tokenizer."""
+    """What the explanation needs of a tokenizer."""
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Exactly the bytes that a token stands for; OpenbookError for an id that it does not have."""
+        """Exactly the bytes that a token stands for.
+
+        Raises:
+            OpenbookError: there is no such token.
+        """
         ...
 
 
-def readable(tokenizer: Tokenizer, token: int) -> str:
+def display_token(tokenizer: Tokenizer, token_id: int) -> str:
     """`" the"`, `"\\n"` with the escape written out, or `<E2 82>` where the bytes are no whole character."""
     try:
-        content = tokenizer.token_bytes(token)
+        content = tokenizer.token_bytes(token_id)
     except OpenbookError:
         return "(unused)"  # models round their vocabulary up, so some ids stand for nothing
     try:
         text = content.decode()
     except UnicodeDecodeError:
         return f"<{content.hex(' ').upper()}>"
-    # A combining mark would climb onto the quote; it gets the customary circle to stand on.
-    stand = "◌" if text and unicodedata.category(text[0]).startswith("M") else ""
-    return f'"{stand}{printable(text)}"'
+    # A combining mark would combine with the quote; it gets the customary circle instead.
+    base = "◌" if text and unicodedata.category(text[0]).startswith("M") else ""
+    return f'"{base}{printable(text)}"'
 
 
-def short(text: str, cells: int = 18) -> str:
-    """A readable token cut to so many columns of a terminal, where wide characters take two."""
+def truncate(text: str, cells: int = 18) -> str:
+    """A displayed token cut to so many columns of a terminal, where wide characters take two."""
     if cell_len(text) <= cells:
         return text
     return set_cell_size(text, cells - 1).rstrip() + "…"

@@ -1,4 +1,4 @@
-"""How the terminal pages are laid out: lines that wrap under their own beginning, headings, tables, bars.
+"""The layout of terminal pages: wrapped lines, headings, tables, bars.
 
 Text from prompts and files goes in as `Text`, which rich does not read for markup.
 """
@@ -13,31 +13,31 @@ from rich.text import Text
 BAR_WIDTH = 12
 
 
-def line(console: Console, text: str | Text, indent: int = 0) -> None:
-    """A line whose rest, when it must be wrapped, is indented like its beginning."""
+def print_line(console: Console, text: str | Text, indent: int = 0) -> None:
+    """A line; where it wraps, the rest is indented like its beginning."""
     console.print(Padding(text if isinstance(text, Text) else Text(text), (0, 0, 0, indent), expand=False))
 
 
-def heading(console: Console, title: str, sentence: str) -> None:
-    """A title over the width of the page, and what to expect under it."""
+def print_heading(console: Console, title: str, sentence: str) -> None:
+    """A title over the width of the page, and a sentence that says what follows."""
     console.print()
     console.rule(Text(title, style="bold"), align="left", characters="─")
-    line(console, sentence)
+    print_line(console, sentence)
 
 
 def make_table(*columns: str, left: Iterable[str] = ()) -> Table:
-    """A table without lines; columns are for numbers, unless named in `left`."""
+    """A table without lines; columns hold numbers and are aligned right, except those in `left`."""
     table = Table(box=None, padding=(0, 1), header_style="bold")
     for column in columns:
         table.add_column(Text(column), justify="left" if column in left else "right", no_wrap=True)
     return table
 
 
-def decimal(value: float) -> str:
-    """Four digits after the point, so that numbers under each other can be compared."""
+def format_decimal(value: float) -> str:
+    """Four digits after the point, so that numbers in a column can be compared."""
     return f"{value:.4f}".replace("-", "−").replace("inf", "∞")
 
 
-def bar(share: float) -> str:
+def bar(fraction: float) -> str:
     """A bar for a number from 0 to 1."""
-    return "█" * round(BAR_WIDTH * share)
+    return "█" * round(BAR_WIDTH * fraction)

@@ -1,4 +1,4 @@
-"""How one number follows, printed: formula, numbers put in, operands with their places, each term of a sum."""
+"""The page of one number: formula, the same with numbers, operands and where they are, each term of a sum."""
 
 import re
 
@@ -8,8 +8,8 @@ from rich.text import Text
 from openbook.errors import OpenbookError
 from openbook.explanation.derivations import Derivation
 from openbook.explanation.expression_text import format_number
-from openbook.explanation.layout import line, make_table
 from openbook.explanation.reader import Number, Operand
+from openbook.explanation.terminal.layout import make_table, print_line
 
 ROWS_SHOWN = 16
 
@@ -25,45 +25,45 @@ def parse_number(text: str) -> tuple[str, tuple[int, ...]]:
     match = _NUMBER.fullmatch(text.strip())
     if match is None:
         raise OpenbookError(f"--number {text!r}: give a path and an index, as in decoder.embedded[0,5,2]")
-    return match[1], tuple(int(place) for place in match[2].split(","))
+    return match[1], tuple(map(int, match[2].split(",")))
 
 
 def print_derivation(derivation: Derivation, console: Console) -> None:
     """Print how one number follows from its operands."""
-    line(console, Text(f"{derivation.path}[{','.join(map(str, derivation.index))}]", style="bold"))
-    line(console, derivation.meaning)
+    print_line(console, Text(f"{derivation.path}[{','.join(map(str, derivation.index))}]", style="bold"))
+    print_line(console, derivation.meaning)
     console.print()
-    line(console, Text(derivation.formula, style="cyan"), indent=2)
+    print_line(console, Text(derivation.formula, style="cyan"), indent=2)
     which = ", ".join(f"{letter} = {place}" for letter, place in derivation.letters.items())
-    line(console, f"for {which}", indent=2)
+    print_line(console, f"for {which}", indent=2)
     for definition in derivation.definitions:
-        line(console, f"with {definition.name} = {definition.formula} = {definition.with_numbers}", indent=2)
+        print_line(console, f"with {definition.name} = {definition.formula} = {definition.with_numbers}", indent=2)
     console.print()
     if derivation.with_numbers != format_number(derivation.recomputed):
-        line(console, f"= {derivation.with_numbers}", indent=2)
-    line(console, Text(f"= {format_number(derivation.recomputed)}", style="bold"), indent=2)
+        print_line(console, f"= {derivation.with_numbers}", indent=2)
+    print_line(console, Text(f"= {format_number(derivation.recomputed)}", style="bold"), indent=2)
     recorded = f"recorded {derivation.recorded:.9g}, recomputed {derivation.recomputed:.9g}"
-    line(console, f"{recorded}, error {derivation.error:.1e}".replace("-", "−").replace("inf", "∞"), indent=2)
+    print_line(console, f"{recorded}, error {derivation.error:.1e}".replace("-", "−").replace("inf", "∞"), indent=2)
     console.print()
     for operand in derivation.operands:
-        _operand(operand, console)
-    _terms(derivation, console)
+        _print_operand(operand, console)
+    _print_terms(derivation, console)
 
 
-def _operand(operand: Operand, console: Console) -> None:
-    first, run = operand.numbers[0], len(operand.numbers) > 1
-    value = f"{len(operand.numbers):,} numbers" if run else format_number(first.value)
-    line(console, Text.assemble((operand.symbols, "bold"), f" = {value}"))
+def _print_operand(operand: Operand, console: Console) -> None:
+    first, many = operand.numbers[0], len(operand.numbers) > 1
+    value = f"{len(operand.numbers):,} numbers" if many else format_number(first.value)
+    print_line(console, Text.assemble((operand.symbols, "bold"), f" = {value}"))
     if operand.kind == "given":
-        place = f"given by {operand.source}"
+        origin = f"given by {operand.source}"
     else:
-        byte = "" if first.byte is None else f", {'from byte' if run else 'byte'} {first.byte:,}"
-        place = f"{operand.kind}: {operand.source}{_places(operand.numbers)}{byte}"
-    line(console, Text(place, style="dim"), indent=4)
+        byte = "" if first.byte is None else f", {'from byte' if many else 'byte'} {first.byte:,}"
+        origin = f"{operand.kind}: {operand.source}{_index_range(operand.numbers)}{byte}"
+    print_line(console, Text(origin, style="dim"), indent=4)
 
 
-def _places(numbers: tuple[Number, ...]) -> str:
-    """The index of an operand; along its run the first and last place."""
+def _index_range(numbers: tuple[Number, ...]) -> str:
+    """The index of an operand, from the first to the last along a running letter: "[0,4,0–7]"."""
     first, last = numbers[0].index, numbers[-1].index
     if not first:
         return ""
@@ -71,10 +71,13 @@ def _places(numbers: tuple[Number, ...]) -> str:
     return f"[{','.join(spans)}]"
 
 
-def _terms(derivation: Derivation, console: Console) -> None:
-    """The runs side by side, and for a sum each term; of long ones those that matter most."""
-    runs = [operand for operand in derivation.operands if len(operand.numbers) > 1]
-    columns = {run.symbols: [number.value for number in run.numbers] for run in runs}
+def _print_terms(derivation: Derivation, console: Console) -> None:
+    """The operands with many numbers side by side, and each term of a sum; of long ones those of the largest terms."""
+    columns = {
+        operand.symbols: [number.value for number in operand.numbers]
+        for operand in derivation.operands
+        if len(operand.numbers) > 1
+    }
     letter, total = "", None
     for each in derivation.sums:
         columns["term"], letter, total = list(each.terms), each.letter, each
@@ -89,5 +92,5 @@ def _terms(derivation: Derivation, console: Console) -> None:
         table.add_row(f"Σ_{letter}", *[""] * (len(columns) - 1), Text(format_number(total.total), style="bold"))
     console.print()
     if len(rows) < len(last):
-        line(console, f"The {len(rows)} largest of {len(last):,}" + ("; the sum is over all:" if total else ":"))
+        print_line(console, f"The {len(rows)} largest of {len(last):,}" + ("; the sum is over all:" if total else ":"))
     console.print(table)
