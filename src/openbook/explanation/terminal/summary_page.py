@@ -40,9 +40,8 @@ def print_summary(summary: Summary, console: Console) -> None:
     """Print a summary, from the tokens of the prompt to the next one."""
     _print_all_tokens(summary, console)
     print_heading(console, "From tokens to vectors", "Each token id selects a row of a trained table.")
-    print_line(
-        console, f"Letters in formulas: {', '.join(f'{letter} {meaning}' for letter, meaning in LETTERS.items())}."
-    )
+    letters = "; ".join(f"{letter} {meaning}" for letter, meaning in LETTERS.items())
+    print_line(console, f"Letters in formulas: {letters}.")
     for tensor in summary.before:
         _print_tensor(tensor, console)
     _print_all_layers(summary, console)
