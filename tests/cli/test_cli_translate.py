@@ -135,7 +135,7 @@ def test_explain_shows_the_step_after_a_target(command, model):
     assert code == 0
     assert "The source ─" in page and "The target so far ─" in page
     assert "Layer 1 of the decoder, step by step" in page
-    assert "Head 1: what token" in page and "of each token s of the source" in page
+    assert "Head 1: how token" in page and "attends to each token s of the source" in page
     assert "key.weight: decoder.blocks.1.cross_attention.key.weight, 16 × 16, from byte" in page
 
 
