@@ -7,7 +7,7 @@
 Outside `trace` a note is an identity that costs one look-up, so it may stand in the hot path.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -77,11 +77,14 @@ def _tensors(arguments: tuple[object, ...]) -> Iterator[Tensor]:
 _active: ContextVar[Trace | None] = ContextVar("openbook_trace", default=None)
 
 
-def note(name: str, value: Tensor) -> Tensor:
-    """Return `value` unchanged; inside `trace`, record it under the running module's path and this name."""
+def note(name: str, value: Tensor, view: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """Return `value` unchanged; inside `trace`, record it under the running module's path and this name.
+
+    What is recorded is `view(value)` where there is a view, for values that a pass lays out in another order.
+    """
     active = _active.get()
     if active is not None:
-        active._record(name, value)
+        active._record(name, value if view is None else view(value))
     return value
 
 

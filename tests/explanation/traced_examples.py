@@ -7,7 +7,7 @@ import torch
 from openbook.generation.cache import Cache
 from openbook.trace import note, trace
 from openbook.transformer.architecture import NO_NORM, Architecture, Experts, Norm, Position, RopeScaling
-from openbook.transformer.mask import SHARED, positions_of
+from openbook.transformer.mask import SHARED_PREFIX, positions_of
 from strategies import DEFAULT, ESSENTIAL, build, some_source, some_tokens, with_windows
 
 LAYER_NORM = Norm(kind="layer", epsilon=1e-5, bias=True)
@@ -121,7 +121,7 @@ def padded(spec):
 def documents(spec):
     """Two documents in a row; in the second row they share a beginning."""
     model = build(spec)
-    of_tokens = torch.tensor([[0, 0, 0, 1, 1, 1, 1], [SHARED, SHARED, 0, 0, 1, 1, 1]])
+    of_tokens = torch.tensor([[0, 0, 0, 1, 1, 1, 1], [SHARED_PREFIX, SHARED_PREFIX, 0, 0, 1, 1, 1]])
     return model, traced(model, some_tokens(2, 7), documents=of_tokens)
 
 

@@ -8,11 +8,9 @@ from torch import nn
 
 from openbook.transformer.architecture import NO_NORM, Attention, Block, FeedForward, Norm, Position, Stack
 from openbook.transformer.block import Block as BlockPart
-from openbook.transformer.block import Cross
 from openbook.transformer.block import Stack as StackPart
 from openbook.transformer.cache import EncoderOutput
 from openbook.transformer.mask import Mask, TokenPositions, encoder_mask, positions_of
-from openbook.transformer.position import NO_POSITION
 from strategies import randomise
 
 LIMIT = 1e-5
@@ -77,7 +75,7 @@ def test_a_block_of_an_encoder(pre):
     x, places = some(SOURCE), TokenPositions(positions_of(REAL), padded=True)
     mask = encoder_mask(places, places)
     expected = layer(x, src_key_padding_mask=~REAL)
-    assert (block(x, mask, NO_POSITION, None, None) - expected)[REAL].abs().max() <= LIMIT
+    assert (block(x, mask) - expected)[REAL].abs().max() <= LIMIT
 
 
 @torch.no_grad()
@@ -89,8 +87,8 @@ def test_a_block_of_a_decoder(pre):
     causal = nn.Transformer.generate_square_subsequent_mask(TARGET)
     expected = layer(x, source, tgt_mask=causal, tgt_is_causal=True, memory_key_padding_mask=~REAL)
     own = Mask(torch.ones(1, TARGET, TARGET, dtype=torch.bool).tril(), is_causal=True)
-    cross = Cross(source, encoder_mask(TokenPositions(torch.arange(TARGET)[None]), places), None)
-    assert (block(x, own, NO_POSITION, None, None, cross) - expected).abs().max() <= LIMIT
+    cross = encoder_mask(TokenPositions(torch.arange(TARGET)[None]), places)
+    assert (block(x, own, source=source, cross_mask=cross) - expected).abs().max() <= LIMIT
 
 
 def stack_and_theirs(*, pre: bool, crosses: bool):
@@ -139,4 +137,4 @@ def test_these_tests_can_fail():
     block = BlockPart(WIDTH, replace(block_spec(pre=True, crosses=False), before=NO_NORM, outer=NORM), 0.0)
     block.load_state_dict(renamed(layer.state_dict(), pre=False, crosses=False))
     x = some(SOURCE)
-    assert (block(x, Mask(None), NO_POSITION, None, None) - layer(x)).abs().max() > 0.1
+    assert (block(x, Mask()) - layer(x)).abs().max() > 0.1

@@ -86,7 +86,7 @@ def test_scoring_leaves_the_mode_and_drops_nothing():
     model = build(DEFAULT)
     tokens = np.arange(60, dtype=np.uint16) % VOCABULARY
     expected = score(model, tokens, 1, context=8)
-    model.decoder.dropout.dropped = 128
+    model.decoder.dropout.threshold = 128
     model.train()
     assert score(model, tokens, 1, context=8) == expected
     assert model.training

@@ -118,7 +118,7 @@ def test_going_on_uses_dropout(trained, tmp_path, monkeypatch):
         openbook.train(
             folder / "book.txt", tmp_path / "a.openbook", base_model=folder / "it.openbook", dropout=0.25, **CONTINUED
         )
-    assert seen[0].decoder.dropout.dropped == 64
+    assert seen[0].decoder.dropout.threshold == 64
 
 
 class StoppedError(Exception):

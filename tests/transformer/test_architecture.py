@@ -137,10 +137,14 @@ def test_fields_that_do_not_fit_together(path, value, named):
 @pytest.mark.parametrize(
     ("path", "value", "named"),
     [
-        ("decoder.blocks.1.cross_attention", None, "decoder.blocks.1.cross_attention must be there"),
+        ("decoder.blocks.1.cross_attention", None, "decoder.blocks.1.cross_attention must be present"),
         ("decoder.blocks.0.cross_attention.window", 3, "decoder.blocks.0.cross_attention.window must be absent"),
         ("encoder.blocks.0.cross_attention", RELATIVE_ATTENTION, "encoder.blocks.0.cross_attention must be absent"),
-        ("encoder.blocks.1.attention.heads", 8, "encoder.blocks must have equally many heads"),
+        (
+            "encoder.blocks.1.attention.heads",
+            8,
+            "encoder.blocks that share relative positions must have the same number of heads",
+        ),
         ("encoder.position", {"kind": "rotary"}, None),
         ("encoder.blocks.0.attention.surprise", 3, "field encoder.blocks.0.attention.surprise"),
     ],

@@ -10,14 +10,13 @@ from openbook.trace import trace
 from openbook.transformer import architecture
 from openbook.transformer.attention import Attention
 from openbook.transformer.mask import Mask, TokenPositions, decoder_mask
-from openbook.transformer.position import NoPosition
 
 EVERYTHING = Mask(None)
 CAUSAL = Mask(torch.ones(2, 2, dtype=torch.bool).tril()[None], is_causal=True)
 
 
 def run(part, x, mask=EVERYTHING):
-    return part(x, x, mask, NoPosition(), None, None)
+    return part(x, x, mask)
 
 
 def simple(**options):
@@ -149,6 +148,6 @@ def test_learning_in_bfloat16_by_plain_steps_gives_what_the_fused_kernel_gives(m
     mask = decoder_mask(TokenPositions(torch.arange(24)[None]), TokenPositions(torch.arange(24)[None]))
     results = []
     for plain in (True, False):
-        monkeypatch.setattr("openbook.transformer.attention._plain_is_faster", lambda query, key, plain=plain: plain)
-        results.append(part(x, x, mask, NoPosition(), None, None).float())
+        monkeypatch.setattr("openbook.transformer.fused._formula_is_faster", lambda query, key, plain=plain: plain)
+        results.append(part(x, x, mask).float())
     torch.testing.assert_close(*results, rtol=0.05, atol=0.02)

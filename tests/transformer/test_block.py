@@ -10,6 +10,7 @@ from torch import nn
 from openbook.trace import trace
 from openbook.transformer.architecture import NO_NORM, Norm, Position
 from openbook.transformer.block import Residual, Stack
+from openbook.transformer.mask import Mask
 from strategies import DEFAULT, build, some_tokens
 
 BLOCK = DEFAULT.decoder.blocks[0]
@@ -51,7 +52,7 @@ def test_attention_comes_before_feed_forward_and_each_has_its_own_norm():
     x = torch.randn(1, 1, 16)
     middle = x + 2 * 3 * F.rms_norm(x, (16,), eps=1e-6)
     expected = middle + 5 * F.rms_norm(middle, (16,), eps=1e-6)
-    torch.testing.assert_close(block(x, None, None, None, None), expected)
+    torch.testing.assert_close(block(x, Mask()), expected)
 
 
 def test_a_layer_may_rotate_otherwise():

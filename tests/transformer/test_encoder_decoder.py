@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from openbook.generation.cache import Cache
 from openbook.trace import trace
 from openbook.transformer.mask import positions_of
-from openbook.transformer.presets import original
 from openbook.transformer.transformer import Transformer
 from strategies import (
     DEFAULT,
@@ -19,6 +18,7 @@ from strategies import (
     ORIGINAL,
     build,
     difference,
+    original,
     some_source,
     some_tokens,
     translators,

@@ -3,7 +3,7 @@
 import torch
 
 from openbook.transformer.mask import (
-    SHARED,
+    SHARED_PREFIX,
     TokenPositions,
     both,
     causal,
@@ -47,7 +47,7 @@ def test_documents_do_not_see_each_other():
 
 
 def test_documents_see_the_beginning_that_all_share():
-    at = places(0, 1, 2, 3, 2, documents=[SHARED, SHARED, 7, 7, 4])
+    at = places(0, 1, 2, 3, 2, documents=[SHARED_PREFIX, SHARED_PREFIX, 7, 7, 4])
     assert torch.equal(drawn(both(causal, same_document), at), square("10000", "11000", "11100", "11110", "11001"))
 
 

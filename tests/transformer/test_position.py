@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from openbook.transformer.architecture import Attention, Position
-from openbook.transformer.position import Relative, make_position, rotary_angles
+from openbook.transformer.position import Relative, make_position, rotary_angles, rotate
 
 
 def make(kind, *, base=10_000.0, width=4, context=8, head_width=4):
@@ -16,7 +16,7 @@ def make(kind, *, base=10_000.0, width=4, context=8, head_width=4):
 
 def rotated(rotary, x, place):
     """x (K) as it is at this place."""
-    return rotary.rotate(x[None, None, None], rotary(torch.tensor([[place]])))[0, 0, 0]
+    return rotate(x[None, None, None], rotary(torch.tensor([[place]])))[0, 0, 0]
 
 
 def test_angles_are_position_times_base_to_the_minus_2i_over_k():
@@ -41,7 +41,7 @@ def test_rotary_is_complex_multiplication():
     pair = torch.complex(x[..., :3], x[..., 3:])
     turned = pair * torch.exp(1j * places[0, :, None, None] * 50.0 ** (-torch.arange(3) / 3))
     expected = torch.cat((turned.real, turned.imag), dim=-1)
-    torch.testing.assert_close(rotary.rotate(x, rotary(places)), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(rotate(x, rotary(places)), expected, atol=1e-5, rtol=0)
 
 
 def test_rotated_products_depend_on_the_distance_only():
@@ -77,7 +77,7 @@ def test_learned_adds_its_row():
 def test_only_rotary_rotates(kind):
     x = torch.randn(1, 2, 1, 4)
     position = make(kind)
-    assert torch.equal(position.rotate(x, position(torch.tensor([[3, 4]]))), x)
+    assert torch.equal(rotate(x, position(torch.tensor([[3, 4]]))), x)
 
 
 @pytest.mark.parametrize("kind", ["rotary", "none"])
@@ -90,13 +90,13 @@ def test_neither_rotary_nor_none_embeds(kind):
 def test_padding_stays_finite(kind):
     position, places = make(kind), torch.tensor([[-1, 0]])
     assert position.embed(torch.zeros(1, 2, 4), places).isfinite().all()
-    assert position.rotate(torch.ones(1, 2, 1, 4), position(places)).isfinite().all()
+    assert rotate(torch.ones(1, 2, 1, 4), position(places)).isfinite().all()
 
 
 def test_a_half_turn_changes_the_sign():
     # base^0 = 1, so at "position" π the first pair of K = 2 is turned by 180°.
     angles = torch.tensor(pi).cos().view(1, 1, 1, 1), torch.tensor(pi).sin().view(1, 1, 1, 1)
-    y = make("rotary", head_width=2).rotate(torch.tensor([[[[1.0, 2.0]]]]), angles)
+    y = rotate(torch.tensor([[[[1.0, 2.0]]]]), angles)
     torch.testing.assert_close(y, torch.tensor([[[[-1.0, -2.0]]]]))
 
 
@@ -104,10 +104,10 @@ def test_the_rotation_s_gradient_written_out_is_its_derivative():
     rotary = make("rotary", base=50.0, head_width=6)
     angles = tuple(part.double() for part in rotary(torch.tensor([[0, 1, 7], [2, 3, 4]])))
     x = torch.randn(2, 3, 2, 6, dtype=torch.double, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: rotary.rotate(x, angles), x)
+    assert torch.autograd.gradcheck(lambda x: rotate(x, angles), x)
     with torch.no_grad():
-        plain = rotary.rotate(x, angles)
-    torch.testing.assert_close(rotary.rotate(x, angles), plain, atol=1e-12, rtol=0)
+        plain = rotate(x, angles)
+    torch.testing.assert_close(rotate(x, angles), plain, atol=1e-12, rtol=0)
 
 
 def test_halves_are_sines_before_cosines_counted_from_the_offset():

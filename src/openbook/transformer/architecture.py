@@ -1,19 +1,19 @@
-"""What a transformer is made of, as pure data: printed by `inspect`, kept in the model file.
+"""What a transformer consists of, as pure data: printed by `inspect`, kept in the model file.
 
-Every class here is frozen and checked when it is made, so an `Architecture` that exists can be built.
+Every class here is frozen and checked when it is created, so every `Architecture` that exists can be built.
 Letters of shapes: B batch, T query length, S key length, D width, H heads, G key/value heads, K head width,
 F feed-forward width, E experts, V vocabulary, N layers.
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from openbook.errors import OpenbookError
 
-# The caps are far above any published model; they keep a hostile file from asking for the impossible.
+# The limits are far above any published model; they stop hostile files from asking for the impossible.
 Width = Annotated[int, Field(ge=1, le=2**20)]
 Count = Annotated[int, Field(ge=1, le=2**12)]
 Length = Annotated[int, Field(ge=1, le=2**31)]
@@ -41,11 +41,9 @@ class Norm:
     offset: Finite = 0.0
     bias: bool = False
 
-    @model_validator(mode="after")
-    def _bias_is_used(self) -> Self:
+    def __post_init__(self) -> None:
         if self.bias and self.kind != "layer":
             raise ValueError(f"bias is for layer norms, and this one is {self.kind}")
-        return self
 
 
 NO_NORM = Norm(kind="none")
@@ -53,17 +51,17 @@ NO_NORM = Norm(kind="none")
 
 @dataclass(frozen=True, kw_only=True, config=_pure_data)
 class RopeScaling:
-    """How rotary angles are slowed down, so that a model reads further than the `original` context L of its training.
+    """How rotary frequencies are lowered for contexts longer than the `original_context` L of training.
 
-    With the frequency f = base^(−2i/K) of pair i and the factor s:
+    With the frequency f = base^(−2i/K) of pair i and the `factor` s:
     `linear`   f / s   (Chen et al. 2023, section 2.3)
-    `dynamic`  f of base · (s · length / L − s + 1)^(K / (K − 2)) in a sequence longer than L
-    `frequency_bands`   f · b + f / s · (1 − b), with b = (L · f / 2π − low) / (high − low) kept between 0 and 1: pairs that
-               turn often within L stay, those that turn seldom are slowed
-    `yarn`     the same, but b falls evenly from pair d(high) to pair d(low), where
-               d(turns) = K · ln(L / (2π · turns)) / (2 · ln base)   (Peng et al. 2023, section 3.2);
+    `dynamic`  f with base · (s · length / L − s + 1)^(K / (K − 2)) in a sequence longer than L
+    `frequency_bands`   f · b + f / s · (1 − b), with b = (L · f / 2π − low) / (high − low) clamped to 0 … 1: pairs that
+               rotate often within L keep their frequency, slow ones are scaled
+    `yarn`     the same, but b falls linearly from pair d(high) to pair d(low), where
+               d(rotations) = K · ln(L / (2π · rotations)) / (2 · ln base)   (Peng et al. 2023, section 3.2);
                `truncate` rounds d(high) down and d(low) up
-    Cosines and sines are multiplied by `attention`   (Peng et al. 2023, section 3.4).
+    Cosines and sines are multiplied by `attention_factor`   (Peng et al. 2023, section 3.4).
     """
 
     kind: Literal["linear", "dynamic", "frequency_bands", "yarn"]
@@ -74,26 +72,24 @@ class RopeScaling:
     truncate: bool = True
     attention_factor: Positive = 1.0
 
-    @model_validator(mode="after")
-    def _band_is_one(self) -> Self:
+    def __post_init__(self) -> None:
         if self.low_frequency >= self.high_frequency:
             raise ValueError(
                 f"low_frequency ({self.low_frequency:g}) must be less than high_frequency ({self.high_frequency:g})"
             )
-        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=_pure_data)
 class Position:
-    """How a token's place in the sequence reaches the model.
+    """How the model knows a token's position.
 
-    `rotary` turns pairs (i, i + K/2) of queries and keys by position · base^(−2i/K)   (Su et al. 2021, section 3.2)
+    `rotary` rotates pairs (i, i + K/2) of queries and keys by position · base^(−2i/K)   (Su et al. 2021, section 3.2)
     `sinusoidal` adds sines and cosines of the same angles to the embedding   (Vaswani et al. 2017, section 3.5):
-    in turns, or with `concatenated` all sines and then all cosines; the first token stands at `offset`
+    interleaved, or with `concatenated` all sines and then all cosines; the first token has the position `offset`
     `learned` adds a row of a trained table of `Architecture.context` rows
     `relative` adds to the scores a trained number for each head and each of `buckets` ranges of distances, the last of
-    them for all from `distance` on; one table for all layers of a stack   (Raffel et al. 2020, section 2.1)
-    `none` adds nothing: order is then seen only through the causal mask
+    them from `max_distance` on; one table for all layers of a stack   (Raffel et al. 2020, section 2.1)
+    `none` adds nothing: order shows only through the causal mask
     """
 
     kind: Literal["rotary", "sinusoidal", "learned", "relative", "none"] = "rotary"
@@ -104,15 +100,13 @@ class Position:
     buckets: Annotated[int, Field(ge=4, le=2**16)] = 32
     max_distance: Length = 128
 
-    @model_validator(mode="after")
-    def _fields_are_used(self) -> Self:
+    def __post_init__(self) -> None:
         if (self.concatenated or self.offset) and self.kind != "sinusoidal":
             raise ValueError(f"concatenated and offset are for sinusoidal positions, and these are {self.kind}")
         if self.rope_scaling is not None and (self.kind != "rotary" or self.base <= 1):
             raise ValueError(f"rope_scaling is for rotary positions of a base above 1, and these are {self.kind}")
         if self.max_distance <= self.buckets // 2:
             raise ValueError(f"max_distance ({self.max_distance}) must be more than half of buckets ({self.buckets})")
-        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=_pure_data)
@@ -121,10 +115,10 @@ class Attention:
 
     `scale` multiplies the scores; None means 1/sqrt(head_width).
     `attention_softcap` c squashes scores to c · tanh(scores / c).
-    `window` w lets a token see itself and the w − 1 tokens before it (in an encoder also the w − 1 after it);
+    `window` w restricts a token to itself and the w − 1 tokens before it (in an encoder also the w − 1 after it);
     None means all.
     `attention_function` `none` uses the masked scores themselves as weights (no softmax).
-    `sinks` gives each head a learned score that takes part in the softmax and brings nothing (Xiao et al. 2023).
+    `sinks` gives each head a learned score that takes part in the softmax and contributes no value (Xiao et al. 2023).
     """
 
     heads: Count
@@ -139,21 +133,19 @@ class Attention:
     attention_function: Literal["softmax", "none"] = "softmax"
     sinks: bool = False
 
-    @model_validator(mode="after")
-    def _heads_divide(self) -> Self:
+    def __post_init__(self) -> None:
         if self.sinks and self.attention_function != "softmax":
             raise ValueError("sinks take part in a softmax, and this attention_function is none")
         if self.heads % self.key_value_heads:
             raise ValueError(f"heads ({self.heads}) must be a multiple of key_value_heads ({self.key_value_heads})")
-        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=_pure_data)
 class Experts:
-    """A feed-forward part in `count` copies, of which a router picks `experts_per_token` for each token   (Shazeer et al. 2017).
+    """`count` feed-forward parts, of which a router picks `experts_per_token` for each token   (Shazeer et al. 2017).
 
-    Each brings its output times its share: its probability, softmax(router(x)), divided by the sum over those that
-    were picked where `normalize_weights` is set.
+    The outputs are added, each times its gate weight: its probability softmax(router(x)), with `normalize_weights`
+    divided by the sum over the experts that were picked.
     """
 
     count: Count
@@ -161,18 +153,16 @@ class Experts:
     normalize_weights: bool = True
     router_bias: bool = False
 
-    @model_validator(mode="after")
-    def _enough(self) -> Self:
+    def __post_init__(self) -> None:
         if self.experts_per_token > self.count:
             raise ValueError(f"experts_per_token ({self.experts_per_token}) must be at most count ({self.count})")
-        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=_pure_data)
 class FeedForward:
     """down(activation(up(x))), or when gated down(activation(gate(x)) · (up_offset + up(x)))   (Shazeer 2020, eq. 5–6).
 
-    `limit` keeps gate(x) from rising above it, and up(x) between −limit and limit.
+    `limit` clamps gate(x) from above, and up(x) to −limit … limit.
     """
 
     width: Width
@@ -183,18 +173,16 @@ class FeedForward:
     up_offset: Finite = 0.0
     experts: Experts | None = None
 
-    @model_validator(mode="after")
-    def _gate_is_there(self) -> Self:
+    def __post_init__(self) -> None:
         if not self.gated and (self.limit is not None or self.up_offset):
             raise ValueError("limit and up_offset are for gated feed-forward parts")
-        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=_pure_data)
 class Block:
-    """One layer. Each sublayer stands in `x = outer(x + after(sublayer(before(x))))`.
+    """One layer. Each sublayer is applied as x = outer(x + after(sublayer(before(x)))).
 
-    `attention` looks at the sequence itself, `cross_attention`, in the decoder of an encoder-decoder, at the source.
+    `attention` attends to the sequence itself; `cross_attention`, in the decoder of an encoder-decoder, to the source.
     """
 
     attention: Attention
@@ -204,7 +192,7 @@ class Block:
     after: Norm = NO_NORM
     outer: Norm = NO_NORM
     position: Position | None = None
-    """Where this layer differs from the stack's position."""
+    """This layer's own, if it differs from the stack's."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_pure_data)
@@ -222,9 +210,9 @@ class Architecture:
     """A whole model: vocabulary V, width D, the longest context in tokens, and its stacks.
 
     Without `encoder` it is decoder-only. With one, the encoder reads a source of up to `context` tokens, by the token
-    embedding or by one of its own for a vocabulary of `source_vocab_size`, and each block of the decoder looks at it.
+    embedding or by one of its own for a vocabulary of `source_vocab_size`, and each block of the decoder attends to it.
     `embedding_scale` multiplies the embeddings, `logit_scale` the logits; `logit_softcap` c squashes logits to
-    c · tanh(logits / c). `tied` uses the token embedding as the matrix of the logits too.
+    c · tanh(logits / c). `tied_embeddings` uses the token embedding as the matrix of the logits too.
     """
 
     vocab_size: Vocabulary
@@ -254,18 +242,14 @@ class Architecture:
         if encoder_decoder and not self.is_encoder_decoder:
             raise OpenbookError(f"{purpose} takes an encoder-decoder, and this model is decoder-only")
         if self.is_encoder_decoder and not encoder_decoder:
-            raise OpenbookError(
-                f"{purpose} takes a decoder-only model, and this one is an encoder-decoder: it translates"
-            )
+            raise OpenbookError(f"{purpose} takes a decoder-only model, and this one is an encoder-decoder")
 
-    @model_validator(mode="after")
-    def _parts_fit_together(self) -> Self:
+    def __post_init__(self) -> None:
         for name, stack in self.stacks.items():
             for fault in _faults(stack, self.width, crosses=name == "decoder" and self.encoder is not None):
                 raise ValueError(f"{name}.{fault}")
         if self.source_vocab_size is not None and self.encoder is None:
             raise ValueError("source_vocab_size is for models with an encoder, and this one has none")
-        return self
 
     def to_json(self) -> str:
         """All fields, defaults too, so that a later default cannot change an old file."""
@@ -290,24 +274,24 @@ class Architecture:
 
 
 def _faults(stack: Stack, width: int, crosses: bool) -> Iterator[str]:
-    """What does not fit together in a stack; `crosses` says whether its blocks are to look at a source."""
+    """What does not fit together in a stack; `crosses` says whether its blocks attend to a source."""
     relative = set()
     for number, block in enumerate(stack.blocks):
         position, attention, cross = block.position or stack.position, block.attention, block.cross_attention
         if position.kind == "rotary" and attention.head_width % 2:
             yield f"blocks.{number}.attention.head_width must be even for rotary positions"
         if position.rope_scaling is not None and position.rope_scaling.kind == "dynamic" and attention.head_width < 4:
-            yield f"blocks.{number}.attention.head_width must be 4 at least for a dynamic rope_scaling"
+            yield f"blocks.{number}.attention.head_width must be at least 4 for dynamic rope_scaling"
         if block.position is not None and block.position.kind not in ("rotary", "none"):
             yield f"blocks.{number}.position can only be rotary or none"
         if crosses != (cross is not None):
-            yield f"blocks.{number}.cross_attention must be {'there' if crosses else 'absent: there is nothing to see'}"
+            yield f"blocks.{number}.cross_attention must be {'present' if crosses else 'absent: there is no encoder'}"
         if cross is not None and cross.window is not None:
-            yield f"blocks.{number}.cross_attention.window must be absent: places in two texts have no distance"
+            yield f"blocks.{number}.cross_attention.window must be absent: positions in two texts have no distance"
         if position.kind == "relative":
             relative.add(attention.heads)
     if len(relative) > 1:
-        yield "blocks must have equally many heads in all layers that share relative positions"
+        yield "blocks that share relative positions must have the same number of heads"
     if stack.position.kind == "sinusoidal" and width % 2:
         yield "position: width must be even for sinusoidal positions"
 

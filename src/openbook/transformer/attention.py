@@ -1,19 +1,64 @@
 """Attention: softmax(query · keyᵀ · scale) · value, for several heads at once (Vaswani et al. 2017, eq. 1)."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openbook.trace import note, tracing
-from openbook.transformer import architecture
+from openbook.trace import note
+from openbook.transformer import architecture, fused
 from openbook.transformer.cache import AttentionCache
 from openbook.transformer.mask import Mask
 from openbook.transformer.norm import make_norm
-from openbook.transformer.position import Angles, NoPosition
+from openbook.transformer.position import Angles, rotate
+
+
+@fused.accelerated_by(fused.attention)
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Mask,
+    scale: float,
+    softcap: float | None = None,
+    sinks: Tensor | None = None,
+    softmax: bool = True,
+) -> Tensor:
+    """softmax(query · keyᵀ · scale + bias, where the mask allows) · value   (Vaswani et al. 2017, eq. 1).
+
+    Args:
+        query: (B, H, T, K).
+        key: (B, G, S, K); H/G heads share each.
+        value: (B, G, S, K).
+        mask: what each query may attend to, and the bias.
+        scale: multiplies the scores.
+        softcap: c squashes the scores to c · tanh(scores / c).
+        sinks: (H,) scores that take part in the softmax and contribute no value (Xiao et al. 2023).
+        softmax: else the scores themselves are the weights.
+
+    Returns:
+        (B, H, T, K).
+    """
+    group = query.shape[1] // key.shape[1]
+    if group > 1:
+        key, value = key.repeat_interleave(group, dim=1), value.repeat_interleave(group, dim=1)
+    key, value = note("keys", key), note("values", value)
+    scores = note("scores", query @ key.mT * scale)
+    if mask.bias is not None:
+        scores = note("biased_scores", scores + mask.bias)
+    if softcap is not None:
+        scores = note("capped_scores", softcap * torch.tanh(scores / softcap))
+    if mask.allowed is not None:
+        allowed = note("mask", mask.allowed[:, None])
+        scores = note("masked_scores", scores.masked_fill(~allowed, -torch.inf if softmax else 0.0))
+    if sinks is not None:
+        sinks = sinks[:, None, None].expand(*scores.shape[:-1], 1).to(scores.dtype)
+        weights = torch.cat((scores, sinks), dim=-1).softmax(-1)[..., :-1]
+    else:
+        weights = scores.softmax(-1) if softmax else scores
+    return note("head_context", note("weights", weights) @ value)
 
 
 class Attention(nn.Module):
-    """Multi-head attention; `heads` queries share `key_value_heads` keys and values."""
+    """Multi-head attention: projections to query, key and value, and from the heads' context to the output."""
 
     def __init__(self, width: int, spec: architecture.Attention) -> None:
         super().__init__()
@@ -33,89 +78,29 @@ class Attention(nn.Module):
         x: Tensor,
         source: Tensor | None,
         mask: Mask,
-        position: NoPosition,
-        angles: Angles | None,
-        cache: AttentionCache | None,
+        angles: Angles | None = None,
+        cache: AttentionCache | None = None,
     ) -> Tensor:
-        """The queries of x (B, T, D) look at the keys and values of `source` → (B, T, D).
+        """Queries of x (B, T, D) attend to keys and values of `source` → (B, T, D).
 
-        In self-attention `source` is x itself, whose keys and values join those in the cache. In cross-attention it is
-        another sequence (B, S, D), and None as soon as the cache holds it.
+        In self-attention `source` is x itself, and its keys and values follow those in the cache. In cross-attention
+        it is the encoder's output (B, S, D), or None once the cache holds its keys and values.
         """
         query = note("query", self._heads(self.query(x)))
-        query = note("rotated_query", position.rotate(self.query_norm(query), angles)).transpose(1, 2)
+        query = note("rotated_query", rotate(self.query_norm(query), angles)).transpose(1, 2)
         if source is None:
-            assert cache is not None, "there is nothing to look at: neither a source nor a cache of one"
+            assert cache is not None, "cross-attention needs a source, or a cache of one"
             key, value = cache.get()
         else:
             key = note("key", self._heads(self.key(source)))
-            key = note("rotated_key", position.rotate(self.key_norm(key), angles)).transpose(1, 2)
+            key = note("rotated_key", rotate(self.key_norm(key), angles)).transpose(1, 2)
             value = note("value", self._heads(self.value(source))).transpose(1, 2)
             if cache is not None:
                 key, value = cache.append(key, value)
-        context = self._attend(query, key, value, mask).transpose(1, 2).flatten(-2)
-        return note("output", self.output(note("context", context)))
+        softmax = self.spec.attention_function == "softmax"
+        context = attention(query, key, value, mask, self.scale, self.spec.attention_softcap, self.sinks, softmax)
+        return note("output", self.output(note("context", context.transpose(1, 2).flatten(-2))))
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, T, heads · K) → (B, T, heads, K)."""
         return x.view(*x.shape[:-1], x.shape[-1] // self.spec.head_width, self.spec.head_width)
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Mask) -> Tensor:
-        """query (B, H, T, K), key and value (B, G, S, K) → (B, H, T, K)."""
-        grouped = self.spec.heads != self.spec.key_value_heads
-        fusable = (
-            self.spec.attention_function == "softmax" and self.spec.attention_softcap is None and self.sinks is None
-        )
-        if fusable and not tracing() and not _plain_is_faster(query, key):
-            seen, scale = mask.for_kernel, self.scale
-            if torch.compiler.is_exporting():
-                # Runtimes have no kernel for a product of a single query that scales, and masks are for each query.
-                query, scale = query * scale, 1.0
-                if seen is not None and seen.shape[2] != query.shape[2]:
-                    seen = seen.expand(-1, -1, query.shape[2], -1)
-            return F.scaled_dot_product_attention(
-                query, key, value, seen, is_causal=mask.is_causal, scale=scale, enable_gqa=grouped
-            )
-        if grouped:
-            each = self.spec.heads // self.spec.key_value_heads
-            key, value = key.repeat_interleave(each, dim=1), value.repeat_interleave(each, dim=1)
-        key, value = note("keys", key), note("values", value)
-        scores = note("scores", query @ key.mT * self.scale)
-        if mask.bias is not None:
-            scores = note("biased_scores", scores + mask.bias)
-        if self.spec.attention_softcap is not None:
-            scores = note(
-                "capped_scores", self.spec.attention_softcap * torch.tanh(scores / self.spec.attention_softcap)
-            )
-        weights = self._weigh(scores, mask.allowed)
-        return note("head_context", weights @ value)
-
-    def _weigh(self, scores: Tensor, allowed: Tensor | None) -> Tensor:
-        """Scores (B, H, T, S) → weights of the same shape; what is not allowed weighs nothing."""
-        plain = self.spec.attention_function == "none"
-        if allowed is not None:
-            allowed = note("mask", allowed[:, None])
-            scores = note("masked_scores", scores.masked_fill(~allowed, 0.0 if plain else -torch.inf))
-        if self.sinks is not None:
-            sinks = self.sinks[:, None, None].expand(*scores.shape[:-1], 1).to(scores.dtype)
-            return note("weights", torch.cat((scores, sinks), dim=-1).softmax(-1)[..., :-1])
-        return note("weights", scores if plain else scores.softmax(-1))
-
-
-FEW_QUERIES, FEW_KEYS = 8, 128
-"""As of translations under way: with one query the plain steps take half as long, with five as long; with 512 keys a
-fifth longer."""
-
-
-def _plain_is_faster(query: Tensor, key: Tensor) -> bool:
-    """Whether the readable steps take less time than the fused kernel, which on a CPU takes up to twice as long.
-
-    So it is when few queries look at few keys, each head at its own, and when bfloat16 learns; but not in a graph that
-    is written down for others to run, who have a kernel of their own.
-    """
-    if not query.is_cpu or torch.compiler.is_exporting():
-        return False
-    if query.requires_grad:
-        return query.dtype == torch.bfloat16 and key.shape[2] <= 512
-    few = query.shape[2] <= FEW_QUERIES and key.shape[2] <= FEW_KEYS
-    return few and query.shape[1] == key.shape[1]

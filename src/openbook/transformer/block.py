@@ -1,25 +1,23 @@
 """A block: attention, then feed-forward, each added to the residual stream; and a stack of blocks."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from openbook.trace import note, tracing
+from openbook.trace import note
 from openbook.transformer import architecture
 from openbook.transformer.attention import Attention
 from openbook.transformer.cache import AttentionCache, DecoderCache, EncoderOutput
 from openbook.transformer.dropout import Dropout
 from openbook.transformer.feed_forward import make_feed_forward
-from openbook.transformer.mask import Mask, TokenPositions, decoder_mask, encoder_mask
+from openbook.transformer.fused import checkpointed
+from openbook.transformer.mask import EVERYTHING, Mask, TokenPositions, decoder_mask, encoder_mask
 from openbook.transformer.norm import make_norm
-from openbook.transformer.position import NO_POSITION, Angles, NoPosition, make_position
+from openbook.transformer.position import Angles, make_position
 
 
 class Residual(nn.Module):
-    """x = outer(x + after(sublayer(before(x)))): pre-norm, post-norm and sandwich norms by which parts are there."""
+    """x = outer(x + after(sublayer(before(x)))): pre-norm, post-norm or sandwich norm, by which parts are present."""
 
     def __init__(self, width: int, spec: architecture.Block, dropout: float) -> None:
         super().__init__()
@@ -34,21 +32,14 @@ class Residual(nn.Module):
         return self.outer(note("residual", x + added))
 
 
-class Cross(NamedTuple):
-    """What cross-attention looks at: the source (B, S, D), or a cache that holds its keys and values."""
-
-    source: Tensor | None
-    mask: Mask
-    cache: AttentionCache | None
-
-
 class Block(nn.Module):
-    """One layer: tokens look at each other, then perhaps at a source, then each is worked on alone."""
+    """One layer: self-attention, then cross-attention to a source if there is one, then feed-forward."""
 
     def __init__(self, width: int, spec: architecture.Block, dropout: float) -> None:
         super().__init__()
         self.self_attention = Attention(width, spec.attention)
         self.self_attention_residual = Residual(width, spec, dropout)
+        self.crosses = spec.cross_attention is not None
         if spec.cross_attention is not None:
             self.cross_attention = Attention(width, spec.cross_attention)
             self.cross_attention_residual = Residual(width, spec, dropout)
@@ -59,31 +50,26 @@ class Block(nn.Module):
         self,
         x: Tensor,
         mask: Mask,
-        position: NoPosition,
-        angles: Angles | None,
-        cache: AttentionCache | None,
-        cross: Cross | None = None,
+        angles: Angles | None = None,
+        cache: AttentionCache | None = None,
+        source: Tensor | None = None,
+        cross_mask: Mask = EVERYTHING,
+        cross_cache: AttentionCache | None = None,
     ) -> Tensor:
-        """x (B, T, D) → (B, T, D)."""
-        x = self.self_attention_residual(x, lambda x: self.self_attention(x, x, mask, position, angles, cache))
-        if cross is not None:
-            source, seen, kept = cross
+        """x (B, T, D), source (B, S, D), None once `cross_cache` holds its keys and values → (B, T, D)."""
+        x = self.self_attention_residual(x, lambda x: self.self_attention(x, x, mask, angles, cache))
+        if self.crosses:
             x = self.cross_attention_residual(
-                x, lambda x: self.cross_attention(x, source, seen, NO_POSITION, None, kept)
+                x, lambda x: self.cross_attention(x, source, cross_mask, None, cross_cache)
             )
         return self.feed_forward_residual(x, self.feed_forward)
 
 
-def _rotation(position: architecture.Position, head_width: int) -> tuple[architecture.Position, int]:
-    """What tells one way of rotating from another; only rotary positions look at the head width."""
-    return position, head_width if position.kind == "rotary" else 0
-
-
 class Stack(nn.Module):
-    """Positions, N blocks and a final norm: a decoder, whose tokens see what came before them, or an encoder.
+    """N blocks between an embedding and a final norm: an encoder, or a decoder, whose attention is causal.
 
-    While learning with `recompute`, a block keeps only what enters it, and is worked out again for the gradient: less
-    memory for a third more time (Chen et al. 2016).
+    With `gradient_checkpointing` the training step keeps only each block's inputs and computes the rest again: less
+    memory for a third more time.
     """
 
     def __init__(
@@ -92,21 +78,25 @@ class Stack(nn.Module):
         super().__init__()
         self.causal = causal
         self.gradient_checkpointing = False
-        usual = next((block for block in spec.blocks if block.position is None), spec.blocks[0]).attention
-        self.position = make_position(spec.position, width, context, usual, causal)
+        # Layers whose position differs from the stack's share one part for each difference, and so the angles.
+        first = next((block for block in spec.blocks if block.position is None), spec.blocks[0])
+        own = _part_key(spec.position, first.attention)
+        layers = [(block.position or spec.position, block.attention) for block in spec.blocks]
+        others = {key: layer for layer in layers if (key := _part_key(*layer)) != own}
+        self.position = make_position(spec.position, width, context, first.attention, causal)
         self.embedding_norm = make_norm(width, spec.embedding_norm)
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(Block(width, block, dropout) for block in spec.blocks)
         self.final_norm = make_norm(width, spec.final_norm)
-        # Layers that differ from the stack share one part for each way of differing: angles are worked out once.
-        own = _rotation(spec.position, usual.head_width)
-        ways = [_rotation(block.position or spec.position, block.attention.head_width) for block in spec.blocks]
-        other = {way: block.attention for way, block in zip(ways, spec.blocks, strict=True) if way != own}
         self.other_positions = nn.ModuleList(
-            make_position(position, width, context, attention) for (position, _), attention in other.items()
+            make_position(position, width, context, attention) for position, attention in others.values()
         )
-        self._windows = [block.attention.window for block in spec.blocks]
-        self._position_of = [list(other).index(way) if way in other else -1 for way in ways]
+        keys = [*others, own]
+        self._layers = [
+            (block.attention.window, keys.index(_part_key(*layer)))
+            for block, layer in zip(spec.blocks, layers, strict=True)
+        ]
+        """Of each layer: its window, and the index of its position part."""
 
     def forward(
         self,
@@ -116,25 +106,27 @@ class Stack(nn.Module):
         cache: DecoderCache | None = None,
         encoder_output: EncoderOutput | None = None,
     ) -> Tensor:
-        """Embeddings x (B, T, D) at the places `query`, among keys at the places `key` → (B, T, D)."""
+        """Embeddings x (B, T, D) of tokens at `query`, which attend to those at `key` → (B, T, D)."""
         x = note("embedded", self.position.embed(x, query.position))
         x = self.dropout(self.embedding_norm(x))
         parts = [*self.other_positions, self.position]
         angles = [part(query.position) for part in parts]
         biases = [part.bias(query.position, key.position) for part in parts]
         make_mask = decoder_mask if self.causal else encoder_mask
-        masks: dict[tuple[int | None, int], Mask] = {}
-        cross_mask = None if encoder_output is None else encoder_mask(query, encoder_output.positions)
-        for number, block in enumerate(self.blocks):
-            window, which = way = self._windows[number], self._position_of[number]
-            if way not in masks:
-                masks[way] = make_mask(query, key, window_size=window).biased(biases[which])
-            cross = None
-            if encoder_output is not None and cross_mask is not None:
-                cross = Cross(encoder_output.hidden, cross_mask, None if cache is None else cache.cross_layers[number])
-            kept = None if cache is None else cache.layers[number]
-            if self.gradient_checkpointing and torch.is_grad_enabled() and not tracing():
-                x = checkpoint(block, x, masks[way], parts[which], angles[which], kept, cross, use_reentrant=False)
-            else:
-                x = block(x, masks[way], parts[which], angles[which], kept, cross)
+        masks = {
+            (window, part): make_mask(query, key, window_size=window).with_bias(biases[part])
+            for window, part in dict.fromkeys(self._layers)
+        }
+        source, cross_mask = None, EVERYTHING
+        if encoder_output is not None:
+            source, cross_mask = encoder_output.hidden, encoder_mask(query, encoder_output.positions)
+        for number, (block, layer) in enumerate(zip(self.blocks, self._layers, strict=True)):
+            own, cross = (None, None) if cache is None else (cache.layers[number], cache.cross_layers[number])
+            inputs = x, masks[layer], angles[layer[1]], own, source, cross_mask, cross
+            x = checkpointed(block, *inputs) if self.gradient_checkpointing else block(*inputs)
         return self.final_norm(x)
+
+
+def _part_key(position: architecture.Position, attention: architecture.Attention) -> tuple[architecture.Position, int]:
+    """Equal for layers that can share a position part; only rotary positions depend on the head width."""
+    return position, attention.head_width if position.kind == "rotary" else 0

@@ -13,11 +13,9 @@ class AttentionCache(Protocol):
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Add key and value (B, G, T, K) and return all so far, both (B, G, S, K)."""
-        ...
 
     def get(self) -> tuple[Tensor, Tensor]:
         """All keys and values so far, both (B, G, S, K)."""
-        ...
 
 
 class EncoderOutput(NamedTuple):
@@ -39,18 +37,14 @@ class DecoderCache(Protocol):
     @property
     def layers(self) -> Sequence[AttentionCache]:
         """One for each layer's self-attention."""
-        ...
 
     @property
     def cross_layers(self) -> Sequence[AttentionCache]:
         """One for each layer's cross-attention, filled once."""
-        ...
 
     @property
     def length(self) -> int:
         """How many tokens it holds."""
-        ...
 
     def append(self, query: TokenPositions) -> TokenPositions:
         """Add the positions of the newest tokens (B or 1, T) and return those of all keys (B or 1, S)."""
-        ...

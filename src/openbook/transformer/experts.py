@@ -1,15 +1,14 @@
-"""A mixture of experts: many feed-forward parts, of which each token passes through the few that a router picks."""
+"""A mixture of experts: many feed-forward parts, of which a router picks a few for each token."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openbook.trace import note, tracing
+from openbook.trace import note
 from openbook.transformer import architecture
-from openbook.transformer.activation import ACTIVATIONS, limited
+from openbook.transformer.activation import ACTIVATIONS, clamp_and_shift
 
 
 class ExpertLinear(nn.Module):
@@ -21,34 +20,17 @@ class ExpertLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(experts, outputs)) if bias else None
 
     def forward(self, x: Tensor, counts: Sequence[int]) -> Tensor:
-        """x (n, in) in the order of their experts, `counts[e]` of them for expert e → (n, out)."""
+        """Rows x (n, in) sorted by expert, `counts[e]` of them for expert e → (n, out)."""
         weights = self.weight.unbind()
         biases = len(weights) * (None,) if self.bias is None else self.bias.unbind()
         each = zip(torch.split(x, list(counts)), weights, biases, strict=True)
         return torch.cat([F.linear(part, weight, bias) for part, weight, bias in each if len(part)])
 
 
-class _Balanced(torch.autograd.Function):
-    """Leaves probabilities as they are, and adds to their gradient that of strength · E · Σ_e load_e · sum_e.
-
-    load_e is the gate_weight of choices that fell on expert e and sum_e the sum of its probabilities over all tokens (Fedus
-    et al. 2021, eq. 4): the gradient pulls down experts that are busy, so that none stays idle.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, probabilities: Tensor, counts: Tensor, strength: float) -> Tensor:
-        ctx.pull = strength * len(counts) * counts / counts.sum()
-        return probabilities.view_as(probabilities)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return gradients[0] + ctx.pull.to(gradients[0].dtype), None, None
-
-
 class MixtureOfExperts(nn.Module):
-    """Σ_j share_j · expert_j(x) over the experts j that the router picks for x   (Shazeer et al. 2017, eq. 1).
+    """Σ_j gate_weight_j · expert_j(x) over the experts j that the router picks for x   (Shazeer et al. 2017, eq. 1).
 
-    `balance` is how strongly learning spreads the tokens over the experts: the weight of `_Balanced` for each token.
+    `balance` is the weight, for each token, of the load-balancing loss that training adds (see `_balance`).
     """
 
     def __init__(self, width: int, spec: architecture.FeedForward, experts: architecture.Experts) -> None:
@@ -64,44 +46,48 @@ class MixtureOfExperts(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (B, T, D) → (B, T, D)."""
         gate_weight, chosen = self._route(x)
-        # Each choice becomes a row; the rows of one expert stand together, so that it multiplies them at once.
+        # Each choice is a row. The rows of one expert lie together, so that one product serves them all.
         order = chosen.flatten().argsort(stable=True)
         back = order.argsort()
         counts = chosen.flatten().bincount(minlength=self.experts.count).tolist()
         rows = x.flatten(0, -2)[order // self.experts.experts_per_token]
 
-        def in_place(value: Tensor) -> Tensor:
-            """Rows (B · T · chosen, …) in the order of the tokens and their choices, (B, T, chosen, …)."""
+        def by_token(value: Tensor) -> Tensor:
+            """Sorted rows (B · T · chosen, …) → (B, T, chosen, …)."""
             return value[back].view(*chosen.shape, value.shape[-1])
 
-        up = self.up(rows, counts)
-        if tracing():
-            note("up", in_place(up))
+        up = note("up", self.up(rows, counts), by_token)
         if self.gate is None:
             hidden = self.activation(up)
         else:
-            gate = self.gate(rows, counts)
-            limited_gate, limited_up = limited(gate, up, self.limit, self.up_offset)
-            opened = self.activation(limited_gate)
-            if tracing():
-                note("gate", in_place(gate))
-                note("activation", in_place(opened))
-            hidden = opened * limited_up
-        if tracing():
-            note("hidden", in_place(hidden))
-        expert_output = note("expert_output", in_place(self.down(hidden, counts)))
+            gate = note("gate", self.gate(rows, counts), by_token)
+            gate, up = clamp_and_shift(gate, up, self.limit, self.up_offset)
+            hidden = note("activation", self.activation(gate), by_token) * up
+        hidden = note("hidden", hidden, by_token)
+        expert_output = note("expert_output", by_token(self.down(hidden, counts)))
         return note("output", (gate_weight[..., None].to(x.dtype) * expert_output).sum(-2))
 
     def _route(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, T, D) → each token's chosen experts, the most probable first, and their shares; (B, T, chosen) both."""
+        """x (B, T, D) → gate weights and numbers of each token's experts, most probable first; both (B, T, chosen)."""
         scores = note("router_scores", self.router(x))
         wide = torch.promote_types(scores.dtype, torch.float32)
         probabilities = note("router_probabilities", scores.softmax(-1, dtype=wide))
         chosen = note("chosen", probabilities.topk(self.experts.experts_per_token, dim=-1).indices)
-        if self.balance and torch.is_grad_enabled():
-            counts = chosen.flatten().bincount(minlength=self.experts.count)
-            probabilities = _Balanced.apply(probabilities, counts, self.balance)  # type: ignore[no-untyped-call]
+        if self.balance and probabilities.requires_grad:
+            _balance(probabilities, chosen, self.balance)
         gate_weight = probabilities.gather(-1, chosen)
         if self.experts.normalize_weights:
             gate_weight = gate_weight / gate_weight.sum(-1, keepdim=True)
         return note("gate_weight", gate_weight), chosen
+
+
+def _balance(probabilities: Tensor, chosen: Tensor, strength: float) -> None:
+    """Add to the gradient of `probabilities` (B, T, E) that of the loss strength · E · Σ_e load_e · sum_e.
+
+    load_e is the share of choices that fell on expert e, and sum_e the sum of its probabilities over all tokens
+    (Fedus et al. 2021, eq. 4): busy experts become less probable, so that none stays idle.
+    """
+    experts = probabilities.shape[-1]
+    counts = chosen.flatten().bincount(minlength=experts)
+    pull = strength * experts * counts / counts.sum()
+    probabilities.register_hook(lambda gradient: gradient + pull.to(gradient.dtype))  # type: ignore[no-untyped-call]

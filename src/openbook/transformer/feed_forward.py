@@ -1,10 +1,10 @@
-"""The feed-forward part of a block: each token on its own."""
+"""The feed-forward part of a block, which works on each token alone; (B, T, D) → (B, T, D)."""
 
 from torch import Tensor, nn
 
 from openbook.trace import note
 from openbook.transformer import architecture
-from openbook.transformer.activation import ACTIVATIONS, limited
+from openbook.transformer.activation import ACTIVATIONS, clamp_and_shift
 from openbook.transformer.experts import MixtureOfExperts
 
 
@@ -18,7 +18,6 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(spec.width, width, bias=spec.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, T, D) → (B, T, D)."""
         hidden = note("hidden", self.activation(note("up", self.up(x))))
         return note("output", self.down(hidden))
 
@@ -32,15 +31,14 @@ class GatedFeedForward(FeedForward):
         self.gate = nn.Linear(width, spec.width, bias=spec.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, T, D) → (B, T, D)."""
-        gate, up = limited(note("gate", self.gate(x)), note("up", self.up(x)), self.limit, self.up_offset)
-        opened = note("activation", self.activation(gate))
-        hidden = note("hidden", opened * up)
+        gate, up = note("gate", self.gate(x)), note("up", self.up(x))
+        gate, up = clamp_and_shift(gate, up, self.limit, self.up_offset)
+        hidden = note("hidden", note("activation", self.activation(gate)) * up)
         return note("output", self.down(hidden))
 
 
 def make_feed_forward(width: int, spec: architecture.FeedForward) -> nn.Module:
-    """The part that `spec` names."""
+    """The feed-forward part that `spec` names."""
     if spec.experts is not None:
         return MixtureOfExperts(width, spec, spec.experts)
     return GatedFeedForward(width, spec) if spec.gated else FeedForward(width, spec)

@@ -1,10 +1,10 @@
-"""Which query may see which key, built from predicates over their places.
+"""Attention masks: which query may attend to which key, composed of predicates over their positions.
 
-A predicate takes the places of queries and of keys, shaped so that they broadcast to (B, T, S), and says
-True where the query may look. `both` joins two. Training, cached decoding, beams and the page share these.
+A predicate takes the positions of queries and of keys, shaped so that they broadcast to (B, T, S), and is True where
+the query may attend to the key. Training, cached decoding, beam search and explanations share these predicates.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class TokenPositions(NamedTuple):
-    """Where tokens stand: positions (B or 1, T), negative for padding; documents alike, or None when all are one.
+    """Where tokens stand: positions (B or 1, T), negative at padding; documents alike, or None if there is only one.
 
     Where the tokens of a row form a tree (beams with a common beginning), `ancestors` of the keys (B, T, S) are True
     at the tokens that each query continues, itself included. Positions may be negative or leave gaps only where
@@ -33,38 +33,38 @@ class TokenPositions(NamedTuple):
 
 Predicate = Callable[[TokenPositions, TokenPositions], Tensor]
 
-SHARED = -2
-"""The document of a beginning that all documents of its row go on from."""
+SHARED_PREFIX = -2
+"""The document number of a beginning that all documents of its row continue."""
 
 
 def causal(query: TokenPositions, key: TokenPositions) -> Tensor:
-    """A token sees itself and what came before it."""
+    """A token attends to itself and to earlier tokens."""
     return key.position <= query.position
 
 
 def window(size: int) -> Predicate:
-    """A token sees at most itself and the `size` − 1 tokens before it."""
+    """A token attends to itself and to at most `size` − 1 tokens before it."""
     return lambda query, key: query.position - key.position < size
 
 
-def around(size: int) -> Predicate:
-    """A token sees at most itself and the `size` − 1 tokens before it and after it."""
+def bidirectional_window(size: int) -> Predicate:
+    """A token attends to itself and to at most `size` − 1 tokens before it and after it."""
     return lambda query, key: (query.position - key.position).abs() < size
 
 
 def not_padding(query: TokenPositions, key: TokenPositions) -> Tensor:
-    """Nobody sees padding, but padding sees itself, so that every row of the softmax has something to weigh."""
+    """No token attends to padding, but padding attends to itself, so that no row of the softmax is empty."""
     return (key.position >= 0) | (key.position == query.position)
 
 
 def same_document(query: TokenPositions, key: TokenPositions) -> Tensor:
-    """A token sees only its own document, and the beginning that all share."""
+    """A token attends to its own document, and to the beginning that all documents share."""
     assert query.document is not None and key.document is not None
-    return (query.document == key.document) | (key.document == SHARED)
+    return (query.document == key.document) | (key.document == SHARED_PREFIX)
 
 
-def among_ancestors(query: TokenPositions, key: TokenPositions) -> Tensor:
-    """A token sees only what it goes on from."""
+def is_ancestor(query: TokenPositions, key: TokenPositions) -> Tensor:
+    """A token attends to the tokens that it continues."""
     assert key.ancestors is not None
     return key.ancestors
 
@@ -75,74 +75,59 @@ def both(first: Predicate, second: Predicate) -> Predicate:
 
 
 class Mask(NamedTuple):
-    """A mask as the attention kernels want it.
+    """Which keys each query may attend to, and what is added to the scores.
 
-    `allowed` (B or 1, T, S) is True where a query may look, None where it may look everywhere; `is_causal` says
-    that `allowed` is the plain lower triangle, which fused kernels know without being shown it.
-    `bias` (B or 1, H, T, S) is added to the scores, and `joined` is both in one.
+    `allowed` (B or 1, T, S) is True where a query may attend to a key; None allows everything. `is_causal` says that
+    it is the plain lower triangle, which fused kernels need not read. `bias` (B or 1, H, T, S) is added to the scores;
+    `additive` is the bias with −∞ where nothing is allowed, computed once for all layers.
     """
 
-    allowed: Tensor | None
+    allowed: Tensor | None = None
     is_causal: bool = False
     bias: Tensor | None = None
-    joined: Tensor | None = None
+    additive: Tensor | None = None
 
-    @property
-    def for_kernel(self) -> Tensor | None:
-        """What a fused kernel is shown."""
-        if self.joined is not None or self.allowed is None or self.is_causal:
-            return self.joined
-        return self.allowed[:, None]
-
-    def biased(self, bias: Tensor | None) -> "Mask":
-        """The same mask with something to add to the scores, joined once for all layers that use it."""
+    def with_bias(self, bias: Tensor | None) -> "Mask":
+        """The same mask with this bias (B or 1, H, T, S)."""
         if bias is None:
             return self
-        joined = bias if self.allowed is None else bias.masked_fill(~self.allowed[:, None], -torch.inf)
-        return Mask(self.allowed, bias=bias, joined=joined)
+        additive = bias if self.allowed is None else bias.masked_fill(~self.allowed[:, None], -torch.inf)
+        return Mask(self.allowed, bias=bias, additive=additive)
+
+
+EVERYTHING = Mask()
 
 
 def decoder_mask(query: TokenPositions, key: TokenPositions, *, window_size: int | None = None) -> Mask:
-    """The mask of causal self-attention: `query` are the newest of `key`.
-
-    Args:
-        query: places of the T queries.
-        key: places of the S keys; the last T are the queries themselves.
-        window_size: the layer's window, if it has one.
-    """
+    """The mask of causal self-attention: T queries, which are the last of S keys, within the layer's window if any."""
     length, source = query.position.shape[-1], key.position.shape[-1]
-    # Positions that were given may leave gaps, so only plain ones tell from their number that all fit the window.
     if window_size is not None and source <= window_size and not key.padded:
-        window_size = None
+        window_size = None  # everything fits, unless positions leave gaps
     plain = not key.padded and key.document is None and key.ancestors is None and window_size is None
     if plain and length == 1:
-        return Mask(None)
-    predicate: Predicate = causal
+        return EVERYTHING
+    predicates: list[Predicate] = [causal]
     if window_size is not None:
-        predicate = both(predicate, window(window_size))
+        predicates.append(window(window_size))
     if key.padded:
-        predicate = both(predicate, not_padding)
+        predicates.append(not_padding)
     if key.document is not None:
-        predicate = both(predicate, same_document)
+        predicates.append(same_document)
     if key.ancestors is not None:
-        predicate = both(predicate, among_ancestors)
-    return Mask(predicate(query.unsqueeze(-1), key.unsqueeze(-2)), is_causal=plain and length == source)
+        predicates.append(is_ancestor)
+    return Mask(_allowed(predicates, query, key), is_causal=plain and length == source)
 
 
 def encoder_mask(query: TokenPositions, key: TokenPositions, *, window_size: int | None = None) -> Mask:
-    """The mask where tokens see both ways: of an encoder's self-attention, and of cross-attention to its output.
-
-    Args:
-        query: places of the T queries.
-        key: places of the S keys.
-        window_size: the layer's window, if it has one.
-    """
+    """The mask of attention in both directions, T queries to S keys: in an encoder, and in cross-attention."""
     predicates: list[Predicate] = [not_padding] if key.padded else []
     if window_size is not None:
-        predicates.append(around(window_size))
-    if not predicates:
-        return Mask(None)
-    return Mask(reduce(both, predicates)(query.unsqueeze(-1), key.unsqueeze(-2)))
+        predicates.append(bidirectional_window(window_size))
+    return Mask(_allowed(predicates, query, key)) if predicates else EVERYTHING
+
+
+def _allowed(predicates: Sequence[Predicate], query: TokenPositions, key: TokenPositions) -> Tensor:
+    return reduce(both, predicates)(query.unsqueeze(-1), key.unsqueeze(-2))
 
 
 def positions_of(real: Tensor) -> Tensor:

@@ -1,91 +1,65 @@
-"""LayerNorm, RMSNorm and none: three parts with one face."""
-
-from typing import Any
+"""LayerNorm, RMSNorm and none, which all take and return (…, D)."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openbook.trace import note, tracing
-from openbook.transformer import architecture
+from openbook.trace import note
+from openbook.transformer import architecture, fused
+from openbook.transformer.fused import at_least_float32
 
 
-def _wide(x: Tensor) -> Tensor:
-    """In float32 at least, as the fused kernels work inside: the square of a float16 soon overflows."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+@fused.accelerated_by(fused.rms_norm)
+def rms_norm(x: Tensor, scale: Tensor, epsilon: float) -> Tensor:
+    """x / sqrt(mean(x²) + ε) · scale   (Zhang & Sennrich 2019, eq. 4)."""
+    wide = at_least_float32(x)
+    mean_square = note("mean_square", wide.square().mean(-1, keepdim=True))
+    return note("output", (wide / torch.sqrt(mean_square + epsilon) * scale).to(x.dtype))
 
 
-class _LearningRMSNorm(torch.autograd.Function):
-    """RMSNorm with its gradient written out: PyTorch has no fused one for CPUs, and its own takes five times as long.
-
-    With r = 1 / sqrt(mean(x²) + ε) and output = x · r · scale:
-    ∂scale = Σ r · ∂output · x over the tokens, and
-    ∂x = r · ∂output · scale − x · r³ · mean(∂output · scale · x).
-    The sums are products with a vector, and one tensor of the size of x holds all else in turn.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, epsilon: float) -> Tensor:
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
-        root = length.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_().to(x.dtype)
-        ctx.save_for_backward(x, root, scale)
-        return (x * root).mul_(scale.to(x.dtype))
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
-        x, root, scale = ctx.saved_tensors
-        of_output, narrow = gradients[0], scale.to(x.dtype)
-        held = of_output * x
-        with torch.autocast(x.device.type, enabled=False):
-            wide = _wide(held).flatten(0, -2)
-            of_scale = (_wide(root).flatten() @ wide).to(scale.dtype)
-            along = (wide @ _wide(scale)).view_as(root).div_(x.shape[-1]).mul_(_wide(root).pow(3)).to(x.dtype)
-        of_x = torch.mul(of_output, narrow, out=held).mul_(root).addcmul_(x, along, value=-1)
-        return of_x, of_scale, None
+@fused.accelerated_by(fused.layer_norm)
+def layer_norm(x: Tensor, scale: Tensor, bias: Tensor | None, epsilon: float) -> Tensor:
+    """(x − mean) / sqrt(variance + ε) · scale + bias   (Ba et al. 2016, eq. 4)."""
+    wide = at_least_float32(x)
+    mean = note("mean", wide.mean(-1, keepdim=True))
+    variance = note("variance", (wide - mean).square().mean(-1, keepdim=True))
+    normed = (wide - mean) * torch.rsqrt(variance + epsilon) * scale
+    return note("output", (normed if bias is None else normed + bias).to(x.dtype))
 
 
-class RMSNorm(nn.Module):
-    """x / sqrt(mean(x²) + ε) · (offset + weight)   (Zhang & Sennrich 2019, eq. 4). Shapes: (…, D) → (…, D)."""
+class Norm(nn.Module):
+    """A trained weight for each number of a vector; the norm's scale is `offset` + weight."""
 
     def __init__(self, width: int, spec: architecture.Norm) -> None:
         super().__init__()
         self.epsilon, self.offset = spec.epsilon, spec.offset
         self.weight = nn.Parameter(torch.full((width,), 1.0 - spec.offset))
+
+    @property
+    def scale(self) -> Tensor:
+        """(D,)."""
+        return self.weight + self.offset if self.offset else self.weight
+
+
+class RMSNorm(Norm):
+    """See `rms_norm`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        scale = self.weight + self.offset if self.offset else self.weight
-        if torch.is_grad_enabled() and not tracing():
-            return _LearningRMSNorm.apply(x, scale, self.epsilon)  # type: ignore[no-untyped-call]
-        if not tracing() and not torch.compiler.is_exporting():
-            return F.rms_norm(x, scale.shape, scale.to(x.dtype), self.epsilon)
-        wide = _wide(x)
-        mean_square = note("mean_square", wide.square().mean(-1, keepdim=True))
-        # The steps as they stand here are what other engines know how to fuse.
-        return note("output", (wide / torch.sqrt(mean_square + self.epsilon) * scale).to(x.dtype))
+        return rms_norm(x, self.scale, self.epsilon)
 
 
-class LayerNorm(nn.Module):
-    """(x − mean) / sqrt(variance + ε) · (offset + weight) + bias   (Ba et al. 2016, eq. 4). Shapes: (…, D) → (…, D)."""
+class LayerNorm(Norm):
+    """See `layer_norm`."""
 
     def __init__(self, width: int, spec: architecture.Norm) -> None:
-        super().__init__()
-        self.epsilon, self.offset = spec.epsilon, spec.offset
-        self.weight = nn.Parameter(torch.full((width,), 1.0 - spec.offset))
+        super().__init__(width, spec)
         self.bias = nn.Parameter(torch.zeros(width)) if spec.bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        scale = self.weight + self.offset if self.offset else self.weight
-        if not tracing():
-            return F.layer_norm(x, scale.shape, scale, self.bias, self.epsilon)
-        wide = _wide(x)
-        mean = note("mean", wide.mean(-1, keepdim=True))
-        variance = note("variance", (wide - mean).square().mean(-1, keepdim=True))
-        normed = (wide - mean) * torch.rsqrt(variance + self.epsilon) * scale
-        return note("output", (normed if self.bias is None else normed + self.bias).to(x.dtype))
+        return layer_norm(x, self.scale, self.bias, self.epsilon)
 
 
 def make_norm(width: int, spec: architecture.Norm) -> nn.Module:
-    """The part named by `spec.kind` for vectors of `width` numbers."""
+    """The norm that `spec.kind` names."""
     if spec.kind == "none":
         return nn.Identity()
     return {"rms": RMSNorm, "layer": LayerNorm}[spec.kind](width, spec)

@@ -1,78 +1,40 @@
-"""Positions: sinusoidal, learned, rotary, relative or none, parts with the same methods, which do nothing by default.
+"""Positions: sinusoidal, learned, rotary, relative or none. Each part overrides what it needs of `NoPosition`.
 
 Positions are whole numbers from 0; a negative one marks padding.
 """
 
 import math
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from openbook.trace import note, tracing
-from openbook.transformer import architecture
-from openbook.transformer.rope_scaling import scaled_frequencies
+from openbook.trace import note
+from openbook.transformer import architecture, fused
+from openbook.transformer.rope_scaling import frequencies, scaled_frequencies
 
 Angles = tuple[Tensor, Tensor]
-"""Cosines and sines, each (B, T, 1, K/2), worked out once for all layers of a forward pass."""
+"""Cosines and sines, each (B, T, 1, K/2), computed once for all layers of a forward pass."""
 
 
 class NoPosition(nn.Module):
-    """Says nothing of position. The other parts override what they need."""
+    """Adds nothing: order shows only through the causal mask."""
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
-        """Add the position to embeddings. x (B, T, D), positions (B or 1, T) → (B, T, D)."""
+        """Add the position to embeddings: x (B, T, D), positions (B or 1, T) → (B, T, D)."""
         return x
 
     def forward(self, positions: Tensor) -> Angles | None:
-        """The angles that `rotate` needs at these positions (B or 1, T)."""
+        """The angles by which queries and keys at these positions (B or 1, T) are rotated."""
         return None
-
-    def rotate(self, x: Tensor, angles: Angles | None) -> Tensor:
-        """Turn queries or keys (B, T, H, K) by their position."""
-        return x
 
     def bias(self, query: Tensor, key: Tensor) -> Tensor | None:
-        """What is added to the scores at these positions (B or 1, T) and (B or 1, S): (B or 1, H, T, S)."""
+        """What is added to the scores: query (B or 1, T), key (B or 1, S) → (B or 1, H, T, S)."""
         return None
-
-
-NO_POSITION = NoPosition()
-
-
-def rotary_angles(positions: Tensor, width: int, base: float) -> Tensor:
-    """position · base^(−2i/width) for i < width/2. positions (B, T) → (B, T, width/2)."""
-    exponent = torch.arange(0, width, 2, device=positions.device, dtype=torch.float32) / width
-    return positions[..., None] * (1.0 / base**exponent)
-
-
-class _LearningRotation(torch.autograd.Function):
-    """The rotation in half as many passes over memory; its gradient is turned back by the same angle."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        ctx.save_for_backward(cosine, sine)
-        return _turned(x, cosine, sine)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        cosine, sine = ctx.saved_tensors
-        return _turned(gradients[0], cosine, -sine), None, None
-
-
-def _turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    # Repeated for every head, the angles are read in long stretches: a third of the time.
-    heads = x.shape[2]
-    turned = x * torch.cat((cosine, cosine), dim=-1).repeat(1, 1, heads, 1)
-    sine = sine.repeat(1, 1, heads, 1)
-    (first, second), (new_first, new_second) = x.chunk(2, dim=-1), turned.chunk(2, dim=-1)
-    new_first.addcmul_(second, sine, value=-1)
-    new_second.addcmul_(first, sine)
-    return turned
 
 
 class Rotary(NoPosition):
-    """Rotates the pair (i, i + K/2) of every query and key (Su et al. 2021, section 3.2)."""
+    """Rotates the pair (i, i + K/2) of queries and keys by position · base^(−2i/K)   (Su et al. 2021, section 3.2)."""
 
     def __init__(self, head_width: int, spec: architecture.Position) -> None:
         super().__init__()
@@ -80,27 +42,38 @@ class Rotary(NoPosition):
 
     def forward(self, positions: Tensor) -> Angles:
         if self.rope_scaling is None:
-            angles = note("angle", rotary_angles(positions, self.head_width, self.base)[..., None, :])
-            return note("cosine", angles.cos()), note("sine", angles.sin())
+            angle = note("angle", rotary_angles(positions, self.head_width, self.base)[..., None, :])
+            return note("cosine", angle.cos()), note("sine", angle.sin())
         frequency = note("frequency", scaled_frequencies(positions, self.head_width, self.base, self.rope_scaling))
-        angles = note("angle", (positions[..., None] * frequency)[..., None, :])
-        return note("cosine", angles.cos() * self.rope_scaling.attention_factor), note(
-            "sine", angles.sin() * self.rope_scaling.attention_factor
-        )
+        angle = note("angle", (positions[..., None] * frequency)[..., None, :])
+        factor = self.rope_scaling.attention_factor
+        return note("cosine", angle.cos() * factor), note("sine", angle.sin() * factor)
 
-    def rotate(self, x: Tensor, angles: Angles | None) -> Tensor:
-        assert angles is not None
-        cosine, sine = (part.to(x.dtype) for part in angles)
-        if torch.is_grad_enabled() and not tracing():
-            return _LearningRotation.apply(x, cosine, sine)  # type: ignore[no-untyped-call]
-        first, second = x.chunk(2, dim=-1)
-        return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
+
+def rotary_angles(positions: Tensor, width: int, base: float) -> Tensor:
+    """position · base^(−2i/width) for i < width/2: positions (B, T) → (B, T, width/2)."""
+    return positions[..., None] * frequencies(width, base, positions.device)
+
+
+def rotate(x: Tensor, angles: Angles | None) -> Tensor:
+    """Rotate queries or keys (B, T, H, K) by their angles, if there are any."""
+    if angles is None:
+        return x
+    cosine, sine = angles
+    return rotate_pairs(x, cosine.to(x.dtype), sine.to(x.dtype))
+
+
+@fused.accelerated_by(fused.rotate_pairs)
+def rotate_pairs(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """The pairs (x₁, x₂) at (i, i + K/2) → (x₁ cos − x₂ sin, x₂ cos + x₁ sin): x (B, T, H, K), rest (B, T, 1, K/2)."""
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
 
 
 class Sinusoidal(NoPosition):
-    """Adds sin(angle) at dimension 2i and cos(angle) at 2i + 1 (Vaswani et al. 2017, section 3.5).
+    """Adds sin(angle) at dimension 2i and cos(angle) at 2i + 1   (Vaswani et al. 2017, section 3.5).
 
-    With `concatenated` sin(angle) stands at dimension i and cos(angle) at i + D/2.
+    With `concatenated` sin(angle) is at dimension i and cos(angle) at i + D/2.
     """
 
     def __init__(self, spec: architecture.Position) -> None:
@@ -108,13 +81,13 @@ class Sinusoidal(NoPosition):
         self.base, self.concatenated, self.offset = spec.base, spec.concatenated, spec.offset
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
-        angles = note("angle", rotary_angles(positions.clamp(min=0) + self.offset, x.shape[-1], self.base))
-        pairs = torch.stack((angles.sin(), angles.cos()), dim=-2 if self.concatenated else -1)
+        angle = note("angle", rotary_angles(positions.clamp(min=0) + self.offset, x.shape[-1], self.base))
+        pairs = torch.stack((angle.sin(), angle.cos()), dim=-2 if self.concatenated else -1)
         return x + note("position_embedding", pairs.flatten(-2).to(x.dtype))
 
 
 class Learned(NoPosition):
-    """Adds one trained row for each of the first `context` positions."""
+    """Adds a trained row for each of the first `context` positions."""
 
     def __init__(self, width: int, context: int) -> None:
         super().__init__()
@@ -124,15 +97,11 @@ class Learned(NoPosition):
         return x + note("position_embedding", self.weight[positions.clamp(min=0)])
 
 
-TOLD_APART = 1024
-"""Distances of which a table is small beside what it saves."""
-
-
 class Relative(NoPosition):
-    """Adds to the scores a trained number for the distance from query to key (Raffel et al. 2020, section 2.1).
+    """Adds to the scores a trained number for the distance from query to key   (Raffel et al. 2020, section 2.1).
 
-    Distances fall into buckets: one each for the short ones, then ever wider ones up to `distance`. Where tokens see
-    both ways, one half of the buckets is for keys before the query, the other for those after it.
+    Distances fall into buckets: one each for short distances, then ever wider ones up to `max_distance`. In an encoder
+    half of the buckets are for keys before the query, and half for keys after it.
     """
 
     def __init__(self, heads: int, spec: architecture.Position, causal: bool) -> None:
@@ -141,45 +110,38 @@ class Relative(NoPosition):
         self.weight = nn.Parameter(torch.zeros(spec.buckets, heads))
 
     @property
-    def one_way(self) -> int:
+    def buckets_per_side(self) -> int:
         """Buckets for keys on one side of the query."""
         return self.buckets if self.causal else self.buckets // 2
 
     @property
     def exact(self) -> int:
         """Distances below this have a bucket each."""
-        return self.one_way // 2
+        return self.buckets_per_side // 2
 
     def bias(self, query: Tensor, key: Tensor) -> Tensor:
-        back = query[..., :, None] - key[..., None, :]
-        if tracing():
-            note("bucket", self.bucket(back))
-        # Few distances are told apart, so what they add is looked up once for each and not once for each pair.
-        # Laid out as the kernels read it: a quarter of the time of a small layer's attention, while learning.
-        return note("bias", self._of_distances(back).movedim(0, -3).contiguous())
+        distance = query[..., :, None] - key[..., None, :]
+        return note("bias", relative_bias(distance, self.weight, self.bucket, self.max_distance))
 
-    def _of_distances(self, back: Tensor) -> Tensor:
-        """What each of them adds, for each head: (…) → (H, …)."""
-        if self.max_distance > TOLD_APART:
-            return self.weight[self.bucket(back)].movedim(-1, 0)
-        first = 0 if self.causal else -self.max_distance
-        table = self.weight[self.bucket(torch.arange(first, self.max_distance + 1, device=back.device))].T.contiguous()
-        places = back.clamp(first, self.max_distance) - first
-        return table.index_select(1, places.flatten()).view(-1, *back.shape)
+    def bucket(self, distance: Tensor) -> Tensor:
+        """The bucket of keys that stand `distance` tokens before their query (after it where negative)."""
+        later = 0 if self.causal else (distance < 0) * self.buckets_per_side
+        far = distance.clamp(min=0) if self.causal else distance.abs()
+        span, wide = math.log(self.max_distance / self.exact), self.buckets_per_side - self.exact
+        shared = self.exact + ((far.clamp(min=1) / self.exact).log() / span * wide).long()
+        return later + torch.where(far < self.exact, far, shared.clamp(max=self.buckets_per_side - 1))
 
-    def bucket(self, back: Tensor) -> Tensor:
-        """The bucket of each key that lies `back` tokens before its query (after it where negative)."""
-        first = 0 if self.causal else (back < 0) * self.one_way
-        far = back.clamp(min=0) if self.causal else back.abs()
-        steps, wider = math.log(self.max_distance / self.exact), self.one_way - self.exact
-        later = self.exact + ((far.clamp(min=1) / self.exact).log() / steps * wider).long()
-        return first + torch.where(far < self.exact, far, later.clamp(max=self.one_way - 1))
+
+@fused.accelerated_by(fused.relative_bias)
+def relative_bias(distance: Tensor, weight: Tensor, bucket: Callable[[Tensor], Tensor], max_distance: int) -> Tensor:
+    """weight (buckets, H) at the bucket of each distance (B, T, S), the same from max_distance on → (B, H, T, S)."""
+    return weight[note("bucket", bucket(distance.clamp(-max_distance, max_distance)))].movedim(-1, -3)
 
 
 def make_position(
     spec: architecture.Position, width: int, context: int, attention: architecture.Attention, causal: bool = True
 ) -> NoPosition:
-    """The part named by `spec.kind`, for layers with such `attention`."""
+    """The part that `spec.kind` names, for layers with such `attention`."""
     match spec.kind:
         case "rotary":
             return Rotary(attention.head_width, spec)

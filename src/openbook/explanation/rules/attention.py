@@ -9,7 +9,7 @@ from openbook.explanation.rules.table import rule
 from openbook.explanation.rules.token_positions import is_cross_attention, positions, stack_around
 from openbook.transformer import architecture
 from openbook.transformer.attention import Attention
-from openbook.transformer.mask import SHARED
+from openbook.transformer.mask import SHARED_PREFIX
 
 
 def _spec(read: Reader) -> architecture.Attention:
@@ -146,7 +146,7 @@ def mask(read: Reader, b: Expression, _: Expression, t: Expression, s: Expressio
     if documents is not None:
         of_query = read.recorded(documents, b, t, name="document")
         of_key = read.recorded(documents, b, s, name="document")
-        allowed = allowed & (equal(of_query, of_key) | equal(of_key, SHARED))
+        allowed = allowed & (equal(of_query, of_key) | equal(of_key, SHARED_PREFIX))
     return allowed
 
 

@@ -92,7 +92,7 @@ def relative_bucket(read: Reader, b: Expression, t: Expression, s: Expression) -
     """The bucket of the distance from token t to token s: each short distance has its own, long ones share."""
     part = read.part
     assert isinstance(part, Relative)
-    one_way, exact = part.one_way, part.exact
+    per_side, exact = part.buckets_per_side, part.exact
     query_positions, key_positions = positions(read)
 
     def offset(b: Expression, t: Expression, s: Expression) -> Expression:
@@ -105,7 +105,7 @@ def relative_bucket(read: Reader, b: Expression, t: Expression, s: Expression) -
     def shared(b: Expression, t: Expression, s: Expression) -> Expression:
         max_distance = read.setting("distance", part.max_distance, "position.max_distance")
         return minimum(
-            one_way - 1, exact + floor(log(distance(b, t, s) / exact) / log(max_distance / exact) * (one_way - exact))
+            per_side - 1, exact + floor(log(distance(b, t, s) / exact) / log(max_distance / exact) * (per_side - exact))
         )
 
     def one_side(b: Expression, t: Expression, s: Expression) -> Expression:
@@ -114,7 +114,7 @@ def relative_bucket(read: Reader, b: Expression, t: Expression, s: Expression) -
     if part.causal:
         return one_side(b, t, s)
     later = offset(b, t, s) < 0
-    return piecewise(later, lambda *index: one_way + one_side(*index), one_side, (b, t, s))
+    return piecewise(later, lambda *index: per_side + one_side(*index), one_side, (b, t, s))
 
 
 @rule(Relative, "bias")

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 
 from openbook.explanation.run import Explanation
 from openbook.transformer.attention import Attention
-from openbook.transformer.mask import Predicate, TokenPositions, around, causal, not_padding, same_document, window
+from openbook.transformer.mask import (
+    Predicate,
+    TokenPositions,
+    bidirectional_window,
+    causal,
+    not_padding,
+    same_document,
+    window,
+)
 
 STEPS = ("scores", "biased_scores", "capped_scores", "masked_scores", "weights")
 
@@ -52,7 +60,7 @@ def _mask_reasons(explanation: Explanation, path: str, token: int) -> list[str |
     if not is_cross and not is_encoder:
         reasons.append(("later", causal))
     if part.spec.window is not None:
-        near = around(part.spec.window) if is_encoder else window(part.spec.window)
+        near = bidirectional_window(part.spec.window) if is_encoder else window(part.spec.window)
         reasons.append((f"beyond the window of {part.spec.window}", near))
     if documents is not None:
         reasons.append(("other document", same_document))

@@ -16,7 +16,7 @@ from openbook.training.data.tokenization import TokenizedConversations
 from openbook.training.evaluation.perplexity import Score
 from openbook.training.loss import IGNORE_INDEX, Batch, forward_backward, summed_cross_entropy
 from openbook.training.recipe import Recipe
-from openbook.transformer.mask import SHARED
+from openbook.transformer.mask import SHARED_PREFIX
 
 PADDING_DOCUMENT = -1
 """The document that padding belongs to."""
@@ -93,7 +93,7 @@ class PackedConversations:
         return (
             np.concatenate(ids),
             np.concatenate([np.full(prefix, IGNORE_INDEX), *labels]),
-            np.repeat([SHARED, *range(len(lengths))], [prefix, *lengths]),
+            np.repeat([SHARED_PREFIX, *range(len(lengths))], [prefix, *lengths]),
             np.concatenate(positions),
         )
 
