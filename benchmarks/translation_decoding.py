@@ -66,7 +66,7 @@ def open_openbook(asked: argparse.Namespace) -> list[tuple[str, Translate]]:
                 "early_stopping": asked.early_stopping,
                 "max_tokens": MOST,
             }
-            return [list(best.tokens) for best, *_ in model.translator(**settings).tokens([sources])]
+            return [list(best.tokens) for best, *_ in model.translator(**settings).token_translator([sources])]
 
         return translate
 

@@ -52,17 +52,17 @@ def test_a_model_can_be_saved_over_itself(path):
 def test_settings_are_those_of_the_file_unless_given(model):
     assert (model.sampling().max_tokens, model.sampling().temperature) == (4, 0)
     assert model.sampling(max_tokens=7).max_tokens == 7
-    assert len(model.generate(["a"])[0].chosen) <= 4
-    with pytest.raises(OpenbookError, match=r"colour.*is no setting"):
+    assert len(model.generate(["a"])[0].tokens) <= 4
+    with pytest.raises(OpenbookError, match=r"colour.*is no decoding setting"):
         model.sampling(colour=1)
 
 
 def test_answers_stream_as_they_are_given_together(model):
     settings = {"temperature": 1.0, "seed": 3, "max_tokens": 6}
     answers = model.generate(["one", "two"], **settings)
-    pieces = list(model.stream(["one", "two"], **settings))
+    chunks = list(model.stream(["one", "two"], **settings))
     for row, answer in enumerate(answers):
-        assert "".join(piece.text for piece in pieces if piece.row == row) == answer.text
+        assert "".join(chunk.text for chunk in chunks if chunk.row == row) == answer.text
     assert model.ask("one", **settings) == model.generate(["one"], **settings)[0].text
     assert model.ask("one", **settings) == model.ask("one", **settings)
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from openbook.errors import OpenbookError
+from openbook.generation.engines.engine import Engine
 from openbook.generation.engines.registry import check_engine, open_engine
-from openbook.generation.engines.torch_engine import Engine
-from openbook.generation.settings import BeamSearch, Sampling, decoding
-from openbook.generation.text import Answer, Candidate, Piece, Prompt, answer, search, stream
+from openbook.generation.settings import BeamSearch, Sampling, decoding_settings
+from openbook.generation.text import Answer, Candidate, Prompt, TextChunk, answer, search, stream
 from openbook.generation.translation import Sentence, Translation, Translator
 from openbook.model_file.adapter import load_merged
 from openbook.model_file.file import build
@@ -57,56 +57,50 @@ class Model:
 
     @cached_property
     def engine(self) -> Engine:
-        """What decodes; made when it is first needed."""
+        """The engine that decodes; opened when it is first needed."""
         return open_engine(self._engine, self.transformer)
 
     def open_engine(self, track: Track = silent) -> None:
-        """Open the engine now, while `track` shows that something happens, and not with the first question."""
+        """Open the engine now, with progress, and not with the first question."""
         with track("Opening the engine", None):
             _ = self.engine
 
     def sampling(self, **settings: Any) -> Sampling:
-        """The model's own generation defaults, overridden by `settings` (see `Sampling`).
+        """The model file's generation defaults, overridden by `settings` (see `Sampling`).
 
         Raises:
             OpenbookError: a setting is unknown or out of range.
         """
-        how = decoding(self.metadata.generation, settings, search=False)
-        if not isinstance(how, Sampling):
+        chosen = decoding_settings(self.metadata.generation, settings, prefer_search=False)
+        if not isinstance(chosen, Sampling):
             raise OpenbookError("beams are for a search, which does not stream; use search() or translate()")
-        return how
+        return chosen
 
     @cached_property
     def chat(self) -> ChatTokenizer | None:
-        """What writes conversations as the model was trained to read them; None: it was not trained on any."""
+        """Writes conversations as the model was trained to read them; None if it was not trained on any."""
         template = self.metadata.chat_template
         return None if template is None else ChatTokenizer(self.tokenizer, template)
 
-    def ask(self, prompt: str, *, plain: bool = False, **settings: Any) -> str:
+    def ask(self, prompt: str, *, raw: bool = False, **settings: Any) -> str:
         """The answer to a prompt; settings as for `Sampling`: temperature, top_k, seed, max_tokens, stop …
 
-        A model with a chat template is asked through it, unless `plain`.
+        A model with a chat template is asked through it, unless `raw`.
         """
-        return self.generate([prompt], plain=plain, **settings)[0].text
+        return self.generate([prompt], raw=raw, **settings)[0].text
 
-    def generate(
-        self, prompts: Sequence[str], *, plain: bool = False, runners_up: int = 0, **settings: Any
-    ) -> list[Answer]:
-        """The answers to several prompts, worked out together, with their tokens and probabilities."""
-        asked = self._asked(prompts, plain)
-        return answer(self.engine, self.tokenizer, asked, self.sampling(**settings), runners_up=runners_up)
+    def generate(self, prompts: Sequence[str], *, raw: bool = False, **settings: Any) -> list[Answer]:
+        """The answers to several prompts, generated together, with their tokens and probabilities."""
+        return answer(self.engine, self.tokenizer, self._templated(prompts, raw), self.sampling(**settings))
 
-    def stream(
-        self, prompts: Sequence[str], *, plain: bool = False, runners_up: int = 0, **settings: Any
-    ) -> Iterator[Piece]:
-        """The same as it comes, a piece for each token; close the iterator to stop."""
-        asked = self._asked(prompts, plain)
-        return stream(self.engine, self.tokenizer, asked, self.sampling(**settings), runners_up=runners_up)
+    def stream(self, prompts: Sequence[str], *, raw: bool = False, **settings: Any) -> Iterator[TextChunk]:
+        """The same as a stream, a chunk for each token; close the iterator to stop."""
+        return stream(self.engine, self.tokenizer, self._templated(prompts, raw), self.sampling(**settings))
 
-    def reply(self, messages: Sequence[Message], **settings: Any) -> Generator[Piece, None, None]:
+    def reply(self, messages: Sequence[Message], **settings: Any) -> Generator[TextChunk, None, None]:
         """What the model says next in a conversation, as it comes.
 
-        Of a conversation that leaves no room in the context, the oldest messages but those of the system are left out.
+        If the conversation does not fit the context, its oldest messages are left out, except those of the system.
 
         Raises:
             OpenbookError: the model has no chat template, or the template refuses the conversation.
@@ -121,25 +115,29 @@ class Model:
             ids = self.chat.encode(messages)
         return stream(self.engine, self.tokenizer, [ids], sampling)
 
-    def prompt_tokens(self, prompt: str, *, plain: bool = False) -> list[int]:
-        """The tokens that the model reads for a prompt, with those of the chat template unless `plain`."""
-        chat = None if plain else self.chat
+    def prompt_tokens(self, prompt: str, *, raw: bool = False) -> list[int]:
+        """The tokens that the model reads for a prompt, with those of the chat template unless `raw`."""
+        chat = None if raw else self.chat
         return self.tokenizer.encode_prompt(prompt) if chat is None else chat.encode([_from_user(prompt)])
 
-    def template_token_indices(self, prompt: str, *, plain: bool = False) -> set[int]:
-        """Which of `prompt_tokens` the chat template wrote; none where there is none."""
-        return set() if plain or self.chat is None else self.chat.template_token_indices(prompt)
+    def template_token_indices(self, prompt: str, *, raw: bool = False) -> set[int]:
+        """The indices of the `prompt_tokens` that the chat template wrote; empty without one."""
+        return set() if raw or self.chat is None else self.chat.template_token_indices(prompt)
 
-    def _asked(self, prompts: Sequence[str], plain: bool) -> Sequence[Prompt]:
-        return prompts if plain or self.chat is None else [self.prompt_tokens(prompt) for prompt in prompts]
+    def _templated(self, prompts: Sequence[str], raw: bool) -> Sequence[Prompt]:
+        return prompts if raw or self.chat is None else [self.prompt_tokens(prompt) for prompt in prompts]
 
-    def search(self, prompts: Sequence[str], *, plain: bool = False, **settings: Any) -> list[tuple[Candidate, ...]]:
-        """The likeliest continuations of each prompt; settings as for `BeamSearch`: beam_size, n_best, length_penalty …"""
+    def search(self, prompts: Sequence[str], *, raw: bool = False, **settings: Any) -> list[tuple[Candidate, ...]]:
+        """The most probable continuations of each prompt by beam search, best first; settings as for `BeamSearch`.
+
+        Raises:
+            OpenbookError: the model is an encoder-decoder, or a setting is unknown or out of range.
+        """
         self.metadata.architecture.check_kind(encoder_decoder=False, purpose="going on from a prompt")
-        beams = decoding(self.metadata.generation, settings, search=True)
-        if not isinstance(beams, BeamSearch):
-            raise OpenbookError("a search draws no lots; leave out the settings of sampling")
-        return search(self.engine, self.tokenizer, self._asked(prompts, plain), beams)
+        chosen = decoding_settings(self.metadata.generation, settings, prefer_search=True)
+        if not isinstance(chosen, BeamSearch):
+            raise OpenbookError("a beam search does not sample; leave out the settings of sampling")
+        return search(self.engine, self.tokenizer, self._templated(prompts, raw), chosen)
 
     @property
     def translates(self) -> bool:
@@ -147,17 +145,16 @@ class Model:
         return self.metadata.architecture.encoder is not None or self.tokenizer.special.separator is not None
 
     def translator(
-        self, *, language: str | None = None, source_language: str | None = None, **settings: Any
+        self, *, target_language: str | None = None, source_language: str | None = None, **settings: Any
     ) -> Translator:
-        """What translates, with settings as for `BeamSearch` or `Sampling`, see `translate`."""
-        how = decoding(self.metadata.generation, settings, search=True)
+        """A translator with these settings, see `translate`."""
         return Translator(
             engine=self.engine,
-            reader=self.metadata.make_source_tokenizer(),
-            writer=self.tokenizer,
-            how=how,
-            language=language,
+            source_tokenizer=self.metadata.make_source_tokenizer(),
+            target_tokenizer=self.tokenizer,
+            decoding=decoding_settings(self.metadata.generation, settings, prefer_search=True),
             source_language=source_language,
+            target_language=target_language,
             bounded="max_tokens" not in settings,
         )
 
@@ -165,47 +162,47 @@ class Model:
         self,
         sentences: str | Sequence[str],
         *,
-        language: str | None = None,
+        target_language: str | None = None,
         source_language: str | None = None,
         **settings: Any,
     ) -> list[Translation]:
-        """Translate sentences, many at once; in the list that comes back each has its place.
+        """Translate sentences, many at once; return a translation for each, in order.
 
         A sentence that is empty or too long for the model has a `problem` and no candidates.
 
         Args:
             sentences: one or many.
-            language: code of the language to write, for a model that has several.
-            source_language: code of the language to read.
-            settings: of a beam search: beam_size (1 is greedy), n_best, length_penalty, early_stopping, min_tokens,
-                max_tokens; or of sampling: temperature, top_k … Without any, the model's own, else 5 beams.
+            target_language: code of the language to translate into, for a model that has several.
+            source_language: code of the language to translate from.
+            settings: as for `BeamSearch`: beam_size (1 is greedy), n_best, length_penalty, early_stopping …; or as for
+                `Sampling`: temperature, top_k … Without any, the model file's defaults, else 5 beams.
 
         Raises:
             OpenbookError: the model does not translate, or a setting is unknown or out of range.
         """
-        translator = self.translator(language=language, source_language=source_language, **settings)
+        translator = self.translator(target_language=target_language, source_language=source_language, **settings)
         listed = [sentences] if isinstance(sentences, str) else sentences
         return list(translator([[Sentence(text) for text in listed]]))
 
-    def trace(self, prompt: str, target: str = "", *, plain: bool = False, **languages: str | None) -> "Explanation":
+    def trace(self, prompt: str, target: str = "", *, raw: bool = False, **languages: str | None) -> "Explanation":
         """Every number between a prompt and the next token, or between a source with the target so far and the next.
 
         Args:
             prompt: what a language model goes on from, or a translator reads.
             target: for a translator, what it has written already.
-            plain: leave out the chat template of a language model.
-            languages: language and source_language, as for `translate`.
+            raw: leave out the chat template of a language model.
+            languages: target_language and source_language, as for `translate`.
 
         Raises:
             OpenbookError: a target is given to a model that does not translate; the text is too long to explain.
         """
         from openbook.explanation.run import explain
 
-        tokens, source = self.traced_tokens(prompt, target, plain=plain, **languages)
+        tokens, source = self.traced_tokens(prompt, target, raw=raw, **languages)
         return explain(self.transformer, tokens, source=source)
 
     def traced_tokens(
-        self, prompt: str, target: str = "", *, plain: bool = False, **languages: str | None
+        self, prompt: str, target: str = "", *, raw: bool = False, **languages: str | None
     ) -> tuple[list[int], list[int] | None]:
         """What `trace` runs: the tokens of prompt or target, and those of the source for an encoder-decoder."""
         if not self.translates:
@@ -213,11 +210,11 @@ class Model:
                 raise OpenbookError(
                     "targets and languages are for models that translate; with this one write all in the prompt"
                 )
-            return self.prompt_tokens(prompt, plain=plain), None
+            return self.prompt_tokens(prompt, raw=raw), None
         if not prompt.strip():
             raise OpenbookError("the source is empty; give a sentence to translate")
         translator = self.translator(**languages)
-        source, written = translator.read(prompt), translator.target(target)[:-1]
+        source, written = translator.encode_source(prompt), translator.encode_target(target)[:-1]
         if self.metadata.architecture.encoder is None:
             return source + written[1:], None  # one sequence: the source, the separator, the target
         return written, source

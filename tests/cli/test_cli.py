@@ -121,15 +121,16 @@ def test_every_kind_of_option_reaches_the_recipe(command, book):
     with patch("openbook.training.run.TrainingRun.plan", lambda self: seen.append(self.request)):
         code, _, err = command(
             "train", "book.txt", "--plan", "--config", "more.toml", "--width", "48", "--steps", "5", "--betas", "0.7",
-            "0.8", "--no-gated", "--tied-embeddings", "--position", "none", "--dropout", "0.1", "--lora", "3", "--from", "a",
+            "0.8", "--no-gated", "--tied-embeddings", "--position", "none", "--dropout", "0.1", "--lora", "3",
+            "--from", "a",
             "--lora-targets", "query,down", "--validation", "b", "--validation", "c", "--validation-share", "0.1",
             "--keep-duplicates", "-o", "d.openbook",
         )  # fmt: skip
     assert (code, err) == (0, "")
     (request,) = seen
     assert request.choices == {
-        "layers": 3, "width": 48, "steps": 5, "betas": (0.7, 0.8), "gated": False, "tied_embeddings": True, "position": "none",
-        "dropout": 0.1,
+        "layers": 3, "width": 48, "steps": 5, "betas": (0.7, 0.8), "gated": False, "tied_embeddings": True,
+        "position": "none", "dropout": 0.1,
     }  # fmt: skip
     assert (request.lora, list(request.lora_targets), str(request.base_model)) == (3, ["query", "down"], "a")
     assert (request.validation, request.validation_share, request.keep_duplicates) == (["b", "c"], 0.1, True)
@@ -182,8 +183,8 @@ def test_json_answers_are_one_object_a_prompt(command, model):
     answers = [json.loads(line) for line in out.splitlines()]
     assert code == 0 and [answer["prompt"] for answer in answers] == ["The", "A"]
     for answer in answers:
-        assert answer.keys() == {"prompt", "answer", "tokens", "finish"}
-        assert 1 <= len(answer["tokens"]) <= 5 and answer["finish"] in ("length", "end")
+        assert answer.keys() == {"prompt", "answer", "tokens", "finish_reason"}
+        assert 1 <= len(answer["tokens"]) <= 5 and answer["finish_reason"] in ("length", "end")
         assert all(0 < token["probability"] <= 1 for token in answer["tokens"])
     expected = openbook.load(model, "cpu").generate(["The", "A"], max_tokens=5, seed=1)
     assert [answer["answer"] for answer in answers] == [answer.text for answer in expected]

@@ -79,7 +79,7 @@ def test_n_best_and_json(command, model):
     _, lines, _ = command("ask", model, "the cat", "", "--n-best", 2, "--json")
     first, second = map(json.loads, lines)
     assert first["translation"] == first["candidates"][0]["text"] and len(first["candidates"]) == 2
-    assert {"score", "log_probability", "tokens", "finish"} <= first["candidates"][0].keys()
+    assert {"score", "log_probability", "tokens", "finish_reason"} <= first["candidates"][0].keys()
     assert second == {"source": "", "translation": "", "problem": "it is empty"}
 
 
@@ -98,8 +98,8 @@ def test_nothing_to_translate(command, model, tmp_path):
     [
         (["--beam-size", 2, "--seed", 1], "beam_size is for a beam search and seed for sampling"),
         (["--n-best", 9], "n_best is 9, more than the beam_size 5"),
-        (["--show-probabilities"], "--show-probabilities is for models that go on from a prompt"),
-        (["--language", "de"], "language 'de'"),
+        (["--show-probabilities"], "--show-probabilities is for models that continue a prompt"),
+        (["--target-language", "de"], "language 'de'"),
         (["--stop", "x"], "a translation ends by itself"),
     ],
 )
@@ -165,7 +165,7 @@ def test_explain_is_what_trace_says(command, model):
         (["the cat " * 60], "the source has 122 tokens; at most 40 can be explained"),
         (["the cat", "--target", "the dog " * 60], "the target has 122 tokens; at most 40"),
         (["the cat", "--encoder", "--token", "99"], "--token 99: there are"),
-        (["the cat", "--language", "de"], "language 'de': this model does not have it"),
+        (["the cat", "--target-language", "de"], "language 'de': this model does not have it"),
     ],
 )
 def test_what_cannot_be_explained_is_one_line(command, model, arguments, said):
@@ -189,7 +189,7 @@ def test_a_model_of_books_refuses_what_is_for_translators(command, tmp_path):
     save(tmp_path / "book.openbook", contents, build(spec).state_dict())
     for arguments, said in (
         (["--target", "a"], "targets and languages are for models that translate"),
-        (["--language", "de"], "targets and languages are for models that translate"),
+        (["--target-language", "de"], "targets and languages are for models that translate"),
         (["--encoder"], "--encoder: this model is decoder-only"),
     ):
         code, _, errors = command("explain", "book.openbook", "the cat", *arguments)

@@ -67,7 +67,7 @@ def test_a_model_is_asked_through_its_template() -> None:
     model.ask("hi <|end|>")
     assert read(model.tokenizer, engine.prompts[-1]) == "<|turn|>user: hi <|end|><|end|><|turn|>assistant: "
     assert engine.prompts[-1].count(256) == 1
-    model.ask("hi", plain=True)
+    model.ask("hi", raw=True)
     assert read(model.tokenizer, engine.prompts[-1]) == "hi"
     without = make(None)
     engine = recorded(without)
@@ -91,7 +91,7 @@ def test_a_conversation_remembers(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     model = make()
     engine = recorded(model)
     lines(monkeypatch, "one", "", "two")
-    talking.talk(model, "brief", max_tokens=2)
+    talking.hold_conversation(model, "brief", max_tokens=2)
     first, second = (read(model.tokenizer, ids) for ids in engine.prompts[-2:])
     assert first == "<|turn|>system: brief<|end|><|turn|>user: one<|end|><|turn|>assistant: "
     assert second.startswith(first) and second.endswith("<|end|><|turn|>user: two<|end|><|turn|>assistant: ")
@@ -108,14 +108,14 @@ def test_ctrl_c_stops_an_answer_and_keeps_the_conversation(
     stopped = []
 
     def stopping(*given: object, **named: object) -> Iterator[object]:
-        for number, piece in enumerate(stream(*given, **named)):
+        for number, chunk in enumerate(stream(*given, **named)):
             if number == 1 and not stopped:
                 stopped.append(True)
                 raise KeyboardInterrupt
-            yield piece
+            yield chunk
 
     monkeypatch.setattr("openbook.model.stream", stopping)
-    talking.talk(model)
+    talking.hold_conversation(model)
     assert stopped and " …\n" in capsys.readouterr().out
     assert "user: one" in read(model.tokenizer, engine.prompts[-1])
     assert "user: two" in read(model.tokenizer, engine.prompts[-1])
@@ -134,4 +134,4 @@ def test_what_does_not_fit_is_left_out_from_the_oldest_on() -> None:
 
 def test_a_model_without_a_template_says_so() -> None:
     with pytest.raises(OpenbookError, match="has no chat template"):
-        talking.talk(make(None))
+        talking.hold_conversation(make(None))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from openbook.generation.cache import Cache
+from openbook.generation.cache.kv_cache import KVCache
 from openbook.trace import note, trace
 from openbook.transformer.architecture import NO_NORM, Architecture, Experts, Norm, Position, RopeScaling
 from openbook.transformer.mask import SHARED_PREFIX, positions_of
@@ -129,7 +129,7 @@ def documents(spec):
 def cached(spec, length=1):
     """Some new tokens after five in a cache, the logits of the last alone."""
     model, tokens = build(spec), some_tokens(2, 5 + length)
-    cache = Cache(len(spec.decoder.blocks))
+    cache = KVCache(len(spec.decoder.blocks))
     model(tokens[:, :5], cache=cache)
     return model, traced(model, tokens[:, 5:], cache=cache, last_only=True)
 
@@ -140,7 +140,7 @@ def cached_padded(spec):
     model, tokens = build(spec), some_tokens(2, 7)
     real = torch.ones(2, 7, dtype=torch.bool)
     real[0, :2] = False
-    positions, cache = positions_of(real), Cache(len(spec.decoder.blocks))
+    positions, cache = positions_of(real), KVCache(len(spec.decoder.blocks))
     model(tokens[:, :5], positions=positions[:, :5], cache=cache)
     return model, traced(model, tokens[:, 5:], positions=positions[:, 5:], cache=cache)
 
@@ -168,7 +168,7 @@ def padded_pairs(spec):
 def cached_target(spec):
     """Two target tokens after three, the source in the cache, the logits of the last alone."""
     model, tokens = build(spec), some_tokens(2, 5)
-    cache = Cache(len(spec.decoder.blocks))
+    cache = KVCache(len(spec.decoder.blocks))
     model(tokens[:, :3], source=some_source(2, 5), cache=cache)
     return model, traced(model, tokens[:, 3:], cache=cache, last_only=True)
 

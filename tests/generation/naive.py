@@ -1,9 +1,11 @@
 """The oracle of these tests: generation without cache, batch, padding or streams, and what several tests share."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from openbook.generation.generate import kept
+from openbook.generation.engines.engine import Session
+from openbook.generation.generate import length_after_shift
 from openbook.generation.settings import Sampling
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import train_tokenizer
@@ -25,13 +27,19 @@ def naive_greedy(model: Transformer, prompt: list[int], count: int, end_id: int 
     tokens, start = list(prompt), 0
     while len(tokens) < len(prompt) + count and tokens[len(prompt) :][-1:] != [end_id]:
         if len(tokens) - start > CONTEXT:
-            start = len(tokens) - kept(CONTEXT)
+            start = len(tokens) - length_after_shift(CONTEXT)
         tokens.append(int(naive_logits(model, tokens[start:]).argmax()))
     return tokens[len(prompt) :]
 
 
 def default_model(seed: int = 0) -> Transformer:
     return build(DEFAULT, seed)
+
+
+def step(session: Session, tokens: list[int] | list[list[int]]) -> Tensor:
+    """The logits after one more token a row, (B, V), or after a token for each beam, (B, W, V)."""
+    ids = np.array(tokens)
+    return session.step(ids) if ids.ndim == 2 else session.step(ids[:, None])[:, 0]
 
 
 class ScriptedEngine:
@@ -48,22 +56,22 @@ class ScriptedEngine:
 
 class ScriptedSession:
     def __init__(self, engine: ScriptedEngine, rows: int) -> None:
-        self.engine, self.rows, self.length = engine, torch.arange(rows), 0
+        self.engine, self.rows, self.length = engine, list(range(rows)), 0
 
     def logits(self) -> Tensor:
         logits = torch.zeros(len(self.rows), self.engine.vocab_size)
-        for place, row in enumerate(self.rows.tolist()):
+        for place, row in enumerate(self.rows):
             script = self.engine.scripts[row]
             logits[place, script[self.length] if self.length < len(script) else 0] = 50.0
         return logits
 
-    def step(self, tokens: Tensor) -> Tensor:
+    def step(self, tokens: np.ndarray) -> Tensor:
         self.length += 1
         self.engine.steps += 1
-        return self.logits()
+        return self.logits()[:, None]
 
-    def reorder(self, rows: Tensor) -> None:
-        self.rows = self.rows[rows]
+    def reorder(self, rows: list[int]) -> None:
+        self.rows = [self.rows[row] for row in rows]
 
     def truncate(self, length: int) -> None:
         self.length = length

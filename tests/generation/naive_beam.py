@@ -32,11 +32,11 @@ def naive_beam(model, prompt, beams, end_ids, rules, log_probabilities=log_proba
 
 def allowed(scores, rules, length, limit, end_ids):
     """Token: log-probability of what the rules let through."""
-    if rules.forced_last is not None and length == limit:
-        return {rules.forced_last: 0.0}
-    if length <= len(rules.forced_first):
-        return {rules.forced_first[length - 1]: 0.0}
-    out = {*rules.never, *(end_ids if length <= rules.min_tokens else ())}
+    if rules.forced_end is not None and length == limit:
+        return {rules.forced_end: 0.0}
+    if length <= len(rules.forced_prefix):
+        return {rules.forced_prefix[length - 1]: 0.0}
+    out = {*rules.suppressed, *(end_ids if length <= rules.min_tokens else ())}
     return {token: score for token, score in enumerate(scores) if token not in out}
 
 

@@ -12,9 +12,10 @@ from naive import PROMPTS, default_model
 from naive_beam import best_of_all, naive_beam
 
 from openbook.errors import OpenbookError
-from openbook.generation.beam_search import Prompt, beam_search, search_through
+from openbook.generation.beam_search import beam_search, search_batches
 from openbook.generation.beam_trace import BeamTrace
 from openbook.generation.engines.torch_engine import TorchEngine
+from openbook.generation.hypotheses import DecodingRequest
 from openbook.generation.settings import BeamSearch
 from openbook.generation.token_rules import NO_RULES, TokenRules
 from strategies import CONTEXT, DEFAULT, VOCABULARY, architectures, build, translators
@@ -22,14 +23,15 @@ from strategies import CONTEXT, DEFAULT, VOCABULARY, architectures, build, trans
 ENDS = {7, 11}
 RULES = [
     TokenRules(),
-    TokenRules(never=(0, 3)),
-    TokenRules(forced_first=(4, 7), min_tokens=3),
-    TokenRules(never=(5,), forced_last=7, min_tokens=2),
+    TokenRules(suppressed=(0, 3)),
+    TokenRules(forced_prefix=(4, 7), min_tokens=3),
+    TokenRules(suppressed=(5,), forced_end=7, min_tokens=2),
 ]
 
 
 def found(model, prompts, beams, rules=NO_RULES, ends=ENDS, **options):
-    results = list(beam_search(TorchEngine(model), prompts, beams, rules, end_ids=ends, **options))
+    rules = replace(rules, end_ids=frozenset(ends))
+    results = list(beam_search(TorchEngine(model), prompts, beams, rules, **options))
     assert sorted(each.row for each in results) == list(range(len(prompts)))
     return [each.hypotheses for each in sorted(results, key=lambda each: each.row)]
 
@@ -78,13 +80,13 @@ def test_it_is_the_search_by_hand_beside_sources(model, sources, beams, rules) -
 def small_batches(late, piece):
     """With batches of a few rows what happens between large ones happens: pieces that join, rows that are late."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("openbook.generation.beam_search.LATE", late)
-        patch.setattr("openbook.generation.beam_search.PIECE_TOKENS", piece)
+        patch.setattr("openbook.generation.beam_search.STRAGGLER_SHARE", late)
+        patch.setattr("openbook.generation.beam_search.PREFILL_TOKENS", piece)
         yield
 
 
 def in_batches(prompts, sizes):
-    """For `search_through`: as many prompts in each batch as the next of these numbers says."""
+    """For `search_batches`: as many prompts in each batch as the next of these numbers says."""
     left, sizes = list(prompts), cycle(sizes)
 
     def more():
@@ -109,7 +111,8 @@ def as_if_alone(model, prompts, beams, rules, sizes, late, piece, ending) -> Non
     with small_batches(late, piece):
         more = in_batches(prompts, sizes)
         engine = TorchEngine(model)
-        results = list(search_through(engine, more, beams, rules, end_ids=ENDS, ending=lambda: next(ends)))
+        with_ends = replace(rules, end_ids=frozenset(ENDS))
+        results = list(search_batches(engine, more, beams, with_ends, is_ending=lambda: next(ends)))
     assert sorted(each.row for each in results) == list(range(len(prompts)))
     for each in results:
         prompt = prompts[each.row]
@@ -120,13 +123,13 @@ def as_if_alone(model, prompts, beams, rules, sizes, late, piece, ending) -> Non
 
 @given(architectures(), many, ways)
 def test_batches_whose_late_rows_join_are_as_if_alone(spec, prompts, how) -> None:
-    as_if_alone(build(spec, dtype=torch.float64), [Prompt(row, ids) for row, ids in enumerate(prompts)], *how)
+    as_if_alone(build(spec, dtype=torch.float64), [DecodingRequest(row, ids) for row, ids in enumerate(prompts)], *how)
 
 
 @given(translators(), many, ways)
 def test_batches_whose_late_rows_join_keep_their_sources(model, sources, how) -> None:
     sources = [[token % 19 for token in source] for source in sources]
-    as_if_alone(model.double(), [Prompt(row, [1], source) for row, source in enumerate(sources)], *how)
+    as_if_alone(model.double(), [DecodingRequest(row, [1], source) for row, source in enumerate(sources)], *how)
 
 
 @pytest.mark.parametrize("early_stopping", ["never", "heuristic", "always"])
@@ -183,13 +186,13 @@ def test_one_beam_is_greedy() -> None:
 
 
 @pytest.mark.parametrize("width", [1, 3])
-def test_the_trail_is_the_tree_of_all_beams(width) -> None:
-    model, trail = default_model(), BeamTrace()
+def test_the_trace_is_the_tree_of_all_beams(width) -> None:
+    model, trace = default_model(), BeamTrace()
     beams = BeamSearch(beam_size=width, n_best=width, max_tokens=6)
-    results = found(model, PROMPTS, beams, trail=trail)
+    results = found(model, PROMPTS, beams, trace=trace)
     for row, hypotheses in enumerate(results):
-        nodes, children = trail.nodes[row], trail.children(row)
-        ended = {tuple(trail.path(row, place)): node for place, node in enumerate(nodes) if node.state == "ended"}
+        nodes, children = trace.nodes[row], trace.children(row)
+        ended = {tuple(trace.path(row, place)): node for place, node in enumerate(nodes) if node.state == "ended"}
         for each in hypotheses:
             assert ended[each.tokens].log_probability == pytest.approx(each.log_probability)
         assert all(
@@ -231,9 +234,9 @@ def test_what_cannot_be_searched() -> None:
     with pytest.raises(OpenbookError, match="prompt 2 has 25 tokens; the model holds 24"):
         found(model, [[1], [1] * 25], BeamSearch())
     with pytest.raises(OpenbookError, match="a rule names the token 23"):
-        found(model, [[1]], BeamSearch(), TokenRules(never=(23,)))
+        found(model, [[1]], BeamSearch(), TokenRules(suppressed=(23,)))
     with pytest.raises(OpenbookError, match="allow no token at all"):
-        found(model, [[1]], BeamSearch(), TokenRules(never=tuple(range(VOCABULARY))))
+        found(model, [[1]], BeamSearch(), TokenRules(suppressed=tuple(range(VOCABULARY))))
     with torch.no_grad():
         model.decoder.final_norm.weight[0] = torch.nan
     with pytest.raises(OpenbookError, match="not finite"):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naive import default_model
 
-from openbook.generation.cache import Cache
+from openbook.generation.cache.kv_cache import KVCache
 from openbook.transformer.mask import TokenPositions
 from strategies import VOCABULARY, architectures, build, difference, some_tokens
 
@@ -23,7 +23,7 @@ operations = st.lists(
 @given(operations)
 def test_cache_is_a_list_of_columns(steps) -> None:
     """Each row of the model is a list of (key, value, position), one for each token."""
-    cache, rows, count = Cache(1, capacity=2), [[], [], [], []], 0
+    cache, rows, count = KVCache(1, capacity=2), [[], [], [], []], 0
     for name, argument in [("append", 3), *steps]:
         if name == "append":
             numbers = torch.arange(count, count + len(rows) * argument, dtype=torch.float32)
@@ -38,7 +38,7 @@ def test_cache_is_a_list_of_columns(steps) -> None:
             assert cache.next_position[:, 0].tolist() == [row[-1] + 1 for row in rows]
         elif name == "reorder":
             order = [i % len(rows) for i in argument]
-            cache.reorder(torch.tensor(order))
+            cache.reorder(order)
             rows = [rows[i] for i in order]
         else:
             cache.truncate(argument)
@@ -50,7 +50,7 @@ def test_cache_is_a_list_of_columns(steps) -> None:
 def test_cached_is_uncached(spec, lengths, rows) -> None:
     """A text given in parts of any lengths has the logits of the text given at once."""
     model, tokens = build(spec, dtype=torch.float64), some_tokens(rows, sum(lengths))
-    cache = Cache(len(spec.decoder.blocks), capacity=2)
+    cache = KVCache(len(spec.decoder.blocks), capacity=2)
     with torch.no_grad():
         parts = [model(part, cache=cache) for part in tokens.split(lengths, dim=1)]
         whole = model(tokens)
@@ -59,7 +59,7 @@ def test_cached_is_uncached(spec, lengths, rows) -> None:
 
 def test_a_forgotten_token_leaves_no_trace() -> None:
     model, tokens = default_model(), some_tokens(2, 9)
-    cache = Cache(2)
+    cache = KVCache(2)
     with torch.no_grad():
         model(tokens[:, :6], cache=cache)
         model((tokens[:, 6:] + 1) % VOCABULARY, cache=cache)
@@ -69,16 +69,16 @@ def test_a_forgotten_token_leaves_no_trace() -> None:
 
 
 def test_columns_that_somebody_else_fills_lie_where_they_did_until_they_grow_or_rows_move() -> None:
-    cache = Cache(1)
+    cache = KVCache(1)
     cache.append(TokenPositions(torch.tensor([[0, 1]])))
     cache.layers[0].append(torch.ones(2, 1, 2, 3), torch.ones(2, 1, 2, 3))
-    first = cache.open(2, 1)
-    key, _ = cache.layers[0].opened(0)
+    first = cache.reserve(2, 1)
+    key, _ = cache.layers[0].reserve(0)
     assert cache.length == 3 and first.position.tolist() == [[0, 1, *[-1] * (key.shape[2] - 2)]] * 2
     while cache.length < key.shape[2]:
-        assert cache.open(2, 1).position is first.position
-        assert cache.layers[0].opened(0)[0] is key
-    grown = cache.open(2, 1)
-    assert grown.position.shape[1] == cache.layers[0].opened(0)[0].shape[2] > key.shape[2]
-    cache.reorder(torch.tensor([1, 0]))
-    assert cache.open(2, 0).position is not grown.position
+        assert cache.reserve(2, 1).position is first.position
+        assert cache.layers[0].reserve(0)[0] is key
+    grown = cache.reserve(2, 1)
+    assert grown.position.shape[1] == cache.layers[0].reserve(0)[0].shape[2] > key.shape[2]
+    cache.reorder([1, 0])
+    assert cache.reserve(2, 0).position is not grown.position

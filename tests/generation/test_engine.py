@@ -1,10 +1,11 @@
 """The reference engine against passes without cache and padding."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from naive import PROMPTS, default_model, naive_logits
+from naive import PROMPTS, default_model, naive_logits, step
 
 from openbook.errors import OpenbookError
 from openbook.generation.engines.torch_engine import TorchEngine
@@ -34,7 +35,7 @@ def test_padded_is_unpadded(spec, rows, tokens) -> None:
     assert difference(logits, expected(model, rows)) < 1e-5
     for token in tokens:
         rows = [[*row, (token + i) % VOCABULARY] for i, row in enumerate(rows)]
-        logits = session.step(torch.tensor([row[-1] for row in rows]))
+        logits = step(session, [row[-1] for row in rows])
         assert difference(logits, expected(model, rows)) < 1e-5
 
 
@@ -55,7 +56,7 @@ def test_sources_of_unequal_lengths_are_each_as_if_alone(model, rows, sources, t
     assert difference(logits, alone(model, rows, sources)) < 1e-5
     for token in tokens:
         rows = [[*row, (token + i) % VOCABULARY] for i, row in enumerate(rows)]
-        logits = session.step(torch.tensor([row[-1] for row in rows]))
+        logits = step(session, [row[-1] for row in rows])
         assert difference(logits, alone(model, rows, sources)) < 1e-5
 
 
@@ -64,11 +65,11 @@ def test_beams_of_unequal_sources_are_each_as_if_alone(model) -> None:
     """Branched, dropped and truncated as a search does it."""
     prompts, sources = [[1], [2], [3]], [[1, 2, 3], [4], [5, 6, 7, 8, 9]]
     session, _ = TorchEngine(model).prefill(prompts, sources)
-    session.branch(torch.tensor([[0, 0], [0, 0], [0, 0]]))
-    session.step(torch.tensor([[4, 5], [6, 7], [8, 9]]))
-    session.reorder(torch.tensor([2, 0]))
-    session.branch(torch.tensor([[1, 1], [1, 0]]))
-    logits = session.step(torch.tensor([[10, 11], [12, 13]]))
+    session.branch(np.array([[0, 0], [0, 0], [0, 0]]))
+    step(session, [[4, 5], [6, 7], [8, 9]])
+    session.reorder([2, 0])
+    session.branch(np.array([[1, 1], [1, 0]]))
+    logits = step(session, [[10, 11], [12, 13]])
     rows = [[3, 9, 10], [3, 9, 11], [1, 5, 12], [1, 4, 13]]
     expected = alone(model, rows, [sources[2], sources[2], sources[0], sources[0]])
     assert difference(logits.flatten(0, 1), expected) < 1e-5
@@ -89,13 +90,13 @@ def test_each_kind_says_what_it_needs() -> None:
 def test_session_reorders_and_truncates() -> None:
     model = default_model()
     session, _ = TorchEngine(model).prefill(PROMPTS)
-    session.step(torch.tensor([1, 2, 3, 4]))
-    session.reorder(torch.tensor([2, 0, 0]))
-    logits = session.step(torch.tensor([5, 6, 7]))
+    step(session, [1, 2, 3, 4])
+    session.reorder([2, 0, 0])
+    logits = step(session, [5, 6, 7])
     rows = [[*PROMPTS[2], 3, 5], [*PROMPTS[0], 1, 6], [*PROMPTS[0], 1, 7]]
     assert difference(logits, expected(model, rows)) < 1e-5
     session.truncate(session.length - 1)
-    logits = session.step(torch.tensor([8, 9, 10]))
+    logits = step(session, [8, 9, 10])
     rows = [[*PROMPTS[2], 3, 8], [*PROMPTS[0], 1, 9], [*PROMPTS[0], 1, 10]]
     assert difference(logits, expected(model, rows)) < 1e-5
 
@@ -105,8 +106,8 @@ def test_sessions_do_not_meet() -> None:
     engine = TorchEngine(model)
     first, _ = engine.prefill([PROMPTS[0]])
     second, _ = engine.prefill([PROMPTS[2]])
-    logits = first.step(torch.tensor([1]))
-    second.step(torch.tensor([2]))
+    logits = step(first, [1])
+    step(second, [2])
     assert difference(logits, expected(model, [[*PROMPTS[0], 1]])) < 1e-5
 
 

@@ -12,6 +12,7 @@ from openbook.errors import OpenbookError
 from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
+from openbook.generation.token_rules import TokenRules
 from openbook.transformer.architecture import Position
 from strategies import CONTEXT, DEFAULT, VOCABULARY, architectures, build
 
@@ -21,8 +22,8 @@ def by_row(chosen, rows):
     tokens, finish = [[] for _ in range(rows)], [None] * rows
     for each in chosen:
         assert finish[each.row] is None, "nothing comes after the finish"
-        tokens[each.row].append(each.token)
-        finish[each.row] = each.finish
+        tokens[each.row].append(each.token_id)
+        finish[each.row] = each.finish_reason
     return tokens, finish
 
 
@@ -59,10 +60,10 @@ SETTINGS = [
 def test_a_batch_is_as_many_batches_of_one(settings) -> None:
     """Rows that end at different times, by tokens that end texts, included."""
     engine = TorchEngine(default_model())
-    end_ids = {1, 6, 13}
-    together, finish = by_row(generate(engine, PROMPTS, settings, end_ids=end_ids), len(PROMPTS))
+    rules = TokenRules(end_ids=frozenset({1, 6, 13}))
+    together, finish = by_row(generate(engine, PROMPTS, settings, rules), len(PROMPTS))
     for number, prompt in enumerate(PROMPTS):
-        alone, finish_alone = by_row(generate(engine, [prompt], settings, end_ids=end_ids), 1)
+        alone, finish_alone = by_row(generate(engine, [prompt], settings, rules), 1)
         assert (together[number], finish[number]) == (alone[0], finish_alone[0])
     assert len({len(tokens) for tokens in together}) > 1, "the case is only worth something if rows leave one by one"
 
@@ -80,7 +81,9 @@ def test_same_seed_same_tokens_and_other_seed_others() -> None:
 
 def test_end_of_text_and_length() -> None:
     engine = ScriptedEngine([[4, 5, 9, 4], [4, 4, 4, 4], [9]], vocab_size=10)
-    tokens, finish = by_row(generate(engine, [[1], [2], [3]], Sampling(temperature=0, max_tokens=4), end_ids={9}), 3)
+    tokens, finish = by_row(
+        generate(engine, [[1], [2], [3]], Sampling(temperature=0, max_tokens=4), TokenRules(end_ids=frozenset({9}))), 3
+    )
     assert tokens == [[4, 5, 9], [4, 4, 4, 4], [9]]
     assert finish == ["end", "length", "end"]
 
@@ -89,9 +92,9 @@ def test_rows_that_are_stopped_leave() -> None:
     engine = ScriptedEngine([[4] * 9, [5] * 9], vocab_size=10)
     seen = []
     for chosen in generate(
-        engine, [[1], [2]], Sampling(temperature=0, max_tokens=6), stopped=lambda row: row == 0 and len(seen) > 3
+        engine, [[1], [2]], Sampling(temperature=0, max_tokens=6), is_stopped=lambda row: row == 0 and len(seen) > 3
     ):
-        seen.append((chosen.row, chosen.token))
+        seen.append((chosen.row, chosen.token_id))
     assert seen == [(0, 4), (1, 5), (0, 4), (1, 5), (1, 5), (1, 5), (1, 5), (1, 5)]
 
 
@@ -119,19 +122,19 @@ def test_the_window_slides_when_the_context_is_full(kind, length) -> None:
 
 def test_probabilities_are_the_models_own_and_the_filtered_ones() -> None:
     model = default_model()
-    settings = Sampling(seed=1, temperature=0.5, top_k=4, min_p=0, max_tokens=5)
+    settings = Sampling(seed=1, temperature=0.5, top_k=4, min_p=0, max_tokens=5, top_alternatives=6)
     text = list(PROMPTS[0])
-    for chosen in generate(TorchEngine(model), [text], settings, runners_up=6):
+    for chosen in generate(TorchEngine(model), [text], settings):
         logits = naive_logits(model, text)
         plain = logits.softmax(-1)
         best = logits.topk(4)
         sharper = torch.zeros(VOCABULARY).scatter(0, best.indices, (best.values / 0.5).softmax(-1))
-        for each in (chosen, *chosen.runners_up):
-            assert each.probability == pytest.approx(float(plain[each.token]), abs=1e-5)
-            assert each.chance == pytest.approx(float(sharper[each.token]), abs=1e-5)
-        others = [token for token in plain.argsort(descending=True).tolist() if token != chosen.token]
-        assert [each.token for each in chosen.runners_up] == others[:6]
-        text.append(chosen.token)
+        for each in (chosen, *chosen.top_alternatives):
+            assert each.probability == pytest.approx(float(plain[each.token_id]), abs=1e-5)
+            assert each.sampling_probability == pytest.approx(float(sharper[each.token_id]), abs=1e-5)
+        others = [token for token in plain.argsort(descending=True).tolist() if token != chosen.token_id]
+        assert [each.token_id for each in chosen.top_alternatives] == others[:6]
+        text.append(chosen.token_id)
 
 
 @pytest.mark.parametrize(
@@ -148,10 +151,11 @@ def test_prompts_that_cannot_be_answered(prompts, message) -> None:
         next(generate(TorchEngine(default_model()), prompts, GREEDY))
 
 
-@pytest.mark.parametrize("runners_up", [-1, VOCABULARY])
-def test_runners_up_out_of_range(runners_up) -> None:
-    with pytest.raises(OpenbookError, match=f"from 0 to {VOCABULARY - 1}"):
-        next(generate(TorchEngine(default_model()), PROMPTS, GREEDY, runners_up=runners_up))
+@pytest.mark.parametrize("top_alternatives", [-1, VOCABULARY])
+def test_top_alternatives_out_of_range(top_alternatives) -> None:
+    with pytest.raises(OpenbookError, match=f"top_alternatives is {top_alternatives}; give a whole number from 0 to"):
+        settings = Sampling(temperature=0, top_alternatives=top_alternatives)
+        next(generate(TorchEngine(default_model()), PROMPTS, settings))
 
 
 def test_a_damaged_model_is_said_to_be_one() -> None:

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from naive import PROMPTS
+from naive import PROMPTS, step
 
 from openbook.errors import OpenbookError
 from openbook.generation.beam_search import beam_search
@@ -17,6 +17,7 @@ from openbook.generation.engines.registry import open_engine
 from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.generate import generate
 from openbook.generation.settings import BeamSearch, Sampling
+from openbook.generation.token_rules import TokenRules
 from openbook.model import load
 from openbook.transformer.architecture import Experts
 from strategies import DEFAULT, ORIGINAL, RELATIVE, build, difference
@@ -57,17 +58,17 @@ def both(name, act):
 def test_every_pass_gives_the_reference_logits(name):
     def act(engine, sources):
         session, logits = engine.prefill(PROMPTS, sources)
-        found = [logits, session.step(torch.tensor([1, 2, 3, 4]))]
-        session.reorder(torch.tensor([2, 0, 0]))
-        found.append(session.step(torch.tensor([5, 6, 7])))
+        found = [logits, step(session, [1, 2, 3, 4])]
+        session.reorder([2, 0, 0])
+        found.append(step(session, [5, 6, 7]))
         session.truncate(session.length - 1)
-        found.append(session.step(torch.tensor([8, 9, 10])))
-        session.branch(torch.tensor([[0, 0], [0, 0], [0, 0]]))
-        found.append(session.step(torch.tensor([[4, 5], [6, 7], [8, 9]])))
-        session.reorder(torch.tensor([2, 0]))
-        for parents in ([[1, 1], [1, 0]], [[0, 0], [0, 1]]) * 6:  # past the first tidying
-            session.branch(torch.tensor(parents))
-            found.append(session.step(torch.tensor([[10, 11], [12, 13]])))
+        found.append(step(session, [8, 9, 10]))
+        session.branch(np.array([[0, 0], [0, 0], [0, 0]]))
+        found.append(step(session, [[4, 5], [6, 7], [8, 9]]))
+        session.reorder([2, 0])
+        for parents in ([[1, 1], [1, 0]], [[0, 0], [0, 1]]) * 6:  # past the first pruning
+            session.branch(np.array(parents))
+            found.append(step(session, [[10, 11], [12, 13]]))
         return found
 
     assert both(name, act) < 1e-5
@@ -79,17 +80,17 @@ def test_rows_that_join_are_served_too(name):
         found = []
         session, _ = engine.prefill(PROMPTS[:2], sources and sources[:2])
         for _ in range(3):
-            session.step(torch.tensor([5, 6]))
+            step(session, [5, 6])
         session.join([engine.prefill(PROMPTS[n : n + 1], sources and sources[n : n + 1])[0] for n in (2, 3)])
-        found.append(session.step(torch.tensor([8, 9, 10, 11])))
-        session.reorder(torch.tensor([3, 2]))
-        session.branch(torch.tensor([[0, 0], [0, 0]]))
+        found.append(step(session, [8, 9, 10, 11]))
+        session.reorder([3, 2])
+        session.branch(np.array([[0, 0], [0, 0]]))
         other, _ = engine.prefill(PROMPTS[:1], sources and sources[:1])
-        other.branch(torch.tensor([[0, 0]]))
+        other.branch(np.array([[0, 0]]))
         session.join([other])
-        for parents in ([[1, 1], [1, 0], [0, 1]], [[0, 0], [0, 1], [0, 1]]) * 6:  # past the first tidying
-            session.branch(torch.tensor(parents))
-            found.append(session.step(torch.tensor([[10, 11], [12, 13], [4, 5]])))
+        for parents in ([[1, 1], [1, 0], [0, 1]], [[0, 0], [0, 1], [0, 1]]) * 6:  # past the first pruning
+            session.branch(np.array(parents))
+            found.append(step(session, [[10, 11], [12, 13], [4, 5]]))
         return found
 
     assert both(name, act) < 1e-5
@@ -99,9 +100,9 @@ def test_rows_that_join_are_served_too(name):
 def test_one_row_of_one_token_is_served_and_can_become_several(name):
     def act(engine, sources):
         session, logits = engine.prefill([[5]], None if sources is None else [[4]])
-        found = [logits, *(session.step(torch.tensor([token])) for token in (1, 2, 3))]
-        session.reorder(torch.tensor([0, 0, 0]))
-        return [*found, *(session.step(torch.tensor([token, 1, token])) for token in (4, 5))]
+        found = [logits, *(step(session, [token]) for token in (1, 2, 3))]
+        session.reorder([0, 0, 0])
+        return [*found, *(step(session, [token, 1, token]) for token in (4, 5))]
 
     assert both(name, act) < 1e-5
 
@@ -110,37 +111,35 @@ def test_one_row_of_one_token_is_served_and_can_become_several(name):
 @pytest.mark.parametrize("beams", [1, 3])
 def test_what_best_follows_is_the_same(beams, count):
     """From the graph, and where that has fewer groups than are wanted, from the logits."""
-    never = torch.tensor([3, 7])
+    suppressed = np.array([3, 7])
     sums = np.tile(np.float32([0.0, -0.5, -1.0])[:beams], (4, 1))
     found = []
     for engine in engines("relative"):
         session, _ = engine.prefill(PROMPTS, SOURCES)
         if beams > 1:
-            session.branch(torch.zeros(4, beams, dtype=torch.long))
-        for step in range(3):
-            found.append(session.likeliest(np.tile(np.arange(beams) + step + 8, (4, 1)), sums, never, count))
+            session.branch(np.zeros((4, beams), dtype=np.int64))
+        for number in range(3):
+            found.append(session.step_topk(np.tile(np.arange(beams) + number + 8, (4, 1)), sums, suppressed, count))
     for one, other in zip(found[:3], found[3:], strict=True):
-        assert (one.beams == other.beams).all() and (one.tokens == other.tokens).all()
-        assert np.abs(one.sums - other.sums)[one.sums > -np.inf].max() < 1e-5
-        assert not np.isin(one.tokens[one.sums > -np.inf], [3, 7]).any()
+        assert (one.parents == other.parents).all() and (one.tokens == other.tokens).all()
+        assert np.abs(one.log_probs - other.log_probs)[one.log_probs > -np.inf].max() < 1e-5
+        assert not np.isin(one.tokens[one.log_probs > -np.inf], [3, 7]).any()
 
 
 def test_searches_and_answers_are_the_same():
     ours, theirs = engines("relative")
-    beams = BeamSearch(beam_size=3, n_best=3, max_tokens=12)
+    beams, rules = BeamSearch(beam_size=3, n_best=3, max_tokens=12), TokenRules(end_ids=frozenset({2}))
     found = [
         [
             [hypothesis.tokens for hypothesis in each.hypotheses]
-            for each in sorted(
-                beam_search(engine, [[1]] * 4, beams, sources=SOURCES, end_ids={2}), key=lambda each: each.row
-            )
+            for each in sorted(beam_search(engine, [[1]] * 4, beams, rules, sources=SOURCES))
         ]
         for engine in (ours, theirs)
     ]
     assert found[0] == found[1]
     ours, theirs = engines("windowed")
     how = Sampling(temperature=1, seed=3, max_tokens=40)  # past the context of 24
-    tokens = [[each.token for each in generate(engine, PROMPTS, how)] for engine in (ours, theirs)]
+    tokens = [[each.token_id for each in generate(engine, PROMPTS, how)] for engine in (ours, theirs)]
     assert tokens[0] == tokens[1]
 
 

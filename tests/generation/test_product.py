@@ -48,7 +48,7 @@ def test_an_engine_with_wrapped_weights_gives_the_same_logits(monkeypatch, tied_
     prompts = [[1, 2, 3], [4]]
     _, plain = TorchEngine(model).prefill(prompts)
     monkeypatch.setattr(product, "onednn_is_faster", lambda weight: True)
-    monkeypatch.setattr(product, "WORTHWHILE", 0)
+    monkeypatch.setattr(product, "MIN_MULTIPLICATIONS", 0)
     engine = TorchEngine(model)
     wrapped = [m for m in engine._model.modules() if isinstance(getattr(m, "weight", None), OneDNNWeight)]
     assert len(wrapped) == 7 * 2 + (1 if tied_embeddings else 2)

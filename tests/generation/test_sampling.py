@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers.generation import logits_process as theirs
 
 from openbook.generation import sampling
-from openbook.generation.sampling import History, chances, draw, filtered
+from openbook.generation.sampling import History, filter_logits, sample, sampling_probabilities
 from openbook.generation.settings import Sampling
 from strategies import difference
 
@@ -65,7 +65,7 @@ def test_the_chain_equals_that_of_transformers() -> None:
             ]
             expected = torch.cat(rows)
         expected = make(value)(None, expected)
-    ours = chances(filtered(logits, history(prompts), settings), settings)
+    ours = sampling_probabilities(filter_logits(logits, history(prompts), settings), settings)
     assert difference(ours, expected.softmax(-1)) < 1e-6
     assert torch.equal(ours == 0, expected == -torch.inf)
 
@@ -75,11 +75,11 @@ def test_presence_penalty_counts_the_answer_alone_and_once() -> None:
     past.add(torch.tensor([5, 6]))
     past.add(torch.tensor([5, 7]))
     logits = torch.zeros(2, V)
-    penalised = filtered(logits, past, Sampling(temperature=0, presence_penalty=1.5))
+    penalised = filter_logits(logits, past, Sampling(temperature=0, presence_penalty=1.5))
     assert penalised.nonzero().tolist() == [[0, 5], [1, 6], [1, 7]]
     assert set(penalised[penalised != 0].tolist()) == {-1.5}
     assert past.seen.nonzero().tolist() == [[0, 1], [0, 2], [0, 5], [1, 3], [1, 6], [1, 7]]
-    past.reorder(torch.tensor([1]))
+    past.reorder([1])
     assert past.produced.nonzero().tolist() == [[0, 6], [0, 7]]
 
 
@@ -87,7 +87,7 @@ def test_temperature_zero_puts_all_on_the_first_maximum() -> None:
     logits = some_logits()
     settings = Sampling(temperature=0, top_k=3, top_p=0.5, min_p=0.5)
     assert (
-        chances(filtered(logits, history([[0]] * 3), settings), settings).argmax(-1).tolist()
+        sampling_probabilities(filter_logits(logits, history([[0]] * 3), settings), settings).argmax(-1).tolist()
         == logits.argmax(-1).tolist()
     )
 
@@ -95,19 +95,19 @@ def test_temperature_zero_puts_all_on_the_first_maximum() -> None:
 @pytest.mark.parametrize("degree", [1e-300, 1e-45, 1e-3, 100.0])
 def test_no_temperature_overflows(degree) -> None:
     settings = Sampling(temperature=degree, min_p=0)
-    result = chances(filtered(1e4 * some_logits(), history([[0]] * 3), settings), settings)
+    result = sampling_probabilities(filter_logits(1e4 * some_logits(), history([[0]] * 3), settings), settings)
     assert difference(result.sum(-1), torch.ones(3)) < 1e-5
 
 
 def test_draw_takes_the_token_whose_share_the_number_falls_on() -> None:
     shares = torch.tensor([[0.0, 0.25, 0.0, 0.5, 0.25, 0.0]]).expand(6, -1)
     numbers = torch.tensor([0.0, 0.2499, 0.25, 0.7499, 0.75, 1 - 2**-53], dtype=torch.float64)
-    assert draw(shares, numbers).tolist() == [1, 1, 3, 3, 4, 4]
+    assert sample(shares, numbers).tolist() == [1, 1, 3, 3, 4, 4]
 
 
 def test_draws_come_out_as_often_as_their_probabilities_say() -> None:
     count = 100_000
     shares = some_logits(1).softmax(-1)
     numbers = torch.rand(count, dtype=torch.float64)
-    often = draw(shares.expand(count, -1), numbers).bincount(minlength=V) / count
+    often = sample(shares.expand(count, -1), numbers).bincount(minlength=V) / count
     assert (often - shares[0]).abs().max() < 0.006  # four standard deviations at one half

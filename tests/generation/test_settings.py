@@ -30,7 +30,7 @@ REFUSED = [
     ({"stop": ["x"] * 101}, "give a list of at most 100 texts"),
     ({"stop": [""]}, "stop has ''; give texts of 1 to 1000 characters"),
     ({"stop": [3]}, "stop has 3; give texts of 1 to 1000 characters"),
-    ({"heat": 1}, "'heat' is no setting of an answer; there are temperature, top_k"),
+    ({"heat": 1}, "'heat' is no decoding setting; there are temperature, top_k"),
 ]
 
 

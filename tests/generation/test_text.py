@@ -9,7 +9,8 @@ from naive import ScriptedEngine, byte_tokenizer
 
 from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.settings import Sampling
-from openbook.generation.text import StopText, answer, stream
+from openbook.generation.stop_sequences import StopSequences
+from openbook.generation.text import answer, stream
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from strategies import DEFAULT, build
 
@@ -45,7 +46,7 @@ def parts(text: str, borders: list[int]) -> list[str]:
 @example("abab", ["b", "bab"], [4])
 @example("aabaab", ["abb"], [])
 def test_a_stop_text_is_found_wherever_the_borders_are(text, stops, borders) -> None:
-    watcher, passed = StopText(stops), ""
+    watcher, passed = StopSequences(stops), ""
     for part in parts(text, borders):
         passed += watcher.feed(part)
         assert cut(text, stops).startswith(passed), "what is given was never to be taken back"
@@ -64,9 +65,9 @@ def test_a_stop_text_is_found_wherever_the_borders_are(text, stops, borders) -> 
 def test_streams_never_split_a_character(texts) -> None:
     """Every token is one byte here, and still only whole characters arrive, in full."""
     arrived = [""] * len(texts)
-    for piece in stream(scripted(texts), TOKENIZER, ["x"] * len(texts), settings()):
-        arrived[piece.row] += piece.text
-        assert texts[piece.row].startswith(arrived[piece.row])
+    for chunk in stream(scripted(texts), TOKENIZER, ["x"] * len(texts), settings()):
+        arrived[chunk.row] += chunk.text
+        assert texts[chunk.row].startswith(arrived[chunk.row])
     assert arrived == texts
 
 
@@ -74,48 +75,48 @@ def test_streams_never_split_a_character(texts) -> None:
 def test_stop_texts_of_several_bytes(text, stop) -> None:
     (only,) = answer(scripted([text]), TOKENIZER, ["x"], settings(stop=[stop]))
     assert only.text == cut(text, [stop])
-    assert only.finish == ("stop" if stop in text else "end")
+    assert only.finish_reason == ("stop" if stop in text else "end")
 
 
-def test_one_piece_for_each_token_and_one_finish_for_each_row() -> None:
+def test_one_chunk_for_each_token_and_one_finish_for_each_row() -> None:
     texts = ["one. two", "no", "longer than allowed"]
-    pieces = list(stream(scripted(texts), TOKENIZER, ["x", "y", "z"], settings(stop=(". ",), max_tokens=8)))
-    assert [[p.text for p in pieces if p.row == row] for row in range(3)] == [
+    chunks = list(stream(scripted(texts), TOKENIZER, ["x", "y", "z"], settings(stop=(". ",), max_tokens=8)))
+    assert [[p.text for p in chunks if p.row == row] for row in range(3)] == [
         ["o", "n", "e", "", ""],
         ["n", "o", ""],
         list("longer t"),
     ]
-    assert {p.row: p.finish for p in pieces if p.finish} == {0: "stop", 1: "end", 2: "length"}
+    assert {p.row: p.finish_reason for p in chunks if p.finish_reason} == {0: "stop", 1: "end", 2: "length"}
 
 
 def test_what_was_held_back_comes_at_the_end() -> None:
     """The beginning of a stop text, and half a character, when the tokens run out."""
     (held,) = answer(scripted(["hope for i"]), TOKENIZER, ["x"], settings(stop=("it",)))
-    assert (held.text, held.finish) == ("hope for i", "end")
+    assert (held.text, held.finish_reason) == ("hope for i", "end")
     (half,) = answer(scripted(["a🙂"]), TOKENIZER, ["x"], settings(max_tokens=3))
-    assert (half.text, half.finish) == ("a\ufffd", "length")
+    assert (half.text, half.finish_reason) == ("a\ufffd", "length")
     (last,) = answer(scripted(["abc"]), TOKENIZER, ["x"], settings(stop=("c",), max_tokens=3))
-    assert (last.text, last.finish) == ("ab", "stop")
+    assert (last.text, last.finish_reason) == ("ab", "stop")
 
 
 def test_the_whole_answer_is_the_stream() -> None:
     engine = TorchEngine(build(replace(DEFAULT, vocab_size=TOKENIZER.vocab_size)))
-    sampling = Sampling(seed=5, max_tokens=30, temperature=2.0)
+    sampling = Sampling(seed=5, max_tokens=30, temperature=2.0, top_alternatives=2)
     prompts = ["what can you do", "", "é"]
-    pieces = list(stream(engine, TOKENIZER, prompts, sampling, runners_up=2))
-    answers = answer(engine, TOKENIZER, prompts, sampling, runners_up=2)
+    chunks = list(stream(engine, TOKENIZER, prompts, sampling))
+    answers = answer(engine, TOKENIZER, prompts, sampling)
     for row, whole in enumerate(answers):
-        own = [piece for piece in pieces if piece.row == row]
-        assert whole.text == "".join(piece.text for piece in own)
-        assert whole.chosen == tuple(piece.chosen for piece in own)
-        assert whole.finish == own[-1].finish
-    alone = [answer(engine, TOKENIZER, [prompt], sampling, runners_up=2)[0] for prompt in prompts]
+        own = [chunk for chunk in chunks if chunk.row == row]
+        assert whole.text == "".join(chunk.text for chunk in own)
+        assert whole.tokens == tuple(chunk.token for chunk in own)
+        assert whole.finish_reason == own[-1].finish_reason
+    alone = [answer(engine, TOKENIZER, [prompt], sampling)[0] for prompt in prompts]
     assert [each.text for each in alone] == [each.text for each in answers]
 
 
 def test_closing_a_stream_ends_the_work() -> None:
     engine = scripted(["a long story"])
-    pieces = stream(engine, TOKENIZER, ["x"], settings())
-    next(pieces), next(pieces)
-    pieces.close()
+    chunks = stream(engine, TOKENIZER, ["x"], settings())
+    next(chunks), next(chunks)
+    chunks.close()
     assert engine.steps == 1

@@ -51,9 +51,9 @@ def test_greedy_answers_of_a_padded_batch(theirs, ours, penalty, no_repeat_ngram
     prompts = [torch.randint(9, 60, (n,), generator=generator).tolist() for n in (3, 9, 1, 14, 6, 2)]
     settings = Sampling(temperature=0, max_tokens=20, repetition_penalty=penalty)
     answers = [[] for _ in prompts]
-    rules = TokenRules(no_repeat_ngram_size=no_repeat_ngram_size)
-    for chosen in generate(TorchEngine(ours), prompts, settings, rules, end_ids={7, 8}):
-        answers[chosen.row].append(chosen.token)
+    rules = TokenRules(end_ids=frozenset({7, 8}), no_repeat_ngram_size=no_repeat_ngram_size)
+    for chosen in generate(TorchEngine(ours), prompts, settings, rules):
+        answers[chosen.row].append(chosen.token_id)
     expected = their_answers(theirs, prompts, repetition_penalty=penalty, no_repeat_ngram_size=no_repeat_ngram_size)
     assert [answer + [0] * (20 - len(answer)) for answer in answers] == [
         row + [0] * (20 - len(row)) for row in expected
@@ -74,7 +74,9 @@ def test_beams_of_a_padded_batch(theirs, ours, early_stopping, penalty, no_repea
     generator = torch.Generator().manual_seed(2)
     prompts = [torch.randint(9, 60, (n,), generator=generator).tolist() for n in (3, 9, 1, 14, 6, 2)]
     beams = BeamSearch(beam_size=4, n_best=4, length_penalty=penalty, max_tokens=20, early_stopping=early_stopping)
-    rules = TokenRules(min_tokens=4, never=(0, 13), no_repeat_ngram_size=no_repeat_ngram_size)
+    rules = TokenRules(
+        end_ids=frozenset({7, 8}), min_tokens=4, suppressed=(0, 13), no_repeat_ngram_size=no_repeat_ngram_size
+    )
     longest = max(map(len, prompts))
     tokens = torch.tensor([[0] * (longest - len(p)) + p for p in prompts])
     theirs_found = theirs.generate(
@@ -93,8 +95,8 @@ def test_beams_of_a_padded_batch(theirs, ours, early_stopping, penalty, no_repea
         output_scores=True,
     )
     expected = [row[longest:].tolist() for row in theirs_found.sequences]
-    found = sorted(beam_search(TorchEngine(ours), prompts, beams, rules, end_ids={7, 8}), key=lambda each: each.row)
+    found = sorted(beam_search(TorchEngine(ours), prompts, beams, rules), key=lambda each: each.row)
     hypotheses = [each for row in found for each in row.hypotheses]
     assert [list(each.tokens) for each in hypotheses] == [up_to_end(row) for row in expected]
     assert [each.score for each in hypotheses] == pytest.approx(theirs_found.sequences_scores.tolist(), abs=1e-4)
-    assert {each.finish for each in hypotheses} == {"end", "length"} or early_stopping != "never"
+    assert {each.finish_reason for each in hypotheses} == {"end", "length"} or early_stopping != "never"

@@ -9,11 +9,11 @@ import torch
 from naive import default_model
 from translators import engine, tokenizer, translator_model
 
-from openbook.cli.sentence_lines import LONGEST_LINE, as_json, as_line, read_sentences
+from openbook.cli.sentence_lines import MAX_LINE_BYTES, as_json_line, as_line, read_sentences
 from openbook.errors import OpenbookError
 from openbook.generation.beam_search import beam_search
 from openbook.generation.engines.torch_engine import TorchEngine
-from openbook.generation.settings import BeamSearch, Sampling, decoding
+from openbook.generation.settings import BeamSearch, Sampling, decoding_settings
 from openbook.generation.token_rules import TokenRules
 from openbook.generation.translation import Sentence, Translator
 from openbook.text.tokenizer.special_tokens import SpecialTokens
@@ -34,7 +34,7 @@ def engine_(words):
 
 def make(engine, words, how=None, **options):
     how = how or BeamSearch(beam_size=3, max_tokens=12)
-    return Translator(engine=engine, reader=words, writer=words, how=how, **options)
+    return Translator(engine=engine, source_tokenizer=words, target_tokenizer=words, decoding=how, **options)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_one_beam_is_sampling_at_temperature_0(engine_, words) -> None:
     assert [each.text for each in one] == [each.text for each in greedy]
     for each, other in zip(one, greedy, strict=True):
         ours, theirs = each.candidates[0].hypothesis, other.candidates[0].hypothesis
-        assert ours.tokens == theirs.tokens and ours.finish == theirs.finish
+        assert ours.tokens == theirs.tokens and ours.finish_reason == theirs.finish_reason
         assert ours.log_probability == pytest.approx(theirs.log_probability, abs=1e-4)
 
 
@@ -77,7 +77,7 @@ def test_what_cannot_be_translated_keeps_its_place(engine_, words) -> None:
     assert found[4].problem == "it is broken" and found[5].problem is None
     assert [bool(each.candidates) for each in found] == [True, False, False, False, False, True]
     assert found[1].text == "" and as_line(found[1], 2, 1) == ""
-    assert json.loads(as_json(found[1])) == {"source": "", "translation": "", "problem": "it is empty"}
+    assert json.loads(as_json_line(found[1])) == {"source": "", "translation": "", "problem": "it is empty"}
 
 
 def test_padding_and_separators_are_never_written(words) -> None:
@@ -94,12 +94,12 @@ def test_padding_and_separators_are_never_written(words) -> None:
 def test_a_language_comes_first(engine_, words) -> None:
     languages = replace(words.special, languages={"de": 7, "fr": 9}, language_position="before")
     of_many = Tokenizer.from_json(words.to_json(), languages)
-    make_one = make(engine_, of_many, BeamSearch(beam_size=2, max_tokens=6), language="fr", source_language="de")
+    make_one = make(engine_, of_many, BeamSearch(beam_size=2, max_tokens=6), target_language="fr", source_language="de")
     [[result]] = [list(make_one([[Sentence("the cat")]]))]
     assert result.candidates[0].hypothesis.tokens[0] == 9
-    assert make_one.read("the cat")[0] == 7
+    assert make_one.encode_source("the cat")[0] == 7
     with pytest.raises(OpenbookError, match="it has de, fr"):
-        list(make(engine_, of_many, language="es")([[Sentence("the cat")]]))
+        list(make(engine_, of_many, target_language="es")([[Sentence("the cat")]]))
 
 
 def test_a_decoder_only_model_reads_the_source_and_the_separator() -> None:
@@ -119,7 +119,7 @@ def test_a_decoder_only_model_reads_the_source_and_the_separator() -> None:
     how = BeamSearch(beam_size=3, max_tokens=8)
     [[result]] = [list(make(engine, Reader(), how)([[Sentence("rain")]]))]
     prompt = [*Reader().encode_source("rain", None), 22]
-    [expected] = beam_search(engine, [prompt], how, TokenRules.of(Reader.special), end_ids=[0])
+    [expected] = beam_search(engine, [prompt], how, TokenRules.of(Reader.special, how))
     assert result.candidates[0].hypothesis.tokens == expected.hypotheses[0].tokens
     Reader.special = SpecialTokens(end=(0,))
     with pytest.raises(OpenbookError, match="not trained on pairs"):
@@ -130,11 +130,11 @@ def test_a_translation_ends_at_twice_its_source_and_20(engine_, words) -> None:
     model = translator_model(words.vocab_size, context=400)
     with torch.no_grad():
         model.to_logits.weight[words.end_id] = 0
-        model.to_logits.weight[3] = 0  # the end is never likeliest
+        model.to_logits.weight[3] = 0  # the end is never the most probable
     text = "the cat sat"
     [[result]] = [list(make(TorchEngine(model), words, BeamSearch(beam_size=1))([[Sentence(text)]]))]
     hypothesis = result.candidates[0].hypothesis
-    if hypothesis.finish == "length":
+    if hypothesis.finish_reason == "length":
         assert len(hypothesis.tokens) == 2 * len(words.encode_source(text)) + 20
     [[result]] = [
         list(make(TorchEngine(model), words, BeamSearch(beam_size=1, max_tokens=99), bounded=False)([[Sentence(text)]]))
@@ -143,11 +143,11 @@ def test_a_translation_ends_at_twice_its_source_and_20(engine_, words) -> None:
 
 
 def test_lines_of_a_file() -> None:
-    long = b"x" * (LONGEST_LINE + 5)
+    long = b"x" * (MAX_LINE_BYTES + 5)
     lines = list(read_sentences(io.BytesIO(b"one\r\n\ntw\xffo\n" + long + b"\nlast")))
     assert [line.text for line in lines][:3] == ["one", "", "tw�o"]
     assert [line.problem for line in lines[:3]] == [None, None, "it is not UTF-8 at byte 3"]
-    assert lines[3].problem == f"it is longer than {LONGEST_LINE:,} bytes" and len(lines[3].text) == 100
+    assert lines[3].problem == f"it is longer than {MAX_LINE_BYTES:,} bytes" and len(lines[3].text) == 100
     assert lines[4] == Sentence("last")
 
 
@@ -160,16 +160,16 @@ def test_a_line_has_no_line_breaks(engine_, words) -> None:
 
 
 def test_which_way_of_decoding() -> None:
-    assert decoding({}, {}, search=True) == BeamSearch()
-    assert decoding({}, {}, search=False) == Sampling()
-    assert decoding({"beam_size": 4, "temperature": 0.5}, {"max_tokens": 7}, search=True) == BeamSearch(
+    assert decoding_settings({}, {}, prefer_search=True) == BeamSearch()
+    assert decoding_settings({}, {}, prefer_search=False) == Sampling()
+    assert decoding_settings({"beam_size": 4, "temperature": 0.5}, {"max_tokens": 7}, prefer_search=True) == BeamSearch(
         beam_size=4, max_tokens=7
     )
-    assert decoding({"beam_size": 4, "temperature": 0.5}, {"top_k": 7}, search=True) == Sampling(
+    assert decoding_settings({"beam_size": 4, "temperature": 0.5}, {"top_k": 7}, prefer_search=True) == Sampling(
         temperature=0.5, top_k=7
     )
-    assert decoding({"temperature": 0.5}, {"n_best": 2}, search=False) == BeamSearch(n_best=2)
+    assert decoding_settings({"temperature": 0.5}, {"n_best": 2}, prefer_search=False) == BeamSearch(n_best=2)
     with pytest.raises(OpenbookError, match="beam_size is for a beam search and seed for sampling"):
-        decoding({}, {"beam_size": 2, "seed": 1}, search=True)
-    with pytest.raises(OpenbookError, match="'beam' is no setting of an answer"):
-        decoding({}, {"beam": 2}, search=True)
+        decoding_settings({}, {"beam_size": 2, "seed": 1}, prefer_search=True)
+    with pytest.raises(OpenbookError, match="'beam' is no decoding setting"):
+        decoding_settings({}, {"beam": 2}, prefer_search=True)

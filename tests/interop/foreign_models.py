@@ -10,7 +10,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models
 
-from openbook.generation.cache import Cache
+from openbook.generation.cache.kv_cache import KVCache
 from openbook.interop.huggingface.importing import import_folder
 from openbook.model_file.file import build, load
 from strategies import randomise
@@ -218,4 +218,4 @@ def imported(folder, name="model.openbook"):
 
 
 def cache_for(model):
-    return Cache(len(model.decoder.blocks))
+    return KVCache(len(model.decoder.blocks))

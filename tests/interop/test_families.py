@@ -11,6 +11,7 @@ from openbook.generation.beam_search import beam_search
 from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.generate import generate
 from openbook.generation.settings import BeamSearch, Sampling
+from openbook.generation.token_rules import TokenRules
 from openbook.trace import trace
 from openbook.transformer.mask import positions_of
 from strategies import difference
@@ -70,7 +71,7 @@ def test_sixty_greedy_tokens_are_theirs(case):
     engine.context = 96  # a dynamic rope_scaling goes on past the context
     settings, answers = Sampling(temperature=0, max_tokens=60, repetition_penalty=3.0), [[], []]
     for chosen in generate(engine, prompts, settings):
-        answers[chosen.row].append(chosen.token)
+        answers[chosen.row].append(chosen.token_id)
     assert len({token for row in answers for token in row}) > 10
     assert answers == expected
 
@@ -161,7 +162,8 @@ def test_the_best_beams_of_pairs_are_theirs(case):
     found = theirs.generate(torch.tensor(SOURCES), attention_mask=torch.ones(2, 7), **options)
     how = BeamSearch(beam_size=beams, n_best=beams, length_penalty=0.7, max_tokens=length)
     rows = sorted(
-        beam_search(TorchEngine(ours), [[start]] * 2, how, sources=SOURCES, end_ids={END}), key=lambda each: each.row
+        beam_search(TorchEngine(ours), [[start]] * 2, how, TokenRules(end_ids=frozenset({END})), sources=SOURCES),
+        key=lambda each: each.row,
     )
     best = [hypothesis for row in rows for hypothesis in row.hypotheses]
     padding = theirs.config.pad_token_id

@@ -43,7 +43,7 @@ def test_logits_are_those_of_transformers(name: str, tmp_path: Path) -> None:
         torch.tensor([prompt]), max_new_tokens=30, do_sample=False, eos_token_id=None, pad_token_id=0
     )[0, 5:]
     chosen = generate(model.engine, [prompt], Sampling(temperature=0, max_tokens=30))
-    assert [each.token for each in chosen] == expected.tolist()
+    assert [each.token_id for each in chosen] == expected.tolist()
     assert model.metadata.architecture.context == CONTEXT
 
 

@@ -31,7 +31,7 @@ QUESTIONS = ("what can you do", "What is the capital of France?", "Name three co
 
 def ours(model: Model, prompt: list[int], length: int = LENGTH, never: tuple[int, ...] = ()) -> list[int]:
     how = Sampling(temperature=0, max_tokens=length)
-    return [each.token for each in generate(model.engine, [prompt], how, TokenRules(never=never))]
+    return [each.token_id for each in generate(model.engine, [prompt], how, TokenRules(suppressed=never))]
 
 
 @pytest.mark.slow

@@ -81,5 +81,5 @@ def test_exports_are_answered_alike(family, tmp_path):
     answers = [[] for _ in PROMPTS]
     with torch.inference_mode():
         for chosen in generate(TorchEngine(model), PROMPTS, Sampling(temperature=0, max_tokens=TOKENS)):
-            answers[chosen.row].append(chosen.token)
+            answers[chosen.row].append(chosen.token_id)
     assert json.loads(line.removeprefix("ANSWERS ")) == answers

@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from interop.foreign_models import imported, save_folder
-from openbook.generation.cache import Cache
+from openbook.generation.cache.kv_cache import KVCache
 from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
@@ -102,7 +102,7 @@ def test_logits_are_theirs(name, record_property):
     fused = ours(target, source=source, **places)[real]
     with trace(ours):
         readable = ours(target, source=source, **places)[real]
-    cache = Cache(len(ours.decoder.blocks))
+    cache = KVCache(len(ours.decoder.blocks))
     parts = [
         ours(target[:, :4], places["positions"][:, :4], None, cache, source, places["source_positions"]),
         ours(target[:, 4:], places["positions"][:, 4:], cache=cache),
@@ -136,7 +136,7 @@ def test_the_greedy_answer_is_theirs(name):
     chosen = [[start] for _ in sources]
     how, rules = Sampling(temperature=0, max_tokens=GREEDY), TokenRules(no_repeat_ngram_size=2)
     for each in generate(TorchEngine(ours), [[start]] * len(sources), how, rules, sources=sources):
-        chosen[each.row].append(each.token)
+        chosen[each.row].append(each.token_id)
     assert len(set(expected.flatten().tolist())) > 10
     assert chosen == expected.tolist()
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 import transformers
 
-from openbook.generation.cache import Cache
+from openbook.generation.cache.kv_cache import KVCache
 from openbook.trace import trace
 from openbook.transformer.mask import positions_of
 from parity import mappings
@@ -85,7 +85,7 @@ def test_logits_are_theirs(name, padding, record_property):
     fused = ours(tokens, given)[real]
     with trace(ours):
         readable = ours(tokens, given)[real]
-    cache = Cache(len(ours.decoder.blocks))
+    cache = KVCache(len(ours.decoder.blocks))
     parts = [ours(tokens[:, :7], positions[:, :7], cache=cache), ours(tokens[:, 7:], positions[:, 7:], cache=cache)]
     cached = torch.cat(parts, dim=1)[real]
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbook.generation.cache import Cache
+from openbook.generation.cache.kv_cache import KVCache
 from openbook.trace import trace
 from openbook.transformer.mask import positions_of
 from strategies import DEFAULT, architectures, build, difference, models, other_token, some_tokens, with_windows
@@ -29,7 +29,7 @@ def changed_at(tokens, place):
 
 def in_chunks(model, tokens, borders, positions=None):
     """The logits of all tokens, given to the model chunk by chunk with a cache."""
-    cache = Cache(len(model.decoder.blocks), capacity=2)
+    cache = KVCache(len(model.decoder.blocks), capacity=2)
     parts = []
     for start, end in pairwise(borders):
         here = None if positions is None else positions[:, start:end]
@@ -122,7 +122,7 @@ def test_cached_is_uncached_in_padded_batches(model, borders, lengths, side):
 @given(model=models(), kept=st.integers(1, LENGTH - 1))
 def test_a_truncated_cache_goes_on_from_there(model, kept):
     tokens = some_tokens(2, LENGTH)
-    cache = Cache(len(model.decoder.blocks), capacity=2)
+    cache = KVCache(len(model.decoder.blocks), capacity=2)
     model(changed_at(tokens, kept), cache=cache)
     cache.truncate(kept)
     assert difference(model(tokens[:, kept:], cache=cache), model(tokens)[:, kept:]) <= CLOSE
@@ -132,8 +132,7 @@ def test_a_truncated_cache_goes_on_from_there(model, kept):
 @given(model=models(), rows=st.lists(st.integers(0, 2), min_size=1, max_size=5))
 def test_a_reordered_cache_goes_on_with_other_rows(model, rows):
     tokens = some_tokens(3, LENGTH)
-    rows = torch.tensor(rows)
-    cache = Cache(len(model.decoder.blocks), capacity=2)
+    cache = KVCache(len(model.decoder.blocks), capacity=2)
     model(tokens[:, :-1], cache=cache)
     cache.reorder(rows)
     assert difference(model(tokens[rows, -1:], cache=cache), model(tokens)[rows, -1:]) <= CLOSE
@@ -174,7 +173,7 @@ def test_the_readable_path_is_the_fused_path(model, lengths, side):
 @given(model=models(), borders=splits)
 def test_the_readable_path_is_the_fused_path_with_a_cache(model, borders):
     tokens = some_tokens(2, LENGTH)
-    cache = Cache(len(model.decoder.blocks), capacity=2)
+    cache = KVCache(len(model.decoder.blocks), capacity=2)
     model(tokens[:, : borders[1]], cache=cache)
     if borders[1] == LENGTH:
         return
@@ -192,7 +191,7 @@ def test_the_last_logits_alone_are_the_last_of_all(model):
 
 @torch.no_grad()
 def test_a_padded_cache_asks_for_positions():
-    model, cache = build(DEFAULT), Cache(2)
+    model, cache = build(DEFAULT), KVCache(2)
     tokens, real = pad(some_tokens(2, 4), [2, 4], "left")
     model(tokens, positions_of(real), cache=cache)
     with pytest.raises(ValueError, match="give the positions"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from openbook.generation.cache import Cache
+from openbook.generation.cache.kv_cache import KVCache
 from openbook.trace import trace
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Position, Stack
 from openbook.transformer.mask import positions_of
@@ -83,7 +83,7 @@ def test_half_width_is_near_full_width(spec, dtype, tolerance, traced):
 @every_shape
 @every_half
 def test_half_width_cache(spec, dtype, tolerance):
-    model, tokens, cache = build(spec, dtype=dtype), some_tokens(2, 8), Cache(2)
+    model, tokens, cache = build(spec, dtype=dtype), some_tokens(2, 8), KVCache(2)
     parts = [model(tokens[:, start : start + 4], cache=cache) for start in (0, 4)]
     assert difference(torch.cat(parts, 1).float(), model(tokens).float()) <= tolerance
 

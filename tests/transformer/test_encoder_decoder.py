@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbook.generation.cache import Cache
+from openbook.generation.cache.kv_cache import KVCache
 from openbook.trace import trace
 from openbook.transformer.mask import positions_of
 from openbook.transformer.transformer import Transformer
@@ -49,7 +49,7 @@ def pad(tokens, lengths, side):
 
 def in_chunks(model, source, target, borders, source_positions=None, positions=None):
     """The logits of all target tokens, given to the model chunk by chunk with a cache; the source only at first."""
-    cache, parts = Cache(len(model.decoder.blocks), capacity=2), []
+    cache, parts = KVCache(len(model.decoder.blocks), capacity=2), []
     for start, end in pairwise(borders):
         here = None if positions is None else positions[:, start:end]
         given = source if start == 0 else None
@@ -126,7 +126,7 @@ def test_the_readable_path_is_the_fused_path(model, lengths, side):
 @given(model=translators(), kept=st.integers(1, TARGET - 1))
 def test_a_truncated_cache_goes_on_from_there(model, kept):
     source, target = some_source(2, SOURCE), some_tokens(2, TARGET)
-    cache = Cache(len(model.decoder.blocks), capacity=2)
+    cache = KVCache(len(model.decoder.blocks), capacity=2)
     model(changed_at(target, kept), source=source, cache=cache)
     cache.truncate(kept)
     assert difference(model(target[:, kept:], cache=cache), model(target, source=source)[:, kept:]) <= CLOSE
@@ -137,12 +137,12 @@ def test_a_truncated_cache_goes_on_from_there(model, kept):
 def test_a_reordered_cache_goes_on_with_other_rows(model, orders):
     """As beams do: rows repeat and are dropped, several times, sources of unequal lengths with them."""
     source, real_source = pad(some_source(3, SOURCE), [3, 8, 5], "right")
-    target, cache = some_tokens(3, TARGET), Cache(len(model.decoder.blocks), capacity=2)
+    target, cache = some_tokens(3, TARGET), KVCache(len(model.decoder.blocks), capacity=2)
     places = {"source_positions": positions_of(real_source)}
     model(target[:, :-1], source=source, cache=cache, **places)
     rows = torch.arange(3)
     for order in orders:
-        cache.reorder(torch.tensor(order))
+        cache.reorder(order)
         rows = rows[torch.tensor(order)]
     expected = model(target, source=source, **places)[rows, -1:]
     assert difference(model(target[rows, -1:], cache=cache), expected) <= CLOSE
@@ -151,7 +151,7 @@ def test_a_reordered_cache_goes_on_with_other_rows(model, orders):
 @torch.no_grad()
 def test_the_source_is_read_once():
     """With a filled cache neither the encoder nor the keys and values of cross-attention are worked out again."""
-    model, cache = build(ORIGINAL), Cache(2)
+    model, cache = build(ORIGINAL), KVCache(2)
     model(some_tokens(1, 3), source=some_source(1, SOURCE), cache=cache)
     with trace(model) as recorded:
         model(some_tokens(1, 1), cache=cache)
@@ -172,7 +172,7 @@ def test_a_source_of_one_table_or_two(name):
 def test_a_cache_without_a_source_asks_for_one():
     model = build(ORIGINAL)
     with pytest.raises(ValueError, match="no source to attend to"):
-        model(some_tokens(1, 1), cache=Cache(2))
+        model(some_tokens(1, 1), cache=KVCache(2))
     with pytest.raises(ValueError, match="no source to attend to"):
         model(some_tokens(1, 1))
 

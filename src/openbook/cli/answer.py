@@ -1,65 +1,97 @@
-"""What the command `openbook ask` does with a model: go on from prompts, search, or translate, and print."""
+"""What `openbook ask` does with a model: continue prompts, search, translate, or chat."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openbook.cli.console import (
-    print_answers,
-    print_json_answers,
-    print_searched,
-    read_prompts,
-    translate_lines,
-)
+from openbook.cli.chat import hold_conversation
+from openbook.cli.console import as_json_lines, as_n_best, as_stream, read_prompts
+from openbook.cli.sentence_lines import translated_lines
 from openbook.errors import OpenbookError
+from openbook.generation.settings import SEARCH_ONLY
 from openbook.model import Model
 
+ALTERNATIVES = 4
+"""How many other tokens --show-probabilities prints."""
 
-def answer(
-    model: Model,
-    prompts: Sequence[str] | None,
-    file: Path | None,
-    settings: Mapping[str, Any],
-    languages: Mapping[str, str | None],
-    plain: bool,
-    probabilities: bool,
-    as_json: bool,
-) -> bool:
-    """Print the answers to prompts, or to the lines of a file.
 
-    Args:
-        model: goes on from prompts, answers through its chat template, or translates.
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What to ask, and how to print the answer.
+
+    Attributes:
         prompts: from the command line, if any.
-        file: where they are instead.
+        file: where they are instead; standard input if there is neither.
         settings: as for `Sampling` or `BeamSearch`.
-        languages: `language` and `source_language`, for translators.
-        plain: leave the chat template out.
-        probabilities: print each token with its probability.
+        languages: target_language and source_language, of a translation.
+        chat: hold a conversation.
+        system_prompt: of the conversation.
+        raw: leave out the chat template.
+        show_probabilities: print each token with its probability.
         as_json: print JSON.
+    """
 
-    Returns:
-        Whether a sentence could not be translated.
+    prompts: Sequence[str] | None = None
+    file: Path | None = None
+    settings: Mapping[str, Any]
+    languages: Mapping[str, str | None]
+    chat: bool = False
+    system_prompt: str | None = None
+    raw: bool = False
+    show_probabilities: bool = False
+    as_json: bool = False
+
+
+def answers(model: Model, question: Question) -> Iterator[str]:
+    """The output of `openbook ask`, as texts to print one after the other.
 
     Raises:
         OpenbookError: options that do not go together, or as the library.
+        typer.Exit: there were sentences to translate and none could be.
     """
+    if question.chat:
+        _hold_conversation(model, question)
+        return iter(())
+    if question.system_prompt is not None:
+        raise OpenbookError("--system-prompt: is for a conversation; give --chat too")
     if model.translates:
-        if probabilities:
-            raise OpenbookError("--show-probabilities is for models that go on from a prompt; see --n-best and --json")
-        translator = model.translator(**settings, **languages)
-        return translate_lines(translator, prompts, file, json_lines=as_json, n_best=settings.get("n_best", 1))
-    if any(languages.values()):
-        raise OpenbookError("--language is for translators, and this model goes on from a prompt")
-    asked = read_prompts(prompts, file)
-    if {"beam_size", "n_best", "length_penalty", "early_stopping"} & settings.keys():
-        if probabilities:
+        return _translation(model, question)
+    if any(question.languages.values()):
+        raise OpenbookError("--target-language is for translators, and this model continues a prompt")
+    prompts = read_prompts(question.prompts, question.file)
+    if SEARCH_ONLY & question.settings.keys():
+        if question.show_probabilities:
             raise OpenbookError("--show-probabilities is for sampling; beams have scores, see --n-best and --json")
-        print_searched(asked, model.search(asked, plain=plain, **settings), json_lines=as_json)
-        return False
-    runners_up = min(4, model.tokenizer.vocab_size - 1) if probabilities else 0
-    pieces = model.stream(asked, plain=plain, runners_up=runners_up, **settings)
-    if as_json:
-        print_json_answers(asked, pieces)
-    else:
-        print_answers(model.tokenizer, asked, pieces, probabilities)
-    return False
+        return as_n_best(prompts, model.search(prompts, raw=question.raw, **question.settings), question.as_json)
+    settings = dict(question.settings)
+    if question.show_probabilities:
+        settings["top_alternatives"] = min(ALTERNATIVES, model.tokenizer.vocab_size - 1)
+    chunks = model.stream(prompts, raw=question.raw, **settings)
+    if question.as_json:
+        return as_json_lines(prompts, chunks)
+    return as_stream(model.tokenizer, prompts, chunks, question.show_probabilities)
+
+
+def _translation(model: Model, question: Question) -> Iterator[str]:
+    if question.show_probabilities:
+        raise OpenbookError("--show-probabilities is for models that continue a prompt; see --n-best and --json")
+    translator = model.translator(**question.settings, **question.languages)
+    n_best = question.settings.get("n_best", 1)
+    return translated_lines(translator, question.prompts, question.file, as_json=question.as_json, n_best=n_best)
+
+
+def _hold_conversation(model: Model, question: Question) -> None:
+    """A conversation prints by itself: Ctrl-C stops an answer wherever it comes."""
+    refused = {
+        "prompts": question.prompts,
+        "--file": question.file,
+        "--raw": question.raw,
+        "--json": question.as_json,
+        "--show-probabilities": question.show_probabilities,
+        "--beam-size": question.settings.get("beam_size"),
+    }
+    for name, value in refused.items():
+        if value:
+            raise OpenbookError(f"--chat: takes no {name}; what you write is read line by line")
+    hold_conversation(model, question.system_prompt, **question.settings)

@@ -1,17 +1,13 @@
-"""What `openbook ask` reads and prints: prompts and their answers, or sentences and their translations."""
+"""What `openbook ask` reads and prints for a model that continues prompts."""
 
-import contextlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from openbook.cli.sentence_lines import as_json, as_line, read_sentences
 from openbook.errors import OpenbookError
-from openbook.generation.scheduling import arriving
-from openbook.generation.text import Candidate, Piece
-from openbook.generation.translation import Sentence, Translator
+from openbook.generation.text import Candidate, TextChunk
 from openbook.text.tokenizer.tokenizer import Tokenizer
 
 
@@ -24,7 +20,7 @@ def read_prompts(prompts: Sequence[str] | None, file: Path | None) -> list[str]:
     try:
         if file is None or str(file) == "-":
             if sys.stdin.isatty():
-                raise OpenbookError('there is no prompt; write it behind the model: openbook ask MODEL "Once upon"')
+                raise OpenbookError('there is no prompt; give one after the model: openbook ask MODEL "Once upon"')
             text = sys.stdin.buffer.read().decode("utf-8")
         else:
             text = file.read_bytes().decode("utf-8")
@@ -37,98 +33,64 @@ def read_prompts(prompts: Sequence[str] | None, file: Path | None) -> list[str]:
     return lines
 
 
-def print_answers(tokenizer: Tokenizer, prompts: Sequence[str], pieces: Iterator[Piece], probabilities: bool) -> None:
-    """Print answers as they come: the first that is not finished streams, those after it wait for their turn."""
+def as_stream(
+    tokenizer: Tokenizer, prompts: Sequence[str], chunks: Iterable[TextChunk], probabilities: bool
+) -> Iterator[str]:
+    """The answers as they come, each under its prompt: the first unfinished one streams, later ones wait their turn."""
     waiting: list[list[str]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
     current = 0
     if len(prompts) > 1:
-        print(f"> {prompts[0]}")
-    for piece in pieces:
-        shown = probability_line(tokenizer, piece) if probabilities else piece.text
-        waiting[piece.row].append(shown)
-        finished[piece.row] = piece.finish is not None
+        yield f"> {prompts[0]}\n"
+    for chunk in chunks:
+        waiting[chunk.row].append(probability_line(tokenizer, chunk) if probabilities else chunk.text)
+        finished[chunk.row] = chunk.finish_reason is not None
         while current < len(prompts):
-            print("".join(waiting[current]), end="", flush=True)
+            yield "".join(waiting[current])
             waiting[current].clear()
             if not finished[current]:
                 break
-            print(flush=True)
+            yield "\n"
             current += 1
             if current < len(prompts):
-                print(f"\n> {prompts[current]}")
+                yield f"\n> {prompts[current]}\n"
 
 
-def probability_line(tokenizer: Tokenizer, piece: Piece) -> str:
-    """A chosen token with its probability, then the likeliest others."""
+def probability_line(tokenizer: Tokenizer, chunk: TextChunk) -> str:
+    """A token with its probability, then the most probable others."""
 
-    def named(token: int) -> str:
-        return json.dumps(tokenizer.token_text(token), ensure_ascii=False)
+    def spelled(token_id: int) -> str:
+        return json.dumps(tokenizer.token_text(token_id), ensure_ascii=False)
 
-    chosen = piece.chosen
-    others = "  ".join(f"{named(each.token)} {each.probability:.3f}" for each in chosen.runners_up)
-    return f"{named(chosen.token):<16} {chosen.probability:.3f}   {others}\n"
+    token = chunk.token
+    others = "  ".join(f"{spelled(each.token_id)} {each.probability:.3f}" for each in token.top_alternatives)
+    return f"{spelled(token.token_id):<16} {token.probability:.3f}   {others}\n"
 
 
-def print_json_answers(prompts: Sequence[str], pieces: Iterator[Piece]) -> None:
-    """Print one JSON object a prompt, in order, when all is answered."""
+def as_json_lines(prompts: Sequence[str], chunks: Iterable[TextChunk]) -> Iterator[str]:
+    """One JSON object for each prompt, in order, when all are answered."""
     answers: list[dict[str, Any]] = [{"prompt": prompt, "answer": "", "tokens": []} for prompt in prompts]
-    for piece in pieces:
-        answer = answers[piece.row]
-        answer["answer"] += piece.text
-        answer["tokens"].append({"id": piece.chosen.token, "probability": piece.chosen.probability})
-        if piece.finish is not None:
-            answer["finish"] = piece.finish
+    for chunk in chunks:
+        answer = answers[chunk.row]
+        answer["answer"] += chunk.text
+        answer["tokens"].append({"id": chunk.token.token_id, "probability": chunk.token.probability})
+        if chunk.finish_reason is not None:
+            answer["finish_reason"] = chunk.finish_reason
     for answer in answers:
-        print(json.dumps(answer, ensure_ascii=False))
+        yield json.dumps(answer, ensure_ascii=False) + "\n"
 
 
-def translate_lines(
-    translator: Translator, sentences: Sequence[str] | None, file: Path | None, *, json_lines: bool, n_best: int
-) -> bool:
-    """Print the translation of each sentence or line as soon as those before it are there.
-
-    Reports what is skipped; gives whether all was.
-    """
-    if sentences and file:
-        raise OpenbookError("give sentences or --file, not both")
-    if not sentences and file is None and sys.stdin.isatty():
-        raise OpenbookError('there is no sentence; write it behind the model: openbook ask MODEL "Good morning."')
-    number = skipped = 0
-    try:
-        with contextlib.ExitStack() as stack:
-            windows: Any = [[Sentence(sentence) for sentence in sentences or ()]]
-            if not sentences:
-                opened = sys.stdin.buffer if file is None or str(file) == "-" else stack.enter_context(file.open("rb"))
-                windows = arriving(read_sentences(opened))
-            for number, translation in enumerate(translator(windows), start=1):
-                if translation.problem is not None:
-                    skipped += 1
-                    print(f"openbook: line {number} is skipped: {translation.problem}", file=sys.stderr)
-                shown = as_json(translation) if json_lines else as_line(translation, number, n_best)
-                print(shown, flush=True)
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise OpenbookError(f"{file or 'standard input'}: cannot be read ({error.strerror})") from None
-    if not number:
-        raise OpenbookError(f"{file or 'standard input'}: has no sentences; write one on each line")
-    if skipped:
-        print(f"openbook: {skipped:,} of {number:,} lines skipped; they are left empty", file=sys.stderr)
-    return skipped == number
-
-
-def print_searched(prompts: Sequence[str], found: Sequence[Sequence[Candidate]], *, json_lines: bool) -> None:
-    """Print the likeliest continuations of each prompt, with scores if there are several."""
+def as_n_best(prompts: Sequence[str], found: Sequence[Sequence[Candidate]], as_json: bool) -> Iterator[str]:
+    """The n-best continuations of each prompt, with scores if there are several."""
     for prompt, candidates in zip(prompts, found, strict=True):
-        if json_lines:
+        if as_json:
             facts = [
-                {"text": each.text, "score": each.hypothesis.score, "finish": each.hypothesis.finish}
+                {"text": each.text, "score": each.hypothesis.score, "finish_reason": each.hypothesis.finish_reason}
                 for each in candidates
             ]
-            print(json.dumps({"prompt": prompt, "candidates": facts}, ensure_ascii=False))
+            yield json.dumps({"prompt": prompt, "candidates": facts}, ensure_ascii=False) + "\n"
             continue
         if len(prompts) > 1:
-            print(f"> {prompt}")
+            yield f"> {prompt}\n"
         for each in candidates:
-            print(f"{each.hypothesis.score:.4f}\t{each.text}" if len(candidates) > 1 else each.text)
+            yield f"{each.hypothesis.score:.4f}\t{each.text}\n" if len(candidates) > 1 else f"{each.text}\n"

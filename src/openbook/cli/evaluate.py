@@ -23,7 +23,7 @@ def evaluate(
         int | None, typer.Option(help="of pairs: how many beams to translate with; 1 is greedy")
     ] = None,
     length_penalty: Annotated[float | None, typer.Option(help="of beams: above 1 likes long translations")] = None,
-    language: Annotated[str | None, typer.Option(help="of pairs: to translate into")] = None,
+    target_language: Annotated[str | None, typer.Option(help="of pairs: to translate into")] = None,
     source_language: Annotated[str | None, typer.Option(help="of pairs: to translate from")] = None,
     as_json: JSON = False,
     device: DEVICE = "auto",
@@ -44,7 +44,7 @@ def evaluate(
     opened = load(model, device, engine)
     of_pairs = {
         "beam_size": beam_size, "length_penalty": length_penalty,
-        "language": language, "source_language": source_language,
+        "target_language": target_language, "source_language": source_language,
     }  # fmt: skip
     of_pairs = {name: value for name, value in of_pairs.items() if value is not None}
     if opened.translates:

@@ -20,7 +20,7 @@ def explain(
     model: MODEL,
     prompt: Annotated[str, typer.Argument(help="the prompt, or the source to translate", show_default=False)],
     terminal: Annotated[bool, typer.Option("--terminal", help="print in the terminal (the only view so far)")] = True,
-    plain: Annotated[bool, typer.Option("--plain", help="the prompt alone, without the chat template")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="the prompt alone, without the chat template")] = False,
     as_json: JSON = False,
     layer: Annotated[int | None, typer.Option(help="the layer to open, from 0", rich_help_panel=SELECTION)] = None,
     head: Annotated[
@@ -39,7 +39,7 @@ def explain(
     target: Annotated[
         str, typer.Option(help="the translation so far", show_default=False, rich_help_panel=TRANSLATION)
     ] = "",
-    language: Annotated[
+    target_language: Annotated[
         str | None,
         typer.Option(help="the language to translate into, if the model has several", rich_help_panel=TRANSLATION),
     ] = None,
@@ -75,9 +75,9 @@ def explain(
     from openbook.model import load
 
     opened = load(model, "cpu")
-    languages = {"language": language, "source_language": source_language}
+    languages = {"target_language": target_language, "source_language": source_language}
     if beam_size is not None:
-        tokens, source = opened.traced_tokens(prompt, target, plain=plain, **languages)
+        tokens, source = opened.traced_tokens(prompt, target, raw=raw, **languages)
         settings = BeamSearch(
             beam_size=beam_size,
             n_best=beam_size,
@@ -85,9 +85,9 @@ def explain(
             max_tokens=max_tokens,
             no_repeat_ngram_size=opened.metadata.generation.get("no_repeat_ngram_size", 0),
         )
-        _print_beams(opened, tokens, source, settings, language, as_json)
+        _print_beams(opened, tokens, source, settings, target_language, as_json)
         return
-    explanation = opened.trace(prompt, target, plain=plain, **languages)
+    explanation = opened.trace(prompt, target, raw=raw, **languages)
     offsets = tensor_offsets(model)
     if number is not None:
         path, index = parse_number(number)
@@ -99,7 +99,7 @@ def explain(
         Selection(layer, head, token, encoder),
         source_tokenizer=opened.metadata.make_source_tokenizer(),
         offsets=offsets,
-        template=opened.template_token_indices(prompt, plain=plain),
+        template=opened.template_token_indices(prompt, raw=raw),
     )
     _print_view(summary, as_json)
 
@@ -125,7 +125,7 @@ def _print_beams(
     tokens: list[int],
     source: list[int] | None,
     settings: "BeamSearch",
-    language: str | None,
+    target_language: str | None,
     as_json: bool,
 ) -> None:
     from rich.console import Console
@@ -133,10 +133,9 @@ def _print_beams(
     from openbook.explanation.terminal.beam_tree import print_tree, search_with_trace, tree_as_json
     from openbook.generation.token_rules import TokenRules
 
-    special = model.tokenizer.special
-    rules = TokenRules.of(special, language=language, no_repeat_ngram_size=settings.no_repeat_ngram_size)
-    found, trail = search_with_trace(model.engine, tokens, source, settings, rules, special.end)
+    rules = TokenRules.of(model.tokenizer.special, settings, target_language)
+    found, trace = search_with_trace(model.engine, tokens, source, settings, rules)
     if as_json:
-        print(tree_as_json(found, trail, settings))
+        print(tree_as_json(found, trace, settings))
     else:
-        print_tree(found, trail, settings, model.tokenizer, Console())
+        print_tree(found, trace, settings, model.tokenizer, Console())

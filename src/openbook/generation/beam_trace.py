@@ -1,4 +1,4 @@
-"""The trail of a beam search: the tree of all beams that were open or ended, with what each was worth."""
+"""The trace of a beam search: the tree of all beams that were open or ended, with their Σ log p."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 Step = tuple[int, int, float]
-"""Which of the open beams it goes on from, the token, and Σ log p."""
+"""The open beam that is continued, the token, and Σ log p."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A beginning that was followed for at least a step, or that ended.
+    """A prefix that was followed for at least one step, or that ended.
 
-    `parent` is the place of the node before it in the row's list, None for the first token. `log_probability` is
+    `parent` is the index of the node before it in the row's list, None for the first token. `log_probability` is
     Σ log p up to here. `state` is "ended" for a finished sequence, "open" for a beam; a beam without children was
-    given up, or was still open when the search was over.
+    dropped, or was still open when the search was over.
     """
 
     token: int
@@ -26,14 +26,14 @@ class Node:
 
 
 class BeamTrace:
-    """What a search tells about each row: its nodes, parents before children, and each step's best first."""
+    """The nodes of each row: parents before children, and each step's best first."""
 
     def __init__(self) -> None:
         self.nodes: dict[int, list[Node]] = defaultdict(list)
         self._open: dict[int, list[int]] = {}
 
-    def note(self, row: int, ended: Sequence[Step], still_open: Sequence[Step]) -> None:
-        """Add one step of a row: the sequences that ended in it, and the beams that are open after it."""
+    def add_step(self, row: int, ended: Sequence[Step], still_open: Sequence[Step]) -> None:
+        """Add a step of a row: the sequences that ended in it, and the beams that are open after it."""
         nodes, before = self.nodes[row], self._open.get(row)
 
         def add(step: Step, state: Literal["open", "ended"]) -> int:
@@ -48,13 +48,13 @@ class BeamTrace:
         self._open[row] = [add(step, "open") for step in still_open]
 
     def children(self, row: int) -> dict[int | None, list[int]]:
-        """The places of the nodes that follow each node; None is the root."""
+        """The indices of the nodes that follow each node; None is the root."""
         follow: dict[int | None, list[int]] = defaultdict(list)
-        for place, node in enumerate(self.nodes[row]):
-            follow[node.parent].append(place)
+        for index, node in enumerate(self.nodes[row]):
+            follow[node.parent].append(index)
         return follow
 
-    def path(self, row: int, place: int) -> list[int]:
+    def path(self, row: int, index: int) -> list[int]:
         """The tokens from the first to this node."""
 
         def back(at: int | None) -> Iterator[int]:
@@ -62,4 +62,4 @@ class BeamTrace:
                 yield self.nodes[row][at].token
                 at = self.nodes[row][at].parent
 
-        return [*back(place)][::-1]
+        return [*back(index)][::-1]

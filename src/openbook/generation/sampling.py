@@ -1,11 +1,11 @@
-"""From logits to a token: functions that each take and give logits (B, V), chained by `filtered`, then one draw.
+"""From logits to a token: functions from logits (B, V) to logits, chained by `filter_logits`, then one sample.
 
-A token that is ruled out has the logit −∞. Sums and comparisons are row by row, so no row's choice depends on the
-rows beside it.
+A token that is filtered out has the logit −∞. Every sum and comparison stays within a row, so a row's tokens do not
+depend on its batch.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,22 +14,23 @@ from openbook.generation.settings import Sampling
 
 
 class History:
-    """Which tokens each row holds already: `seen` (B, V) in prompt or answer, `produced` (B, V) in the answer."""
+    """The tokens each row contains: `seen` (B, V) in prompt or answer, `produced` (B, V) in the answer alone."""
 
-    def __init__(self, prompts: list[list[int]], vocab_size: int, device: torch.device) -> None:
+    def __init__(self, prompts: Sequence[Sequence[int]], vocab_size: int, device: torch.device) -> None:
         self.seen = torch.zeros(len(prompts), vocab_size, dtype=torch.bool, device=device)
         self.produced = torch.zeros_like(self.seen)
         for row, ids in enumerate(prompts):
-            self.seen[row, ids] = True
+            self.seen[row, list(ids)] = True
 
     def add(self, tokens: Tensor) -> None:
-        """Note the tokens (B,) just produced."""
+        """Add the tokens (B,) just produced."""
         self.seen.scatter_(1, tokens[:, None], True)
         self.produced.scatter_(1, tokens[:, None], True)
 
-    def reorder(self, rows: Tensor) -> None:
+    def reorder(self, rows: Sequence[int]) -> None:
         """Row i becomes what row rows[i] was."""
-        self.seen, self.produced = self.seen[rows], self.produced[rows]
+        index = torch.tensor(rows, device=self.seen.device)
+        self.seen, self.produced = self.seen[index], self.produced[index]
 
 
 def repetition_penalty(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
@@ -45,25 +46,25 @@ def presence_penalty(logits: Tensor, produced: Tensor, penalty: float) -> Tensor
 def temperature(logits: Tensor, degree: float) -> Tensor:
     """(logits − max) / degree: below 1 sharpens, above 1 flattens (Ackley et al. 1985).
 
-    Taking off the maximum changes no probability and keeps small degrees from overflowing.
+    Subtracting the maximum changes no probability and keeps small degrees from overflowing.
     """
     return (logits - logits.amax(-1, keepdim=True)) / max(degree, torch.finfo(logits.dtype).tiny)
 
 
 def top_k(logits: Tensor, k: int) -> Tensor:
-    """Keep the k highest logits, and what equals the lowest of them (Fan et al. 2018, section 5)."""
+    """Keep the k highest logits, and any that tie with the lowest of them (Fan et al. 2018, section 5)."""
     lowest = logits.topk(min(k, logits.shape[-1])).values[:, -1:]
     return logits.masked_fill(logits < lowest, -torch.inf)
 
 
 def top_p(logits: Tensor, p: float) -> Tensor:
-    """Keep the fewest tokens, most probable first, that make up at least p (Holtzman et al. 2020, section 3.1)."""
-    ordered, places = logits.sort(descending=True)
+    """Keep the fewest most probable tokens whose sum is at least p (Holtzman et al. 2020, section 3.1)."""
+    ordered, tokens = logits.sort(descending=True)
     probabilities = ordered.softmax(-1)
     more_probable = probabilities.cumsum(-1) - probabilities
     dropped = more_probable >= p
     dropped[:, 0] = False
-    return logits.masked_fill(torch.zeros_like(dropped).scatter(1, places, dropped), -torch.inf)
+    return logits.masked_fill(torch.zeros_like(dropped).scatter(1, tokens, dropped), -torch.inf)
 
 
 def min_p(logits: Tensor, p: float) -> Tensor:
@@ -71,8 +72,8 @@ def min_p(logits: Tensor, p: float) -> Tensor:
     return logits.masked_fill(logits < logits.amax(-1, keepdim=True) + math.log(p), -torch.inf)
 
 
-def filtered(logits: Tensor, history: History, sampling: Sampling) -> Tensor:
-    """All that `sampling` asks for, in the order of this file."""
+def filter_logits(logits: Tensor, history: History, sampling: Sampling) -> Tensor:
+    """Apply all penalties and filters that are on, in the order of this file."""
     chain: list[Callable[[Tensor], Tensor]] = []
     if sampling.repetition_penalty != 1:
         chain.append(lambda x: repetition_penalty(x, history.seen, sampling.repetition_penalty))
@@ -92,18 +93,18 @@ def filtered(logits: Tensor, history: History, sampling: Sampling) -> Tensor:
     return logits
 
 
-def chances(logits: Tensor, sampling: Sampling) -> Tensor:
-    """Probabilities (B, V) of filtered logits: softmax, or all on the highest one at temperature 0."""
+def sampling_probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
+    """Probabilities (B, V) of filtered logits: their softmax, or 1 for the highest at temperature 0 (greedy)."""
     if sampling.temperature > 0:
         return logits.softmax(-1)
     return torch.zeros_like(logits).scatter(1, logits.argmax(-1, keepdim=True), 1.0)
 
 
-def draw(probabilities: Tensor, numbers: Tensor) -> Tensor:
-    """The token (B,) whose share of the line from 0 to 1 the row's random number (B,) falls on.
+def sample(probabilities: Tensor, numbers: Tensor) -> Tensor:
+    """A token (B,) for each row, by inverse transform sampling of its uniform random number (B,) from 0 to 1.
 
-    One number from the row's own generator makes the choice, so it is the same in every batch and on every device.
+    One number from the row's own generator decides, so the token is the same in every batch and on every device.
     """
     cumulative = probabilities.double().cumsum(-1)
-    places = numbers.to(cumulative)[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, places, right=True)[:, 0].clamp(max=probabilities.shape[-1] - 1)
+    thresholds = numbers.to(cumulative)[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, thresholds, right=True)[:, 0].clamp(max=probabilities.shape[-1] - 1)

@@ -1,7 +1,7 @@
 """Many inputs at once: sorted by length, so that batches have little padding, and given back in their own order.
 
-Inputs come in windows, each worked on as a whole: one that holds all that has arrived keeps a pipe flowing line by
-line, and a file goes through in windows of many batches.
+Inputs come in windows, each worked on as a whole: a window of all that has arrived keeps a pipe flowing line by line,
+and a file goes through in windows of many batches.
 """
 
 import queue
@@ -16,67 +16,68 @@ Result = TypeVar("Result")
 
 WINDOW = 4096
 """Most inputs that are sorted together."""
-WORTH_A_THREAD = 8
-"""Inputs from which another thread is worth its while."""
+MIN_ITEMS_PER_THREAD = 8
+"""Fewer inputs than this for each thread are worked on by one."""
 
 
-class Waiting(Generic[Item]):
-    """Inputs that wait for their turn, longest first. Threads may share them.
+class WorkQueue(Generic[Item]):
+    """Inputs to work on, longest first. Threads may share it.
 
     Args:
-        items: with their lengths in tokens.
-        most_tokens: of a batch, each counted as long as the longest of them.
+        items: the inputs.
+        lengths: of each, in tokens.
+        max_tokens: of a batch, each input counted as long as the longest of them.
     """
 
-    def __init__(self, items: Sequence[Item], lengths: Sequence[int], most_tokens: int) -> None:
-        self._items, self._lengths, self._most_tokens = items, lengths, most_tokens
-        self._places = sorted(range(len(items)), key=lambda each: -lengths[each])
+    def __init__(self, items: Sequence[Item], lengths: Sequence[int], max_tokens: int) -> None:
+        self._items, self._lengths, self._max_tokens = items, lengths, max_tokens
+        self._waiting = sorted(range(len(items)), key=lambda each: -lengths[each])
         self._lock = threading.Lock()
 
     def take(self) -> list[tuple[int, Item]]:
-        """The next batch of inputs, each with its place."""
+        """The next batch of inputs, each with its index; [] when none is left."""
         with self._lock:
-            most = self._next()
-            taken, self._places = self._places[:most], self._places[most:]
-            return [(place, self._items[place]) for place in taken]
+            size = self._next_size()
+            taken, self._waiting = self._waiting[:size], self._waiting[size:]
+            return [(index, self._items[index]) for index in taken]
 
-    def ending(self) -> bool:
-        """Whether no more than one batch waits."""
+    def is_ending(self) -> bool:
+        """Whether at most one more batch waits."""
         with self._lock:
-            return len(self._places) <= self._next()
+            return len(self._waiting) <= self._next_size()
 
-    def _next(self) -> int:
+    def _next_size(self) -> int:
         """How many inputs the next batch has."""
-        return max(1, self._most_tokens // max(1, self._lengths[self._places[0]])) if self._places else 0
+        return max(1, self._max_tokens // max(1, self._lengths[self._waiting[0]])) if self._waiting else 0
 
     def take_empty(self) -> list[int]:
-        """The places of all inputs of no length, which need no work."""
+        """The indices of all inputs of length 0, which need no work."""
         with self._lock:
-            empty = [place for place in self._places if not self._lengths[place]]
-            self._places = self._places[: len(self._places) - len(empty)]  # the shortest are last
+            empty = [index for index in self._waiting if not self._lengths[index]]
+            self._waiting = self._waiting[: len(self._waiting) - len(empty)]  # the shortest are last
             return empty
 
     def clear(self) -> None:
-        """Nothing waits any more."""
+        """Drop all that waits."""
         with self._lock:
-            self._places = []
+            self._waiting = []
 
 
-def batches(lengths: Sequence[int], most_tokens: int) -> Iterator[list[int]]:
-    """The places of inputs in batches of like lengths, longest first.
+def batch_by_length(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+    """The indices of inputs in batches of similar length, longest first.
 
-    Padded to its longest, each holds at most `most_tokens` tokens, or one input.
+    Padded to its longest input, a batch holds at most `max_tokens` tokens, or a single input.
     """
-    waiting = Waiting(lengths, lengths, most_tokens)
+    waiting = WorkQueue(lengths, lengths, max_tokens)
     while taken := waiting.take():
-        yield [place for place, _ in taken]
+        yield [index for index, _ in taken]
 
 
-def in_order(
+def map_in_order(
     windows: Iterable[Sequence[Item]],
     length: Callable[[Item], int],
-    work: Callable[[Waiting[Item]], Iterable[tuple[int, Result]]],
-    most_tokens: int,
+    work: Callable[[WorkQueue[Item]], Iterable[tuple[int, Result]]],
+    max_tokens: int,
     threads: int = 1,
 ) -> Iterator[Result]:
     """The result of every item, in the items' order, each as soon as those before it are there.
@@ -84,38 +85,38 @@ def in_order(
     Args:
         windows: groups of items; one is worked on as a whole before the next is asked for.
         length: of an item, in tokens.
-        work: takes what waits, bit by bit, and gives the place and the result of each item as they are found.
-        most_tokens: padded tokens of a batch.
-        threads: how many work at once, where a window has enough for each; see `at_once`.
+        work: takes batches from the queue and yields the index and result of each item as they are found.
+        max_tokens: padded tokens of a batch.
+        threads: how many work at once, where a window has enough items for each; see `run_in_threads`.
     """
     for window in windows:
         done: dict[int, Result] = {}
-        given = 0
+        yielded = 0
         lengths = [length(item) for item in window]
         share = max(1, -(-sum(lengths) // threads))
-        several = threads > 1 and len(window) >= threads * WORTH_A_THREAD
-        waiting = Waiting(window, lengths, min(most_tokens, share) if several else most_tokens)
-        results = at_once(waiting, work, threads) if several else work(waiting)
-        for place, result in results:
-            done[place] = result
-            while given in done:
-                yield done.pop(given)
-                given += 1
-        assert given == len(window), "every item of a window has a result"
+        in_threads = threads > 1 and len(window) >= threads * MIN_ITEMS_PER_THREAD
+        waiting = WorkQueue(window, lengths, min(max_tokens, share) if in_threads else max_tokens)
+        results = run_in_threads(waiting, work, threads) if in_threads else work(waiting)
+        for index, result in results:
+            done[index] = result
+            while yielded in done:
+                yield done.pop(yielded)
+                yielded += 1
+        assert yielded == len(window), "every item of a window has a result"
 
 
-def at_once(
-    waiting: Waiting[Item], work: Callable[[Waiting[Item]], Iterable[Result]], threads: int
+def run_in_threads(
+    waiting: WorkQueue[Item], work: Callable[[WorkQueue[Item]], Iterable[Result]], threads: int
 ) -> Iterator[Result]:
-    """The results of so many threads that take of what is `waiting` until nothing is left.
+    """The results of several threads that take batches from one queue until it is empty.
 
-    Small models leave cores idle if all of them share each product, and Python waits in between; a batch for each core
-    keeps them busy.
+    If all cores share each product of a small model they are often idle, and Python runs in between; a batch for each
+    core keeps them busy.
     """
     results: queue.SimpleQueue[Result | _End] = queue.SimpleQueue()
     closed = threading.Event()
 
-    def one() -> None:
+    def run() -> None:
         end = _End()
         torch.set_num_threads(1)
         try:
@@ -128,7 +129,7 @@ def at_once(
         results.put(end)
 
     before = torch.get_num_threads()
-    running = [threading.Thread(target=one, daemon=True) for _ in range(threads)]
+    running = [threading.Thread(target=run, daemon=True) for _ in range(threads)]
     for thread in running:
         thread.start()
     try:
@@ -146,37 +147,37 @@ def at_once(
         waiting.clear()
         for thread in running:
             thread.join()
-        torch.set_num_threads(before)  # the products' library knows one number for all threads
+        torch.set_num_threads(before)  # the math library has one setting for all threads
 
 
-def arriving(items: Iterable[Item], most: int = WINDOW) -> Iterator[list[Item]]:
-    """What has come in since last asked, at least one item and at most so many; a thread reads on meanwhile.
+def read_ahead(items: Iterable[Item], max_items: int = WINDOW) -> Iterator[list[Item]]:
+    """Windows of what has arrived since the last one, from 1 to `max_items` items; a thread reads on meanwhile.
 
     An error of `items` is raised after what came before it.
     """
-    waiting: queue.Queue[Item | _End] = queue.Queue(most)
+    arrived: queue.Queue[Item | _End] = queue.Queue(max_items)
     closed = threading.Event()
 
     def read() -> None:
         end = _End()
         try:
             for item in items:
-                if not _put(waiting, item, closed):
+                if not _put(arrived, item, closed):
                     return
         except BaseException as error:
             end = _End(error)
-        _put(waiting, end, closed)
+        _put(arrived, end, closed)
 
     threading.Thread(target=read, daemon=True).start()
     try:
         while True:
             window: list[Item] = []
-            newest = waiting.get()
+            newest = arrived.get()
             while not isinstance(newest, _End):
                 window.append(newest)
-                if len(window) == most or waiting.empty():
+                if len(window) == max_items or arrived.empty():
                     break
-                newest = waiting.get()
+                newest = arrived.get()
             if window:
                 yield window
             if isinstance(newest, _End):
@@ -188,17 +189,17 @@ def arriving(items: Iterable[Item], most: int = WINDOW) -> Iterator[list[Item]]:
 
 
 class _End:
-    """Nothing more comes, or what went wrong."""
+    """The end of the items, or the error that ended them."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
 
 
-def _put(waiting: "queue.Queue[Item | _End]", item: "Item | _End", closed: threading.Event) -> bool:
-    """Put it there as soon as there is room; False if nobody takes any more."""
+def _put(arrived: "queue.Queue[Item | _End]", item: "Item | _End", closed: threading.Event) -> bool:
+    """Put an item into the queue once there is room; return False if it is closed."""
     while not closed.is_set():
         try:
-            waiting.put(item, timeout=0.2)
+            arrived.put(item, timeout=0.2)
             return True
         except queue.Full:
             continue

@@ -1,4 +1,4 @@
-"""What a person can set about an answer or a translation, checked once."""
+"""Decoding settings: sampling or beam search, checked once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -6,8 +6,8 @@ from typing import Any, Literal, get_args
 
 from openbook.errors import OpenbookError
 
-MAXIMUM_STOPS = 100
-MAXIMUM_STOP_LENGTH = 1_000
+MAX_STOPS = 100
+MAX_STOP_LENGTH = 1_000
 
 # Lowest and highest value; both are allowed.
 _NUMBERS: dict[str, tuple[float, float]] = {
@@ -24,6 +24,7 @@ _WHOLE_NUMBERS: dict[str, tuple[int, int]] = {
     "min_tokens": (0, 2**31),
     "no_repeat_ngram_size": (0, 1000),
     "max_tokens": (1, 2**31),
+    "top_alternatives": (0, 2**24),
     "beam_size": (1, 1000),
     "n_best": (1, 1000),
 }
@@ -32,13 +33,21 @@ _OPTIONAL = ("top_k", "seed")
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How tokens are chosen and when an answer ends. Values out of range raise OpenbookError with the range.
+    """How to choose each token and when an answer ends. Values out of range raise OpenbookError with the range.
 
-    `temperature` 0 always takes the most probable token, and top_k, top_p and min_p then have no effect.
-    `top_k` None, `top_p` 1, `min_p` 0, `repetition_penalty` 1 and `presence_penalty` 0 are off.
-    `seed` None takes a new one for every answer; the same seed gives the same text.
-    `min_tokens` and `max_tokens` count the answer alone. No `no_repeat_ngram_size` tokens in a row come twice, those of the prompt
-    counted; 0 is off. `stop` are texts before which the answer ends.
+    Attributes:
+        temperature: 0 always takes the most probable token (greedy); top_k, top_p and min_p then have no effect.
+        top_k: sample from the k most probable tokens; None is off.
+        top_p: sample from the fewest most probable tokens with at least this probability together; 1 is off.
+        min_p: sample from tokens at least this probable, relative to the most probable; 0 is off.
+        repetition_penalty: above 1, tokens of prompt and answer become less probable; 1 is off.
+        presence_penalty: subtracted from the logits of tokens in the answer; 0 is off.
+        seed: the same seed gives the same text; None takes a new one for every answer.
+        min_tokens: end no answer before so many tokens.
+        max_tokens: end an answer after so many tokens.
+        no_repeat_ngram_size: no n-gram of this size occurs twice, prompt included; 0 is off.
+        stop: stop sequences: texts before which an answer ends.
+        top_alternatives: return so many of the most probable other tokens with each token.
     """
 
     temperature: float = 0.8
@@ -52,6 +61,7 @@ class Sampling:
     max_tokens: int = 256
     no_repeat_ngram_size: int = 0
     stop: tuple[str, ...] = ()
+    top_alternatives: int = 0
 
     def __post_init__(self) -> None:
         _check_ranges(self)
@@ -69,16 +79,20 @@ EarlyStopping = Literal["never", "heuristic", "always"]
 
 @dataclass(frozen=True, kw_only=True)
 class BeamSearch:
-    """How to search for the likeliest sequences. Values out of range raise OpenbookError with the range.
+    """How to search for the most probable sequences. Values out of range raise OpenbookError with the range.
 
-    `beams` beginnings are followed at once, and the `n_best` best finished sequences come out. One beam is greedy: it
-    takes the likeliest token each time, and ends with the first that ends. A sequence scores
-    Σ log p(token) / length^`length_penalty`: 0 likes short ones, 1 is the mean, above 1 likes long ones. `min_tokens`,
-    `max_tokens` and `no_repeat_ngram_size` are as for sampling.
-    `early_stopping` says when the search for a prompt ends, in the terms of transformers:
-    "never": when no open beam can still enter the n-best, whatever follows ("never" there);
-    "heuristic": when `beam_size` sequences are finished and no open beam would beat them if it ended now (False there);
-    "always": when `beam_size` sequences are finished (True there).
+    Attributes:
+        beam_size: how many prefixes to follow at once. One beam is greedy: it takes the most probable token each time
+            and stops at the first end token.
+        n_best: how many finished sequences to return, best first.
+        length_penalty: a sequence scores Σ log p(token) / length^length_penalty: 0 favours short ones, 1 is the mean,
+            above 1 favours long ones.
+        min_tokens, max_tokens, no_repeat_ngram_size: as for sampling.
+        early_stopping: when the search for a prompt ends.
+            "never": when no open beam can still enter the n-best, whatever follows.
+            "heuristic": when `beam_size` sequences are finished, and no open beam would be among them if it ended now.
+            "always": when `beam_size` sequences are finished.
+            They are "never", False and True of transformers.
     """
 
     beam_size: int = 5
@@ -92,45 +106,51 @@ class BeamSearch:
     def __post_init__(self) -> None:
         _check_ranges(self)
         if self.n_best > self.beam_size:
-            raise OpenbookError(f"n_best is {self.n_best}, more than the beam_size {self.beam_size}; give a larger one")
-        if self.early_stopping not in get_args(EarlyStopping):
             raise OpenbookError(
-                f"early_stopping is {_shown(self.early_stopping)}; give {', '.join(get_args(EarlyStopping))}"
+                f"n_best is {self.n_best}, more than the beam_size {self.beam_size}; give a larger beam_size"
             )
+        if self.early_stopping not in get_args(EarlyStopping):
+            modes = ", ".join(get_args(EarlyStopping))
+            raise OpenbookError(f"early_stopping is {_shown(self.early_stopping)}; give {modes}")
 
     def score(self, log_probability: float, length: int) -> float:
         """Σ log p / length^penalty."""
         return log_probability / float(length) ** self.length_penalty
 
 
-def decoding(defaults: Mapping[str, Any], given: Mapping[str, Any], *, search: bool) -> BeamSearch | Sampling:
-    """A beam search or sampling, whichever what is `given` belongs to.
+SEARCH_ONLY = {field.name for field in fields(BeamSearch)} - {field.name for field in fields(Sampling)}
+SAMPLING_ONLY = {field.name for field in fields(Sampling)} - {field.name for field in fields(BeamSearch)}
+
+
+def decoding_settings(
+    defaults: Mapping[str, Any], given: Mapping[str, Any], *, prefer_search: bool
+) -> BeamSearch | Sampling:
+    """A beam search or sampling, whichever the `given` settings belong to.
 
     Args:
-        defaults: what the model file says; each way takes what is its own.
-        given: what a person says; it goes before.
-        search: which way to go if that could be either.
+        defaults: of the model file; those of the other way are ignored.
+        given: by the user; they override the defaults.
+        prefer_search: which way to choose if `given` fits both.
 
     Raises:
         OpenbookError: a name is unknown, a value is out of range, or some are for one way and some for the other.
     """
     _known(given, BeamSearch, Sampling)
-    names = {way: {field.name for field in fields(way)} for way in (BeamSearch, Sampling)}
-    for_search = sorted(given.keys() & names[BeamSearch] - names[Sampling])
-    for_sampling = sorted(given.keys() & names[Sampling] - names[BeamSearch])
+    for_search, for_sampling = sorted(given.keys() & SEARCH_ONLY), sorted(given.keys() & SAMPLING_ONLY)
     if for_search and for_sampling:
         raise OpenbookError(
             f"{for_search[0]} is for a beam search and {for_sampling[0]} for sampling; leave out one of them"
         )
-    way = BeamSearch if for_search or (search and not for_sampling) else Sampling
-    return way(**{name: value for name, value in {**defaults, **given}.items() if name in names[way]})
+    way = BeamSearch if for_search or (prefer_search and not for_sampling) else Sampling
+    names = {field.name for field in fields(way)}
+    return way(**{name: value for name, value in {**defaults, **given}.items() if name in names})
 
 
 def _known(values: Mapping[str, Any], *kinds: Any) -> Mapping[str, Any]:
     known = list(dict.fromkeys(field.name for kind in kinds for field in fields(kind)))
     for name in values:
         if name not in known:
-            raise OpenbookError(f"{_shown(name)} is no setting of an answer; there are {', '.join(known)}")
+            raise OpenbookError(f"{_shown(name)} is no decoding setting; there are {', '.join(known)}")
     return values
 
 
@@ -150,11 +170,11 @@ def _check_ranges(settings: Any) -> None:
 
 
 def _checked_stops(stops: Any) -> tuple[str, ...]:
-    if not isinstance(stops, list | tuple) or len(stops) > MAXIMUM_STOPS:
-        raise OpenbookError(f"stop is {_shown(stops)}; give a list of at most {MAXIMUM_STOPS} texts")
+    if not isinstance(stops, list | tuple) or len(stops) > MAX_STOPS:
+        raise OpenbookError(f"stop is {_shown(stops)}; give a list of at most {MAX_STOPS} texts")
     for text in stops:
-        if not isinstance(text, str) or not 1 <= len(text) <= MAXIMUM_STOP_LENGTH:
-            raise OpenbookError(f"stop has {_shown(text)}; give texts of 1 to {MAXIMUM_STOP_LENGTH} characters")
+        if not isinstance(text, str) or not 1 <= len(text) <= MAX_STOP_LENGTH:
+            raise OpenbookError(f"stop has {_shown(text)}; give texts of 1 to {MAX_STOP_LENGTH} characters")
     return tuple(stops)
 
 

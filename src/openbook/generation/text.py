@@ -1,136 +1,96 @@
-"""Text in, text out: answers streamed in pieces that never split a character and never show a stop text."""
+"""Text in, text out: answers streamed in chunks that never split a character and never show a stop sequence."""
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from openbook.generation.beam_search import Hypothesis, beam_search
-from openbook.generation.engines.torch_engine import Engine
-from openbook.generation.generate import Chosen, Finish, generate
+from openbook.generation.beam_search import beam_search
+from openbook.generation.engines.engine import Engine
+from openbook.generation.generate import FinishReason, GeneratedToken, generate
+from openbook.generation.hypotheses import Hypothesis
 from openbook.generation.settings import BeamSearch, Sampling
+from openbook.generation.stop_sequences import StopSequences
 from openbook.generation.token_rules import TokenRules
 from openbook.text.tokenizer.tokenizer import StreamDecoder, Tokenizer
 
 Prompt = str | Sequence[int]
+"""A text to continue, or token ids after which an answer begins, such as those of a conversation."""
 
 
 @dataclass(frozen=True)
-class Piece:
+class TextChunk:
     """What one more token adds to the answer to prompt number `row`.
 
-    `text` may be empty: half a character, or what may turn out to be a stop text, waits for the tokens after it.
+    `text` may be empty: half a character, or what may become a stop sequence, waits for the tokens after it.
     """
 
     row: int
     text: str
-    chosen: Chosen
-    finish: Finish | None
+    token: GeneratedToken
+    finish_reason: FinishReason | None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer: its text, its tokens as they were chosen, and why it ended."""
+    """A whole answer: its text, its tokens, and why it ended."""
 
     text: str
-    chosen: tuple[Chosen, ...]
-    finish: Finish
+    tokens: tuple[GeneratedToken, ...]
+    finish_reason: FinishReason
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One of the n-best, as text and as the hypothesis it was found as."""
+    """One of the n-best: its text, and the hypothesis that a search found."""
 
     text: str
     hypothesis: Hypothesis
 
 
-class StopText:
-    """Passes text on until a stop text appears; holds back whatever may be the beginning of one.
-
-    The stop text that is complete first counts; of those that end together, the longest.
-    """
-
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = stops
-        self._held = ""
-        self.found = False
-
-    def feed(self, text: str) -> str:
-        """The text that is now known to be part of the answer."""
-        self._held += text
-        ends = [(place + len(stop), place) for stop in self._stops if (place := self._held.find(stop)) >= 0]
-        self.found = bool(ends)
-        passed = min(ends)[1] if self.found else len(self._held) - self._beginning()
-        text, self._held = self._held[:passed], "" if self.found else self._held[passed:]
-        return text
-
-    def flush(self) -> str:
-        """What was held back, when no more text comes."""
-        text, self._held = self._held, ""
-        return text
-
-    def _beginning(self) -> int:
-        """Length of the longest end of the held text that is the beginning of a stop text."""
-        longest = min(len(self._held), max(map(len, self._stops), default=1) - 1)
-        endings = (n for n in range(longest, 0, -1) if any(stop.startswith(self._held[-n:]) for stop in self._stops))
-        return next(endings, 0)
-
-
 def stream(
-    engine: Engine, tokenizer: Tokenizer, prompts: Sequence[Prompt], sampling: Sampling, *, runners_up: int = 0
-) -> Generator[Piece, None, None]:
-    """The answers to all prompts as they come: one piece for each token; closing the stream ends all work.
+    engine: Engine, tokenizer: Tokenizer, prompts: Sequence[Prompt], sampling: Sampling
+) -> Generator[TextChunk, None, None]:
+    """Stream the answers to all prompts: one chunk for each token. Closing the stream ends all work.
 
-    A prompt is a text to go on from, or token ids behind which an answer begins, such as those of a conversation.
-    An empty text asks for one from its beginning. The token that ends a text adds none to the answer.
+    An empty text stands for a new document. The token that ends an answer adds no text.
 
     Raises:
         OpenbookError: as `generate`.
     """
     ids = [_ids(tokenizer, prompt) for prompt in prompts]
     decoders = [StreamDecoder(tokenizer, beginning=not isinstance(each, str)) for each in prompts]
-    stops = [StopText(sampling.stop) for _ in prompts]
-    tokens = generate(
-        engine,
-        ids,
-        sampling,
-        TokenRules.of(tokenizer.special, sampling.min_tokens, no_repeat_ngram_size=sampling.no_repeat_ngram_size),
-        end_ids=tokenizer.end_ids,
-        runners_up=runners_up,
-        stopped=lambda row: stops[row].found,
-    )
+    stops = [StopSequences(sampling.stop) for _ in prompts]
+    rules = TokenRules.of(tokenizer.special, sampling)
+    tokens = generate(engine, ids, sampling, rules, is_stopped=lambda row: stops[row].found)
     with closing(tokens):
-        for chosen in tokens:
-            row, finish = chosen.row, chosen.finish
+        for token in tokens:
+            row, reason = token.row, token.finish_reason
             decoder, stop = decoders[row], stops[row]
-            text = "" if finish == "end" else stop.feed(decoder.feed([chosen.token]))
-            if finish is not None and not stop.found:
+            text = "" if reason == "end" else stop.feed(decoder.feed([token.token_id]))
+            if reason is not None and not stop.found:
                 text += stop.feed(decoder.flush())
             if stop.found:
-                finish = "stop"
-            elif finish is not None:
+                reason = "stop"
+            elif reason is not None:
                 text += stop.flush()
-            yield Piece(row, text, chosen, finish)
+            yield TextChunk(row, text, token, reason)
 
 
-def answer(
-    engine: Engine, tokenizer: Tokenizer, prompts: Sequence[Prompt], sampling: Sampling, *, runners_up: int = 0
-) -> list[Answer]:
+def answer(engine: Engine, tokenizer: Tokenizer, prompts: Sequence[Prompt], sampling: Sampling) -> list[Answer]:
     """The whole answer to each prompt, in order; arguments as for `stream`."""
-    pieces: list[list[Piece]] = [[] for _ in prompts]
-    with closing(stream(engine, tokenizer, prompts, sampling, runners_up=runners_up)) as arriving:
-        for piece in arriving:
-            pieces[piece.row].append(piece)
-    return [_joined(row) for row in pieces]
+    chunks: list[list[TextChunk]] = [[] for _ in prompts]
+    with closing(stream(engine, tokenizer, prompts, sampling)) as arriving:
+        for chunk in arriving:
+            chunks[chunk.row].append(chunk)
+    return [_joined(row) for row in chunks]
 
 
 def search(
-    engine: Engine, tokenizer: Tokenizer, prompts: Sequence[Prompt], beams: BeamSearch
+    engine: Engine, tokenizer: Tokenizer, prompts: Sequence[Prompt], settings: BeamSearch
 ) -> list[tuple[Candidate, ...]]:
-    """The likeliest continuations of each prompt, best first; prompts are as for `stream`."""
+    """The most probable continuations of each prompt by beam search, best first; prompts as for `stream`."""
     ids = [_ids(tokenizer, prompt) for prompt in prompts]
-    rules = TokenRules.of(tokenizer.special, beams.min_tokens, no_repeat_ngram_size=beams.no_repeat_ngram_size)
-    found = {each.row: each.hypotheses for each in beam_search(engine, ids, beams, rules, end_ids=tokenizer.end_ids)}
+    found = dict(beam_search(engine, ids, settings, TokenRules.of(tokenizer.special, settings)))
     return [
         tuple(Candidate(tokenizer.decode(each.tokens, skip_special=True), each) for each in found[row])
         for row in range(len(prompts))
@@ -141,7 +101,7 @@ def _ids(tokenizer: Tokenizer, prompt: Prompt) -> Sequence[int]:
     return tokenizer.encode_prompt(prompt) or [tokenizer.end_id] if isinstance(prompt, str) else prompt
 
 
-def _joined(pieces: Sequence[Piece]) -> Answer:
-    finish = pieces[-1].finish
-    assert finish is not None, "the stream ends when every row is finished"
-    return Answer("".join(piece.text for piece in pieces), tuple(piece.chosen for piece in pieces), finish)
+def _joined(chunks: Sequence[TextChunk]) -> Answer:
+    reason = chunks[-1].finish_reason
+    assert reason is not None, "the stream ends when every row is finished"
+    return Answer("".join(chunk.text for chunk in chunks), tuple(chunk.token for chunk in chunks), reason)

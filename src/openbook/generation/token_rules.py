@@ -1,109 +1,114 @@
-"""Rules about which tokens may come: some never, some only after a few others, some at a fixed place."""
+"""Rules about tokens: which end an answer, which are suppressed, which are forced."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from openbook.errors import OpenbookError
+from openbook.generation.settings import BeamSearch, Sampling
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenRules:
-    """What is ruled out or forced, whatever the model says. Counts are of produced tokens, the prompt apart.
+    """What may follow, whatever the model predicts. Counts are of produced tokens, without the prompt.
 
-    `never` are tokens that are not produced, such as padding. `forced_first` are the first tokens, such as the code of
-    the language to write. `forced_last` is the token at the last place, if an answer gets that far. Fewer than
-    `min_tokens` tokens do not end an answer. No `no_repeat_ngram_size` tokens in a row come twice, those of the prompt counted
-    (Paulus et al. 2017, section 2.5); 0 is off.
+    Attributes:
+        end_ids: tokens that end an answer.
+        suppressed: tokens that are never produced, such as padding.
+        forced_prefix: the first tokens, such as the code of the target language.
+        forced_end: the token at the limit, if an answer gets that far.
+        min_tokens: an answer does not end before it has so many tokens.
+        no_repeat_ngram_size: no n-gram of this size occurs twice, prompt included (Paulus et al. 2017, section 2.5);
+            0 is off.
     """
 
-    never: tuple[int, ...] = ()
-    forced_first: tuple[int, ...] = ()
-    forced_last: int | None = None
+    end_ids: frozenset[int] = frozenset()
+    suppressed: tuple[int, ...] = ()
+    forced_prefix: tuple[int, ...] = ()
+    forced_end: int | None = None
     min_tokens: int = 0
     no_repeat_ngram_size: int = 0
 
     @classmethod
     def of(
-        cls, special: SpecialTokens, min_tokens: int = 0, language: str | None = None, *, no_repeat_ngram_size: int = 0
+        cls, special: SpecialTokens, settings: BeamSearch | Sampling, target_language: str | None = None
     ) -> "TokenRules":
-        """What a vocabulary asks for: padding never comes, and a language begins with its token.
+        """The rules of a vocabulary and of the settings; a translation begins with the token of its language.
 
         Raises:
             OpenbookError: the vocabulary has no token for the language.
         """
-        never = {*special.suppressed, *([] if special.padding is None else [special.padding])}
-        first = special.forced_beginning if language is None else (special.language(language),)
+        suppressed = {*special.suppressed, *([] if special.padding is None else [special.padding])}
         return cls(
-            never=tuple(sorted(never - {*special.end})),
-            forced_first=first,
-            forced_last=special.forced_end,
-            min_tokens=min_tokens,
-            no_repeat_ngram_size=no_repeat_ngram_size,
+            end_ids=frozenset(special.end),
+            suppressed=tuple(sorted(suppressed - {*special.end})),
+            forced_prefix=special.forced_beginning if target_language is None else (special.language(target_language),),
+            forced_end=special.forced_end,
+            min_tokens=settings.min_tokens,
+            no_repeat_ngram_size=settings.no_repeat_ngram_size,
         )
 
     @property
-    def plain(self) -> bool:
-        """Whether all it says is which tokens never come."""
-        return not (self.forced_first or self.min_tokens or self.no_repeat_ngram_size) and self.forced_last is None
+    def only_suppresses(self) -> bool:
+        """Whether the rules are the same at every step: suppressed tokens and nothing else."""
+        return not (self.forced_prefix or self.min_tokens or self.no_repeat_ngram_size) and self.forced_end is None
 
     def check(self, vocab_size: int) -> None:
-        """Raise OpenbookError for tokens that are not in a vocabulary of this size, or if nothing is left of it."""
-        named = [*self.never, *self.forced_first, *([] if self.forced_last is None else [self.forced_last])]
+        """Raise OpenbookError for tokens outside a vocabulary of this size, or if nothing is left of it."""
+        named = [*self.suppressed, *self.forced_prefix, *([] if self.forced_end is None else [self.forced_end])]
         for token in named:
             if not 0 <= token < vocab_size:
                 raise OpenbookError(f"a rule names the token {token}; there are tokens from 0 to {vocab_size - 1}")
-        if len(set(self.never)) >= vocab_size:
-            raise OpenbookError("the rules allow no token at all; name fewer in `never`")
+        if len(set(self.suppressed)) >= vocab_size:
+            raise OpenbookError("the rules allow no token at all; suppress fewer")
 
-    def apply(
-        self, scores: Tensor, tokens: Callable[[], Tensor], produced: Tensor, last: Tensor, end_ids: Collection[int]
-    ) -> Tensor:
+    def apply(self, scores: Tensor, tokens: Callable[[], Tensor], produced: Tensor, at_last: Tensor) -> Tensor:
         """Write −∞ into logits or log-probabilities for what may not come, and 0 for what must.
 
-        Log-probabilities are not made to add up to 1 again: a sequence is worth what the model says of it.
+        Log-probabilities are not renormalised: a sequence keeps the probability that the model gives it.
 
         Args:
             scores: (B, …, V) of the next token.
-            tokens: gives all tokens so far (B, …, T), −1 before the first; asked only where a rule needs them.
-            produced: (B,) how many tokens the row has produced before.
-            last: (B,) True where it is the last that the row may produce.
+            tokens: returns all tokens so far (B, …, T), −1 before the first; called only where a rule needs them.
+            produced: (B,) tokens the row has produced so far.
+            at_last: (B,) True where the next token is the last that the row may produce.
         """
         device = scores.device
-        if self.never:
-            scores = scores.index_fill_(-1, torch.tensor(self.never, device=device), -torch.inf)
-        if self.min_tokens and end_ids and bool((produced < self.min_tokens).any()):
-            out = torch.zeros(scores.shape[-1], dtype=torch.bool, device=device)
-            out[list(end_ids)] = True
-            scores = scores.masked_fill(_of_rows(produced < self.min_tokens, scores) & out, -torch.inf)
+        if self.suppressed:
+            scores = scores.index_fill_(-1, torch.tensor(self.suppressed, device=device), -torch.inf)
+        if self.min_tokens and self.end_ids and bool((produced < self.min_tokens).any()):
+            is_end = torch.zeros(scores.shape[-1], dtype=torch.bool, device=device)
+            is_end[list(self.end_ids)] = True
+            scores = scores.masked_fill(_per_row(produced < self.min_tokens, scores) & is_end, -torch.inf)
         if self.no_repeat_ngram_size:
-            scores = scores.masked_fill(repeating(tokens(), self.no_repeat_ngram_size, scores.shape[-1]), -torch.inf)
-        for place, token in enumerate(self.forced_first):
-            if bool((produced == place).any()):
-                scores = torch.where(_of_rows(produced == place, scores), _only(scores, token), scores)
-        if self.forced_last is not None and bool(last.any()):
-            scores = torch.where(_of_rows(last, scores), _only(scores, self.forced_last), scores)
+            repeated = repeated_ngrams(tokens(), self.no_repeat_ngram_size, scores.shape[-1])
+            scores = scores.masked_fill(repeated, -torch.inf)
+        for index, token in enumerate(self.forced_prefix):
+            if bool((produced == index).any()):
+                scores = torch.where(_per_row(produced == index, scores), _only(scores, token), scores)
+        if self.forced_end is not None and bool(at_last.any()):
+            scores = torch.where(_per_row(at_last, scores), _only(scores, self.forced_end), scores)
         return scores
 
 
-def repeating(tokens: Tensor, count: int, vocab_size: int) -> Tensor:
-    """Which next tokens would make the last `count` of (B, …, T) a row that is there already: (B, …, V)."""
+def repeated_ngrams(tokens: Tensor, size: int, vocab_size: int) -> Tensor:
+    """(B, …, V): which next tokens would complete an n-gram of this size that tokens (B, …, T) already contain."""
     found = torch.zeros(*tokens.shape[:-1], vocab_size, dtype=torch.bool, device=tokens.device)
-    if tokens.shape[-1] < count:
+    if tokens.shape[-1] < size:
         return found
-    rows = tokens.unfold(-1, count, 1)
-    newest = tokens[..., None, tokens.shape[-1] - count + 1 :]
-    # A row with padding in it is no row: where the newest tokens have some, it is not at the same place.
-    again = (rows[..., :-1] == newest).all(-1) & (rows[..., -1] >= 0)
-    return found.scatter_reduce(-1, rows[..., -1].clamp(min=0), again, "amax")
+    ngrams = tokens.unfold(-1, size, 1)
+    newest = tokens[..., None, tokens.shape[-1] - size + 1 :]
+    # An n-gram with padding in it is none: newest tokens that contain padding match only themselves.
+    again = (ngrams[..., :-1] == newest).all(-1) & (ngrams[..., -1] >= 0)
+    return found.scatter_reduce(-1, ngrams[..., -1].clamp(min=0), again, "amax")
 
 
-def _of_rows(each: Tensor, scores: Tensor) -> Tensor:
-    """(B,) so that it applies to all of its row's scores (B, …, V)."""
-    return each.view(-1, *[1] * (scores.dim() - 1))
+def _per_row(flags: Tensor, scores: Tensor) -> Tensor:
+    """Flags (B,) shaped to broadcast over scores (B, …, V)."""
+    return flags.view(-1, *[1] * (scores.dim() - 1))
 
 
 def _only(scores: Tensor, token: int) -> Tensor:

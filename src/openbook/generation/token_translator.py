@@ -1,98 +1,113 @@
-"""Token ids of sources in, token ids of their translations out, in order and many at once."""
+"""Translation of token ids: sources in, hypotheses out, in order and many at once."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import chain
 
-from openbook.generation.beam_search import Hypothesis, Late, Prompt, search_through
-from openbook.generation.engines.torch_engine import Engine
-from openbook.generation.generate import Chosen, generate
-from openbook.generation.scheduling import Waiting, in_order
+from openbook.generation.beam_search import search_batches
+from openbook.generation.engines.engine import Engine
+from openbook.generation.generate import GeneratedToken, generate
+from openbook.generation.hypotheses import DecodingRequest, Hypothesis, SearchResult
+from openbook.generation.scheduling import WorkQueue, map_in_order
 from openbook.generation.settings import BeamSearch, Sampling
+from openbook.generation.straggler_queue import StragglerQueue
 from openbook.generation.token_rules import TokenRules
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 
 BATCH_TOKENS = 8192
 """Source tokens of a greedy batch. Beams share their source's keys and values: each counts as half a row more."""
 
-Result = tuple[int, tuple[Hypothesis, ...]]
-"""The place of a source, and its hypotheses."""
+Sources = WorkQueue[Sequence[int]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenTranslator:
-    """A model of either kind, and how to decode.
+    """A model that translates, and how to decode.
 
-    `how` is a beam search (one beam is greedy) or sampling; `special` are the tokens of the language to write,
-    `language` its code for a model that has several. A translation has at most as many tokens as `how` says, or if
-    `bounded` twice those of its source and 20 more, if that is less: a model that repeats itself ends soon.
+    Attributes:
+        engine: of an encoder-decoder, or of a decoder-only model that was trained on pairs.
+        special: the special tokens of the target.
+        decoding: beam search (one beam is greedy) or sampling.
+        target_language: its code, for a model that has several.
+        bounded: limit a translation to twice the tokens of its source and 20 more, if max_tokens is larger: a model
+            that repeats itself ends soon.
+        batch_tokens: source tokens of a greedy batch.
     """
 
     engine: Engine
     special: SpecialTokens
-    how: BeamSearch | Sampling
-    language: str | None = None
+    decoding: BeamSearch | Sampling
+    target_language: str | None = None
     bounded: bool = True
     batch_tokens: int = BATCH_TOKENS
 
     @cached_property
     def rules(self) -> TokenRules:
-        """What the special tokens ask for."""
-        return TokenRules.of(
-            self.special, self.how.min_tokens, self.language, no_repeat_ngram_size=self.how.no_repeat_ngram_size
-        )
+        """The token rules of the target."""
+        return TokenRules.of(self.special, self.decoding, self.target_language)
 
     @property
     def start(self) -> int:
-        """What the decoder of an encoder-decoder begins with."""
+        """The token that an encoder-decoder's decoder starts with."""
         return self.special.end[0] if self.special.decoder_start is None else self.special.decoder_start
 
     def __call__(self, windows: Iterable[Sequence[Sequence[int]]]) -> Iterator[tuple[Hypothesis, ...]]:
-        """What each source is translated to, best first and with its end token, in order; see `batching.in_order`.
+        """The translations of each source, best first and with end tokens, in order; see `map_in_order`.
 
-        A source is token ids with all that stands around it. One without any gets no hypotheses.
+        A source is token ids, special tokens included. An empty one gets no hypotheses.
         """
-        beams = self.how.beam_size if isinstance(self.how, BeamSearch) else 1
-        work = partial(self._search, Late()) if isinstance(self.how, BeamSearch) else self._draw
-        return in_order(windows, len, work, 2 * self.batch_tokens // (1 + beams), self.engine.threads)
+        if isinstance(self.decoding, Sampling):
+            work, max_tokens = partial(self._sample, self.decoding), self.batch_tokens
+        else:
+            work = partial(self._search, self.decoding, StragglerQueue())
+            max_tokens = 2 * self.batch_tokens // (1 + self.decoding.beam_size)
+        return map_in_order(windows, len, work, max_tokens, self.engine.threads)
 
-    def _search(self, late: Late, waiting: Waiting[Sequence[int]]) -> Iterator[Result]:
-        def more() -> list[Prompt]:
-            return [self._prompt(*each) for each in waiting.take()]
+    def _search(self, settings: BeamSearch, stragglers: StragglerQueue, sources: Sources) -> Iterator[SearchResult]:
+        """Each source with its n-best, as soon as they are found."""
+        results = search_batches(
+            self.engine,
+            lambda: self._requests(sources),
+            settings,
+            self.rules,
+            stragglers=stragglers,
+            is_ending=sources.is_ending,
+        )
+        return chain(_untranslated(sources), results)
 
-        assert isinstance(self.how, BeamSearch)
-        yield from ((place, ()) for place in waiting.take_empty())
-        ends, ending = self.special.end, waiting.ending
-        for found in search_through(self.engine, more, self.how, self.rules, end_ids=ends, late=late, ending=ending):
-            yield found.row, found.hypotheses
+    def _sample(self, settings: Sampling, sources: Sources) -> Iterator[SearchResult]:
+        """Each source with one sampled hypothesis, as soon as it is finished."""
+        yield from _untranslated(sources)
+        while requests := self._requests(sources):
+            rows: list[list[GeneratedToken]] = [[] for _ in requests]
+            given = [request.source for request in requests if request.source is not None] or None
+            limits = [settings.max_tokens if request.limit is None else request.limit for request in requests]
+            prompts = [request.ids for request in requests]
+            for token in generate(self.engine, prompts, settings, self.rules, sources=given, limits=limits):
+                rows[token.row].append(token)
+                if token.finish_reason is not None:
+                    yield SearchResult(requests[token.row].row, (_as_hypothesis(rows[token.row]),))
 
-    def _draw(self, waiting: Waiting[Sequence[int]]) -> Iterator[Result]:
-        assert isinstance(self.how, Sampling)
-        yield from ((place, ()) for place in waiting.take_empty())
-        while taken := waiting.take():
-            prompts = [self._prompt(*each) for each in taken]
-            yield from sampled(self.engine, prompts, self.how, self.rules, self.special.end)
+    def _requests(self, sources: Sources) -> list[DecodingRequest]:
+        return [self._request(row, ids) for row, ids in sources.take()]
 
-    def _prompt(self, row: int, ids: Sequence[int]) -> Prompt:
-        limit = min(self.how.max_tokens, 2 * len(ids) + 20) if self.bounded else self.how.max_tokens
+    def _request(self, row: int, ids: Sequence[int]) -> DecodingRequest:
+        limit = min(self.decoding.max_tokens, 2 * len(ids) + 20) if self.bounded else self.decoding.max_tokens
         if self.engine.source_vocab_size is None:
-            return Prompt(row, ids, None, limit)
-        return Prompt(row, [self.start], ids, limit)
+            return DecodingRequest(row, ids, None, limit)
+        return DecodingRequest(row, [self.start], ids, limit)
 
 
-def sampled(
-    engine: Engine, prompts: Sequence[Prompt], how: Sampling, rules: TokenRules, end_ids: Collection[int]
-) -> Iterator[Result]:
-    """Each row with one hypothesis, as soon as it is drawn."""
-    rows: list[list[Chosen]] = [[] for _ in prompts]
-    sources = [prompt.source for prompt in prompts if prompt.source is not None]
-    limits = [how.max_tokens if prompt.limit is None else prompt.limit for prompt in prompts]
-    ids = [prompt.ids for prompt in prompts]
-    for chosen in generate(engine, ids, how, rules, sources=sources or None, limits=limits, end_ids=end_ids):
-        row = rows[chosen.row]
-        row.append(chosen)
-        if chosen.finish is not None:
-            total = sum(math.log(each.probability) if each.probability else -math.inf for each in row)
-            tokens = tuple(each.token for each in row)
-            yield prompts[chosen.row].row, (Hypothesis(tokens, total, total / len(row), chosen.finish),)
+def _untranslated(sources: Sources) -> Iterator[SearchResult]:
+    """The empty sources, without hypotheses."""
+    return (SearchResult(row, ()) for row in sources.take_empty())
+
+
+def _as_hypothesis(tokens: Sequence[GeneratedToken]) -> Hypothesis:
+    """Sampled tokens, the last of which finished the row; their score is the mean log-probability."""
+    reason = tokens[-1].finish_reason
+    assert reason is not None, "the row is finished"
+    total = sum(math.log(each.probability) if each.probability else -math.inf for each in tokens)
+    return Hypothesis(tuple(each.token_id for each in tokens), total, total / len(tokens), reason)

@@ -1,4 +1,4 @@
-"""Sentences in, translations out, in order: encoded, decoded many at once, and whatever cannot be is reported."""
+"""Translation of sentences, many at once and in order; a sentence that cannot be translated says why."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from openbook.errors import OpenbookError
-from openbook.generation.beam_search import Hypothesis
-from openbook.generation.engines.torch_engine import Engine
+from openbook.generation.engines.engine import Engine
+from openbook.generation.hypotheses import Hypothesis
 from openbook.generation.settings import BeamSearch, Sampling
 from openbook.generation.text import Candidate
 from openbook.generation.token_rules import TokenRules
@@ -17,7 +17,7 @@ from openbook.text.tokenizer.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Sentence:
-    """What to translate; with a `problem`, it could not even be read."""
+    """A sentence to translate; with a `problem`, it could not even be read."""
 
     text: str
     problem: str | None = None
@@ -25,7 +25,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Translation:
-    """The translations of one sentence, best first; none, and a `problem`, where it was skipped."""
+    """The translations of a sentence, best first; none, and a `problem`, if it was skipped."""
 
     source: str
     candidates: tuple[Candidate, ...]
@@ -33,13 +33,13 @@ class Translation:
 
     @property
     def text(self) -> str:
-        """The best translation, or nothing."""
+        """The best translation; "" if there is none."""
         return self.candidates[0].text if self.candidates else ""
 
 
 @dataclass(frozen=True)
 class _Item:
-    """A sentence, and the token ids that its model reads: none if there is a problem."""
+    """A sentence and its source tokens: none if there is a problem."""
 
     sentence: Sentence
     ids: list[int]
@@ -48,45 +48,47 @@ class _Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Translator:
-    """A model with its tokenizers, and how to decode.
+    """A model with its tokenizers, and how to decode; see `TokenTranslator` for what is not said here.
 
-    `reader` encodes sources, `writer` decodes targets. A decoder-only model reads the source, then the separator.
-    `source_language` is a code for a model that has several; the others are as in `TokenTranslator`.
+    Attributes:
+        source_tokenizer: encodes sources. For a decoder-only model the separator follows.
+        target_tokenizer: decodes translations.
+        source_language: its code, for a model that has several.
     """
 
     engine: Engine
-    reader: Tokenizer
-    writer: Tokenizer
-    how: BeamSearch | Sampling
+    source_tokenizer: Tokenizer
+    target_tokenizer: Tokenizer
+    decoding: BeamSearch | Sampling
     source_language: str | None = None
-    language: str | None = None
+    target_language: str | None = None
     bounded: bool = True
     batch_tokens: int = BATCH_TOKENS
 
     @cached_property
-    def tokens(self) -> TokenTranslator:
-        """What translates token ids."""
+    def token_translator(self) -> TokenTranslator:
+        """The same for token ids."""
         return TokenTranslator(
             engine=self.engine,
-            special=self.writer.special,
-            how=self.how,
-            language=self.language,
+            special=self.target_tokenizer.special,
+            decoding=self.decoding,
+            target_language=self.target_language,
             bounded=self.bounded,
             batch_tokens=self.batch_tokens,
         )
 
     @property
     def rules(self) -> TokenRules:
-        """What the special tokens ask for."""
-        return self.tokens.rules
+        """The token rules of the target."""
+        return self.token_translator.rules
 
     def __call__(self, windows: Iterable[Sequence[Sentence]]) -> Iterator[Translation]:
-        """The translation of every sentence, in order; see `batching.in_order`.
+        """The translation of every sentence, in order; see `scheduling.map_in_order`.
 
         Raises:
-            OpenbookError: a language is unknown, or sampling has stop texts, which translations do not heed.
+            OpenbookError: a language is unknown, or there are stop sequences, which do not apply to translations.
         """
-        if isinstance(self.how, Sampling) and self.how.stop:
+        if isinstance(self.decoding, Sampling) and self.decoding.stop:
             raise OpenbookError("stop: a translation ends by itself; leave it out")
         return self._translations(windows)
 
@@ -99,35 +101,35 @@ class Translator:
                 under_way.extend(items)
                 yield [item.ids for item in items]
 
-        for hypotheses in self.tokens(sources()):
+        for hypotheses in self.token_translator(sources()):
             item = under_way.popleft()
-            found = tuple(Candidate(self._text(each), each) for each in hypotheses)
-            yield Translation(item.sentence.text, found, item.problem)
+            candidates = tuple(Candidate(self._text(each), each) for each in hypotheses)
+            yield Translation(item.sentence.text, candidates, item.problem)
 
-    def read(self, text: str) -> list[int]:
-        """The token ids of a source, with all that stands around it."""
-        ids = self.reader.encode_source(text, self.source_language)
+    def encode_source(self, text: str) -> list[int]:
+        """The token ids of a source, special tokens included."""
+        ids = self.source_tokenizer.encode_source(text, self.source_language)
         if self.engine.source_vocab_size is not None:
             return ids
-        separator = self.writer.special.separator
+        separator = self.target_tokenizer.special.separator
         if separator is None:
             raise OpenbookError("this model is decoder-only and was not trained on pairs: it continues, ask it instead")
         return [*ids, separator]
 
-    def target(self, text: str) -> list[int]:
-        """The token ids of a translation that somebody gives, from what the decoder begins with to the end token."""
-        special = self.writer.special
-        return [self.tokens.start, *self.rules.forced_first, *self.writer.encode(text), special.end[0]]
+    def encode_target(self, text: str) -> list[int]:
+        """The token ids of a given translation, from the decoder's start token to the end token."""
+        special, start = self.target_tokenizer.special, self.token_translator.start
+        return [start, *self.rules.forced_prefix, *self.target_tokenizer.encode(text), special.end[0]]
 
     def _item(self, sentence: Sentence) -> _Item:
         if sentence.problem is not None:
             return _Item(sentence, [], sentence.problem)
         if not sentence.text.strip():
             return _Item(sentence, [], "it is empty")
-        ids, most = self.read(sentence.text), self.engine.context
+        ids, most = self.encode_source(sentence.text), self.engine.context
         if len(ids) > most:
             return _Item(sentence, [], f"it has {len(ids):,} tokens, and the model reads at most {most:,}")
         return _Item(sentence, ids, None)
 
     def _text(self, hypothesis: Hypothesis) -> str:
-        return self.writer.decode(hypothesis.tokens, skip_special=True).strip()
+        return self.target_tokenizer.decode(hypothesis.tokens, skip_special=True).strip()

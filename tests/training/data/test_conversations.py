@@ -13,6 +13,7 @@ import openbook
 from openbook.errors import OpenbookError
 from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
+from openbook.generation.token_rules import TokenRules
 from openbook.text.chat.chat_tokenizer import ChatTokenizer
 from openbook.training.data.conversation_dataset import hold_out
 from openbook.training.data.conversation_task import ConversationTask, PackedConversations
@@ -214,9 +215,12 @@ def test_facts_are_learned_and_answered(talker):
     for thing, colour in COLOURS.items():
         prompt = chat.encode([{"role": "user", "content": f"What colour is {thing}?"}])
         chosen = generate(
-            model.engine, [prompt], Sampling(temperature=0, max_tokens=40), end_ids=chat.tokenizer.end_ids
+            model.engine,
+            [prompt],
+            Sampling(temperature=0, max_tokens=40),
+            TokenRules(end_ids=chat.tokenizer.end_ids),
         )
-        written = [each.token for each in chosen]
+        written = [each.token_id for each in chosen]
         right += model.tokenizer.decode(written, skip_special=True) == f"{thing} is {colour}."
     assert right >= 5
     record = model.metadata.training

@@ -140,7 +140,7 @@ def test_greedy_choices_are_those_of_the_whole_model_step_by_step(has_encoder):
 
     def written(end, least=0):
         special, how = replace(SPECIAL, end=(end,)), BeamSearch(beam_size=1, min_tokens=least, max_tokens=64)
-        found = TokenTranslator(engine=TorchEngine(model), special=special, how=how)([sources])
+        found = TokenTranslator(engine=TorchEngine(model), special=special, decoding=how)([sources])
         return [best.tokens for best, *_ in found]
 
     endless = Counter(chain.from_iterable(map(set, written(39, least=100))))

@@ -4,14 +4,14 @@ import ctypes
 
 
 def keep_freed_memory() -> None:
-    """Let the process keep what it frees, for its next step, where it allocates by glibc.
+    """Make glibc keep freed memory for the next step.
 
-    By default glibc hands large blocks back at once: a step of a model of 135 M numbers then waits for some 150,000
-    pages to be given and cleared, a sixth of its time. Blocks of over 32 MB go back all the same.
+    By default it returns large blocks at once: a step of a model with 135 M parameters then waits for some 150,000
+    pages to be mapped and cleared, a sixth of its time. Blocks of over 32 MB are still returned.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # another allocator, or another system
+    except (AttributeError, OSError, TypeError):  # another allocator or system
         return
     trim_threshold, mmap_threshold = -1, -3
     mallopt(trim_threshold, 2**31 - 1)

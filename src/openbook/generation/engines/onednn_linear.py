@@ -1,8 +1,8 @@
-"""The matrix products of decoding: a few rows times a large matrix that has to come from memory for every token.
+"""Matrix products for decoding by oneDNN: a few rows times a large matrix that is read from memory for every token.
 
-PyTorch hands float32 products to the BLAS library it was built with. oneDNN, which it carries too, reads the same
-matrix in place and up to three times as fast on some processors, and on others not, so it is tried out and chosen
-when an engine opens. Both round differently in the last bits and agree to about 1e-6 of the largest number.
+PyTorch uses the BLAS library it was built with for float32 products. oneDNN, which is built in too, reads the same
+matrix up to three times as fast on some processors and slower on others, so an engine times both when it opens. They
+round differently in the last bits and agree to about 1e-6 of the largest number.
 """
 
 import copy
@@ -18,14 +18,14 @@ from openbook.model_file.int8 import Int8Weight
 
 Model = TypeVar("Model", bound=nn.Module)
 
-WORTHWHILE = 1 << 19
-"""Multiplications from which a product outweighs the 15 µs that each call of oneDNN costs."""
+MIN_MULTIPLICATIONS = 1 << 19
+"""Smaller products take less time than the 15 µs that each call of oneDNN costs."""
 
-FEW_ROWS = 16
-"""Rows up to which what is tried out with one row holds: of more, the plain product is as fast or faster."""
+MAX_ROWS = 16
+"""With more rows, the plain product is as fast or faster."""
 
-CLEARLY = 0.8
-"""Share of the plain product's time below which oneDNN is faster by more than trials differ."""
+MAX_TIME_RATIO = 0.8
+"""oneDNN is chosen if it takes at most this share of the plain product's time: more than trials differ."""
 
 TRIALS = 5
 
@@ -36,7 +36,7 @@ def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
 
 
 class OneDNNWeight(Tensor):
-    """A weight of which `F.linear` is worked out by oneDNN wherever that is worth its while. Shares its storage."""
+    """A weight whose `F.linear` uses oneDNN where that is faster. It shares the storage of the plain weight."""
 
     plain: Tensor
 
@@ -57,17 +57,17 @@ class OneDNNWeight(Tensor):
     ) -> Any:
         if function is F.linear and not named:
             x, weight, *bias = arguments
-            few = x.numel() <= FEW_ROWS * x.shape[-1]
-            if few and x.numel() * weight.plain.shape[0] >= WORTHWHILE:
+            few_rows = x.numel() <= MAX_ROWS * x.shape[-1]
+            if few_rows and x.numel() * weight.plain.shape[0] >= MIN_MULTIPLICATIONS:
                 return onednn_linear(x, weight.plain, *bias)
         with torch._C.DisableTorchFunctionSubclass():
             return function(*arguments, **(named or {}))
 
 
-def prepared(model: Model) -> Model:
-    """The same model for decoding: its own modules in evaluation mode, all parameters shared, products at their best.
+def with_onednn_linear(model: Model) -> Model:
+    """A copy of the model for decoding: evaluation mode, shared parameters, oneDNN products where they are faster.
 
-    Costs no memory, and the time of a dozen products of the largest matrix.
+    It takes no memory, and the time of a dozen products with the largest matrix.
     """
     shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     view = copy.deepcopy(model, shared).eval()
@@ -88,20 +88,20 @@ def prepared(model: Model) -> Model:
 
 @torch.inference_mode()
 def onednn_is_faster(weight: Tensor) -> bool:
-    """Whether one row times this matrix (out, in) goes faster by oneDNN on this machine, and comes out the same."""
+    """Whether oneDNN multiplies one row by this matrix (out, in) faster on this machine, with the same result."""
     weight = weight.detach()
-    if weight.device.type != "cpu" or weight.dtype != torch.float32 or weight.numel() < WORTHWHILE:
+    if weight.device.type != "cpu" or weight.dtype != torch.float32 or weight.numel() < MIN_MULTIPLICATIONS:
         return False
     row = torch.ones(1, weight.shape[1])
     try:
         same = torch.allclose(onednn_linear(row, weight), F.linear(row, weight), rtol=1e-3, atol=1e-3)
     except (AttributeError, RuntimeError):  # a build without oneDNN
         return False
-    return same and _seconds(onednn_linear, row, weight) < CLEARLY * _seconds(F.linear, row, weight)
+    return same and _seconds(onednn_linear, row, weight) < MAX_TIME_RATIO * _seconds(F.linear, row, weight)
 
 
 def _seconds(product: Callable[[Tensor, Tensor], Tensor], row: Tensor, weight: Tensor) -> float:
-    """The shortest of a few trials: other work on the machine can only add to it."""
+    """The shortest of a few trials: other work on the machine can only lengthen them."""
     times = []
     for _ in range(TRIALS):
         start = time.perf_counter()

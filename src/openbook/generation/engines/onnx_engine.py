@@ -1,16 +1,10 @@
-"""The same model run by ONNX Runtime: each pass one call, without Python in between, on processors.
+"""The model run by ONNX Runtime on CPUs: each pass is one call, without Python in between.
 
-It opens in about half a minute and then decodes small models up to twice as fast as the reference engine, to the same
-tokens but for ties: logits agree to about 1e-5.
+It opens in about half a minute and then decodes small models up to twice as fast as the reference engine. Tokens are
+the same except for ties: logits agree to about 1e-5.
 """
 
-import logging
-import os
-import tempfile
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,26 +13,31 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from openbook.errors import OpenbookError
-from openbook.generation.cache import Cache
-from openbook.generation.engines.onnx_graph import OPSET, First, Next, example
-from openbook.generation.engines.torch_engine import CachedSession, EngineOf, as_batch
-from openbook.generation.topk import GROUP, Continuations, Numbers, Sums
+from openbook.generation.cache.kv_cache import KVCache
+from openbook.generation.engines.base import CachedSession, ModelEngine, as_batch
+from openbook.generation.engines.engine import Continuations, FloatArray, IntArray
+from openbook.generation.engines.onnx_graph import PrefillPass, StepPass, prefill_example, step_example
+from openbook.generation.engines.onnx_runtime import BoundGraph, open_graph, run_graph
+from openbook.generation.engines.topk import GROUP, best_continuations
 from openbook.transformer.mask import TokenPositions
 from openbook.transformer.transformer import Transformer
 
+CPU = torch.device("cpu")
+NONE_SUPPRESSED = np.empty(0, dtype=np.int64)
 
-class OnnxEngine(EngineOf):
-    """A model opened with ONNX Runtime. Later changes to the model's weights are not seen.
+
+class OnnxEngine(ModelEngine):
+    """A model opened with ONNX Runtime. It does not see later changes to the model's weights.
 
     Raises:
-        OpenbookError: what it needs is not installed, the weights are not float32 on a CPU, or the architecture has
-            something that cannot be written as a graph.
+        OpenbookError: its packages are not installed, the weights are not float32 on a CPU, or the architecture cannot
+            be exported.
     """
 
     def __init__(self, model: Transformer) -> None:
         super().__init__(model)
-        kinds = {weight.dtype for weight in model.parameters()}
-        if kinds != {torch.float32} or any(type(weight) is not nn.Parameter for weight in model.parameters()):
+        dtypes = {weight.dtype for weight in model.parameters()}
+        if dtypes != {torch.float32} or any(type(weight) is not nn.Parameter for weight in model.parameters()):
             raise OpenbookError("the engine onnx takes weights of float32: import the model with --dtype float32")
         if self.device.type != "cpu":
             raise OpenbookError("the engine onnx works on processors: give --device cpu")
@@ -46,8 +45,8 @@ class OnnxEngine(EngineOf):
         was_training = model.training
         model.eval()
         try:
-            self._first = _opened(First(model), *example(model, first=True), self.threads)
-            self._next = _opened(Next(model), *example(model, first=False), self.threads)
+            self._prefill = open_graph(PrefillPass(model), prefill_example(model), self.threads)
+            self._step = open_graph(StepPass(model), step_example(model), self.threads)
         finally:
             model.train(was_training)
 
@@ -57,190 +56,111 @@ class OnnxEngine(EngineOf):
     ) -> tuple["OnnxSession", Tensor]:
         """As `Engine.prefill`."""
         self.check_sources(prompts, sources)
-        read = [_placed(prompts)] if sources is None else [_placed(prompts), _placed(sources)]
-        logits, *tensors = _run(self._first, [each for pair in read for each in pair])
-        cache = Cache(self._layers)
+        read = [_with_positions(prompts)] if sources is None else [_with_positions(prompts), _with_positions(sources)]
+        logits, *tensors = run_graph(self._prefill, [each for pair in read for each in pair])
+        cache = KVCache(self._layers)
         cache.append(TokenPositions(read[0][1], padded=True))
         if sources is not None:
-            cache.put_source(TokenPositions(read[1][1]))
+            cache.set_source(TokenPositions(read[1][1]))
         of_layers = zip(tensors[::2], tensors[1::2], strict=True)
         for layer, (key, value) in zip((*cache.layers, *cache.cross_layers), of_layers, strict=False):
-            layer.put(key, value)
-        return OnnxSession(self._next, cache, self.vocab_size), logits
+            layer.set(key, value)
+        return OnnxSession(self._step, cache, self.vocab_size), logits
 
 
 class OnnxSession(CachedSession):
-    """A batch under way in an `OnnxEngine`."""
+    """A batch being decoded by an `OnnxEngine`."""
 
-    def __init__(self, runtime: Any, cache: Cache, vocab_size: int) -> None:
-        super().__init__(cache)
-        self._graph, self._vocabulary = _Bound(runtime), vocab_size
+    def __init__(self, runtime: Any, cache: KVCache, vocab_size: int) -> None:
+        super().__init__(cache, CPU)
+        self._graph, self._vocab_size = BoundGraph(runtime), vocab_size
         self._buffers: _Buffers | None = None
 
     @torch.inference_mode()
-    def step(self, tokens: Tensor) -> Tensor:
+    def step(self, tokens: IntArray) -> Tensor:
         """As `Session.step`."""
-        single = tokens.dim() == 1
-        if single:
-            tokens = tokens[:, None]
-        sums = np.zeros(tokens.shape, dtype=np.float32)
-        logits = self._pass(tokens.numpy(), sums, torch.empty(0, dtype=torch.long), 1).logits
+        logits = self._run(tokens, np.zeros(tokens.shape, dtype=np.float32), NONE_SUPPRESSED, 1).logits
         self._buffers = None  # they are the caller's now
-        return logits[:, 0] if single else logits
+        return logits
 
     @torch.inference_mode()
-    def likeliest(self, tokens: Numbers, sums: Sums, never: Tensor, count: int) -> Continuations:
-        """As `Session.likeliest`: the graph has looked for them already."""
-        if tokens.shape[1] * (self._vocabulary // GROUP) <= count:
-            return super().likeliest(tokens, sums, never, count)
-        buffers = self._pass(tokens, sums, never, count)
-        return Continuations.of(buffers.found.copy(), buffers.found_at, self._vocabulary)
+    def step_topk(self, tokens: IntArray, log_probs: FloatArray, suppressed: IntArray, count: int) -> Continuations:
+        """As `Session.step_topk`: the graph ranks continuations itself, unless its groups are too few."""
+        if tokens.shape[1] * (self._vocab_size // GROUP) <= count:
+            logits, sums, never = self.step(tokens), torch.from_numpy(log_probs), torch.from_numpy(suppressed)
+            best, indices = best_continuations(logits, sums, never, count)
+            return Continuations.from_flat(best.numpy(), indices.numpy(), self._vocab_size)
+        buffers = self._run(tokens, log_probs, suppressed, count)
+        return Continuations.from_flat(buffers.best.copy(), buffers.indices, self._vocab_size)
 
-    def _pass(self, tokens: Numbers, sums: Sums, never: Tensor, count: int) -> "_Buffers":
-        """Append tokens (B, W); their logits, and the `count` that best follow."""
+    def _run(self, tokens: IntArray, log_probs: FloatArray, suppressed: IntArray, count: int) -> "_Buffers":
+        """Append tokens (B, W); their logits, and the `count` best continuations."""
         cache = self._cache
-        cache.tidy()
+        cache.prune()
         start = cache.length
-        places = cache.open(len(tokens), tokens.shape[1])
+        positions = cache.reserve(len(tokens), tokens.shape[1])
+        keys_and_values = [buffer for layer in cache.layers for buffer in layer.reserve(0)]
+        beside = (positions.position, positions.ancestors, suppressed, *keys_and_values)
         buffers = self._buffers
-        kept = [buffer for layer in cache.layers for buffer in layer.opened(0)]
-        if buffers is None or not buffers.fit(tokens, count, (places.position, places.ancestors, never, *kept)):
-            buffers = self._buffers = self._bind(tokens, count, places, never, kept)
+        if buffers is None or not buffers.fit(tokens, count, beside):
+            buffers = self._buffers = self._bind(tokens, count, positions, suppressed, keys_and_values)
         buffers.tokens[:] = tokens
-        buffers.sums[:] = sums
+        buffers.log_probs[:] = log_probs
         buffers.start[:] = start
         self._graph.run()
         return buffers
 
     def _bind(
-        self, tokens: Numbers, count: int, places: TokenPositions, never: Tensor, kept: list[Tensor]
+        self,
+        tokens: IntArray,
+        count: int,
+        positions: TokenPositions,
+        suppressed: IntArray,
+        keys_and_values: list[Tensor],
     ) -> "_Buffers":
-        """Tell the graph where all lies that it reads and writes."""
+        """Allocate what the graph reads and writes, and bind it."""
         cache, rows, shape = self._cache, len(tokens), tokens.shape
-        newest, sums, start = np.empty_like(tokens), np.empty(shape, np.float32), np.empty(rows, np.int64)
-        found, found_at = np.empty((rows, count), np.float32), np.empty((rows, count), np.int64)
-        logits = torch.empty(*shape, self._vocabulary)
-        ancestors = places.ancestors
+        newest, log_probs, start = np.empty_like(tokens), np.empty(shape, np.float32), np.empty(rows, np.int64)
+        best, indices = np.empty((rows, count), np.float32), np.empty((rows, count), np.int64)
+        logits = torch.empty(*shape, self._vocab_size)
+        ancestors = positions.ancestors
         if ancestors is None:
-            ancestors = torch.ones(*shape, places.position.shape[1], dtype=torch.bool)
-        given: list[Tensor | NDArray[Any]] = [
-            newest,
-            places.position,
-            ancestors,
-            start,
-            sums,
-            never,
-            torch.empty(count),
-            *kept,
-        ]
+            ancestors = torch.ones(*shape, positions.position.shape[1], dtype=torch.bool)
+        columns: list[Tensor | NDArray[Any]] = [positions.position, ancestors, start]
+        ranking: list[Tensor | NDArray[Any]] = [log_probs, suppressed, torch.empty(count)]
+        inputs: list[Tensor | NDArray[Any]] = [newest, *columns, *ranking, *keys_and_values]
         if cache.source is not None:
-            crossed = [buffer for layer in cache.cross_layers if layer.length for buffer in layer.opened(0)]
-            given += [cache.source.positions.position.expand(rows, -1), *crossed]
-        self._graph.bind(_tensors(given), _tensors([logits, found, found_at, places.position, *kept]))
-        return _Buffers(newest, sums, start, logits, found, found_at, (places.position, places.ancestors, never, *kept))
+            crossed = [buffer for layer in cache.cross_layers if layer.length for buffer in layer.reserve(0)]
+            inputs += [cache.source.positions.position.expand(rows, -1), *crossed]
+        outputs: list[Tensor | NDArray[Any]] = [logits, best, indices, positions.position, *keys_and_values]
+        self._graph.bind(_as_tensors(inputs), _as_tensors(outputs))
+        beside = (positions.position, positions.ancestors, suppressed, *keys_and_values)
+        return _Buffers(newest, log_probs, start, logits, best, indices, beside)
 
 
-def _tensors(values: Iterable[Tensor | NDArray[Any]]) -> list[Tensor]:
-    """All as tensors; arrays lie where they did."""
+def _as_tensors(values: Iterable[Tensor | NDArray[Any]]) -> list[Tensor]:
+    """All as tensors, without copies."""
     return [each if isinstance(each, Tensor) else torch.from_numpy(each) for each in values]
 
 
 class _Buffers(NamedTuple):
-    """What a pass reads and writes, and the tensors that it does so `beside`; good for the next if none has moved."""
+    """What a pass reads and writes; good for the next pass if nothing that is bound `beside` them has moved."""
 
-    tokens: Numbers
-    sums: Sums
-    start: Numbers
+    tokens: IntArray
+    log_probs: FloatArray
+    start: IntArray
     logits: Tensor
-    found: Sums
-    found_at: Numbers
-    beside: tuple[Tensor | None, ...]
+    best: FloatArray
+    indices: IntArray
+    beside: tuple[Tensor | IntArray | None, ...]
 
-    def fit(self, tokens: Numbers, count: int, beside: Sequence[Tensor | None]) -> bool:
+    def fit(self, tokens: IntArray, count: int, beside: Sequence[Tensor | IntArray | None]) -> bool:
         """Whether they are for such a pass."""
         same = all(one is other for one, other in zip(self.beside, beside, strict=True))
-        return same and self.tokens.shape == tokens.shape and self.found.shape[1] == count
+        return same and self.tokens.shape == tokens.shape and self.best.shape[1] == count
 
 
-def _placed(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+def _with_positions(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Token ids (B, T), padded on the left, and their positions (B, T)."""
-    tokens, positions = as_batch(rows, torch.device("cpu"))
+    tokens, positions = as_batch(rows, CPU)
     return tokens, torch.arange(tokens.shape[1]).expand(tokens.shape) if positions is None else positions
-
-
-def _run(runtime: Any, feeds: Sequence[Tensor]) -> list[Tensor]:
-    """The outputs of a graph for its inputs in order; only what does not lie in one piece is copied."""
-    named = {put.name: each.contiguous().numpy() for put, each in zip(runtime.get_inputs(), feeds, strict=True)}
-    return [torch.from_numpy(each) for each in runtime.run(None, named)]
-
-
-class _Bound:
-    """A graph, and where its inputs and outputs lie. What lies where it lay before is not bound again."""
-
-    def __init__(self, runtime: Any) -> None:
-        self._runtime, self._binding = runtime, runtime.io_binding()
-        self._puts = [(put.name, self._binding.bind_input) for put in runtime.get_inputs()]
-        self._puts += [(put.name, self._binding.bind_output) for put in runtime.get_outputs()]
-        self._lying: list[Tensor] | list[None] = [None] * len(self._puts)
-
-    def bind(self, feeds: Sequence[Tensor], results: Sequence[Tensor]) -> None:
-        """It runs on these inputs, in order, and writes its outputs into `results`; they may be inputs, too."""
-        assert all(each.is_contiguous() for each in results), "outputs are written in one piece"
-        lying = [*(each.contiguous() for each in feeds), *results]
-        for (name, bind), each, old in zip(self._puts, lying, self._lying, strict=True):
-            if old is None or old.data_ptr() != each.data_ptr() or old.shape != each.shape:
-                bind(name, "cpu", 0, _KINDS[each.dtype], each.shape, each.data_ptr())
-        self._lying = lying  # bound by address, so they have to live on
-
-    def run(self) -> None:
-        """Run it on what lies there now."""
-        self._runtime.run_with_iobinding(self._binding)
-
-
-_KINDS = {torch.float32: np.float32, torch.int64: np.int64, torch.bool: np.bool_}
-
-
-def _opened(passes: nn.Module, arguments: tuple[object, ...], varying: tuple[object, ...], threads: int) -> Any:
-    """The pass as ONNX Runtime takes it: written as a graph into a folder of its own, read, and deleted."""
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise OpenbookError("the engine onnx needs more packages: pip install 'openbook[onnx]'") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = max(1, torch.get_num_threads() // threads)
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "pass.onnx"
-        with _quietly():
-            try:
-                written = torch.onnx.export(
-                    passes, arguments, dynamo=True, dynamic_shapes=varying, opset_version=OPSET, verbose=False
-                )
-                assert written is not None
-                written.save(path, external_data=True)
-            except Exception as error:  # whatever its many parts raise, it says what they do not know
-                reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-                raise OpenbookError(
-                    f"this architecture cannot be written as an ONNX graph ({reason}); use the engine torch"
-                ) from error
-        # A product that scales as well has no kernel for a single query, and takes more than twice as long.
-        return onnxruntime.InferenceSession(
-            os.fspath(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=["MatMulScaleFusion"]
-        )
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without what the exporter says of packages that nobody asked for."""
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)

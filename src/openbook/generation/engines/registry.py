@@ -1,15 +1,15 @@
-"""The engines by name. Each is imported when it is opened, so that nobody pays for another one."""
+"""The engines by name. Each is imported when it is opened, so nobody waits for another one."""
 
 from openbook.errors import OpenbookError
-from openbook.generation.engines.torch_engine import Engine, TorchEngine
+from openbook.generation.engines.engine import Engine
 from openbook.transformer.transformer import Transformer
 
 ENGINES = ("torch", "onnx")
-"""The model itself, on any device; and ONNX Runtime, on processors."""
+"""PyTorch, on any device; ONNX Runtime, on CPUs."""
 
 
 def check_engine(name: str) -> None:
-    """Raises OpenbookError if there is no engine of this name."""
+    """Raise OpenbookError if there is no engine of this name."""
     if name not in ENGINES:
         raise OpenbookError(f"engine {name}: there are {', '.join(ENGINES)}")
 
@@ -25,4 +25,6 @@ def open_engine(name: str, model: Transformer) -> Engine:
         from openbook.generation.engines.onnx_engine import OnnxEngine
 
         return OnnxEngine(model)
+    from openbook.generation.engines.torch_engine import TorchEngine
+
     return TorchEngine(model)

@@ -13,6 +13,7 @@ from torch import nn
 from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
+from openbook.generation.token_rules import TokenRules
 from openbook.model_file.atomic import atomic_write
 from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track
@@ -141,5 +142,6 @@ class Dataset(ABC):
 
 def write(model: nn.Module, tokenizer: Tokenizer, prompt: list[int], sampling: Sampling) -> str:
     """What a decoder-only model writes after a prompt."""
-    tokens = generate(TorchEngine(model), [prompt], sampling, end_ids=tokenizer.end_ids)  # type: ignore[arg-type]
-    return tokenizer.decode([each.token for each in tokens], skip_special=True)
+    rules = TokenRules(end_ids=tokenizer.end_ids)
+    tokens = generate(TorchEngine(model), [prompt], sampling, rules)  # type: ignore[arg-type]
+    return tokenizer.decode([each.token_id for each in tokens], skip_special=True)

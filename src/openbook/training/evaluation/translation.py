@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from openbook.errors import OpenbookError
-from openbook.generation.scheduling import batches
+from openbook.generation.scheduling import batch_by_length
 from openbook.generation.translation import Sentence, Translation, Translator
 from openbook.progress import Track, silent
 from openbook.text.input_files import find_files
@@ -78,7 +78,7 @@ def score_targets(
     device = next(model.parameters()).device
 
     def made() -> Iterator[Batch]:
-        for places in batches([len(s) + len(t) for s, t in zip(sources, targets, strict=True)], BATCH_TOKENS):
+        for places in batch_by_length([len(s) + len(t) for s, t in zip(sources, targets, strict=True)], BATCH_TOKENS):
             yield _batch(model, [sources[place] for place in places], [targets[place] for place in places], device)
 
     return Score(*summed_cross_entropy(model, made()), target_bytes)
@@ -121,7 +121,7 @@ def evaluate_pairs(
     kept = [place for place, each in enumerate(translations) if each.problem is None]
     context, rows = translator.engine.context, []
     for place in kept:
-        source, target = translator.read(pairs[place].source), translator.target(pairs[place].target)
+        source, target = translator.encode_source(pairs[place].source), translator.encode_target(pairs[place].target)
         longest = len(target) + (0 if model.architecture.is_encoder_decoder else len(source))
         if longest - 1 <= context:
             rows.append((source, target, len(pairs[place].target.encode())))

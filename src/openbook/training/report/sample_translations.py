@@ -41,8 +41,8 @@ class Translations:
         model.eval()
         try:
             engine = TorchEngine(model)
-            how = BeamSearch(beam_size=1, max_tokens=engine.context)
-            translator = TokenTranslator(engine=engine, special=self.tokenizer.special, how=how)
+            decoding = BeamSearch(beam_size=1, max_tokens=engine.context)
+            translator = TokenTranslator(engine=engine, special=self.tokenizer.special, decoding=decoding)
             written = [best.tokens for best, *_ in translator([sources])]
         finally:
             model.train(was_training)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
+from openbook.generation.token_rules import TokenRules
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.training.loop import Event
 from openbook.transformer.transformer import Transformer
@@ -46,6 +47,6 @@ class Samples:
         self._next = event["seconds"] + self._every
         self._place = (self._place + len(self._held_out) // 7) % max(1, len(self._held_out) - PROMPT)
         prompt = [int(token) for token in self._held_out[self._place : self._place + PROMPT]]
-        chosen = generate(TorchEngine(self._model), [prompt], SAMPLING, end_ids=self._tokenizer.end_ids)
-        written = [each.token for each in chosen]
+        rules = TokenRules(end_ids=self._tokenizer.end_ids)
+        written = [each.token_id for each in generate(TorchEngine(self._model), [prompt], SAMPLING, rules)]
         self._tell(self._tokenizer.decode(prompt), self._tokenizer.decode(written, skip_special=True))

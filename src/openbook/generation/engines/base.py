@@ -1,0 +1,89 @@
+"""What engines of a `Transformer` share: what they say about the model, and sessions that keep a `KVCache`."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from openbook.errors import OpenbookError
+from openbook.generation.cache.kv_cache import KVCache
+from openbook.generation.engines.engine import IntArray
+from openbook.generation.engines.malloc import keep_freed_memory
+from openbook.transformer.mask import positions_of
+from openbook.transformer.transformer import Transformer
+
+SMALL_MODEL = 50_000_000
+"""Parameters of a model below which a core for each batch is faster than all cores for one."""
+
+
+class ModelEngine:
+    """What an engine says about its model; see `Engine`."""
+
+    def __init__(self, model: Transformer) -> None:
+        self.device = next(model.parameters()).device
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        architecture = model.architecture
+        self.vocab_size, self.context = architecture.vocab_size, architecture.context
+        self.threads = torch.get_num_threads() if self.device.type == "cpu" and _is_small(model) else 1
+        self.source_vocab_size = None
+        if architecture.encoder is not None:
+            self.source_vocab_size = architecture.source_vocab_size or architecture.vocab_size
+
+    def check_sources(self, prompts: Sequence[Sequence[int]], sources: Sequence[Sequence[int]] | None) -> None:
+        """As `Engine.check_sources`."""
+        if self.source_vocab_size is None:
+            if sources is not None:
+                raise OpenbookError("this model is decoder-only: it reads no sources")
+        elif sources is None:
+            raise OpenbookError("this model is an encoder-decoder: it needs a source to each prompt")
+        elif len(sources) != len(prompts) or not all(sources):
+            raise OpenbookError("each prompt needs a source of at least one token")
+
+
+def _is_small(model: Transformer) -> bool:
+    """Whether products are so small that cores which share them wait for each other more than they work."""
+    return sum(weight.numel() for weight in model.parameters()) < SMALL_MODEL
+
+
+def as_batch(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Token ids (B, T), shorter rows padded on the left, and their positions if there is padding."""
+    longest = max(map(len, rows))
+    tokens = torch.tensor([[0] * (longest - len(ids)) + list(ids) for ids in rows], device=device)
+    if min(map(len, rows)) == longest:
+        return tokens, None
+    missing = torch.tensor([longest - len(ids) for ids in rows], device=device)
+    return tokens, positions_of(torch.arange(longest, device=device) >= missing[:, None])
+
+
+class CachedSession:
+    """The part of a `Session` that only moves what its cache holds."""
+
+    def __init__(self, cache: KVCache, device: torch.device) -> None:
+        self._cache, self._device = cache, device
+
+    @property
+    def length(self) -> int:
+        """As `Session.length`."""
+        return self._cache.length
+
+    @torch.inference_mode()
+    def branch(self, parents: IntArray) -> None:
+        """As `Session.branch`."""
+        self._cache.branch(torch.from_numpy(parents).to(self._device))
+
+    @torch.inference_mode()
+    def reorder(self, rows: Sequence[int]) -> None:
+        """As `Session.reorder`."""
+        self._cache.reorder(rows)
+
+    @torch.inference_mode()
+    def join(self, others: Sequence[Self]) -> None:
+        """As `Session.join`."""
+        self._cache.join([other._cache for other in others])
+
+    @torch.inference_mode()
+    def truncate(self, length: int) -> None:
+        """As `Session.truncate`."""
+        self._cache.truncate(length)

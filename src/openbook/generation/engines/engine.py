@@ -1,0 +1,122 @@
+"""The interface of engines: token ids in, logits out. Whatever decodes is written against it and knows no text.
+
+    session, logits = engine.prefill(prompts)
+    while ...:
+        logits = session.step(tokens)
+
+Ids, rows and beams are NumPy arrays on the processor; logits are a tensor on the model's device.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+
+
+class Continuations(NamedTuple):
+    """The best next tokens of all beams of a row, best first; each array is (B, C).
+
+    `log_probs` are Σ log p of the longer sequences, `parents` the beams they continue, `tokens` what they add.
+    """
+
+    log_probs: FloatArray
+    parents: IntArray
+    tokens: IntArray
+
+    @classmethod
+    def from_flat(cls, log_probs: FloatArray, indices: IntArray, vocab_size: int) -> "Continuations":
+        """From indices into the flattened (W, V) of each row."""
+        return cls(log_probs, indices // vocab_size, indices % vocab_size)
+
+
+class Session(Protocol):
+    """A batch of B sequences being decoded. Its columns are tokens; shorter prompts are padded on the left.
+
+    Each row has one beam until `branch` gives it W.
+    """
+
+    @property
+    def length(self) -> int:
+        """Number of columns."""
+        ...
+
+    def step(self, tokens: IntArray) -> "Tensor":
+        """Append a token to each beam, ids (B, W); return the logits (B, W, V) of the next."""
+        ...
+
+    def step_topk(self, tokens: IntArray, log_probs: FloatArray, suppressed: IntArray, count: int) -> Continuations:
+        """Append tokens as `step` does; return the best continuations, see `topk.best_continuations`."""
+        ...
+
+    def branch(self, parents: IntArray) -> None:
+        """Beam i of each row now continues what was its beam parents (B, W)[i]. Copies and computes nothing."""
+        ...
+
+    def reorder(self, rows: Sequence[int]) -> None:
+        """Row i becomes what row rows[i] was, with its beams. Rows may repeat, be fewer (finished) or more."""
+        ...
+
+    def join(self, others: Sequence[Self]) -> None:
+        """Append the rows of other sessions of the same engine, which must not be used again.
+
+        All have branched into the same number of beams, or none has.
+        """
+        ...
+
+    def truncate(self, length: int) -> None:
+        """Keep the first `length` columns, at least 1; the next step continues there.
+
+        Raises:
+            ValueError: the session has branched.
+        """
+        ...
+
+
+class Engine(Protocol):
+    """A model opened for decoding. Any number of sessions may run at once."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Number V of tokens that it predicts."""
+        ...
+
+    @property
+    def context(self) -> int:
+        """Most tokens of a row."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """How many sessions to run at once, each on its own thread, for most speed."""
+        ...
+
+    @property
+    def source_vocab_size(self) -> int | None:
+        """Number of source tokens; None for a decoder-only model."""
+        ...
+
+    def check_sources(self, prompts: Sequence[Sequence[int]], sources: Sequence[Sequence[int]] | None) -> None:
+        """Raise OpenbookError if sources are missing, or given to a decoder-only model."""
+        ...
+
+    def prefill(
+        self, prompts: Sequence[Sequence[int]], sources: Sequence[Sequence[int]] | None = None
+    ) -> tuple[Session, "Tensor"]:
+        """Start a session; return it with the logits (B, V) of the token after each prompt.
+
+        Args:
+            prompts: token ids, each from 1 to `context` long.
+            sources: for an encoder-decoder, the source of each prompt, likewise; the encoder reads it once.
+
+        Raises:
+            OpenbookError: sources are missing, or given to a decoder-only model.
+        """
+        ...
