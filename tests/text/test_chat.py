@@ -17,7 +17,7 @@ from openbook.text.chat.template import ChatTemplate
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import train_tokenizer
-from openbook.training.data.conversation_files import Conversation, answer_tokens, read_conversations
+from openbook.training.data.conversation_files import Conversation, encode_with_answer_mask, read_conversations
 from text.text_examples import prose
 
 NAMES = ["</s>", "<s>", "<|im_start|>", "<|im_end|>", "[INST]", "[/INST]", "<pad>"]
@@ -206,7 +206,7 @@ def test_what_is_wrong_with_a_conversation_is_named(line: str, complaint: str, t
 @pytest.mark.parametrize("spelled", ["", "<|im_end|> and </s>"])
 def test_only_answers_are_learned(name: str, spelled: str) -> None:
     contents = ["what?", f"this {spelled}".strip(), f"and now {spelled}".strip(), "that"]
-    ids, answers = answer_tokens(chat(name), Conversation(tuple(talk(contents)), {}))
+    ids, answers = encode_with_answer_mask(chat(name), Conversation(tuple(talk(contents)), {}))
     assert ids == chat(name).encode(talk(contents), add_generation_prompt=False)
     learned = tokenizer().decode([number for number, answer in zip(ids, answers, strict=True) if answer])
     end = " </s>" if name == "instructions" else "<|im_end|>"
@@ -219,12 +219,12 @@ CHANGED = "(message['content'] if loop.last or message['role'] == 'user' else 'â
 
 def test_answers_that_are_rewritten_later_are_left_out() -> None:
     template = TEMPLATES["turns"].replace("message['content'] +", CHANGED)
-    ids, answers = answer_tokens(
+    ids, answers = encode_with_answer_mask(
         ChatTokenizer(tokenizer(), template), Conversation(tuple(talk(["a", "b", "c", "d"])), {})
     )
     assert tokenizer().decode([n for n, answer in zip(ids, answers, strict=True) if answer]) == "d<|im_end|>"
     with pytest.raises(OpenbookError, match="does not write answers behind the text that asks for them"):
-        answer_tokens(ChatTokenizer(tokenizer(), "{{ messages | length }}"), Conversation(tuple(talk(["a", "b"])), {}))
+        encode_with_answer_mask(ChatTokenizer(tokenizer(), "{{ messages | length }}"), Conversation(tuple(talk(["a", "b"])), {}))
 
 
 @pytest.mark.parametrize("name", ["turns", "system first", "instructions"])

@@ -62,7 +62,7 @@ def one_by_one(model, found):
     nats, counted = 0.0, 0
     for start, end in zip(found.starts[:-1], found.starts[1:], strict=True):
         ids = torch.from_numpy(found.ids[start:end])[None]
-        belongs = torch.from_numpy(found.answers[start + 1 : end])
+        belongs = torch.from_numpy(found.answer_mask[start + 1 : end])
         losses = F.cross_entropy(model(ids[:, :-1])[0], ids[0, 1:], reduction="none")
         nats, counted = nats + float(losses[belongs].double().sum()), counted + int(belongs.sum())
     return nats, counted
@@ -98,7 +98,7 @@ def test_learning_is_learning_the_answers_alone(beginning):
     loss = torch.zeros(())
     for start, end in zip(found.starts[:-1], found.starts[1:], strict=True):
         ids = torch.from_numpy(found.ids[start:end])[None]
-        belongs = torch.from_numpy(found.answers[start + 1 : end])
+        belongs = torch.from_numpy(found.answer_mask[start + 1 : end])
         loss = loss + F.cross_entropy(model(ids[:, :-1])[0][belongs], ids[0, 1:][belongs], reduction="sum")
     (loss / count).backward()
     torch.testing.assert_close(total, (loss / count).detach(), rtol=1e-5, atol=1e-6)
@@ -127,7 +127,7 @@ def test_what_all_begin_with_stands_in_a_row_once():
     batch = rows.batch(rows.rows, CPU)
     assert (batch.target[:, :5] == torch.tensor(BEGINNING)).all() and (batch.labels[:, :5] == IGNORE_INDEX).all()
     assert rows.tokens == int((batch.positions >= 0).sum()) == found.lengths.sum() - 12 - 5 * (12 - len(rows.rows))
-    assert int((batch.labels != IGNORE_INDEX).sum()) == found.answers.sum()
+    assert int((batch.labels != IGNORE_INDEX).sum()) == found.answer_mask.sum()
 
 
 def test_the_beginning_that_all_share_ends_before_what_is_told():

@@ -48,7 +48,7 @@ def test_what_was_written_after_the_last_save_is_cut_off(tmp_path, monkeypatch, 
 
     with monkeypatch.context() as patch:
         patch.setattr(TokenFiles, "_append", interrupted(TokenFiles._append))
-        patch.setattr(token_files, "save_json", interrupted(token_files.save_json))
+        patch.setattr(token_files, "write_json", interrupted(token_files.write_json))
         with pytest.raises(KeyboardInterrupt):
             extend(opened(tmp_path), 3)
     assert content(opened(tmp_path)) == ([2, 2], [2], 1)

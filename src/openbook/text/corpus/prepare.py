@@ -4,10 +4,6 @@ Each stage leaves its results in a working directory: files for each batch of bo
 A result that exists is not made again. When the corpus is complete the working directory is removed.
 """
 
-import hashlib
-import json
-import os
-import shutil
 from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -18,7 +14,7 @@ from openbook.text.corpus.corpus import Corpus
 from openbook.text.corpus.deduplication.sections import Section, fingerprint_section
 from openbook.text.corpus.extraction import ExtractedBatch, FileBatch, extract_batch
 from openbook.text.corpus.process_pool import run_tasks
-from openbook.text.corpus.working_directory import explain_disk_errors, open_working_directory, size_and_mtime
+from openbook.text.corpus.working_directory import fingerprint_inputs, load_or_make, size_and_mtime
 from openbook.text.corpus.write_corpus import write_corpus
 from openbook.text.input_files import find_files
 
@@ -57,11 +53,10 @@ def prepare(
     if validation_share is not None and not 0 <= validation_share <= 0.5:
         raise OpenbookError(f"validation share {validation_share}: must be from 0 to 0.5 of the text")
     books, held_out = find_files(inputs), find_files(validation or [])
-    fingerprint = _fingerprint(books, held_out, [validation is None, validation_share, keep_duplicates])
-    if (corpus := _load_complete(folder)) and corpus.fingerprint == fingerprint:
-        return corpus
-    with explain_disk_errors(folder):
-        work = open_working_directory(folder, fingerprint)
+    options = (VERSION, TASK_BYTES, validation is None, validation_share, keep_duplicates)
+    fingerprint = fingerprint_inputs((books, held_out), *options)
+
+    def make(work: Path) -> None:
         batches = [*_batches(held_out, work, "validation"), *_batches(books, work, "training")]
         with track("Reading books", sum(batch.size for batch in batches)) as advance:
             run_tasks(extract_batch, batches, processes, advance)
@@ -72,22 +67,8 @@ def prepare(
             run_tasks(fingerprint_section, sections, processes, advance)
         share = 0.0 if validation is not None else validation_share
         write_corpus(folder, fingerprint, list(zip(batches, extracted, strict=True)), sections, share, track)
-        shutil.rmtree(work, ignore_errors=True)
-    return Corpus.load(folder)
 
-
-def _fingerprint(books: list[Path], held_out: list[Path], options: list[object]) -> str:
-    """A hash of what a corpus is made from."""
-    states = [[(os.path.realpath(path), *size_and_mtime(path)) for path in paths] for paths in (books, held_out)]
-    content = [VERSION, TASK_BYTES, states, options]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _load_complete(folder: Path) -> Corpus | None:
-    try:
-        return Corpus.load(folder)
-    except (OSError, KeyError, TypeError, ValueError):
-        return None  # there is none yet, or part of one
+    return load_or_make(folder, fingerprint, Corpus.load, make)
 
 
 def _batches(paths: list[Path], work: Path, name: str) -> Iterator[FileBatch]:

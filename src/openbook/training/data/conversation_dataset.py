@@ -88,7 +88,7 @@ class ConversationDataset(Dataset):
         held_out = f"{len(validation):,} to validate with" if self.held_out else "none of them held out, being few"
         line = (
             f"{format_count(len(train), 'conversation')} to learn from, {held_out}; "
-            f"{int(train.answers.sum()):,} of {len(train.ids):,} tokens belong to answers"
+            f"{int(train.answer_mask.sum()):,} of {len(train.ids):,} tokens belong to answers"
         )
         return {
             "lines": [line],
@@ -144,7 +144,7 @@ class ConversationDataset(Dataset):
     def sample(self, model: nn.Module, number: int) -> tuple[str, str]:
         """The answer to a held-out question."""
         index = number % len(self.validation)
-        answers = self.validation.answers[self.validation.span(index)]
+        answers = self.validation.answer_mask[self.validation.span(index)]
         prompt = self.validation[index][: int(np.argmax(answers))].tolist()
         return self.tokenizer.decode(prompt, skip_special=True), write(model, self.tokenizer, prompt, SAMPLING)
 

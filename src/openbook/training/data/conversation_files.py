@@ -1,4 +1,4 @@
-"""Conversations to learn from: JSON lines of messages, or of a prompt and its answer."""
+"""Conversations, read from JSON lines of messages or of prompts and answers, and encoded with a mask of the answers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,26 +12,26 @@ from openbook.text.strict_json import read_json
 
 LONGEST_LINE = 8_000_000
 """Characters of one conversation."""
-MOST_MESSAGES = 10_000
-ANSWERS = ("answer", "completion", "response")
-"""What the answer to a `prompt` may be called."""
+MAX_MESSAGES = 10_000
+ANSWER_KEYS = ("answer", "completion", "response")
+"""Keys that the answer to a `prompt` may have."""
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """Messages in their order, and what else the template may want, such as `tools`."""
+    """Messages in their order, and other variables of the chat template, such as `tools`."""
 
     messages: tuple[Message, ...]
     variables: Mapping[str, Any]
 
 
 def read_conversations(path: Path) -> Iterator[Conversation]:
-    """The conversations of a file, one a line: `{"messages": [{"role": …, "content": …}, …]}`, or a prompt and answer.
+    """Read a file of one conversation a line: `{"messages": [{"role": …, "content": …}, …]}`, or a prompt and answer.
 
-    Empty lines are passed over; so are keys that are not spoken of here, but for `tools`.
+    Empty lines are skipped. Of other keys only `tools` is used.
 
     Raises:
-        OpenbookError: naming the file, the line and what is wrong with it.
+        OpenbookError: a line is no conversation; names the file and the line.
     """
     try:
         with path.open("rb") as file:
@@ -39,14 +39,14 @@ def read_conversations(path: Path) -> Iterator[Conversation]:
             while line := file.readline(4 * LONGEST_LINE + 1):
                 number += 1
                 if line.strip():
-                    yield _conversation(f"{path}: line {number:,}", line)
+                    yield _parse(f"{path}: line {number:,}", line)
     except OSError as error:
         raise OpenbookError(f"{path}: cannot be read ({error.strerror})") from None
     if not number:
         raise OpenbookError(f"{path}: is empty; write a conversation on each line")
 
 
-def _conversation(where: str, line: bytes) -> Conversation:
+def _parse(where: str, line: bytes) -> Conversation:
     try:
         text = line.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -56,9 +56,9 @@ def _conversation(where: str, line: bytes) -> Conversation:
         raise OpenbookError(f"{where}: should be a JSON object with messages, or with prompt and answer")
     messages = value.get("messages")
     if messages is None:
-        messages = _pair(where, value)
-    if not isinstance(messages, list) or not 1 <= len(messages) <= MOST_MESSAGES:
-        raise OpenbookError(f"{where}: messages should be a list of 1 to {MOST_MESSAGES:,}")
+        messages = _prompt_and_answer(where, value)
+    if not isinstance(messages, list) or not 1 <= len(messages) <= MAX_MESSAGES:
+        raise OpenbookError(f"{where}: messages should be a list of 1 to {MAX_MESSAGES:,}")
     for number, message in enumerate(messages, start=1):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise OpenbookError(f"{where}: message {number} should have a role and a content")
@@ -70,51 +70,51 @@ def _conversation(where: str, line: bytes) -> Conversation:
     return Conversation(tuple(messages), {"tools": value["tools"]} if value.get("tools") else {})
 
 
-def _pair(where: str, value: dict[str, Any]) -> list[Message]:
-    answers = [value[name] for name in ANSWERS if name in value]
+def _prompt_and_answer(where: str, value: dict[str, Any]) -> list[Message]:
+    answers = [value[name] for name in ANSWER_KEYS if name in value]
     if not isinstance(value.get("prompt"), str) or len(answers) != 1 or not isinstance(answers[0], str):
         raise OpenbookError(f"{where}: should have messages, or the texts prompt and answer")
     return [{"role": "user", "content": value["prompt"]}, {"role": "assistant", "content": answers[0]}]
 
 
-def answer_tokens(chat: ChatTokenizer, conversation: Conversation) -> tuple[list[int], list[bool]]:
-    """Token ids of a conversation, and for each whether it belongs to an answer, end of the answer included.
+def encode_with_answer_mask(chat: ChatTokenizer, conversation: Conversation) -> tuple[list[int], list[bool]]:
+    """Token ids of a conversation, and for each whether it belongs to an answer, its end token included.
 
-    An answer is what the template writes for a message of the assistant behind the text that asks for it. Answers that
-    it writes otherwise once others follow (some leave out what was thought aloud) are not among those to learn.
+    An answer is what the template writes for an assistant's message after the generation prompt. Some templates rewrite
+    earlier answers, for example without their reasoning. Those are not learned.
 
     Raises:
-        OpenbookError: no answer is written so, or as `ChatTemplate.render`.
+        OpenbookError: the template writes no answer in this way, or as `ChatTemplate.render`.
     """
     messages = list(conversation.messages)
-    text, marked = chat.render(messages, add_generation_prompt=False, **conversation.variables)
+    text, escaped = chat.render(messages, add_generation_prompt=False, **conversation.variables)
     spans = []
     for number, message in enumerate(messages):
         if message["role"] == "assistant":
-            asking, _ = chat.render(messages[:number], add_generation_prompt=True, **conversation.variables)
-            answered, _ = chat.render(messages[: number + 1], add_generation_prompt=False, **conversation.variables)
-            if text.startswith(answered) and answered.startswith(asking):
-                spans.append((len(asking), len(asking) + len(_to_the_end(chat, answered[len(asking) :]))))
+            prompt, _ = chat.render(messages[:number], add_generation_prompt=True, **conversation.variables)
+            with_answer, _ = chat.render(messages[: number + 1], add_generation_prompt=False, **conversation.variables)
+            if text.startswith(with_answer) and with_answer.startswith(prompt):
+                answer = _up_to_end_token(chat, with_answer[len(prompt) :])
+                spans.append((len(prompt), len(prompt) + len(answer)))
     if not spans:
         raise OpenbookError("the chat template does not write answers behind the text that asks for them")
-    ids, starts = (
-        chat.tokenizer.escaping.encode_with_starts(text) if marked else chat.tokenizer.encode_with_starts(text)
-    )
-    return ids, _within(starts, spans)
+    encoder = chat.tokenizer.escaping if escaped else chat.tokenizer
+    ids, starts = encoder.encode_with_starts(text)
+    return ids, _inside(starts, spans)
 
 
-def _to_the_end(chat: ChatTokenizer, answer: str) -> str:
-    """The answer up to the token that ends it; line ends behind that are the template's."""
-    ends = [chat.tokenizer.token_bytes(number).decode() for number in chat.tokenizer.special.end]
-    place = max(answer.rfind(end) + len(end) if end in answer else 0 for end in ends)
-    return answer[:place] if place and not answer[place:].strip() else answer
+def _up_to_end_token(chat: ChatTokenizer, answer: str) -> str:
+    """The answer up to its end token. Line ends after that are the template's."""
+    end_tokens = [chat.tokenizer.token_bytes(token_id).decode() for token_id in chat.tokenizer.special.end]
+    stop = max(answer.rfind(token) + len(token) if token in answer else 0 for token in end_tokens)
+    return answer[:stop] if stop and not answer[stop:].strip() else answer
 
 
-def _within(starts: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[bool]:
-    """For each place whether it is in one of the spans, which are in order and apart."""
+def _inside(indices: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[bool]:
+    """For each of the rising indices whether it is in one of the spans, which are in order and do not overlap."""
     inside, left = [], list(spans)
-    for start in starts:
-        while left and start >= left[0][1]:
+    for index in indices:
+        while left and index >= left[0][1]:
             left.pop(0)
-        inside.append(bool(left) and start >= left[0][0])
+        inside.append(bool(left) and index >= left[0][0])
     return inside

@@ -80,7 +80,7 @@ class PackedConversations:
 
     def _tokens(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """The tokens of a conversation, and whether each belongs to an answer."""
-        return self.conversations[index], self.conversations.answers[self.conversations.span(index)]
+        return self.conversations[index], self.conversations.answer_mask[self.conversations.span(index)]
 
     def _row(self, row: Row) -> tuple[NDArray[np.int64], ...]:
         """Token, next token, document and position of each place of a row, all (T,)."""

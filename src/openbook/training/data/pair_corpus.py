@@ -18,15 +18,9 @@ from numpy.typing import NDArray
 from openbook.errors import OpenbookError
 from openbook.progress import Advance, Track, silent
 from openbook.text.corpus.process_pool import run_tasks
-from openbook.text.corpus.working_directory import (
-    explain_disk_errors,
-    open_working_directory,
-    size_and_mtime,
-    write_json,
-)
+from openbook.text.corpus.working_directory import fingerprint_inputs, load_or_make, write_json
 from openbook.text.formatting import format_bytes, format_count
 from openbook.text.input_files import find_files
-from openbook.text.printable import printable_path
 from openbook.training.data.pair_files import Pair, PairFile, PairReport, clean_pair, find_pair_files, read_pairs
 
 VERSION = 1
@@ -97,9 +91,9 @@ class PairCorpus:
     def lines(self) -> list[str]:
         """A line about each file and one about the whole, for people."""
         train, held_out = self.train, self.validation
-        together = format_bytes(train.source_bytes + train.target_bytes)
-        whole = f"{format_count(len(train), 'pair')} to learn from ({together}), {format_count(len(held_out), 'pair')} held out"
-        return [*(str(report) for report in self.reports), whole]
+        text_size = format_bytes(train.source_bytes + train.target_bytes)
+        train_size, held_out_size = (format_count(len(split), "pair") for split in (train, held_out))
+        return [*map(str, self.reports), f"{train_size} to learn from ({text_size}), {held_out_size} held out"]
 
     def expectations(self) -> str | None:
         """A sentence on what to expect of few pairs; None where there are enough for useful translations."""
@@ -164,20 +158,10 @@ def prepare_pairs(
     if validation_share is not None and not 0 < validation_share <= 0.5:
         raise OpenbookError(f"validation share {validation_share}: must be above 0 and at most 0.5 of the pairs")
     groups = [find_pair_files(find_files(inputs)), find_pair_files(find_files(validation or []))]
-    states = [
-        [[printable_path(path.absolute()), *size_and_mtime(path)] for file in files for path in file.paths]
-        for files in groups
-    ]
-    content = [VERSION, states, validation is None, validation_share, keep_duplicates]
-    fingerprint = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-    try:
-        found = PairCorpus.load(folder)
-        if found.fingerprint == fingerprint:
-            return found
-    except (OSError, KeyError, TypeError, ValueError):
-        pass  # none yet, or damaged
-    with explain_disk_errors(folder):
-        work = open_working_directory(folder, fingerprint)
+    paths = [[path for file in files for path in file.paths] for files in groups]
+    fingerprint = fingerprint_inputs(paths, VERSION, validation is None, validation_share, keep_duplicates)
+
+    def make(work: Path) -> None:
         tasks = [
             _ReadFile(file, work / f"{held_out:d}-{number:06}", file.size, bool(held_out))
             for held_out in (True, False)
@@ -190,8 +174,8 @@ def prepare_pairs(
             records.drop_duplicates()
         held_out = records.hold_out_share(validation_share) if validation is None else records.hold_out_files()
         _write(folder, fingerprint, tasks, records, held_out)
-        shutil.rmtree(work, ignore_errors=True)
-    return PairCorpus.load(folder)
+
+    return load_or_make(folder, fingerprint, PairCorpus.load, make)
 
 
 def _read(task: _ReadFile, advance: Advance) -> None:

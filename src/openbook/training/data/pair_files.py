@@ -85,8 +85,8 @@ def find_pair_files(paths: Sequence[Path]) -> list[PairFile]:
             sources = None
     if sources is not None:
         raise OpenbookError(
-            f"{printable_path(sources)}: has no tabs, so it should be one of two aligned files; name the other after it "
-            "(or give lines of source, tab, target)"
+            f"{printable_path(sources)}: has no tabs, so it should be one of two aligned files; name the other after "
+            "it (or give lines of source, tab, target)"
         )
     return files
 
@@ -123,8 +123,8 @@ def _read_aligned(first: Path, second: Path) -> Iterator[tuple[int, Pair | Inval
             yield sources, Pair(source, target)
     if sources != targets:
         raise OpenbookError(
-            f"{printable_path(first)}: has {sources:,} lines and {printable_path(second)} has {targets:,}; each line must be the "
-            "translation of the other's, so mend the file that lacks some"
+            f"{printable_path(first)}: has {sources:,} lines and {printable_path(second)} has {targets:,}; each line "
+            "must be the translation of the other's, so mend the file that lacks some"
         )
 
 

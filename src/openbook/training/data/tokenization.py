@@ -1,7 +1,5 @@
 """Books, sentence pairs and conversations as token ids in files, encoded once and found again by later runs."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,11 +14,10 @@ from openbook.progress import Advance, Track, silent
 from openbook.text.chat.chat_tokenizer import ChatTokenizer
 from openbook.text.corpus.chunking import token_safe_chunks
 from openbook.text.corpus.corpus import Corpus, Split
-from openbook.text.corpus.working_directory import size_and_mtime
-from openbook.text.printable import printable_path
+from openbook.text.corpus.working_directory import fingerprint_inputs
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.word_encoder import WordEncoder
-from openbook.training.data.conversation_files import Conversation, answer_tokens, read_conversations
+from openbook.training.data.conversation_files import Conversation, encode_with_answer_mask, read_conversations
 from openbook.training.data.pair_corpus import PairCorpus, PairSplit
 from openbook.training.data.token_files import TokenFiles, flat, offsets, token_dtype
 
@@ -210,7 +207,7 @@ def _tokenize_pairs(
 class TokenizedConversations(TokenSequences):
     """Conversations as the chat template writes them."""
 
-    answers: NDArray[np.bool_]
+    answer_mask: NDArray[np.bool_]
     """[tokens]: whether each belongs to an answer."""
     answer_bytes: NDArray[np.int64]
     """[conversations] UTF-8 bytes of the answers, for bits per byte."""
@@ -219,7 +216,7 @@ class TokenizedConversations(TokenSequences):
         """These conversations alone."""
         ids, answers = (
             np.concatenate([tokens[:0], *(tokens[self.span(index)] for index in indices)])
-            for tokens in (self.ids, self.answers)
+            for tokens in (self.ids, self.answer_mask)
         )
         return TokenizedConversations(ids, offsets(self.lengths[indices]), answers, self.answer_bytes[indices])
 
@@ -233,9 +230,7 @@ def tokenize_conversations(
         OpenbookError: there are none, or one cannot be read or is refused by the template; names its file and line.
     """
     chat = ChatTokenizer(tokenizer, template)
-    states = [(printable_path(path.absolute()), *size_and_mtime(path)) for path in paths]
-    made_from = [states, tokenizer.fingerprint, tokenizer.special.to_dict(), template]
-    identity = hashlib.sha256(json.dumps(made_from).encode()).hexdigest()
+    identity = fingerprint_inputs([paths], tokenizer.fingerprint, tokenizer.special.to_dict(), template)
     dtypes: dict[str, DTypeLike] = {"tokens": token_dtype(tokenizer), "answers": "?"}
     dtypes |= {"lengths": "<u4", "answer_bytes": "<i8"}
     text_bytes = np.array([len(tokenizer.token_bytes(id)) for id in range(tokenizer.vocab_size)])
@@ -272,6 +267,6 @@ def _conversations(paths: Sequence[Path]) -> Iterator[tuple[str, Conversation]]:
 def _encode(chat: ChatTokenizer, numbered: tuple[str, Conversation]) -> tuple[list[int], list[bool]]:
     where, conversation = numbered
     try:
-        return answer_tokens(chat, conversation)
+        return encode_with_answer_mask(chat, conversation)
     except OpenbookError as error:
         raise OpenbookError(f"{where}: {error}") from None
