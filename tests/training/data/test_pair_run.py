@@ -157,8 +157,8 @@ def test_what_is_wrong_is_refused(trained, tmp_path):
     refused("no such file", pairs=tmp_path / "none.tsv", output=output)
     refused(r"it\.openbook: is an encoder-decoder.*--pairs", inputs=write_book(tmp_path / "book.txt"), output=output,
             base_model=folder / "it.openbook", **CONTINUED)  # fmt: skip
-    refused("--layers: a model that is gone on from keeps", pairs=pairs, output=output, base_model=folder / "it.openbook",
-            **CONTINUED | {"layers": 2})  # fmt: skip
+    refused("--layers: a model that is gone on from keeps", pairs=pairs, output=output,
+            base_model=folder / "it.openbook", **CONTINUED | {"layers": 2})  # fmt: skip
     refused("--context 64: the model sees at most 32", pairs=pairs, output=output, base_model=folder / "it.openbook",
             **CONTINUED | {"context": 64})  # fmt: skip
     refused("--context 1: no pairs to learn from", pairs=pairs, output=output,
@@ -215,7 +215,7 @@ def test_a_plan_picks_everything(tmp_path, encoder_layers):
     [
         ({}, {"tokenizer": "unigram"}, "tokenizer is unigram; take --tokenizer bpe"),
         ({"pairs": False, "conversations": True}, {}, "for books and pairs"),
-        ({"start": "words"}, {}, "not BPE"),
+        ({"base_model": "words"}, {}, "not BPE"),
     ],
 )
 def test_bpe_dropout_without_byte_pairs_is_refused_before_anything_is_read(tmp_path, changed, choices, reason):
