@@ -224,7 +224,9 @@ def test_answers_that_are_rewritten_later_are_left_out() -> None:
     )
     assert tokenizer().decode([n for n, answer in zip(ids, answers, strict=True) if answer]) == "d<|im_end|>"
     with pytest.raises(OpenbookError, match="does not write answers behind the text that asks for them"):
-        encode_with_answer_mask(ChatTokenizer(tokenizer(), "{{ messages | length }}"), Conversation(tuple(talk(["a", "b"])), {}))
+        encode_with_answer_mask(
+            ChatTokenizer(tokenizer(), "{{ messages | length }}"), Conversation(tuple(talk(["a", "b"])), {})
+        )
 
 
 @pytest.mark.parametrize("name", ["turns", "system first", "instructions"])
