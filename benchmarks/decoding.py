@@ -44,7 +44,7 @@ def write_models(asked: argparse.Namespace, folder: Path) -> None:
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    from openbook.interop.huggingface.importing import import_folder
+    from openbook.interop.importing import import_model
     from openbook.interop.tokenizers import write_tokenizer
     from openbook.text.tokenizer.training import train_tokenizer
 
@@ -66,7 +66,7 @@ def write_models(asked: argparse.Namespace, folder: Path) -> None:
     theirs.save_pretrained(folder)
     tokenizer = train_tokenizer(["any"], "bytes", 257)
     write_tokenizer(folder, tokenizer.to_json(), tokenizer.special)
-    import_folder(folder, folder / "model.openbook")
+    import_model(folder, folder / "model.openbook")
     print(f"{sum(w.numel() for w in theirs.parameters()):,} parameters, prompt {asked.prompt}, {asked.tokens} tokens\n")
 
 

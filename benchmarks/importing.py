@@ -30,7 +30,7 @@ def write_model(path: Path, gigabytes: float) -> None:
     """A model file of about this size, in bfloat16, one random tensor at a time."""
     import torch
 
-    from openbook.model_file.file import save_parts
+    from openbook.model_file.file import model_writer
     from openbook.model_file.meta_model import expected_shapes
     from openbook.model_file.metadata import ModelMetadata
     from openbook.text.tokenizer.training import train_tokenizer
@@ -44,8 +44,9 @@ def write_model(path: Path, gigabytes: float) -> None:
         vocab_size=VOCABULARY, width=WIDTH, context=512, decoder=Stack(blocks=layers * (block,))
     )
     metadata = ModelMetadata(architecture=architecture, tokenizer=train_tokenizer(["any"], "bytes", 257).to_json())
-    random = ((name, torch.randn(shape).bfloat16()) for name, shape in expected_shapes(architecture).items())
-    save_parts(path, metadata, "BF16", random)
+    with model_writer(path, metadata, "BF16") as writer:
+        for name, shape in expected_shapes(architecture).items():
+            writer.write(name, torch.randn(shape).bfloat16())
 
 
 def resident() -> tuple[int, int]:
@@ -56,16 +57,16 @@ def resident() -> tuple[int, int]:
 
 def alone(verb: str, source: Path, target: Path, shard: float) -> None:
     """One verb in this process; its peak above what was there before it began."""
-    from openbook.interop.huggingface.exporting import export_folder
-    from openbook.interop.huggingface.importing import import_folder
+    from openbook.interop.exporting import export_model
+    from openbook.interop.importing import import_model
 
     before, _ = resident()
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     started = time.perf_counter()
     if verb == "import":
-        import_folder(source, target)
+        import_model(source, target)
     else:
-        export_folder(source, target, shard=int(shard * 1e9))
+        export_model(source, target, "hf", max_shard_bytes=int(shard * 1e9))
     seconds = time.perf_counter() - started
     print(json.dumps({"peak": resident()[1] - before, "seconds": seconds}))
 

@@ -351,7 +351,8 @@ def test_a_model_goes_out_and_comes_back(command, model, tmp_path):
         (["export", "MODEL", "--to", "onnx", "-o", "out"], "--to onnx: must be one of hf, gguf"),
         (["export", "MODEL", "--dtype", "int8", "-o", "out"], "--dtype int8: must be one of"),
         (["export", "MODEL", "-o", "missing/out"], "does not exist; make it first"),
-        (["export", "MODEL", "-o", "out", "--shard-gigabytes", "0"], "must be more than 0"),
+        (["export", "MODEL", "-o", "out", "--max-shard-size", "0GB"], "must be more than 0"),
+        (["export", "MODEL", "-o", "out", "--max-shard-size", "5"], "must be a size such as 5GB"),
         (["export", "nothing.openbook", "-o", "out"], "no such file"),
     ],
 )

@@ -11,7 +11,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models
 
 from openbook.generation.cache.kv_cache import KVCache
-from openbook.interop.huggingface.importing import import_folder
+from openbook.interop.importing import import_model
 from openbook.model_file.file import build, load
 from strategies import randomise
 
@@ -212,7 +212,7 @@ def made_pair(case):
 
 def imported(folder, name="model.openbook"):
     """Our model from a folder."""
-    import_folder(folder, folder / name)
+    import_model(folder, folder / name)
     metadata, tensors = load(folder / name)
     return build(metadata.architecture, tensors)
 

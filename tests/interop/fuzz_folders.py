@@ -11,9 +11,9 @@ import atheris
 from fuzzing import fuzz
 
 with atheris.instrument_imports(include=["openbook.model_file", "openbook.text.strict_json"]):
-    from openbook.interop.huggingface.fields import Fields
-    from openbook.interop.huggingface.generation_config import read_generation
-    from openbook.interop.huggingface.importing import family_of, read_architecture
+    from openbook.interop.huggingface.families.registry import family_of, read_architecture
+    from openbook.interop.huggingface.fields import ConfigFields
+    from openbook.interop.huggingface.generation_config import read_generation_config
     from openbook.interop.huggingface.weights import INDEX, SINGLE, open_weights, read_small_json
 
 FOLDER = Path(tempfile.mkdtemp(prefix="openbook-fuzz-"))
@@ -21,7 +21,7 @@ FOLDER = Path(tempfile.mkdtemp(prefix="openbook-fuzz-"))
 
 def config(content: bytes) -> None:
     (FOLDER / "config.json").write_bytes(content)
-    fields = Fields(read_small_json(FOLDER / "config.json", 4_000_000))
+    fields = ConfigFields(read_small_json(FOLDER / "config.json", 4_000_000))
     read_architecture(family_of(fields), fields)
 
 
@@ -42,7 +42,7 @@ def header(content: bytes) -> None:
 
 def generation(content: bytes) -> None:
     (FOLDER / "generation_config.json").write_bytes(content)
-    read_generation(FOLDER)
+    read_generation_config(FOLDER)
 
 
 KINDS = (config, index, header, generation)

@@ -14,8 +14,8 @@ from fuzzing import fuzz
 
 with atheris.instrument_imports(include=["openbook.interop.gguf", "openbook.interop.tokenizers", "openbook.text"]):
     from openbook.interop.gguf.header import read_header
-    from openbook.interop.gguf.tokenizer import read_tokenizer as read_gguf_tokenizer
-    from openbook.interop.gguf.weights import types
+    from openbook.interop.gguf.tokenizer_import import read_tokenizer as read_gguf_tokenizer
+    from openbook.interop.gguf.weights import readable_types
     from openbook.interop.importing import import_model
     from openbook.interop.tokenizers import read_tokenizer
 
@@ -24,7 +24,7 @@ NAMES = {"eos_token": "</s>", "unk_token": "<unk>", "bos_token": "<s>", "pad_tok
 
 
 def gguf(content: bytes) -> None:
-    read_gguf_tokenizer(read_header(content, types()).fields)
+    read_gguf_tokenizer(read_header(content, readable_types()).fields)
 
 
 def whole_gguf(content: bytes) -> None:
@@ -47,7 +47,7 @@ def tokenizer(*files: str):
     return read
 
 
-KINDS = (
+READABLE = (
     gguf,
     whole_gguf,
     tokenizer("tokenizer.json"),
@@ -60,5 +60,5 @@ KINDS = (
 
 
 if __name__ == "__main__":
-    types()  # imports the library, which takes longer than any input may
-    fuzz(KINDS)
+    readable_types()  # imports the library, which takes longer than any input may
+    fuzz(READABLE)

@@ -14,8 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from openbook.errors import OpenbookError
-from openbook.interop.huggingface.exporting import choose_family, export_folder
-from openbook.interop.huggingface.importing import import_folder
+from openbook.interop.exporting import export_model
+from openbook.interop.huggingface.conversion import choose_family
+from openbook.interop.importing import import_model
 from openbook.interop.tokenizers.post_processor import set_added_tokens
 from openbook.interop.tokenizers.sentencepiece_backend import to_backend
 from openbook.interop.tokenizers.sentencepiece_model import Piece, PieceType, SentencePieceModel
@@ -37,8 +38,8 @@ def test_there_and_back(case, tmp_path):
     """The export is loaded by transformers with equal logits; import, export, import gives the same file."""
     theirs, folder, _ = pair(case)
     first, back, second = folder / "model.openbook", tmp_path / "back", tmp_path / "again.openbook"
-    export_folder(first, back)
-    import_folder(back, second)
+    export_model(first, back, "hf")
+    import_model(back, second)
     assert first.read_bytes() == second.read_bytes()
 
     paired = theirs.config.is_encoder_decoder
@@ -70,7 +71,7 @@ def test_what_is_trained_by_default_can_go_out(tmp_path):
         training={"steps": 7},
         license="CC0-1.0",
     )
-    assert export_folder(tmp_path / "mine.openbook", tmp_path / "out").family == "Qwen 3"
+    assert export_model(tmp_path / "mine.openbook", tmp_path / "out", "hf").family == "Qwen 3"
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     their_tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     ids = their_tokenizer("Any text, Ωmega.")["input_ids"]
@@ -79,7 +80,7 @@ def test_what_is_trained_by_default_can_go_out(tmp_path):
     assert their_tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False) == "Hi"
     assert theirs.generation_config.temperature == 0.5 and theirs.generation_config.do_sample
     assert theirs.generation_config.eos_token_id == tokenizer.end_id
-    import_folder(tmp_path / "out", tmp_path / "again.openbook")
+    import_model(tmp_path / "out", tmp_path / "again.openbook")
     metadata, again = load(tmp_path / "mine.openbook")[0], load(tmp_path / "again.openbook")[0]
     assert replace(again, special_tokens=None) == replace(metadata, special_tokens=None)
 
@@ -90,7 +91,7 @@ def test_a_translator_trained_by_default_can_go_out(tmp_path):
     sizes = {"layers": 2, "encoder_layers": 3, "width": 32, "heads": 4, "head_width": 8, "context": 64}
     spec = replace(build_architecture(make_recipe(SHAPE | sizes)), vocab_size=260)
     ours, _ = own_model(tmp_path / "mine.openbook", spec)
-    assert export_folder(tmp_path / "mine.openbook", tmp_path / "out").family == "T5"
+    assert export_model(tmp_path / "mine.openbook", tmp_path / "out", "hf").family == "T5"
     theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out").eval()
     source, target = torch.randint(260, (2, 11)), torch.randint(260, (2, 7))
     expected = theirs(input_ids=source, decoder_input_ids=target).logits
@@ -108,8 +109,8 @@ def test_a_shape_that_no_family_has_is_refused_with_the_nearest():
 def test_shards(tmp_path):
     _, folder, _ = pair(("Mixtral", "experts"))
     whole, some = tmp_path / "whole", tmp_path / "some"
-    export_folder(folder / "model.openbook", whole)
-    files = export_folder(folder / "model.openbook", some, shard=10_000).files
+    export_model(folder / "model.openbook", whole, "hf")
+    files = export_model(folder / "model.openbook", some, "hf", max_shard_bytes=10_000).files
     assert len(files) > 3 and sorted(files) == sorted(path.name for path in some.glob("*.safetensors"))
     index = json.loads((some / "model.safetensors.index.json").read_text())
     for name in files:
@@ -118,17 +119,17 @@ def test_shards(tmp_path):
     with safe_open(whole / "model.safetensors", "pt") as file:
         assert set(file.keys()) == set(index["weight_map"])
         assert index["metadata"]["total_size"] == sum(file.get_tensor(key).nbytes for key in file.keys())  # noqa: SIM118
-    import_folder(some, tmp_path / "again.openbook")
+    import_model(some, tmp_path / "again.openbook")
     assert (tmp_path / "again.openbook").read_bytes() == (folder / "model.openbook").read_bytes()
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_types_can_be_changed_on_both_ways(dtype, tmp_path):
     _, folder, ours = pair(("Llama", "grouped, head width"))
-    export_folder(folder / "model.openbook", tmp_path / "out", dtype=dtype)
+    export_model(folder / "model.openbook", tmp_path / "out", "hf", dtype=dtype)
     assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == dtype
-    assert import_folder(tmp_path / "out", tmp_path / "kept.openbook").dtype == dtype
-    assert import_folder(folder, tmp_path / "made.openbook", dtype=dtype).dtype == dtype
+    assert import_model(tmp_path / "out", tmp_path / "kept.openbook").dtype == dtype
+    assert import_model(folder, tmp_path / "made.openbook", dtype=dtype).dtype == dtype
     assert (tmp_path / "kept.openbook").read_bytes() == (tmp_path / "made.openbook").read_bytes()
     weight = load(tmp_path / "made.openbook")[1]["token_embedding.weight"]
     assert torch.equal(weight, ours.token_embedding.weight.to(getattr(torch, dtype)))
@@ -140,9 +141,9 @@ def test_an_existing_folder_is_kept_unless_it_may_go(tmp_path):
     out.mkdir()
     (out / "precious").write_text("data")
     with pytest.raises(OpenbookError, match="--overwrite"):
-        export_folder(folder / "model.openbook", out)
+        export_model(folder / "model.openbook", out, "hf")
     assert (out / "precious").read_text() == "data"
-    export_folder(folder / "model.openbook", out, overwrite=True)
+    export_model(folder / "model.openbook", out, "hf", overwrite=True)
     assert not (out / "precious").exists() and (out / "config.json").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
@@ -153,9 +154,9 @@ def test_a_failed_export_leaves_nothing(tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("openbook.interop.huggingface.exporting.write_parts", full)
+    monkeypatch.setattr("openbook.interop.huggingface.exporting.TensorWriter.write", full)
     with pytest.raises(OpenbookError, match="disk is full"):
-        export_folder(folder / "model.openbook", tmp_path / "out")
+        export_model(folder / "model.openbook", tmp_path / "out", "hf")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -207,10 +208,10 @@ def test_a_second_tokenizer_and_the_rules_of_answers_come_back(tmp_path):
     )
     metadata = replace(metadata, source_tokenizer=metadata.tokenizer, special_tokens=special)
     save(tmp_path / "m.openbook", metadata, tensors)
-    export_folder(tmp_path / "m.openbook", tmp_path / "out")
+    export_model(tmp_path / "m.openbook", tmp_path / "out", "hf")
     rules = json.loads((tmp_path / "out" / "generation_config.json").read_text())
     assert (rules["forced_bos_token_id"], rules["forced_eos_token_id"], rules["bad_words_ids"]) == (5, 2, [[0]])
-    import_folder(tmp_path / "out", tmp_path / "again.openbook")
+    import_model(tmp_path / "out", tmp_path / "again.openbook")
     assert (tmp_path / "m.openbook").read_bytes() == (tmp_path / "again.openbook").read_bytes()
 
 
@@ -227,14 +228,14 @@ def test_a_pair_of_vocabularies_goes_out_as_their_class_reads_it(tmp_path):
         special_tokens=SpecialTokens(end=(0,), suffix=(0,), padding=1, unknown=2),
     )
     save(tmp_path / "m.openbook", metadata, tensors)
-    export_folder(tmp_path / "m.openbook", tmp_path / "out")
+    export_model(tmp_path / "m.openbook", tmp_path / "out", "hf")
     loaded = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
     assert type(loaded).__name__.startswith("MarianTokenizer") and loaded.pad_token_id == 1
     ours = [Tokenizer.from_json(text, metadata.special_tokens) for text in (source, target)]
     for text in ("a bad cab", " q", "ZZz"):
         assert loaded(text)["input_ids"] == [*ours[0].encode(text), 0]
         assert loaded(text_target=text)["input_ids"] == [*ours[1].encode(text), 0]
-    import_folder(tmp_path / "out", tmp_path / "again.openbook")
+    import_model(tmp_path / "out", tmp_path / "again.openbook")
     assert (tmp_path / "m.openbook").read_bytes() == (tmp_path / "again.openbook").read_bytes()
 
 

@@ -13,8 +13,8 @@ from gguf_files import CONTEXT, MODELS, TOKENS, VOCABULARY, random_model, write_
 from openbook.errors import OpenbookError
 from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
-from openbook.interop.gguf.exporting import export_gguf
-from openbook.interop.gguf.weights import KINDS, dequantized, types
+from openbook.interop.exporting import export_model
+from openbook.interop.gguf.weights import READABLE, dequantize, readable_types
 from openbook.interop.importing import import_model
 from openbook.model import Model, load
 from openbook.model_file.metadata import ModelMetadata
@@ -64,12 +64,12 @@ def test_types_of_numbers(kind: str, tmp_path: Path) -> None:
         assert next(other.transformer.parameters()).dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", READABLE)
 def test_every_type_is_read_as_the_library_reads_it(kind: str) -> None:
-    quantity = next(quantity for name, quantity in types().values() if name == kind)
+    quantity = next(quantity for name, quantity in readable_types().values() if name == kind)
     chance = np.random.default_rng(0)
     content = chance.integers(0, 60, 5 * quantity.bytes, dtype=np.uint8)  # small exponents: all finite
-    values = dequantized(content, kind)
+    values = dequantize(content, kind)
     assert values.dtype == np.float32 and len(values) == 5 * quantity.numbers
     if kind not in ("F32", "F16"):
         expected = gguf.quants.dequantize(content.reshape(5, -1), gguf.GGMLQuantizationType[kind])
@@ -149,7 +149,7 @@ def test_what_is_exported_is_what_was_imported(name: str, tmp_path: Path) -> Non
     """The same tensors, bit for bit, under the same names as the converter writes; and read again the same model."""
     write_gguf(tmp_path / "it.gguf", name, random_model(name))
     model = imported(tmp_path / "it.gguf")
-    export_gguf(tmp_path / "it.openbook", tmp_path / "again.gguf")
+    export_model(tmp_path / "it.openbook", tmp_path / "again.gguf", "gguf")
     first, second = (GGUFReader(tmp_path / file) for file in ("it.gguf", "again.gguf"))
     ones, others = ({tensor.name: tensor for tensor in reader.tensors} for reader in (first, second))
     assert ones.keys() == others.keys()
@@ -167,7 +167,7 @@ def test_what_is_exported_is_what_was_imported(name: str, tmp_path: Path) -> Non
 def test_types_of_an_export(dtype: str, tmp_path: Path) -> None:
     write_gguf(tmp_path / "it.gguf", "llama", random_model("llama"))
     model = imported(tmp_path / "it.gguf")
-    export_gguf(tmp_path / "it.openbook", tmp_path / "small.gguf", dtype=dtype)
+    export_model(tmp_path / "it.openbook", tmp_path / "small.gguf", "gguf", dtype=dtype)
     kind = {"float16": "F16", "bfloat16": "BF16", "q8_0": "Q8_0"}[dtype]
     kinds = {tensor.tensor_type.name for tensor in GGUFReader(tmp_path / "small.gguf").tensors if len(tensor.shape) > 1}
     assert kinds == {kind}
@@ -175,9 +175,9 @@ def test_types_of_an_export(dtype: str, tmp_path: Path) -> None:
     for one, other in zip(model.transformer.parameters(), small.transformer.parameters(), strict=True):
         assert (one - other.float()).abs().max() <= one.abs().max() / 100
     with pytest.raises(OpenbookError, match="is there already"):
-        export_gguf(tmp_path / "it.openbook", tmp_path / "small.gguf")
+        export_model(tmp_path / "it.openbook", tmp_path / "small.gguf", "gguf")
     with pytest.raises(OpenbookError, match="--dtype q2: must be one of float32"):
-        export_gguf(tmp_path / "it.openbook", tmp_path / "other.gguf", dtype="q2")
+        export_model(tmp_path / "it.openbook", tmp_path / "other.gguf", "gguf", dtype="q2")
     assert not (tmp_path / "other.gguf").exists()
 
 
@@ -186,7 +186,7 @@ def test_what_openbook_trains_is_exported(tmp_path: Path) -> None:
     architecture = build_architecture(recipe(vocab_size=320))
     model = Model(ModelMetadata(architecture=architecture, tokenizer=tokenizer.to_json()), build(architecture))
     model.save(tmp_path / "it.openbook")
-    export_gguf(tmp_path / "it.openbook", tmp_path / "it.gguf")
+    export_model(tmp_path / "it.openbook", tmp_path / "it.gguf", "gguf")
     import_model(tmp_path / "it.gguf", tmp_path / "again.openbook")
     again = load(tmp_path / "again.openbook", "cpu")
     assert again.metadata.architecture == architecture
@@ -198,13 +198,13 @@ def test_what_openbook_trains_is_exported(tmp_path: Path) -> None:
         tmp_path / "words.openbook"
     )
     with pytest.raises(OpenbookError, match=r"words.openbook: GGUF files hold tokenizers of byte pairs"):
-        export_gguf(tmp_path / "words.openbook", tmp_path / "words.gguf")
+        export_model(tmp_path / "words.openbook", tmp_path / "words.gguf", "gguf")
 
 
 def test_pieces_are_exported(tmp_path: Path) -> None:
     pieces_file(tmp_path / "it.gguf")
     model = imported(tmp_path / "it.gguf")
-    export_gguf(tmp_path / "it.openbook", tmp_path / "again.gguf")
+    export_model(tmp_path / "it.openbook", tmp_path / "again.gguf", "gguf")
     again = imported(tmp_path / "again.gguf")
     for text in ("the thing", " the  things", "naïve 猫 </s> <s>", "", "\n\tthat thinks"):
         assert again.tokenizer.encode(text) == model.tokenizer.encode(text)

@@ -1,4 +1,4 @@
-"""Details of importing that no class of transformers shows: a family without one, packed weights, older spellings."""
+"""Details of importing that no class of transformers shows: a family without one, packed weights, older embedding_names."""
 
 import json
 import math
@@ -11,16 +11,17 @@ from safetensors.torch import load_file, save_file
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 from openbook.errors import OpenbookError
-from openbook.interop.huggingface.fields import Fields
-from openbook.interop.huggingface.generation_config import read_generation, write_generation
-from openbook.interop.huggingface.importing import family_of, import_folder, read_architecture
-from openbook.interop.huggingface.mxfp4 import unpack
+from openbook.interop.huggingface.families.registry import family_of, read_architecture
+from openbook.interop.huggingface.fields import ConfigFields
+from openbook.interop.huggingface.generation_config import read_generation_config, write_generation_config
+from openbook.interop.huggingface.mxfp4 import dequantize_mxfp4
+from openbook.interop.importing import import_model
 from openbook.model_file.file import load
 from openbook.transformer.mask import positions_of
 
 
 def architecture_of(config):
-    fields = Fields(config)
+    fields = ConfigFields(config)
     return read_architecture(family_of(fields), fields)
 
 
@@ -149,7 +150,7 @@ def test_mxfp4_is_unpacked_as_by_transformers():
     blocks = torch.randint(256, (2, 6, 3, 16), dtype=torch.uint8)
     scales = torch.randint(110, 140, (2, 6, 3), dtype=torch.uint8)
     theirs = convert_moe_packed_tensors(blocks.clone(), scales.clone(), dtype=torch.bfloat16)
-    assert torch.equal(unpack(blocks, scales).mT, theirs)
+    assert torch.equal(dequantize_mxfp4(blocks, scales).mT, theirs)
 
 
 @pytest.mark.parametrize("pattern", range(16))
@@ -157,7 +158,7 @@ def test_each_pattern_of_four_bits_by_its_definition(pattern):
     sign, exponent, mantissa = pattern >> 3, pattern >> 1 & 3, pattern & 1
     value = 2.0 ** (exponent - 1) * (1 + mantissa / 2) if exponent else mantissa / 2
     blocks = torch.full((1, 16), pattern, dtype=torch.uint8)
-    found = unpack(blocks, torch.tensor([127 + 3], dtype=torch.uint8))[0].item()
+    found = dequantize_mxfp4(blocks, torch.tensor([127 + 3], dtype=torch.uint8))[0].item()
     assert found == math.copysign(value * 8, -1 if sign else 1)
 
 
@@ -177,7 +178,7 @@ def test_a_packed_folder(tmp_path):
         experts, inputs, outputs = tensors[name].shape
         blocks = torch.randint(256, (experts, outputs, inputs // 32, 16), dtype=torch.uint8)
         scales = torch.randint(121, 125, (experts, outputs, inputs // 32), dtype=torch.uint8)
-        tensors[name] = unpack(blocks, scales).mT.contiguous()
+        tensors[name] = dequantize_mxfp4(blocks, scales).mT.contiguous()
         stored |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
         del stored[name]
     save_file(tensors, plain / "model.safetensors", {"format": "pt"})
@@ -185,12 +186,12 @@ def test_a_packed_folder(tmp_path):
     config = json.loads((packed / "config.json").read_text())
     quantized = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn", "lm_head"]}
     (packed / "config.json").write_text(json.dumps(config | {"quantization_config": quantized}))
-    assert import_folder(packed, packed / "m.openbook").dtype == "bfloat16"
-    import_folder(plain, plain / "m.openbook")
+    assert import_model(packed, packed / "m.openbook").dtype == "bfloat16"
+    import_model(plain, plain / "m.openbook")
     assert (packed / "m.openbook").read_bytes() == (plain / "m.openbook").read_bytes()
 
 
-# Older spellings say the same.
+# Older embedding_names say the same.
 
 LLAMA = {
     "model_type": "llama", "vocab_size": 61, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2,
@@ -299,15 +300,15 @@ def test_generation_defaults(file, expected, tmp_path):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     if file is not None:
         (tmp_path / "generation_config.json").write_text(json.dumps(file))
-    import_folder(tmp_path, tmp_path / "m.openbook")
+    import_model(tmp_path, tmp_path / "m.openbook")
     assert load(tmp_path / "m.openbook")[0].generation == expected
     assert read_generation_back(expected, tmp_path) == expected
 
 
 def read_generation_back(generation, folder):
     """What is left of generation defaults that go out and come in again."""
-    (folder / "generation_config.json").write_text(json.dumps(write_generation(generation, {})))
-    return read_generation(folder)
+    (folder / "generation_config.json").write_text(json.dumps(write_generation_config(generation, {})))
+    return read_generation_config(folder)
 
 
 def test_a_generation_default_out_of_range_is_refused_by_name(tmp_path):
@@ -321,4 +322,4 @@ def test_a_generation_default_out_of_range_is_refused_by_name(tmp_path):
     ):
         (tmp_path / "generation_config.json").write_text(file)
         with pytest.raises(OpenbookError, match=rf"generation_config\.json, field {field}"):
-            import_folder(tmp_path, tmp_path / "m.openbook")
+            import_model(tmp_path, tmp_path / "m.openbook")

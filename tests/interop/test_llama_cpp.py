@@ -11,7 +11,7 @@ from llama_cpp import answers, greedy, log_probabilities
 from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
 from openbook.generation.token_rules import TokenRules
-from openbook.interop.gguf.exporting import export_gguf
+from openbook.interop.exporting import export_model
 from openbook.interop.importing import import_model
 from openbook.model import Model, load
 from openbook.model_file.metadata import ModelMetadata
@@ -39,7 +39,7 @@ def ours(model: Model, prompt: list[int], length: int = LENGTH, never: tuple[int
 def test_exports_are_answered_alike(name: str, tmp_path: Path) -> None:
     write_gguf(tmp_path / "it.gguf", name, random_model(name))
     import_model(tmp_path / "it.gguf", tmp_path / "it.openbook")
-    export_gguf(tmp_path / "it.openbook", tmp_path / "again.gguf", dtype="float32")
+    export_model(tmp_path / "it.openbook", tmp_path / "again.gguf", "gguf", dtype="float32")
     model = load(tmp_path / "it.openbook", "cpu")
     most = WITHOUT_WINDOW.get(name, CONTEXT)
     prompts = [prompt[:most] for prompt in PROMPTS]
@@ -61,7 +61,7 @@ def test_what_openbook_trains_is_answered_alike(tmp_path: Path) -> None:
     architecture = build_architecture(recipe(vocab_size=320))
     model = Model(ModelMetadata(architecture=architecture, tokenizer=tokenizer.to_json()), build(architecture))
     model.save(tmp_path / "it.openbook")
-    export_gguf(tmp_path / "it.openbook", tmp_path / "it.gguf")
+    export_model(tmp_path / "it.openbook", tmp_path / "it.gguf", "gguf")
     texts = ["the cat 123", "  naïve\n\n hat", "and then, the THE"]
     asked = [{"to": "/tokenize", "content": text} for text in texts]
     prompts = [each["tokens"] for each in answers(tmp_path / "it.gguf", asked)]
@@ -82,7 +82,7 @@ def test_a_real_assistant_is_answered_alike(quantised: bool, tmp_path: Path) -> 
     import_model(place, tmp_path / "it.openbook")
     path = Path(place) if quantised else tmp_path / "again.gguf"
     if not quantised:
-        export_gguf(tmp_path / "it.openbook", path)
+        export_model(tmp_path / "it.openbook", path, "gguf")
     model = load(tmp_path / "it.openbook", "cpu")
     prompts = [model.prompt_tokens(question) for question in QUESTIONS]
     (end,) = model.tokenizer.special.end

@@ -14,9 +14,9 @@ import torch
 from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
-from openbook.interop.huggingface.exporting import export_folder
-from openbook.interop.huggingface.fields import Fields
-from openbook.interop.huggingface.importing import family_of, read_architecture
+from openbook.interop.exporting import export_model
+from openbook.interop.huggingface.families.registry import family_of, read_architecture
+from openbook.interop.huggingface.fields import ConfigFields
 from openbook.model_file.file import save
 from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.training import train_tokenizer
@@ -57,7 +57,7 @@ def architecture_of(family):
     if config is None:
         recipe = Recipe(layers=2, width=128, heads=2, head_width=64, feed_forward_width=256, context=64)
         return replace(build_architecture(recipe), vocab_size=260)
-    fields = Fields(config)
+    fields = ConfigFields(config)
     return read_architecture(family_of(fields), fields)
 
 
@@ -71,7 +71,7 @@ def test_exports_are_answered_alike(family, tmp_path):
     model, tokenizer = build(spec), train_tokenizer(["any"], "bytes", 260)
     metadata = ModelMetadata(architecture=spec, tokenizer=tokenizer.to_json())
     save(tmp_path / "m.openbook", metadata, model.state_dict())
-    assert export_folder(tmp_path / "m.openbook", tmp_path / "out").family == family
+    assert export_model(tmp_path / "m.openbook", tmp_path / "out", "hf").family == family
     given = json.dumps([str(tmp_path / "out"), PROMPTS, TOKENS])
     environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
     command = [python, "-c", SCRIPT, given]

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from openbook.errors import OpenbookError
 from openbook.explanation.derivations import derive, relative_errors
 from openbook.explanation.tensor_offsets import tensor_offsets
-from openbook.interop.huggingface.exporting import export_folder
-from openbook.interop.huggingface.importing import import_folder
+from openbook.interop.exporting import export_model
+from openbook.interop.importing import import_model
 from openbook.model import load
 from openbook.model_file.file import load as load_tensors
 from openbook.model_file.inspection import describe
@@ -28,7 +28,7 @@ SOME = [
 
 
 def small(case, folder: Path) -> Path:
-    import_folder(pair(case)[1], folder / "small.openbook", dtype="int8")
+    import_model(pair(case)[1], folder / "small.openbook", dtype="int8")
     return folder / "small.openbook"
 
 
@@ -49,8 +49,8 @@ def test_the_nearest_whole_numbers_of_each_row(case, tmp_path: Path) -> None:
 @torch.no_grad()
 def test_exports_have_the_plain_numbers(tmp_path: Path) -> None:
     path = small(SOME[0], tmp_path)
-    export_folder(path, tmp_path / "out")
-    import_folder(tmp_path / "out", tmp_path / "again.openbook")
+    export_model(path, tmp_path / "out", "hf")
+    import_model(tmp_path / "out", tmp_path / "again.openbook")
     first, second = load_tensors(path)[1], load_tensors(tmp_path / "again.openbook")[1]
     assert all(torch.equal(dequantize(first)[name], each) for name, each in second.items())
 

@@ -11,11 +11,3 @@ ENGINE = Annotated[
     str, typer.Option(help="what decodes: torch; or onnx, which opens in half a minute and is then up to twice as fast")
 ]
 JSON = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
-IMPORTED_DTYPE = Annotated[
-    str | None,
-    typer.Option(
-        "--dtype",
-        help="float32, float16, bfloat16, or int8: matrices of 8 bits with a scale for each row; as it is, if absent",
-    ),
-]
-DTYPE = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16; as it is, if absent")]

@@ -1,11 +1,15 @@
-"""`openbook export`: a model file becomes a model of another program."""
+"""`openbook export`: write a model file in another program's format."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from openbook.cli.arguments import DTYPE, MODEL
+from openbook.cli.arguments import MODEL
+from openbook.errors import OpenbookError
+
+UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
 def export_model(
@@ -15,19 +19,36 @@ def export_model(
         str,
         typer.Option("--to", help="hf: a folder for transformers and vLLM; gguf: a file for programs built on ggml"),
     ] = "hf",
-    dtype: DTYPE = None,
-    shard_gigabytes: Annotated[float, typer.Option(help="begin another file of weights after so much")] = 5.0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the folder if it is there")] = False,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--dtype", help="float32, float16 or bfloat16, for gguf also q8_0; the default is the model's own"
+        ),
+    ] = None,
+    max_shard_size: Annotated[
+        str, typer.Option(help="hf: the most that one file of weights may have, such as 500MB")
+    ] = "5GB",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output if it exists")] = False,
 ) -> None:
     """Write a model for other programs, with its tokenizer, chat template and generation defaults.
 
     [bold]Examples[/bold]
 
-      openbook export austen.openbook --to hf -o austen
-      openbook export austen.openbook --to hf -o austen --dtype bfloat16
-      openbook export austen.openbook --to gguf -o austen.gguf --dtype q8_0
+      openbook export austen.openbook --to hf -o austen                            a folder, for transformers and vLLM
+      openbook export austen.openbook --to hf -o austen --dtype bfloat16           half the size of float32
+      openbook export austen.openbook --to gguf -o austen.gguf --dtype q8_0        one file, for programs built on ggml
     """
     from openbook.interop.exporting import export_model as write
     from openbook.progress import bars
 
-    print(write(model, output, to, dtype=dtype, gigabytes=shard_gigabytes, overwrite=overwrite, track=bars))
+    size = parse_size(max_shard_size)
+    made = write(model, output, to, dtype=dtype, max_shard_bytes=size, overwrite=overwrite, track=bars)
+    print(f"{output}: a {made.family} model in {len(made.files)} file{'s' * (len(made.files) > 1)} of weights")
+
+
+def parse_size(text: str) -> int:
+    """Bytes in a size such as 5GB, 500MB or 1.5GiB. Raises OpenbookError where it is none."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?i?b)", text.strip(), re.IGNORECASE)
+    if found is None or (unit := found[2].upper()) not in UNITS:
+        raise OpenbookError(f"--max-shard-size {text}: must be a size such as 5GB or 500MB")
+    return int(float(found[1]) * UNITS[unit])

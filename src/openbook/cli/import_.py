@@ -1,29 +1,45 @@
-"""`openbook import`: a model of another program becomes a model file."""
+"""`openbook import`: make a model file of another program's model."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from openbook.cli.arguments import IMPORTED_DTYPE
-
 
 def import_model(
     path: Annotated[
-        Path, typer.Argument(help="a folder with config.json and *.safetensors, or a GGUF file", show_default=False)
+        Path,
+        typer.Argument(help="a folder with config.json and *.safetensors, or a GGUF file", show_default=False),
     ],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="the model file to make")] = None,
-    dtype: IMPORTED_DTYPE = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="the model file to make; the default is PATH's name with .openbook"),
+    ] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            "--dtype",
+            help="float32, float16, bfloat16, or int8 (matrices of 8 bits with a scale for each row); "
+            "the default is the model's own",
+        ),
+    ] = None,
 ) -> None:
-    """Make a model file of a folder as Hugging Face has them, or of a GGUF file. Nothing in them is run.
+    """Make a model file of a Hugging Face folder or a GGUF file.
+
+    The folder is what `huggingface-cli download` or `save_pretrained` gives. Nothing in it is run: pickled weights
+    and code are refused.
 
     [bold]Examples[/bold]
 
       openbook import downloads/some-model -o some.openbook
-      openbook import downloads/some-model -o small.openbook --dtype bfloat16
+      openbook import downloads/some-model -o small.openbook --dtype bfloat16    half the size of float32
+      openbook import downloads/some-model -o tiny.openbook --dtype int8         a quarter of the size
       openbook import assistant.Q4_K_M.gguf -o assistant.openbook
-      openbook import assistant.Q4_K_M.gguf -o assistant.openbook --dtype int8    a quarter of the memory
+
+    Then ask it, or see what it includes:
+
       openbook ask some.openbook "It is a truth"
+      openbook inspect some.openbook
     """
     from openbook.interop.importing import import_model as make
     from openbook.progress import bars

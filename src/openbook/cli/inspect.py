@@ -1,4 +1,4 @@
-"""`openbook inspect`: what a model file includes."""
+"""`openbook inspect`: show what a model file includes."""
 
 import json
 
@@ -6,7 +6,13 @@ from openbook.cli.arguments import JSON, MODEL
 
 
 def inspect(model: MODEL, as_json: JSON = False) -> None:
-    """Show what a model file includes: parts, shapes, bytes, tokenizer, how it was trained."""
+    """Show what a model file includes: architecture, parameters, tokenizer, training record.
+
+    [bold]Examples[/bold]
+
+      openbook inspect austen.openbook
+      openbook inspect austen.openbook --json | jq '.parts[].tensors[] | [.name, .shape, .offset]'
+    """
     from rich.console import Console
 
     from openbook.model_file.display import render

@@ -1,13 +1,29 @@
-"""Model files → what other programs load."""
+"""Write a model file in another program's format: a Hugging Face folder or a GGUF file."""
 
 import os
+from dataclasses import dataclass
+from pathlib import Path
 
 from openbook.errors import OpenbookError
-from openbook.interop.gguf.exporting import export_gguf
-from openbook.interop.huggingface.exporting import export_folder
+from openbook.interop.gguf.exporting import write_gguf
+from openbook.interop.huggingface.conversion import convert
+from openbook.interop.huggingface.exporting import write_folder
+from openbook.model_file.dtypes import EXPORT_DTYPES
+from openbook.model_file.file import error_context, open_model_file
 from openbook.progress import Track, silent
 
-FORMATS = ("hf", "gguf")
+FORMATS = {"hf": EXPORT_DTYPES, "gguf": {**EXPORT_DTYPES, "q8_0": "Q8_0"}}
+"""The formats and, for each, the dtypes it can have: typed name → name in the file."""
+
+MAX_SHARD_BYTES = 5_000_000_000
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: the family whose shape the model has, and the files with its weights."""
+
+    family: str
+    files: tuple[str, ...]
 
 
 def export_model(
@@ -16,21 +32,46 @@ def export_model(
     to: str,
     *,
     dtype: str | None = None,
-    gigabytes: float = 5.0,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
     overwrite: bool = False,
     track: Track = silent,
-) -> str:
-    """Write a model in another format, see `export_folder` and `export_gguf`; what was made, in a sentence.
+) -> Exported:
+    """Write a model for other programs. The folder or file appears whole or not at all.
 
-    Raises OpenbookError for a format or a size that is none, and as they do.
+    The family is chosen by the architecture alone: the first whose config.json, read back, gives the same architecture.
+
+    Args:
+        model: a model file.
+        output: the folder or file to make; a folder may exist if it is empty.
+        to: "hf" for a folder that transformers loads, or "gguf".
+        dtype: float32, float16 or bfloat16; for GGUF also q8_0. None keeps the model's own (float32 for int8). In a
+            GGUF file vectors are always float32.
+        max_shard_bytes: the most bytes of one file of weights in a folder; a larger tensor gets a file of its own.
+        overwrite: replace an existing output.
+        track: shows progress, in bytes.
+
+    Raises:
+        OpenbookError: the format has no place for this architecture or tokenizer, the output is there already, or a
+            file cannot be read or written.
     """
+    model, output = Path(model), Path(output)
     if to not in FORMATS:
         raise OpenbookError(f"--to {to}: must be one of {', '.join(FORMATS)}")
-    if not 0 < gigabytes <= 1e6:
-        raise OpenbookError(f"--shard-gigabytes {gigabytes:g}: must be more than 0")
+    if max_shard_bytes < 1:
+        raise OpenbookError(f"--max-shard-size {max_shard_bytes}: must be more than 0")
+    known = FORMATS[to]
+    if dtype is not None and dtype not in known:
+        raise OpenbookError(f"--dtype {dtype}: must be one of {', '.join(known)}")
+    if to == "gguf" and output.exists() and not overwrite:
+        raise OpenbookError(f"{output}: is there already; give another name, or --overwrite")
+    opened = open_model_file(model)
+    with error_context(model):
+        conversion = convert(model, opened)
+    stored = conversion.dtype if dtype is None else known[dtype]
     if to == "gguf":
-        made = export_gguf(model, output, dtype=dtype, overwrite=overwrite, track=track)
-    else:
-        size = int(gigabytes * 1e9)
-        made = export_folder(model, output, dtype=dtype, shard=size, overwrite=overwrite, track=track)
-    return f"{output}: a {made.family} model in {len(made.files)} file{'s' * (len(made.files) > 1)} of weights"
+        write_gguf(output, conversion, model, dtype=stored, track=track)
+        return Exported(conversion.family.name, (output.name,))
+    files = write_folder(
+        output, conversion, dtype=stored, max_shard_bytes=max_shard_bytes, overwrite=overwrite, track=track
+    )
+    return Exported(conversion.family.name, tuple(files))

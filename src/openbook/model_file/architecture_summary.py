@@ -106,7 +106,7 @@ def _position(position: Position) -> str:
         case "rotary":
             rope_scaling = position.rope_scaling
             stretched = (
-                f"{rope_scaling.kind} rope_scaling by {rope_scaling.factor:g} from {rope_scaling.original_context:,} tokens"
+                f"{rope_scaling.kind} scaling by {rope_scaling.factor:g} from {rope_scaling.original_context:,} tokens"
                 if rope_scaling
                 else None
             )

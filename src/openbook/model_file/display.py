@@ -31,7 +31,7 @@ def render(description: Mapping[str, Any], console: Console) -> None:
         return
     summary = f"  {_size(d['bytes'])} · {d['parameters']:,} parameters · {d['dtype']} · format {d['format']}"
     console.print(Text.assemble((printable(d["file"]), "bold"), summary))
-    _section(console, "Architecture", d["architecture"]["words"].items())
+    _section(console, "Architecture", d["architecture"]["summary"].items())
     console.print()
     console.print(_parts_table(d["parts"]))
     _section(console, "Tokenizer", _tokenizer_rows(d["tokenizer"]))

@@ -1,4 +1,4 @@
-"""The model file: one safetensors file with everything a model needs, saved as a whole and loaded without running code.
+"""The model file: one safetensors file with everything a model needs, saved whole and loaded without running code.
 
 save("austen.openbook", metadata, model.state_dict())
 metadata, tensors = load("austen.openbook")
@@ -17,18 +17,19 @@ from torch import Tensor
 
 from openbook.errors import OpenbookError
 from openbook.model_file.atomic import atomic_write
+from openbook.model_file.dtypes import DTYPES, HEADER_NAMES, STORED_DTYPES
 from openbook.model_file.file_type import content_problem, path_problem
-from openbook.model_file.header import DAMAGED, Header, looks_like_safetensors, read_header
+from openbook.model_file.header import DAMAGED, Header, TensorInfo, TensorSpecs, looks_like_safetensors, read_header
 from openbook.model_file.meta_model import expected_shapes, meta_model
 from openbook.model_file.metadata import ModelMetadata
-from openbook.model_file.quantization import pack, stored, stored_parts, unpack, without_scales
-from openbook.model_file.writing import DTYPES, NAMES_OF_DTYPES, STORED, write_parts, write_tensors
+from openbook.model_file.quantization import QuantizingWriter, model_specs, pack, stored_specs, unpack
+from openbook.model_file.writing import TensorWriter, write_tensors
 from openbook.progress import Advance
 from openbook.text.printable import printable
 from openbook.transformer.architecture import Architecture
 from openbook.transformer.transformer import Transformer
 
-_TENSORS_OF_A_BLOCK = 6  # at least: query, key, value, output, up, down
+_TENSORS_PER_BLOCK = 6  # at least: query, key, value, output, up, down
 
 
 @dataclass(frozen=True)
@@ -41,56 +42,56 @@ class ModelFile:
 
 
 def save(path: str | os.PathLike[str], metadata: ModelMetadata, tensors: Mapping[str, Tensor]) -> None:
-    """Write a model file; the same metadata and tensors always give the same bytes.
+    """Write a model file. The same metadata and tensors always give the same bytes.
 
     The file appears whole or not at all: on any failure an older file at `path` stays as it was.
 
     Args:
-        path: where; the suffix is by custom .openbook.
-        metadata: all but the tensors.
-        tensors: exactly those of the architecture, as from `state_dict()`, all float32, float16 or bfloat16, or
-            float32 and matrices of 8 bits among them, on any device. They are written one at a time, so nothing is
-            held twice.
+        path: where to write; the suffix is .openbook by convention.
+        metadata: everything but the tensors.
+        tensors: exactly those of the architecture, as from `state_dict()`: all float32, float16 or bfloat16, or
+            float32 with some `Int8Weight`, on any device. They are copied one at a time.
 
     Raises:
-        OpenbookError: the disk is full or cannot be written, or metadata and tensors do not fit each other.
+        OpenbookError: the disk is full, the file cannot be written, or tensors and architecture do not match.
     """
     path = Path(path)
     with error_context(path):
-        header = metadata.to_header()
-        ModelMetadata.from_header(header)  # what is saved can be loaded
-        kinds = {n: (str(NAMES_OF_DTYPES.get(t.dtype, t.dtype)), tuple(t.shape)) for n, t in pack(tensors).items()}
-        expected = _check_tensors(metadata.architecture, kinds)
-    write_tensors(path, header, pack({name: tensors[name] for name in expected}))
+        header = _header_fields(metadata)
+        specs = {n: (str(HEADER_NAMES.get(t.dtype, t.dtype)), tuple(t.shape)) for n, t in unpack(tensors).items()}
+        expected = _check_tensors(metadata.architecture, specs)
+    write_tensors(path, header, unpack({name: tensors[name] for name in expected}))
 
 
-def save_parts(
+@contextmanager
+def model_writer(
     path: str | os.PathLike[str],
     metadata: ModelMetadata,
     dtype: str,
-    parts: Iterable[tuple[str, Tensor]],
     advance: Advance = lambda amount: None,
-) -> None:
-    """Write a model file whose tensors come in parts, so that none need be whole in memory.
+) -> Iterator[QuantizingWriter]:
+    """Write a model file whose tensors come in parts, so that none has to be whole in memory.
+
+    `write(name, part)` takes the tensors in the order of `expected_shapes`, each in parts of whole rows. The file
+    appears when the `with` block ends well.
 
     Args:
-        path: where.
-        metadata: all but the tensors.
-        dtype: of all tensors: F32, F16 or BF16; or I8, of the matrices alone.
-        parts: the numbers of the architecture's tensors, in the order in which the model uses them, in parts of whole
-            rows and each with the name of its tensor.
+        path: where to write.
+        metadata: everything but the tensors.
+        dtype: F32, F16 or BF16 for all tensors; or I8 for the large matrices and F32 for the rest.
         advance: told of the bytes that are written.
 
     Raises:
-        OpenbookError: the disk is full or cannot be written, or the metadata could not be loaded again.
+        OpenbookError: the disk is full, the file cannot be written, or the metadata could not be read back.
     """
     path = Path(path)
     with error_context(path):
-        header = metadata.to_header()
-        ModelMetadata.from_header(header)
-        kinds = stored(expected_shapes(metadata.architecture), dtype)
+        header = _header_fields(metadata)
+        specs = stored_specs(expected_shapes(metadata.architecture), dtype)
     with atomic_write(path) as file:
-        write_parts(file, header, kinds, stored_parts(kinds, parts), advance)
+        writer = QuantizingWriter(TensorWriter(file, header, specs, advance), specs)
+        yield writer
+        writer.close()
 
 
 def load(path: str | os.PathLike[str]) -> tuple[ModelMetadata, dict[str, Tensor]]:
@@ -100,33 +101,29 @@ def load(path: str | os.PathLike[str]) -> tuple[ModelMetadata, dict[str, Tensor]
     memory only, never the file. A later `save` to the same path leaves these tensors as they are.
 
     Raises:
-        OpenbookError: naming the file, what is wrong with it, and the cure.
+        OpenbookError: names the file, what is wrong with it, and the cure.
     """
     opened = open_model_file(path)
-    return opened.metadata, unpack(map_tensors(opened.header, opened.data))
+    return opened.metadata, pack(map_tensors(opened.header, opened.data))
 
 
 def map_tensors(header: Header, data: mmap.mmap) -> dict[str, Tensor]:
     """The tensors of a checked header as views of the mapped file.
 
     Raises:
-        OpenbookError: one is of a type that no model has, or begins between numbers.
+        OpenbookError: one has a dtype that no model has, is empty, or is not aligned.
     """
     tensors = {}
-    for name, entry in header.tensors.items():
-        if entry.dtype not in STORED:
-            known = ", ".join(STORED)
-            raise OpenbookError(
-                f"tensor {name}, dtype: {entry.dtype} is not one of {known}; convert the model to one of them"
-            )
-        dtype = STORED[entry.dtype]
-        if entry.begin % dtype.itemsize:
-            raise OpenbookError(f"tensor {name}: it begins at byte {entry.begin:,}, between numbers; {DAMAGED}")
-        count = (entry.end - entry.begin) // dtype.itemsize
+    for name, info in header.tensors.items():
+        if info.dtype not in STORED_DTYPES:
+            raise _dtype_error(name, info.dtype, STORED_DTYPES)
+        dtype = STORED_DTYPES[info.dtype]
+        _check_alignment(name, info)
+        count = (info.end - info.begin) // dtype.itemsize
         if count == 0:
             raise OpenbookError(f"tensor {name}: it is empty; {DAMAGED}")
-        flat = torch.frombuffer(data, dtype=dtype, count=count, offset=entry.begin)
-        tensors[name] = flat.view(entry.shape)
+        flat = torch.frombuffer(data, dtype=dtype, count=count, offset=info.begin)
+        tensors[name] = flat.view(info.shape)
     return tensors
 
 
@@ -138,16 +135,16 @@ def build(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Transfor
 
 
 def open_model_file(path: str | os.PathLike[str]) -> ModelFile:
-    """Map a model file and check all of it but the numbers in its tensors.
+    """Map a model file and check everything but the numbers in its tensors.
 
     Raises:
-        OpenbookError: naming the file, what is wrong with it, and the cure.
+        OpenbookError: names the file, what is wrong with it, and the cure.
     """
     path = Path(path)
     with error_context(path):
-        fault = path_problem(path)
-        if fault is not None:
-            raise OpenbookError(fault)
+        problem = path_problem(path)
+        if problem is not None:
+            raise OpenbookError(problem)
         # A private map of one open file: what is checked is what is used, even if the path gets a new file meanwhile.
         with path.open("rb") as file:
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
@@ -156,19 +153,30 @@ def open_model_file(path: str | os.PathLike[str]) -> ModelFile:
             raise OpenbookError(content_problem(start))
         header = read_header(data)
         metadata = ModelMetadata.from_header(header.metadata)
-        _check_tensors(metadata.architecture, {name: (e.dtype, e.shape) for name, e in header.tensors.items()})
-        for name, entry in header.tensors.items():
-            if entry.begin % STORED[entry.dtype].itemsize:
-                raise OpenbookError(f"tensor {name}: it begins at byte {entry.begin:,}, between numbers; {DAMAGED}")
+        _check_tensors(metadata.architecture, {name: (t.dtype, t.shape) for name, t in header.tensors.items()})
+        for name, info in header.tensors.items():
+            _check_alignment(name, info)
     return ModelFile(metadata, header, data)
 
 
-def _check_tensors(architecture: Architecture, found: Mapping[str, tuple[str, tuple[int, ...]]]) -> Iterable[str]:
-    """That the tensors are those of the architecture; their names, in the order in which the model uses them."""
+def _header_fields(metadata: ModelMetadata) -> dict[str, str]:
+    """The metadata as header fields, once it is sure that they can be read back."""
+    header = metadata.to_header()
+    ModelMetadata.from_header(header)
+    return header
+
+
+def _check_alignment(name: str, info: TensorInfo) -> None:
+    if info.begin % STORED_DTYPES[info.dtype].itemsize:
+        raise OpenbookError(f"tensor {name}: it begins at byte {info.begin:,}, between numbers; {DAMAGED}")
+
+
+def _check_tensors(architecture: Architecture, stored: TensorSpecs) -> Iterable[str]:
+    """Check that the tensors are those of the architecture; their names, in the order in which the model uses them."""
     blocks = sum(len(stack.blocks) for stack in architecture.stacks.values())
-    if len(found) < blocks * _TENSORS_OF_A_BLOCK:  # before anything as large as the architecture claims is built
-        raise OpenbookError(f"its architecture has {blocks:,} blocks, but there are {len(found):,} tensors; {DAMAGED}")
-    found, expected = without_scales(found), expected_shapes(architecture)
+    if len(stored) < blocks * _TENSORS_PER_BLOCK:  # before anything as large as the architecture claims is built
+        raise OpenbookError(f"its architecture has {blocks:,} blocks, but there are {len(stored):,} tensors; {DAMAGED}")
+    found, expected = model_specs(stored), expected_shapes(architecture)
     for name in expected:
         if name not in found:
             raise OpenbookError(f"tensor {name} of its architecture is missing; {DAMAGED}")
@@ -183,14 +191,18 @@ def _check_tensors(architecture: Architecture, found: Mapping[str, tuple[str, tu
                 f"tensor {name}, shape: {list(shape)} should be {list(expected[name])} by its architecture; {DAMAGED}"
             )
         if dtype not in DTYPES:
-            raise OpenbookError(
-                f"tensor {name}, dtype: {dtype} is not one of {', '.join(DTYPES)}; convert the model to one of them"
-            )
+            raise _dtype_error(name, dtype, DTYPES)
         if dtype != found[first][0]:
             raise OpenbookError(
                 f"tensor {name}, dtype: {dtype} differs from {found[first][0]} of {first}; use one for all"
             )
     return expected
+
+
+def _dtype_error(name: str, dtype: str, known: Iterable[str]) -> OpenbookError:
+    return OpenbookError(
+        f"tensor {name}, dtype: {dtype} is not one of {', '.join(known)}; convert the model to one of them"
+    )
 
 
 @contextmanager

@@ -28,6 +28,11 @@ ITEM_BYTES = {
     **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
     **dict.fromkeys(("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2"), 1),
 }
+"""Bytes of one number of each dtype."""
+
+Shape = tuple[int, ...]
+TensorSpecs = dict[str, tuple[str, Shape]]
+"""A tensor's name → its dtype by the names of safetensors, and its shape."""
 
 _NAME = re.compile(r"[!-~]{1,256}")
 _NUMBER = "(?:0|[1-9][0-9]{0,18})"
@@ -155,7 +160,8 @@ class _Scanner:
             raise OpenbookError(f"{where}: it needs dtype, shape and two data_offsets; {DAMAGED}")
         if dtype not in ITEM_BYTES:
             raise OpenbookError(
-                f"{where}, dtype: {excerpt(dtype)} is not one of {', '.join(ITEM_BYTES)}; upgrade openbook, or {DAMAGED}"
+                f"{where}, dtype: {excerpt(dtype)} is not one of {', '.join(ITEM_BYTES)}; "
+                f"upgrade openbook, or {DAMAGED}"
             )
         # Python's integers do not overflow, so a huge shape is only a huge number.
         needed, begin, end = ITEM_BYTES[dtype] * math.prod(shape), *offsets

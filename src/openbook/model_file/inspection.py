@@ -13,12 +13,12 @@ from torch import Tensor
 from openbook.errors import OpenbookError
 from openbook.model_file.adapter import FIRST, Adapter, read_adapter
 from openbook.model_file.architecture_summary import summarize
+from openbook.model_file.dtypes import DTYPES, INT8
 from openbook.model_file.file import ModelFile, error_context, open_model_file
 from openbook.model_file.header import MAXIMUM_HEADER
 from openbook.model_file.meta_model import expected_shapes
 from openbook.model_file.metadata import ModelMetadata
-from openbook.model_file.quantization import INT8, SCALE_SUFFIX
-from openbook.model_file.writing import DTYPES
+from openbook.model_file.quantization import SCALE_SUFFIX
 from openbook.text.strict_json import read_json
 from openbook.text.tokenizer.tokenizer import Tokenizer
 
@@ -29,12 +29,12 @@ _SAMPLES = 16
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Everything about a model file but the numbers in its tensors, ready for JSON.
 
-    Keys: `file`, `bytes`, `format`, `dtype`, `parameters`, `architecture` (`words` and all `fields`), `parts` (each
+    Keys: `file`, `bytes`, `format`, `dtype`, `parameters`, `architecture` (`summary` and all `fields`), `parts` (each
     with `name`, `parameters`, `bytes`, `share` of all parameters, and `tensors`: `name`, `shape`, `parameters`, `bytes`
-    and `offset`, the place of its first byte in the file, and `scale_offset` that of the scales of a
-    matrix of 8 bits), `tokenizer`, `chat_template`, `generation`, `training`, `license`. An adapter has `adapter`
-    (`base`, `fingerprint`, `scale`, and `changes`: `name` and `rank`) instead of what it takes from its base.
-    Strings are those of the file: escape them before they reach a terminal or a page.
+    and `offset`, the place of its first byte in the file, and for an int8 matrix `scale_offset`, that of its
+    scales), `tokenizer`, `chat_template`, `generation`, `training`, `license`. An adapter has `adapter`
+    (`base`, `fingerprint`, `scale`, and `changes`: `name` and `rank`) in place of what belongs to its base.
+    Strings are as the file has them: escape them before they reach a terminal or a page.
 
     Raises:
         OpenbookError: the file is not a model file that could be loaded.
@@ -56,7 +56,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
         "dtype": _dtype({entry.dtype for entry in opened.header.tensors.values()}),
         "parameters": parameters,
         "architecture": {
-            "words": summarize(metadata.architecture),
+            "summary": summarize(metadata.architecture),
             "fields": json.loads(metadata.architecture.to_json()),
         },
         "parts": [part | {"share": part["parameters"] / parameters} for part in parts],

@@ -6,10 +6,9 @@ from itertools import groupby
 
 import torch
 
+from openbook.model_file.header import Shape
 from openbook.transformer.architecture import Architecture, Stack
 from openbook.transformer.transformer import Transformer
-
-Shape = tuple[int, ...]
 
 
 def meta_model(architecture: Architecture) -> Transformer:

@@ -1,7 +1,8 @@
-"""A model file → a GGUF file, one tensor after another."""
+"""Write a model as a GGUF file, one tensor after another."""
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -9,177 +10,150 @@ import numpy as np
 import torch
 
 from openbook.errors import OpenbookError
-from openbook.interop.gguf.architectures import ARCHITECTURE_OF, KINDS, Given, Kind, frequencies
-from openbook.interop.gguf.header import Tensor
-from openbook.interop.gguf.importing import FREQUENCIES
-from openbook.interop.gguf.tokenizer_writing import tokenizer_fields
-from openbook.interop.gguf.weights import Change, library, types
-from openbook.interop.huggingface.dequantization import query_factors
-from openbook.interop.huggingface.exporting import Exported, assembled, choose_family, own_dtype, their_tensors
-from openbook.interop.huggingface.fields import Fields
-from openbook.interop.huggingface.importing import DTYPE_NAMES, family_of, read_architecture
-from openbook.interop.huggingface.tensor_mapping import Link, Shape
-from openbook.interop.huggingface.weights import Weights
+from openbook.interop.gguf.architectures import ARCHITECTURE_OF, ARCHITECTURES, GgufArchitecture
+from openbook.interop.gguf.config import head_width_of
+from openbook.interop.gguf.fields import GgufFields
+from openbook.interop.gguf.rotary import frequency_divisors
+from openbook.interop.gguf.tensor_names import gguf_name, module_of
+from openbook.interop.gguf.tokenizer_export import tokenizer_fields
+from openbook.interop.gguf.weights import ROPE_FREQS, library, readable_types
+from openbook.interop.huggingface.conversion import Conversion
+from openbook.interop.huggingface.families.registry import family_of, read_architecture
+from openbook.interop.huggingface.fields import ConfigFields
 from openbook.model_file.atomic import atomic_write
-from openbook.model_file.file import error_context, open_model_file
-from openbook.progress import Track, silent
-from openbook.transformer.architecture import Architecture
-
-TYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "q8_0": "Q8_0"}
-"""How people call the types, and how the format does."""
-
-Parts = Mapping[str, list[tuple[Shape, list[Link]]]]
-"""A tensor of the file → what of theirs it is made of: one, or one for each expert."""
+from openbook.model_file.file import error_context
+from openbook.model_file.header import Shape
+from openbook.progress import Track
 
 
-def export_gguf(
-    model: str | os.PathLike[str],
-    path: str | os.PathLike[str],
-    *,
-    dtype: str | None = None,
-    overwrite: bool = False,
-    track: Track = silent,
-) -> Exported:
-    """Write a model file as a GGUF file. It appears whole or not at all.
+@dataclass(frozen=True)
+class OutputTensor:
+    """A tensor of the file to write; its float32 numbers are made when they are read."""
+
+    name: str
+    type: str
+    shape: Shape
+    read: Callable[[], torch.Tensor]
+
+
+def write_gguf(path: Path, conversion: Conversion, model: Path, *, dtype: str, track: Track) -> None:
+    """Write a GGUF file, whole or not at all.
 
     Args:
-        model: a model file.
-        path: where.
-        dtype: of the matrices: float32, float16, bfloat16 or q8_0; None keeps the model's own. Vectors are float32.
-        overwrite: replace an existing file.
+        path: where to write.
+        conversion: the model in its family's form.
+        model: the model file, whose name the model gets.
+        dtype: of the matrices: F32, F16, BF16 or Q8_0. Vectors are always F32.
         track: shows progress, in bytes.
 
     Raises:
         OpenbookError: the format has no place for this architecture or tokenizer, or a file cannot be read or written.
     """
-    model, path = Path(model), Path(path)
-    if path.exists() and not overwrite:
-        raise OpenbookError(f"{path}: is there already; give another name, or --overwrite")
-    opened = open_model_file(model)
-    metadata, entries = opened.metadata, opened.header.tensors
+    family, config = conversion.family, conversion.config
     with error_context(model):
-        own = next(name for name, short in DTYPE_NAMES.items() if short == own_dtype(entries))
-        if (dtype or own) not in TYPES:
-            raise OpenbookError(f"--dtype {dtype}: must be one of {', '.join(TYPES)}")
-        wanted = TYPES[dtype or own]
-        family, config, described = choose_family(metadata.architecture)
-        arch = ARCHITECTURE_OF.get(family.model_types[0])
-        if arch is None:
-            known = ", ".join(KINDS)
+        name = ARCHITECTURE_OF.get(family.model_types[0])
+        if name is None:
+            known = ", ".join(ARCHITECTURES)
             raise OpenbookError(f"GGUF files of the {family.name} family are not written; there are {known}")
-        kind = KINDS[arch]
-        parts = _by_their_names(kind, their_tensors(described, family))
-        factors = query_factors(metadata.architecture, described)
-        fields = {f"{arch}.{name}": value for name, value in kind.fields(config).items() if value is not None}
-        _check(described, arch, fields, parts, config)
-        fields |= {"general.architecture": arch, "general.name": model.stem, "general.quantization_version": 2}
-        if metadata.license is not None:
-            fields["general.license"] = metadata.license
-        fields |= tokenizer_fields(metadata)
-    weights = Weights({name: (model, entry) for name, entry in entries.items()})
-    changes, rotations = kind.back(config), frequencies(config)
-    _write(path, arch, fields, parts, wanted, weights, factors, changes, rotations, track)
-    return Exported(family.name, (path.name,))
+        architecture = ARCHITECTURES[name]
+        tensors = _output_tensors(conversion, architecture, dtype)
+        fields = {f"{name}.{key}": value for key, value in architecture.write(config).items() if value is not None}
+        _check_fields(conversion, name, fields, {tensor.name: tensor.shape for tensor in tensors})
+        fields |= {"general.architecture": name, "general.name": model.stem, "general.quantization_version": 2}
+        if conversion.metadata.license is not None:
+            fields["general.license"] = conversion.metadata.license
+        fields |= tokenizer_fields(conversion.metadata)
+    divisors = _rope_divisors(config)
+    if divisors is not None:
+        tensors.append(OutputTensor(ROPE_FREQS, "F32", tuple(divisors.shape), lambda: divisors))
+    _write(path, fields, tensors, track)
 
 
-def _by_their_names(kind: Kind, theirs: Mapping[str, tuple[Shape, list[Link]]]) -> Parts:
-    """The file's tensors, each with what it is made of."""
-    names = {their: ours for ours, their in kind.names.items()}
-    found: dict[str, list[tuple[Shape, list[Link]]]] = {}
-    for name, part in theirs.items():
-        module, _, leaf = name.rpartition(".")
-        pieces = module.split(".")
-        numbers = [piece for piece in pieces if piece.isdigit()]
-        marks = iter("#*")
-        stem = ".".join(next(marks) if piece.isdigit() else piece for piece in pieces)
-        if stem not in names:
-            raise OpenbookError(f"the format has no place for {name}")
-        ours = f"{names[stem].replace('#', numbers[0] if numbers else '')}.{leaf}"
-        found.setdefault(ours, []).append(part)
-    return found
+def _rope_divisors(config: Mapping[str, Any]) -> torch.Tensor | None:
+    scaling = config.get("rope_scaling")
+    return scaling and frequency_divisors(scaling, config["rope_theta"], head_width_of(config))
 
 
-def _shape(parts: list[tuple[Shape, list[Link]]], change: Change | None = None) -> Shape:
-    shape = parts[0][0] if len(parts) == 1 else (len(parts), *parts[0][0])
-    return shape if change is None else tuple(change(torch.empty(shape, device="meta")).shape)
+def _output_tensors(conversion: Conversion, architecture: GgufArchitecture, dtype: str) -> list[OutputTensor]:
+    """The file's tensors, in the order in which the model uses them. All experts of a block are one tensor."""
+    parts: dict[str, list[str]] = {}
+    for theirs in conversion.shapes:
+        name = gguf_name(theirs, architecture.names)
+        if name is None:
+            raise OpenbookError(f"the format has no place for {theirs}")
+        parts.setdefault(name, []).append(theirs)
+    transforms = architecture.exported(conversion.config)
+    return [
+        _output_tensor(conversion, name, each, transforms.get(module_of(name)[0]), dtype)
+        for name, each in parts.items()
+    ]
 
 
-def _check(
-    architecture: Architecture, arch: str, fields: Mapping[str, Any], parts: Parts, config: Mapping[str, Any]
-) -> None:
-    """That the fields, read again, give the same architecture."""
-    tensors = {name: Tensor("F32", _shape(each), 0, 0) for name, each in parts.items()}
-    again = KINDS[arch].config(Given(fields, arch, tensors))
-    if frequencies(config) is not None:
-        again["rope_scaling"] = config["rope_scaling"]
-    found = Fields({name: value for name, value in again.items() if value is not None})
-    if read_architecture(family_of(found), found) != architecture:
+def _output_tensor(
+    conversion: Conversion,
+    name: str,
+    parts: list[str],
+    transform: Callable[[torch.Tensor], torch.Tensor] | None,
+    dtype: str,
+) -> OutputTensor:
+    def joined(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
+        listed = list(tensors)
+        whole = listed[0] if len(listed) == 1 else torch.stack(listed)
+        return whole if transform is None else transform(whole)
+
+    shapes = [conversion.shapes[part] for part in parts]
+    shape = tuple(joined(torch.empty(shape, device="meta") for shape in shapes).shape)
+    return OutputTensor(
+        name,
+        _type_of(name, shape, dtype),
+        shape,
+        lambda: joined(conversion.read(part, torch.float32) for part in parts),
+    )
+
+
+def _type_of(name: str, shape: Shape, dtype: str) -> str:
+    """Vectors, positions and routers stay precise; rows that do not fill blocks of 32 become F16."""
+    if len(shape) == 1 or name.startswith("position_embd") or "ffn_gate_inp" in name:
+        return "F32"
+    return "F16" if dtype == "Q8_0" and shape[-1] % 32 else dtype
+
+
+def _check_fields(conversion: Conversion, name: str, fields: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
+    """Check that the fields, read again, give the same architecture."""
+    config = ARCHITECTURES[name].read(GgufFields(fields, name, shapes))
+    if _rope_divisors(conversion.config) is not None:
+        config["rope_scaling"] = conversion.config["rope_scaling"]
+    again = ConfigFields({name: value for name, value in config.items() if value is not None})
+    if read_architecture(family_of(again), again) != conversion.architecture:
         raise OpenbookError("GGUF fields have no words for all of this architecture; export it with --to hf")
 
 
-def _write(
-    path: Path,
-    arch: str,
-    fields: Mapping[str, Any],
-    parts: Parts,
-    wanted: str,
-    weights: Weights,
-    factors: Mapping[str, float],
-    changes: Mapping[str, Change],
-    rotations: torch.Tensor | None,
-    track: Track,
-) -> None:
+def _write(path: Path, fields: Mapping[str, Any], tensors: list[OutputTensor], track: Track) -> None:
     gguf = library()
-    quantities = dict(types().values())
+    blocks = dict(readable_types().values())
     with atomic_write(path) as file:
-        writer = gguf.GGUFWriter(Path(file.name), arch)
-        kinds = {}
+        writer = gguf.GGUFWriter(Path(file.name), fields["general.architecture"])
         for name, value in fields.items():
             if name != "general.architecture":
-                _add(writer, name, value)
-        for name, each in parts.items():
-            shape = _shape(each, changes.get(_stem(name)))
-            kinds[name] = kind = _kind(name, shape, wanted)
-            size = int(np.prod(shape, dtype=object)) // quantities[kind].numbers * quantities[kind].bytes
-            raw = gguf.GGMLQuantizationType[kind]
-            stored = shape if kind in ("F32", "F16") else gguf.quants.quant_shape_to_byte_shape(shape, raw)
-            stored_dtype = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16)}.get(kind, np.dtype(np.uint8))
-            writer.add_tensor_info(name, stored, stored_dtype, size, raw_dtype=raw)
-        if rotations is not None:
-            writer.add_tensor_info(FREQUENCIES, rotations.shape, np.dtype(np.float32), 4 * rotations.numel())
+                _add_field(writer, name, value)
+        for tensor in tensors:
+            size = prod(tensor.shape) // blocks[tensor.type].numbers * blocks[tensor.type].bytes
+            raw = gguf.GGMLQuantizationType[tensor.type]
+            plain = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16)}.get(tensor.type)
+            stored = tensor.shape if plain else gguf.quants.quant_shape_to_byte_shape(tensor.shape, raw)
+            writer.add_tensor_info(tensor.name, stored, plain or np.dtype(np.uint8), size, raw_dtype=raw)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
-        total = sum(int(np.prod(_shape(each), dtype=object)) for each in parts.values())
-        with track("Exporting", 4 * total) as advance:
-            for name, each in parts.items():
-                change = changes.get(_stem(name))
-                tensors = [assembled(shape, links, weights, torch.float32, factors) for shape, links in each]
-                whole = tensors[0] if len(tensors) == 1 else torch.stack(tensors)
-                whole = whole if change is None else change(whole)
-                values = gguf.quants.quantize(
-                    np.ascontiguousarray(whole.numpy()), gguf.GGMLQuantizationType[kinds[name]]
-                )
-                writer.write_tensor_data(values)
-                advance(4 * whole.numel())
-        if rotations is not None:
-            writer.write_tensor_data(rotations.numpy())
+        with track("Exporting", sum(4 * prod(tensor.shape) for tensor in tensors)) as advance:
+            for tensor in tensors:
+                numbers = np.ascontiguousarray(tensor.read().numpy())
+                writer.write_tensor_data(gguf.quants.quantize(numbers, gguf.GGMLQuantizationType[tensor.type]))
+                advance(4 * prod(tensor.shape))
         writer.close()
 
 
-def _kind(name: str, shape: Shape, wanted: str) -> str:
-    """The type of a tensor: vectors, positions and routers stay precise; rows that fill no blocks are halved only."""
-    if len(shape) == 1 or name.startswith("position_embd") or "ffn_gate_inp" in name:
-        return "F32"
-    return "F16" if wanted == "Q8_0" and shape[-1] % 32 else wanted
-
-
-def _stem(name: str) -> str:
-    parts = name.split(".")
-    return ".".join(["blk", "#", *parts[2:-1]] if parts[0] == "blk" else parts[:-1])
-
-
-def _add(writer: Any, name: str, value: Any) -> None:
+def _add_field(writer: Any, name: str, value: Any) -> None:
     if isinstance(value, bool):
         writer.add_bool(name, value)
     elif isinstance(value, int):

@@ -21,13 +21,13 @@ from openbook.text.strict_json import DAMAGED
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
-MOST_FIELDS = 10_000
-MOST_TENSORS = 20_000
-MOST_ELEMENTS = 1 << 22
+MAX_FIELDS = 10_000
+MAX_TENSORS = 20_000
+MAX_ELEMENTS = 1 << 22
 """Of an array; the largest vocabularies have a quarter of a million tokens."""
-LONGEST_NAME = 256
-LONGEST_TEXT = 16_000_000
-MOST_AXES = 4
+MAX_NAME = 256
+MAX_STRING = 16_000_000
+MAX_DIMENSIONS = 4
 TIMES, LEAST_ROOM = 4, 1 << 24
 """The fields may take so many times the file's size of memory, and bytes more."""
 TEXT, WIDEST, NUMBER = 90, 6, 48
@@ -50,32 +50,32 @@ _TEXT, _ARRAY = 8, 9
 
 
 @dataclass(frozen=True)
-class Tensor:
+class GgufTensor:
     """A tensor: its type, its shape with the axis that varies slowest first, and where its bytes are in the file."""
 
-    kind: str
+    type: str
     shape: tuple[int, ...]
     begin: int
     end: int
 
 
 @dataclass(frozen=True)
-class Header:
+class GgufHeader:
     """Fields by name (numbers, texts, lists of them), and tensors by name."""
 
     fields: dict[str, Any]
-    tensors: dict[str, Tensor]
+    tensors: dict[str, GgufTensor]
 
 
 @dataclass(frozen=True)
-class Quantity:
+class BlockSize:
     """How many numbers share a block of a type, and how many bytes that takes."""
 
     numbers: int
     bytes: int
 
 
-def read_header(data: bytes | mmap.mmap, types: dict[int, tuple[str, Quantity]]) -> Header:
+def read_header(data: bytes | mmap.mmap, types: dict[int, tuple[str, BlockSize]]) -> GgufHeader:
     """Read and check all but the tensors' numbers.
 
     Args:
@@ -92,14 +92,14 @@ def read_header(data: bytes | mmap.mmap, types: dict[int, tuple[str, Quantity]])
     if version not in VERSIONS:
         raise OpenbookError(f"GGUF version {version:,} is not one of {VERSIONS}: upgrade openbook, or convert it again")
     tensor_count, field_count = (reader.number("<Q", "the counts") for _ in range(2))
-    if tensor_count > MOST_TENSORS or field_count > MOST_FIELDS:
+    if tensor_count > MAX_TENSORS or field_count > MAX_FIELDS:
         counts = f"{tensor_count:,} tensors and {field_count:,} fields"
         raise OpenbookError(
-            f"should have {counts}, more than the {MOST_TENSORS:,} and {MOST_FIELDS:,} allowed; {DAMAGED}"
+            f"should have {counts}, more than the {MAX_TENSORS:,} and {MAX_FIELDS:,} allowed; {DAMAGED}"
         )
     fields: dict[str, Any] = {}
     for _ in range(field_count):
-        name = reader.text("a field's name", LONGEST_NAME)
+        name = reader.text("a field's name", MAX_NAME)
         if name in fields:
             raise OpenbookError(f"field {excerpt(name)}: is there twice; {DAMAGED}")
         fields[name] = reader.value(reader.number("<I", name), f"field {excerpt(name, 100)}")
@@ -108,18 +108,18 @@ def read_header(data: bytes | mmap.mmap, types: dict[int, tuple[str, Quantity]])
         raise OpenbookError(f"field general.alignment: {excerpt(str(alignment))} is no power of two; {DAMAGED}")
     entries = [reader.tensor() for _ in range(tensor_count)]
     start = -(-reader.place // alignment) * alignment
-    return Header(fields, _placed(entries, types, start, alignment, len(data)))
+    return GgufHeader(fields, _placed(entries, types, start, alignment, len(data)))
 
 
 def _placed(
     entries: list[tuple[str, tuple[int, ...], int, int]],
-    types: dict[int, tuple[str, Quantity]],
+    types: dict[int, tuple[str, BlockSize]],
     start: int,
     alignment: int,
     size: int,
-) -> dict[str, Tensor]:
+) -> dict[str, GgufTensor]:
     """Where each tensor is: within the file, and apart from all others."""
-    tensors: dict[str, Tensor] = {}
+    tensors: dict[str, GgufTensor] = {}
     for name, shape, kind, offset in entries:
         where = f"tensor {excerpt(name, 100)}"
         if name in tensors:
@@ -133,7 +133,7 @@ def _placed(
         length = math.prod(shape) // block.numbers * block.bytes
         if offset % alignment or start + offset + length > size:
             raise OpenbookError(f"{where}: {length:,} bytes at {offset:,} are not in the file of {size:,}; {DAMAGED}")
-        tensors[name] = Tensor(known_as, shape, start + offset, start + offset + length)
+        tensors[name] = GgufTensor(known_as, shape, start + offset, start + offset + length)
     ordered = sorted(tensors.items(), key=lambda item: item[1].begin)
     for (name, tensor), (_, following) in pairwise(ordered):
         if tensor.end > following.begin:
@@ -181,15 +181,15 @@ class _Reader:
     def value(self, kind: int, where: str) -> Any:
         """The next value of this kind."""
         if kind == _TEXT:
-            return self.text(where, LONGEST_TEXT)
+            return self.text(where, MAX_STRING)
         if kind == _ARRAY:
             kind, count = self.number("<I", where), self.number("<Q", where)
-            if count > MOST_ELEMENTS:
-                raise OpenbookError(f"{where}: has {count:,} elements, more than {MOST_ELEMENTS:,}; {DAMAGED}")
+            if count > MAX_ELEMENTS:
+                raise OpenbookError(f"{where}: has {count:,} elements, more than {MAX_ELEMENTS:,}; {DAMAGED}")
             if kind == _TEXT:
                 if 8 * count > len(self.data) - self.place:  # each has a length at least
                     raise OpenbookError(f"{where}: {count:,} texts are more than the file holds; {DAMAGED}")
-                return [self.text(where, LONGEST_TEXT) for _ in range(count)]
+                return [self.text(where, MAX_STRING) for _ in range(count)]
             return self._scalars(kind, count, where)
         return self._scalars(kind, 1, where)[0]
 
@@ -208,10 +208,10 @@ class _Reader:
 
     def tensor(self) -> tuple[str, tuple[int, ...], int, int]:
         """The next line of the table: name, shape, number of its type, offset."""
-        name = self.text("a tensor's name", LONGEST_NAME)
+        name = self.text("a tensor's name", MAX_NAME)
         axes = self.number("<I", f"tensor {excerpt(name)}")
-        if not 1 <= axes <= MOST_AXES:
-            raise OpenbookError(f"tensor {excerpt(name, 100)}: has {axes:,} axes, not 1 to {MOST_AXES}; {DAMAGED}")
+        if not 1 <= axes <= MAX_DIMENSIONS:
+            raise OpenbookError(f"tensor {excerpt(name, 100)}: has {axes:,} axes, not 1 to {MAX_DIMENSIONS}; {DAMAGED}")
         lengths = [self.number("<Q", f"tensor {excerpt(name)}") for _ in range(axes)]
         kind, offset = self.number("<I", f"tensor {excerpt(name)}"), self.number("<Q", f"tensor {excerpt(name)}")
         return name, tuple(reversed(lengths)), kind, offset

@@ -1,7 +1,7 @@
-"""The tensors of a GGUF file under the names of a Hugging Face folder, dequantised as they are read."""
+"""The tensors of a GGUF file under the names of a Hugging Face folder, dequantized as they are read."""
 
 import mmap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,105 +11,112 @@ import numpy as np
 import torch
 
 from openbook.errors import OpenbookError
-from openbook.interop.gguf.header import Header, Quantity, read_header
-from openbook.interop.huggingface.tensor_mapping import Index, Shape
+from openbook.interop.gguf.header import MAGIC, BlockSize, GgufHeader, read_header
+from openbook.interop.gguf.tensor_names import module_of
+from openbook.interop.huggingface.tensor_mapping import Index
+from openbook.interop.huggingface.weights import read_bytes
 from openbook.model_file.file_type import content_problem, path_problem
-from openbook.text.strict_json import DAMAGED
+from openbook.model_file.header import Shape, looks_like_safetensors
 
-KINDS = ["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL"]
-"""The types that can be read."""
+READABLE = (
+    *("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"),
+    *("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL"),
+)
+"""The types of numbers that can be read."""
 
-Change = Callable[[torch.Tensor], torch.Tensor]
+ROPE_FREQS = "rope_freqs.weight"
+"""A tensor of what each rotary frequency is divided by; it is part of the config.json in a folder."""
+
+TensorTransform = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a tensor of theirs is: in which of the file's, at which place of its first axis, and how it is changed."""
+class TensorLocation:
+    """Where one of their tensors is: the file's tensor, the expert in it, and what is done to the numbers."""
 
     tensor: str
     expert: int | None = None
-    change: Change | None = None
+    transform: TensorTransform | None = None
 
 
 @dataclass(frozen=True)
 class GgufWeights:
-    """What `resolve` asks of the weights of a folder, for one file."""
+    """A `TensorSource` of one GGUF file."""
 
     path: Path
-    header: Header
-    places: Mapping[str, Place]
+    header: GgufHeader
+    locations: Mapping[str, TensorLocation]
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of all tensors."""
+        return self.locations.keys()
 
     def __contains__(self, name: str) -> bool:
-        return name in self.places
+        return name in self.locations
 
-    def shape(self, name: str, packed: bool = False) -> Shape:
+    def shape(self, name: str, mxfp4: bool = False) -> Shape:
         """The shape of a tensor."""
-        place = self.places[name]
-        shape = self.header.tensors[place.tensor].shape[place.expert is not None :]
-        if place.change is None or len(shape) != 2:
+        location = self.locations[name]
+        shape = self.header.tensors[location.tensor].shape[location.expert is not None :]
+        if location.transform is None or len(shape) != 2:
             return shape
-        return tuple(place.change(torch.empty(shape, device="meta")).shape)
+        return tuple(location.transform(torch.empty(shape, device="meta")).shape)
 
-    def dtype(self, name: str) -> str:
-        """Its type by the names of safetensors; F32 for what is quantised."""
-        kind = self.header.tensors[self.places[name].tensor].kind
-        return kind if kind in ("F32", "F16", "BF16") else "F32"
+    def read(self, name: str, index: Index = (), mxfp4: bool = False) -> torch.Tensor:
+        """A part of a tensor, in float32. Of many experts, only one is read."""
+        location = self.locations[name]
+        tensor = self.header.tensors[location.tensor]
+        begin, size, shape = tensor.begin, tensor.end - tensor.begin, tensor.shape
+        if location.expert is not None:
+            size //= shape[0]
+            begin, shape = begin + location.expert * size, shape[1:]
+        content = read_bytes(self.path, location.tensor, begin, size)
+        values = torch.from_numpy(dequantize(np.frombuffer(content, np.uint8), tensor.type)).view(shape)
+        return (values if location.transform is None else location.transform(values))[index]
 
-    def read(self, name: str, at: Index = (), packed: bool = False) -> torch.Tensor:
-        """A part of a tensor, in float32. Of experts, only the one that is asked for is read."""
-        place = self.places[name]
-        tensor = self.header.tensors[place.tensor]
-        begin, end, shape = tensor.begin, tensor.end, tensor.shape
-        if place.expert is not None:
-            size = (end - begin) // shape[0]
-            begin, end, shape = begin + place.expert * size, begin + (place.expert + 1) * size, shape[1:]
-        content = bytearray(end - begin)
-        with self.path.open("rb", buffering=0) as file:
-            file.seek(begin)
-            view, reached = memoryview(content), 0
-            while reached < len(content):
-                count = file.readinto(view[reached:])
-                if not count:
-                    raise OpenbookError(f"{self.path.name}, tensor {place.tensor}: the file ends too early; {DAMAGED}")
-                reached += count
-        values = torch.from_numpy(dequantized(np.frombuffer(content, np.uint8), tensor.kind)).view(shape)
-        return (values if place.change is None else place.change(values))[at]
-
-    def same(self, one: str, other: str) -> bool:
+    def equal(self, one: str, other: str) -> bool:
         """Whether two tensors hold the same numbers."""
         return self.shape(one) == self.shape(other) and torch.equal(self.read(one), self.read(other))
 
 
-def open_gguf(path: Path) -> Header:
+def read_file_header(path: Path) -> GgufHeader:
     """The checked header of a file. Raises OpenbookError saying what is wrong, without the file's name."""
-    fault = path_problem(path)
-    if fault is not None:
-        raise OpenbookError(fault)
+    problem = path_problem(path)
+    if problem is not None:
+        raise OpenbookError(problem)
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if data[:4] != b"GGUF":
+        if looks_like_safetensors(data[:9]):
+            raise OpenbookError("is one file of a folder; give the folder that holds its config.json")
+        if data[:4] != MAGIC:
             raise OpenbookError(content_problem(data[:1000]))
-        return read_header(data, types())
+        return read_header(data, readable_types())
 
 
 @cache
-def types() -> dict[int, tuple[str, Quantity]]:
-    """The types that can be read, by their number in a file. Raises OpenbookError where the library is missing."""
+def readable_types() -> dict[int, tuple[str, BlockSize]]:
+    """The number of each readable type in a file → its name and block size.
+
+    Raises:
+        OpenbookError: the gguf library is not installed.
+    """
     sizes = library().GGML_QUANT_SIZES
-    return {int(kind): (kind.name, Quantity(*sizes[kind])) for kind in sizes if kind.name in KINDS}
+    return {int(each): (each.name, BlockSize(*sizes[each])) for each in sizes if each.name in READABLE}
 
 
-def dequantized(content: np.ndarray[Any, Any], kind: str) -> np.ndarray[Any, Any]:
+def dequantize(content: np.ndarray[Any, Any], type_name: str) -> np.ndarray[Any, Any]:
     """The float32 numbers of a tensor's bytes."""
-    if kind == "F32":
+    if type_name == "F32":
         return content.view(np.float32)
-    if kind == "F16":
+    if type_name == "F16":
         return content.view(np.float16).astype(np.float32)
     gguf = library()
-    values = gguf.quants.dequantize(content[None], gguf.GGMLQuantizationType[kind])
+    values = gguf.quants.dequantize(content[None], gguf.GGMLQuantizationType[type_name])
     return np.ascontiguousarray(values.reshape(-1), np.float32)
 
 
 def library() -> Any:
+    """The gguf library, imported when it is needed."""
     try:
         import gguf
     except ImportError:
@@ -117,23 +124,22 @@ def library() -> Any:
     return gguf
 
 
-def renamed(header: Header, names: Mapping[str, str], changes: Mapping[str, Change]) -> Iterator[tuple[str, Place]]:
-    """Theirs → the file's tensors, by a table of names with # for the number of a block and * for that of an expert.
+def locate_tensors(
+    header: GgufHeader, names: Mapping[str, str], transforms: Mapping[str, TensorTransform]
+) -> Iterator[tuple[str, TensorLocation]]:
+    """Their tensors and where each is, by a table of module names.
 
-    Raises OpenbookError for a tensor that the table does not have.
+    Raises:
+        OpenbookError: the table does not have one of the file's tensors.
     """
     for name, tensor in header.tensors.items():
-        parts = name.split(".")
-        number = parts[1] if parts[0] == "blk" and len(parts) > 3 and parts[1].isdigit() else None
-        stem = ".".join(["blk", "#", *parts[2:-1]] if number is not None else parts[:-1])
-        theirs = names.get(stem)
-        if theirs is None:
-            raise OpenbookError(f"tensor {name[:100]} is nothing that such a model has; it may change the result")
-        leaf = parts[-1]
-        whole = f"{theirs.replace('#', number or '')}.{leaf}"
-        change = changes.get(stem)
-        if "*" not in whole:
-            yield whole, Place(name, None, change)
+        module, number, leaf = module_of(name)
+        if module not in names:
+            raise OpenbookError(f"tensor {name[:100]} is not part of such a model; it may change the result")
+        theirs = f"{names[module].replace('#', number)}.{leaf}"
+        transform = transforms.get(module)
+        if "*" not in theirs:
+            yield theirs, TensorLocation(name, None, transform)
             continue
         for expert in range(tensor.shape[0]):
-            yield whole.replace("*", str(expert)), Place(name, expert, change)
+            yield theirs.replace("*", str(expert)), TensorLocation(name, expert, transform)

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from openbook.interop.huggingface.fields import Fields
-from openbook.interop.huggingface.tensor_mapping import Table
-from openbook.interop.huggingface.weights import Weights
+from openbook.interop.huggingface.fields import ConfigFields
+from openbook.interop.huggingface.tensor_mapping import KeyTable
+from openbook.interop.huggingface.weights import TensorSource
 from openbook.interop.tokenizers import LegacyLayout
 from openbook.transformer.architecture import Architecture
 
@@ -21,26 +21,26 @@ class Family:
         name: what people call it.
         model_types: the values of `model_type` in a config.json that mean this family; the first is written.
         class_name: the class of transformers that an export names.
-        read: config.json → architecture; `Fields.finish` is called afterwards.
-        write: an architecture → the fields of a config.json. It need not check that the architecture fits: what it
-            wrote is read again and must give the same.
-        adapt: what the tensors of a folder say beyond its config.json.
-        tables: the key tables of an architecture; a folder is read by the first whose tensors are all there, an export
-            written by the first.
-        prefix: with what their names begin, except in files that leave it out.
-        ignored: regular expression of tensors that hold nothing of the model.
-        tokenizer: how tokenizer files that are older than tokenizer.json are meant.
-        pair_tokenizer: the class of transformers that reads two vocabularies of pieces with one table of ids, if any.
-        tied_copies: tensors that only repeat the token embedding where `tied`.
+        read: config.json → architecture; `ConfigFields.finish` is called afterwards.
+        write: architecture → the fields of a config.json. It need not check that the architecture fits: what it wrote
+            is read again and must give the same.
+        adapt: corrects the architecture by what only the tensors show.
+        tables: architecture → its key tables; an import takes the first whose tensors are all there, an export the
+            first.
+        prefix: how their names begin, except in files that leave it out.
+        ignored: regular expression of tensors that are no part of the model.
+        tokenizer: how tokenizer files older than tokenizer.json are to be read.
+        pair_tokenizer: the class of transformers for a source and a target vocabulary, if there is one.
+        tied_copies: tensors that may repeat the token embedding where logits use it.
     """
 
     name: str
     model_types: tuple[str, ...]
     class_name: str
-    read: Callable[[Fields], Architecture]
+    read: Callable[[ConfigFields], Architecture]
     write: Callable[[Architecture], dict[str, Any]]
-    tables: Callable[[Architecture], Sequence[Table]]
-    adapt: Callable[[Architecture, Weights], Architecture] = lambda architecture, weights: architecture
+    tables: Callable[[Architecture], Sequence[KeyTable]]
+    adapt: Callable[[Architecture, TensorSource], Architecture] = lambda architecture, weights: architecture
     prefix: str = ""
     ignored: str = r".*rotary_emb\.inv_freq"
     tokenizer: LegacyLayout = PLAIN

@@ -21,7 +21,7 @@ HARMLESS = re.compile(
     |router_aux_loss_coef|router_jitter_noise|_attn_implementation\w*|attn_implementation|unsloth_\w+|n_ctx""",
     re.VERBOSE,
 )
-"""Fields that say nothing about the numbers a model computes: training, names, and generation, which is read apart."""
+"""Fields that do not affect the numbers a model computes: training, names, and generation, which is read separately."""
 
 INERT: dict[str, Collection[Any]] = {
     "chunk_size_feed_forward": (0,),
@@ -38,7 +38,7 @@ INERT: dict[str, Collection[Any]] = {
 """Fields that change nothing as long as they have one of these values, or null."""
 
 
-class Fields:
+class ConfigFields:
     """An object of a config.json whose fields are taken one by one.
 
     Errors name the file and the field. A field that is null counts as absent.
@@ -53,55 +53,55 @@ class Fields:
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
-    def written(self, name: str) -> bool:
+    def is_present(self, name: str) -> bool:
         """Whether the file has this field, be it null: where an absent one has a default, null can mean none."""
         return name in self._written
 
-    def with_default(self, name: str, value: Any) -> "Fields":
+    def with_default(self, name: str, value: Any) -> "ConfigFields":
         """The same fields, and this one where it is absent."""
         self._values.setdefault(name, value)
         return self
 
-    def whole(self, name: str, default: int | None = None, most: int = 2**31) -> int:
+    def integer(self, name: str, default: int | None = None, most: int = 2**31) -> int:
         """A whole number from 0 to `most`; required where `default` is None."""
-        value = self.maybe_whole(name)
+        value = self.optional_integer(name)
         if value is None:
             value = default
         value = self._required(name, value)
         if not 0 <= value <= most:
-            raise self.fault(name, f"{_shown(value)} should be from 0 to {most:,}")
+            raise self.error(name, f"{_shown(value)} should be from 0 to {most:,}")
         return value
 
-    def maybe_whole(self, name: str) -> int | None:
+    def optional_integer(self, name: str) -> int | None:
         """A whole number, or None where there is none."""
         value = self._take(name)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-            raise self.fault(name, f"{_shown(value)} should be a whole number")
+            raise self.error(name, f"{_shown(value)} should be a whole number")
         return value
 
     def number(self, name: str, default: float | None = None) -> float:
         """A number; required where `default` is None."""
-        value = self.maybe_number(name)
+        value = self.optional_number(name)
         if value is None:
             value = default
         return self._required(name, value)
 
-    def maybe_number(self, name: str) -> float | None:
+    def optional_number(self, name: str) -> float | None:
         """A number, or None where there is none."""
         value = self._take(name)
         if value is None:
             return None
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise self.fault(name, f"{_shown(value)} should be a number")
+            raise self.error(name, f"{_shown(value)} should be a number")
         return float(value)
 
-    def flag(self, name: str, default: bool) -> bool:
+    def boolean(self, name: str, default: bool) -> bool:
         """True or false."""
         value = self._take(name)
         if value is None:
             return default
         if not isinstance(value, bool):
-            raise self.fault(name, f"{_shown(value)} should be true or false")
+            raise self.error(name, f"{_shown(value)} should be true or false")
         return value
 
     def choice(self, name: str, choices: Mapping[str, Value], default: str | None = None) -> Value:
@@ -109,14 +109,14 @@ class Fields:
         word = self._take(name)
         word = self._required(name, default if word is None else word)
         if not isinstance(word, str) or word not in choices:
-            raise self.fault(name, f"{_shown(word)} is not one of {', '.join(choices)}")
+            raise self.error(name, f"{_shown(word)} is not one of {', '.join(choices)}")
         return choices[word]
 
-    def maybe_word(self, name: str) -> str | None:
+    def optional_string(self, name: str) -> str | None:
         """A word, or None where there is none."""
         value = self._take(name)
         if value is not None and not isinstance(value, str):
-            raise self.fault(name, f"{_shown(value)} should be a word")
+            raise self.error(name, f"{_shown(value)} should be a word")
         return value
 
     def only(self, name: str, *allowed: Any) -> None:
@@ -124,7 +124,7 @@ class Fields:
         value = self._take(name)
         if value is not None and not any(value == each and type(value) is type(each) for each in allowed):
             known = f", only {' or '.join(_shown(each) for each in allowed)}" if allowed else ""
-            raise self.fault(name, f"{_shown(value)} would change the result and is not supported{known}")
+            raise self.error(name, f"{_shown(value)} would change the result and is not supported{known}")
 
     def one_of(self, name: str, meanings: Mapping[Any, Value]) -> Value | None:
         """What a value means, by this table; None where there is none."""
@@ -133,35 +133,35 @@ class Fields:
             if value == each and type(value) is type(each):
                 return meaning
         if value is not None:
-            raise self.fault(name, f"is {excerpt(repr(value), 100)}, not one of {', '.join(map(repr, meanings))}")
+            raise self.error(name, f"is {excerpt(repr(value), 100)}, not one of {', '.join(map(repr, meanings))}")
         return None
 
-    def inside(self, name: str) -> "Fields | None":
+    def nested(self, name: str) -> "ConfigFields | None":
         """An object inside this one; its own `finish` is up to the caller."""
         value = self._take(name)
         if value is None:
             return None
         if not isinstance(value, dict):
-            raise self.fault(name, f"{_shown(value)} should be an object")
-        return Fields(value, f"{self.where}, field {name}")
+            raise self.error(name, f"{_shown(value)} should be an object")
+        return ConfigFields(value, f"{self.where}, field {name}")
 
-    def words(self, name: str, length: int) -> list[str] | None:
+    def strings(self, name: str, length: int) -> list[str] | None:
         """A list of this many words."""
         value = self._take(name)
         if value is None:
             return None
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value) or len(value) < length:
-            raise self.fault(name, f"should be a list of {length:,} words")
+            raise self.error(name, f"should be a list of {length:,} words")
         return value[:length]
 
-    def numbers(self, name: str) -> list[int]:
+    def integers(self, name: str) -> list[int]:
         """A list of whole numbers; empty where there is none."""
         value = self._take(name)
         if value is None:
             return []
         whole = isinstance(value, list) and all(isinstance(each, int) and not isinstance(each, bool) for each in value)
         if not whole:
-            raise self.fault(name, "should be a list of whole numbers")
+            raise self.error(name, "should be a list of whole numbers")
         return list(value)
 
     def ignore(self, *names: str) -> None:
@@ -175,13 +175,13 @@ class Fields:
                 continue
             if name in INERT and any(value == each for each in INERT[name]):
                 continue
-            raise self.fault(
+            raise self.error(
                 name,
                 f"{_shown(value)} is not understood and may change the result; "
                 "upgrade openbook, or take the field out if you know that it does not",
             )
 
-    def fault(self, name: str, reason: str) -> OpenbookError:
+    def error(self, name: str, reason: str) -> OpenbookError:
         """An error that names the field."""
         return OpenbookError(f"{self.where}, field {excerpt(name, 100)}: {reason}")
 
@@ -191,7 +191,7 @@ class Fields:
 
     def _required(self, name: str, value: Value | None) -> Value:
         if value is None:
-            raise self.fault(name, "is missing; copy or download the file again")
+            raise self.error(name, "is missing; copy or download the file again")
         return value
 
 

@@ -1,4 +1,4 @@
-"""MXFP4: blocks of 32 numbers, each of 4 bits, with one power of two for all (OCP Microscaling Formats v1.0, 5.3)."""
+"""MXFP4: blocks of 32 numbers of 4 bits that share one power of two (OCP Microscaling Formats v1.0, section 5.3)."""
 
 import torch
 from torch import Tensor
@@ -7,16 +7,16 @@ BLOCK = 32
 """Numbers that share a scale."""
 
 _VALUES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
-"""What the 16 patterns of 4 bits stand for: a sign, two bits of exponent, one of mantissa."""
+"""The value of each pattern of 4 bits: a sign, two bits of exponent, one of mantissa."""
 _BIAS = 127
 
 
-def unpack(blocks: Tensor, scales: Tensor) -> Tensor:
-    """Bytes of two numbers each, the lower half first, and exponents of their blocks → the numbers.
+def dequantize_mxfp4(blocks: Tensor, scales: Tensor) -> Tensor:
+    """The numbers of a 4-bit tensor: two in each byte, the lower half first, times a power of two for each block.
 
     Args:
         blocks: (…, n, 16) bytes.
-        scales: (…, n) bytes.
+        scales: (…, n) bytes, the exponents.
 
     Returns:
         (…, n · 32) in bfloat16, which holds every one of them exactly.

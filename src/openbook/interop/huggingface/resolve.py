@@ -1,83 +1,89 @@
-"""Which tensors of a folder hold the numbers of an architecture, checked before any of them is read."""
+"""Which tensors of a checkpoint hold the numbers of an architecture, checked before any of them is read."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
 from openbook.errors import OpenbookError
 from openbook.interop.huggingface.family import Family
-from openbook.interop.huggingface.tensor_mapping import Link, Shape, Table, extent, links
-from openbook.interop.huggingface.weights import Source
-from openbook.model_file.header import DAMAGED
-from openbook.model_file.meta_model import expected_shapes
-from openbook.transformer.architecture import Architecture
+from openbook.interop.huggingface.tensor_mapping import KeyTable, TensorMapping, full_shape, tensor_mappings
+from openbook.interop.huggingface.weights import TensorSource
+from openbook.model_file.header import DAMAGED, Shape
 
 EMBEDDING = "token_embedding.weight"
 
+Mappings = dict[str, list[TensorMapping]]
+"""Our tensor → where its parts are."""
+
 
 class _MissingError(OpenbookError):
-    """A table asks for a tensor that is not there."""
+    """A key table asks for a tensor that is not there."""
 
 
-def resolve(family: Family, architecture: Architecture, weights: Source) -> dict[str, list[Link]]:
-    """Our tensors, in the order in which the model uses them, each with the links to what is in the folder.
+def resolve(
+    family: Family, tables: Sequence[KeyTable], shapes: Mapping[str, Shape], weights: TensorSource, tied: bool
+) -> Mappings:
+    """Find our tensors in a checkpoint by the first of the key tables whose tensors are all there.
+
+    Args:
+        family: whose names the checkpoint uses.
+        tables: the family's key tables for the architecture.
+        shapes: our tensors, in the order in which the model uses them.
+        weights: the checkpoint's tensors.
+        tied: whether the logits use the token embedding.
 
     Raises:
-        OpenbookError: a tensor is missing, has the wrong shape, or belongs to nothing.
+        OpenbookError: a tensor is missing, has the wrong shape, or is part of no such model.
     """
-    bare = not any(name.startswith(family.prefix) for name in weights.places)
-    faults = []
-    for table in family.tables(architecture):
+    unprefixed = not any(name.startswith(family.prefix) for name in weights.names)
+    absent = family.prefix if unprefixed else ""
+    missing = []
+    for table in tables:
         try:
-            found = _by_table(table, architecture, weights, family.prefix if bare else "")
-        except _MissingError as fault:
-            faults.append(fault)
+            found = _find(table, shapes, weights, absent)
+        except _MissingError as error:
+            missing.append(error)
             continue
-        _check_shapes(architecture, found, weights)
-        _check_rest(family, architecture, found, weights, family.prefix if bare else "")
+        _check_shapes(shapes, found, weights)
+        _check_unused(family, found, weights, absent, tied)
         return found
-    raise faults[0]
+    raise missing[0]
 
 
-def _by_table(table: Table, architecture: Architecture, weights: Source, absent: str) -> dict[str, list[Link]]:
-    found: dict[str, list[Link]] = {}
-    for link in links(architecture, table):
-        link = link.renamed(link.theirs.removeprefix(absent))
-        if link.optional and link.theirs not in weights:
-            link = link.renamed("")
-        for name in link.names:
+def _find(table: KeyTable, shapes: Mapping[str, Shape], weights: TensorSource, absent: str) -> Mappings:
+    found: Mappings = {}
+    for mapping in tensor_mappings(shapes, table):
+        mapping = mapping.renamed(mapping.theirs.removeprefix(absent))
+        if mapping.optional and mapping.theirs not in weights:
+            mapping = mapping.renamed("")
+        for name in mapping.names:
             if name not in weights:
-                raise _MissingError(f"tensor {name} is missing, which {link.ours} of the model comes from; {DAMAGED}")
-        found.setdefault(link.ours, []).append(link)
+                raise _MissingError(f"tensor {name} is missing, which {mapping.ours} of the model needs; {DAMAGED}")
+        found.setdefault(mapping.ours, []).append(mapping)
     return found
 
 
-def _check_shapes(architecture: Architecture, found: dict[str, list[Link]], weights: Source) -> None:
-    shapes = expected_shapes(architecture)
-    parts: dict[tuple[str, bool], list[tuple[Link, Shape]]] = {}
-    for ours, each in found.items():
-        for link in each:
-            parts.setdefault((link.theirs, link.packed), []).append((link, shapes[ours][len(link.ours_at) :]))
+def _check_shapes(shapes: Mapping[str, Shape], found: Mappings, weights: TensorSource) -> None:
+    parts: dict[tuple[str, bool], list[tuple[TensorMapping, Shape]]] = {}
+    for ours, mappings in found.items():
+        for mapping in mappings:
+            part = shapes[ours][len(mapping.our_index) :]
+            parts.setdefault((mapping.theirs, mapping.mxfp4), []).append((mapping, part))
     parts.pop(("", False), None)
-    for (theirs, packed), of_it in parts.items():
-        expected, shape = extent(of_it), weights.shape(theirs, packed)
+    for (theirs, mxfp4), each in parts.items():
+        expected, shape = full_shape(each), weights.shape(theirs, mxfp4)
         if expected != shape:
             raise OpenbookError(f"tensor {theirs}, shape: {list(shape)} should be {list(expected)} by config.json")
 
 
-def _check_rest(
-    family: Family, architecture: Architecture, found: dict[str, list[Link]], weights: Source, absent: str
-) -> None:
-    used = {name for each in found.values() for link in each for name in link.names}
+def _check_unused(family: Family, found: Mappings, weights: TensorSource, absent: str, tied: bool) -> None:
+    """Refuse tensors that nothing uses, but for known leftovers and copies of a tied embedding."""
+    used = {name for mappings in found.values() for mapping in mappings for name in mapping.names}
     copies = {name.removeprefix(absent) for name in family.tied_copies}
     embedding = found[EMBEDDING][0].theirs
-    for name in _left_over(weights.places, used):
-        if re.fullmatch(family.ignored, name):
+    for name in weights.names:
+        if name in used or re.fullmatch(family.ignored, name):
             continue
-        if name not in copies or (name == "lm_head.weight" and not architecture.tied_embeddings):
-            raise OpenbookError(f"tensor {name} is nothing that a {family.name} model has; it may change the result")
-        if not weights.same(name, embedding):
+        if name not in copies or (name == "lm_head.weight" and not tied):
+            raise OpenbookError(f"tensor {name} is not part of a {family.name} model; it may change the result")
+        if not weights.equal(name, embedding):
             raise OpenbookError(f"tensor {name} should repeat {embedding} by config.json, but differs from it")
-
-
-def _left_over(names: Iterable[str], used: set[str]) -> list[str]:
-    return [name for name in names if name not in used]

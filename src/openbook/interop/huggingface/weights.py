@@ -1,12 +1,12 @@
 """The tensors of a folder, in one safetensors file or in shards: headers are checked at once, numbers read in parts.
 
-A tensor is read with plain reads, never through a memory map: so memory holds one part at a time, and a file that
-shrinks meanwhile is an error and no crash.
+Tensors are read with plain reads, not through a memory map. So memory holds one part at a time, and a file that shrinks
+meanwhile gives an error, not a crash.
 """
 
 import math
 import mmap
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,18 +15,19 @@ import torch
 from torch import Tensor
 
 from openbook.errors import OpenbookError
-from openbook.interop.huggingface.mxfp4 import BLOCK, unpack
-from openbook.interop.huggingface.tensor_mapping import Index, Shape
+from openbook.interop.huggingface.mxfp4 import BLOCK, dequantize_mxfp4
+from openbook.interop.huggingface.tensor_mapping import Index
+from openbook.model_file.dtypes import INT8
 from openbook.model_file.file_type import CONVERT, PICKLE, content_problem
-from openbook.model_file.header import DAMAGED, ITEM_BYTES, TensorInfo, looks_like_safetensors, read_header
-from openbook.model_file.quantization import INT8, SCALE_SUFFIX
+from openbook.model_file.header import DAMAGED, ITEM_BYTES, Shape, TensorInfo, looks_like_safetensors, read_header
+from openbook.model_file.quantization import SCALE_SUFFIX
 from openbook.text.printable import excerpt
 from openbook.text.strict_json import read_json
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-MOST_SHARDS = 2_000
-LONGEST_INDEX = 50_000_000
+MAX_SHARDS = 2_000
+MAX_INDEX_BYTES = 50_000_000
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -38,122 +39,137 @@ DTYPES = {
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
-class Source(Protocol):
-    """Where the tensors of another program's model are."""
+class TensorSource(Protocol):
+    """The tensors of a checkpoint by their names in a Hugging Face folder."""
 
     @property
-    def places(self) -> Mapping[str, Any]:
-        """Each tensor's place, by name."""
+    def names(self) -> Collection[str]:
+        """The names of all tensors."""
         ...
 
     def __contains__(self, name: str) -> bool: ...
 
-    def shape(self, name: str, packed: bool = False) -> Shape:
+    def shape(self, name: str, mxfp4: bool = False) -> Shape:
         """The shape of a tensor."""
         ...
 
-    def read(self, name: str, at: Index = (), packed: bool = False) -> Tensor:
+    def read(self, name: str, index: Index = (), mxfp4: bool = False) -> Tensor:
         """A part of a tensor."""
         ...
 
-    def same(self, one: str, other: str) -> bool:
-        """Whether two tensors hold the same."""
+    def equal(self, one: str, other: str) -> bool:
+        """Whether two tensors hold the same numbers."""
         ...
 
 
 @dataclass(frozen=True)
-class Weights:
-    """Where each tensor of a folder is: its file, and its place there."""
+class SafetensorsWeights:
+    """Tensors in safetensors files: name → file, and what its header says of the tensor."""
 
-    places: dict[str, tuple[Path, TensorInfo]]
+    tensors: dict[str, tuple[Path, TensorInfo]]
+
+    @property
+    def names(self) -> Collection[str]:
+        """The names of all tensors."""
+        return self.tensors.keys()
 
     def __contains__(self, name: str) -> bool:
-        return name in self.places
+        return name in self.tensors
 
-    def shape(self, name: str, packed: bool = False) -> Shape:
-        """The shape of a tensor, or of what a pair of packed ones holds."""
-        if not packed:
-            return self.places[name][1].shape
+    def shape(self, name: str, mxfp4: bool = False) -> Shape:
+        """The shape of a tensor, or of the numbers that a pair of 4-bit tensors holds."""
+        if not mxfp4:
+            return self.tensors[name][1].shape
         blocks, scales = self.shape(f"{name}_blocks"), self.shape(f"{name}_scales")
         if len(blocks) < 2 or blocks[:-1] != scales or blocks[-1] * 2 != BLOCK:
             raise OpenbookError(f"tensor {name}: blocks of {list(blocks)} and scales of {list(scales)} do not fit")
         return (*blocks[:-2], blocks[-2] * BLOCK)
 
     def dtype(self, name: str) -> str:
-        """Its name in the header."""
-        return self.places[name][1].dtype
+        """Its dtype by the names of safetensors."""
+        return self.tensors[name][1].dtype
 
-    def read(self, name: str, at: Index = (), packed: bool = False) -> Tensor:
-        """A part of a tensor; of the first axis only what is asked for is read.
+    def read(self, name: str, index: Index = (), mxfp4: bool = False) -> Tensor:
+        """A part of a tensor. Along the first axis, only what is asked for is read.
 
         Raises:
-            OpenbookError: the file cannot be read or has changed, or its type is none that a model can have.
+            OpenbookError: the file cannot be read or has changed, or no model has this dtype.
         """
-        if packed:
-            first, rest = at[:1], at[1:]
-            return unpack(self._read(f"{name}_blocks", first), self._read(f"{name}_scales", first))[rest]
+        first, rest = index[:1], index[1:]
+        if mxfp4:
+            return dequantize_mxfp4(self._read(f"{name}_blocks", first), self._read(f"{name}_scales", first))[rest]
         if self.dtype(name) == INT8:
-            if name + SCALE_SUFFIX not in self:
+            scale = name + SCALE_SUFFIX
+            if scale not in self:
                 raise OpenbookError(f"tensor {name}: dtype {INT8} without scales is none of {', '.join(DTYPES)}")
-            first, rest = at[:1], at[1:]
-            return (self._read(name, first) * self._read(name + SCALE_SUFFIX, first))[rest]
-        return self._read(name, at)
+            return (self._read(name, first) * self._read(scale, first))[rest]
+        return self._read(name, index)
 
-    def same(self, one: str, other: str) -> bool:
-        """Whether two tensors have the same type, shape and bytes."""
-        (path, entry), (other_path, other_entry) = self.places[one], self.places[other]
-        if (entry.dtype, entry.shape) != (other_entry.dtype, other_entry.shape):
+    def equal(self, one: str, other: str) -> bool:
+        """Whether two tensors have the same dtype, shape and bytes."""
+        (path, info), (other_path, other_info) = self.tensors[one], self.tensors[other]
+        if (info.dtype, info.shape) != (other_info.dtype, other_info.shape):
             return False
         with path.open("rb") as file, other_path.open("rb") as other_file:
-            file.seek(entry.begin)
-            other_file.seek(other_entry.begin)
-            left = entry.end - entry.begin
+            file.seek(info.begin)
+            other_file.seek(other_info.begin)
+            left = info.end - info.begin
             while left:
-                some = min(left, 1 << 20)
-                if file.read(some) != other_file.read(some):
+                size = min(left, 1 << 20)
+                if file.read(size) != other_file.read(size):
                     return False
-                left -= some
+                left -= size
         return True
 
-    def _read(self, name: str, at: Index) -> Tensor:
-        path, entry = self.places[name]
-        if entry.dtype not in DTYPES:
-            raise OpenbookError(f"{path.name}, tensor {name}: dtype {entry.dtype} is none of {', '.join(DTYPES)}")
-        begin, shape, rest = entry.begin, entry.shape, at
-        if at and isinstance(at[0], int):
-            begin += at[0] * ITEM_BYTES[entry.dtype] * math.prod(shape[1:])
-            shape, rest = shape[1:], at[1:]
-        size = ITEM_BYTES[entry.dtype] * math.prod(shape)
-        content = bytearray(size)
-        with path.open("rb", buffering=0) as file:
-            file.seek(begin)
-            view, reached = memoryview(content), 0
-            while reached < size:
-                count = file.readinto(view[reached:])
-                if not count:
-                    raise OpenbookError(f"{path.name}, tensor {name}: the file ends too early; {DAMAGED}")
-                reached += count
-        flat = (
-            torch.frombuffer(content, dtype=DTYPES[entry.dtype]) if size else torch.empty(0, dtype=DTYPES[entry.dtype])
-        )
+    def _read(self, name: str, index: Index) -> Tensor:
+        path, info = self.tensors[name]
+        if info.dtype not in DTYPES:
+            raise OpenbookError(f"{path.name}, tensor {name}: dtype {info.dtype} is none of {', '.join(DTYPES)}")
+        begin, shape, rest = info.begin, info.shape, index
+        if index and isinstance(index[0], int):
+            begin += index[0] * ITEM_BYTES[info.dtype] * math.prod(shape[1:])
+            shape, rest = shape[1:], index[1:]
+        size, dtype = ITEM_BYTES[info.dtype] * math.prod(shape), DTYPES[info.dtype]
+        content = read_bytes(path, name, begin, size)
+        flat = torch.frombuffer(content, dtype=dtype) if size else torch.empty(0, dtype=dtype)
         return flat.view(shape)[rest]
 
 
-def open_weights(folder: Path) -> Weights:
+def read_bytes(path: Path, tensor: str, begin: int, size: int) -> bytearray:
+    """Bytes of a tensor.
+
+    Raises:
+        OpenbookError: the file has become shorter.
+    """
+    content = bytearray(size)
+    with path.open("rb", buffering=0) as file:
+        file.seek(begin)
+        view, done = memoryview(content), 0
+        while done < size:
+            count = file.readinto(view[done:])
+            if not count:
+                raise OpenbookError(f"{path.name}, tensor {tensor}: the file ends too early; {DAMAGED}")
+            done += count
+    return content
+
+
+def open_weights(folder: Path) -> SafetensorsWeights:
     """Find and check the tensors of a folder.
 
     Raises:
         OpenbookError: there are none, they are pickled, or a file is damaged; names the file and the cure.
     """
     if (folder / INDEX).is_file():
-        return Weights(_sharded(folder))
+        return SafetensorsWeights(_sharded(folder))
     if (folder / SINGLE).is_file():
-        return Weights({name: (folder / SINGLE, entry) for name, entry in _entries(folder / SINGLE).items()})
+        return SafetensorsWeights(
+            {name: (folder / SINGLE, info) for name, info in _checked_header(folder / SINGLE).items()}
+        )
     single = sorted(folder.glob("*.safetensors"))
     if len(single) == 1:
-        return Weights({name: (single[0], entry) for name, entry in _entries(single[0]).items()})
+        return SafetensorsWeights({name: (single[0], info) for name, info in _checked_header(single[0]).items()})
     if single:
-        raise OpenbookError(f"{INDEX} is missing, so it is not known which of its safetensors files belong together")
+        raise OpenbookError(f"{INDEX} is missing, so it is unknown which of its safetensors files belong together")
     pickled = next((file for file in sorted(folder.iterdir()) if file.suffix in PICKLED), None)
     if pickled is not None:
         raise OpenbookError(
@@ -163,27 +179,27 @@ def open_weights(folder: Path) -> Weights:
 
 
 def _sharded(folder: Path) -> dict[str, tuple[Path, TensorInfo]]:
-    index = read_small_json(folder / INDEX, LONGEST_INDEX)
+    index = read_small_json(folder / INDEX, MAX_INDEX_BYTES)
     table: Any = index.get("weight_map")
     if not isinstance(table, dict) or not all(isinstance(each, str) for each in table.values()):
         raise OpenbookError(f"{INDEX}, field weight_map: should be an object of file names; {DAMAGED}")
     shards = list(dict.fromkeys(table.values()))
-    if len(shards) > MOST_SHARDS:
-        raise OpenbookError(f"{INDEX}: names {len(shards):,} files, more than {MOST_SHARDS:,}")
-    places: dict[str, tuple[Path, TensorInfo]] = {}
+    if len(shards) > MAX_SHARDS:
+        raise OpenbookError(f"{INDEX}: names {len(shards):,} files, more than {MAX_SHARDS:,}")
+    tensors: dict[str, tuple[Path, TensorInfo]] = {}
     for shard in shards:
         if not _is_plain(shard):
             raise OpenbookError(
                 f'{INDEX}: "{excerpt(shard)}" is no plain name of a safetensors file in this folder; refused'
             )
-        for name, entry in _entries(folder / shard).items():
+        for name, info in _checked_header(folder / shard).items():
             if table.get(name) != shard:
                 raise OpenbookError(f"{shard}: holds tensor {name}, but {INDEX} does not say so; {DAMAGED}")
-            places[name] = (folder / shard, entry)
+            tensors[name] = (folder / shard, info)
     for name, shard in table.items():
-        if name not in places:
+        if name not in tensors:
             raise OpenbookError(f"{INDEX}: tensor {excerpt(name, 100)} should be in {shard}, but is not; {DAMAGED}")
-    return places
+    return tensors
 
 
 def _is_plain(name: str) -> bool:
@@ -192,7 +208,7 @@ def _is_plain(name: str) -> bool:
     return plain and name.endswith(".safetensors") and len(name) <= 200
 
 
-def _entries(path: Path) -> dict[str, TensorInfo]:
+def _checked_header(path: Path) -> dict[str, TensorInfo]:
     """The checked header of one file."""
     if not path.is_file():
         raise OpenbookError(f"{path.name} is missing; copy or download it again")

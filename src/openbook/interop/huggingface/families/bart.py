@@ -6,31 +6,33 @@ BART normalises after each sum; mBART before each sublayer, and at the end.
 from dataclasses import replace
 
 from openbook.interop.huggingface.families.common_encoder_decoder import (
-    COPIES,
+    TIED_COPIES,
     VERSIONS,
-    Kind,
-    pair_table,
-    read_pair,
-    spellings,
-    write_tokenizer_pair,
+    Variant,
+    encoder_decoder_table,
+    read_encoder_decoder,
+    with_embedding_names,
+    write_encoder_decoder,
 )
 from openbook.interop.huggingface.family import Family
 from openbook.interop.tokenizers import LegacyLayout
 from openbook.transformer.architecture import Position
 
-POST = Kind(pre=False, embedding_norm=True, position=lambda width: Position(kind="learned"), logit_bias=True)
-PRE = replace(POST, pre=True)
+POST_NORM = Variant(
+    pre_norm=False, embedding_norm=True, position=lambda width: Position(kind="learned"), logit_bias=True
+)
+PRE_NORM = replace(POST_NORM, pre_norm=True)
 
 FAMILY = Family(
     name="BART",
     model_types=("bart",),
     class_name="BartForConditionalGeneration",
-    read=lambda fields: read_pair(fields, POST),
-    write=lambda architecture: write_tokenizer_pair(architecture, POST),
-    tables=lambda _: spellings(pair_table(POST)),
+    read=lambda config: read_encoder_decoder(config, POST_NORM),
+    write=lambda architecture: write_encoder_decoder(architecture, POST_NORM),
+    tables=lambda _: with_embedding_names(encoder_decoder_table(POST_NORM)),
     prefix="model.",
     ignored=VERSIONS,
-    tied_copies=COPIES,
+    tied_copies=TIED_COPIES,
     tokenizer=LegacyLayout(prefix=("<s>",), suffix=("</s>",)),
 )
 MULTILINGUAL = replace(
@@ -38,8 +40,8 @@ MULTILINGUAL = replace(
     name="mBART",
     model_types=("mbart",),
     class_name="MBartForConditionalGeneration",
-    read=lambda fields: read_pair(fields, PRE),
-    write=lambda architecture: write_tokenizer_pair(architecture, PRE),
-    tables=lambda _: spellings(pair_table(PRE)),
+    read=lambda config: read_encoder_decoder(config, PRE_NORM),
+    write=lambda architecture: write_encoder_decoder(architecture, PRE_NORM),
+    tables=lambda _: with_embedding_names(encoder_decoder_table(PRE_NORM)),
     tokenizer=LegacyLayout(first=("<s>", "<pad>", "</s>", "<unk>"), skipped=3),
 )

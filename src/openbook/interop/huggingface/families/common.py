@@ -1,15 +1,15 @@
-"""What most decoder-only families share: pre-norm RMSNorm, rotary positions, grouped heads, a gated feed-forward part.
+"""What most decoder-only families share: RMSNorm before each sublayer, rotary positions, grouped heads, a gated MLP.
 
-A family reads and writes with these and says only where it differs.
+A family reads and writes with these, and has code only where it differs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from openbook.interop.huggingface.families.rotary import read_rotary, write_rotary
-from openbook.interop.huggingface.fields import Fields
-from openbook.interop.huggingface.tensor_mapping import Layout, NoPlaceError
+from openbook.interop.huggingface.fields import ConfigFields
+from openbook.interop.huggingface.tensor_mapping import KeyTable, NoCounterpartError, TensorLayout, prefixed
 from openbook.transformer.architecture import (
     MAXIMUM_LAYERS,
     Architecture,
@@ -33,7 +33,7 @@ ACTIVATIONS = {
     "relu2": "relu_squared",
     "quick_gelu": "gelu_sigmoid",
 }
-"""Their words for activations, and ours."""
+"""Their words for activations → ours."""
 
 ACTIVATION_WORDS = {
     "silu": "silu",
@@ -43,7 +43,7 @@ ACTIVATION_WORDS = {
     "relu_squared": "relu2",
     "gelu_sigmoid": "quick_gelu",
 }
-"""Our words, and those that an export takes."""
+"""Our words for activations → theirs in an export."""
 
 BLOCK = {
     "self_attention.query": "self_attn.q_proj",
@@ -65,98 +65,116 @@ SANDWICH = {
 }
 
 
-def table(changes: Mapping[str, str | Layout] | None = None, prefix: str = "model.") -> dict[str, str | Layout]:
-    """The key table of most families; `changes` are for the modules of a block, in place of `BLOCK`'s or besides."""
-    block: dict[str, str | Layout] = {**BLOCK, **(changes or {})}
-    whole: dict[str, str | Layout] = {
+def table(changes: Mapping[str, str | TensorLayout] | None = None, prefix: str = "model.") -> KeyTable:
+    """The key table of most families; `changes` replace or add modules of a block."""
+    block = {**BLOCK, **(changes or {})}
+    return {
         "token_embedding": f"{prefix}embed_tokens",
         "decoder.final_norm": f"{prefix}norm",
         "to_logits": "lm_head",
-    }
-    within = f"{prefix}layers.#."
-    return whole | {
-        f"decoder.blocks.#.{ours}": within + theirs if isinstance(theirs, str) else _within(theirs, within)
-        for ours, theirs in block.items()
+        **{f"decoder.blocks.#.{ours}": prefixed(f"{prefix}layers.#.", theirs) for ours, theirs in block.items()},
     }
 
 
-def _within(layout: Layout, prefix: str) -> Layout:
-    return lambda ours, leaf, shape: (link.renamed(prefix + link.theirs) for link in layout(ours, leaf, shape))
+@dataclass(frozen=True, kw_only=True)
+class Defaults:
+    """What a family's config.json means where a field is absent, and what the family always has.
+
+    Attributes:
+        context: tokens; required in the file if None.
+        key_value_heads: as many as heads if None.
+        head_width: width / heads if None.
+        rope_base: of rotary positions.
+        tied: whether the logits use the token embedding.
+        norm_epsilon: of the RMSNorm.
+        norm_offset: what is added to the norms' weights, always.
+        activation_field: the name of the field with the activation.
+        activation: their word for it.
+        activations: their words for activations → ours.
+    """
+
+    context: int | None = None
+    key_value_heads: int | None = None
+    head_width: int | None = None
+    rope_base: float = 10_000.0
+    tied: bool = False
+    norm_epsilon: float = 1e-6
+    norm_offset: float = 0.0
+    activation_field: str = "hidden_act"
+    activation: str = "silu"
+    activations: Mapping[str, str] = field(default_factory=lambda: ACTIVATIONS)
 
 
 def read_common(
-    fields: Fields,
+    config: ConfigFields,
+    defaults: Defaults,
     *,
     attention: Mapping[str, Any] | None = None,
     feed_forward: Mapping[str, Any] | None = None,
     windows: Sequence[int | None] | None = None,
     positions: Sequence[Position] | None = None,
-    norm: Norm | None = None,
-    base: float = 10_000.0,
-    tied: bool = False,
-    groups: int | None = None,
-    head_width: int | None = None,
-    activation: str = "hidden_act",
-    activations: Mapping[str, str] = ACTIVATIONS,
-    default_activation: str = "silu",
-    context: int | None = None,
     change: Callable[[int, Block], Block] = lambda number, block: block,
 ) -> Architecture:
     """Read the fields that most families have.
 
     Args:
-        fields: of config.json.
-        attention: what differs in `Attention`.
-        feed_forward: what differs in `FeedForward`.
+        config: the config.
+        defaults: the family's.
+        attention: arguments of `Attention` beyond the common ones.
+        feed_forward: arguments of `FeedForward` beyond the common ones.
         windows: one for each layer.
         positions: one for each layer; read from the fields if None.
-        norm: read from `rms_norm_eps` if None.
-        base: of rotary positions, where no field says it.
-        tied: where no field says it.
-        groups: heads of keys and values where no field says it; as many as heads if None.
-        head_width: where no field says it; width / heads if None.
-        activation: the field's name.
-        activations: what its words mean.
-        default_activation: its word where it is absent.
-        context: where no field says it.
-        change: what differs from block to block.
+        change: a block's number and the block that the common fields describe → the family's block.
     """
-    layers = read_layers(fields)
-    width, heads = fields.whole("hidden_size"), fields.whole("num_attention_heads")
-    context = fields.whole("max_position_embeddings", context)
-    norm = norm or Norm(epsilon=fields.number("rms_norm_eps", 1e-6))
-    rotary = positions or layers * [read_rotary(fields, context, base)]
-    given = fields.maybe_whole("head_dim") or head_width
-    if given is None and (not heads or width % heads):
-        raise fields.fault("hidden_size", f"{width} is not a multiple of num_attention_heads, {heads}")
-    part = Attention(
-        heads=heads,
-        key_value_heads=fields.whole("num_key_value_heads", groups or heads),
-        head_width=width // heads if given is None else given,
-        **(attention or {}),
-    )
+    layers, width = read_layers(config), config.integer("hidden_size")
+    context, norm = config.integer("max_position_embeddings", defaults.context), read_norm(config, defaults)
+    rotary = positions or layers * [read_rotary(config, context, defaults.rope_base)]
+    common = _read_attention(config, defaults, width, attention or {})
     hidden = FeedForward(
-        width=fields.whole("intermediate_size"),
-        activation=fields.choice(activation, activations, default_activation),  # type: ignore[arg-type]
+        width=config.integer("intermediate_size"),
+        activation=config.choice(defaults.activation_field, defaults.activations, defaults.activation),  # type: ignore[arg-type]
         **(feed_forward or {}),
     )
     blocks = []
     for number in range(layers):
         window = None if windows is None else windows[number]
         block = Block(
-            attention=replace(part, window=window) if window is not None else part,
+            attention=common if window is None else replace(common, window=window),
             feed_forward=hidden,
             before=norm,
             position=None if rotary[number] == stack_position(rotary) else rotary[number],
         )
         blocks.append(change(number, block))
     return Architecture(
-        vocab_size=fields.whole("vocab_size"),
+        vocab_size=config.integer("vocab_size"),
         width=width,
         context=context,
         decoder=Stack(blocks=tuple(blocks), position=stack_position(rotary), final_norm=norm),
-        tied_embeddings=fields.flag("tie_word_embeddings", tied),
+        tied_embeddings=config.boolean("tie_word_embeddings", defaults.tied),
     )
+
+
+def read_norm(config: ConfigFields, defaults: Defaults) -> Norm:
+    """The RMSNorm of a model."""
+    return Norm(epsilon=config.number("rms_norm_eps", defaults.norm_epsilon), offset=defaults.norm_offset)
+
+
+def _read_attention(config: ConfigFields, defaults: Defaults, width: int, more: Mapping[str, Any]) -> Attention:
+    heads = config.integer("num_attention_heads")
+    head_width = config.optional_integer("head_dim") or defaults.head_width
+    if head_width is None and (not heads or width % heads):
+        raise config.error("hidden_size", f"{width} is not a multiple of num_attention_heads, {heads}")
+    return Attention(
+        heads=heads,
+        key_value_heads=config.integer("num_key_value_heads", defaults.key_value_heads or heads),
+        head_width=width // heads if head_width is None else head_width,
+        **more,
+    )
+
+
+def sandwich(number: int, block: Block) -> Block:
+    """A block with the same norm after each sublayer as before it."""
+    return replace(block, after=block.before)
 
 
 def stack_position(positions: Sequence[Position]) -> Position:
@@ -164,24 +182,24 @@ def stack_position(positions: Sequence[Position]) -> Position:
     return max(reversed(positions), key=positions.count) if positions else Position()
 
 
-def read_layers(fields: Fields, name: str = "num_hidden_layers") -> int:
+def read_layers(config: ConfigFields, name: str = "num_hidden_layers") -> int:
     """How many blocks there are."""
-    layers = fields.whole(name, most=MAXIMUM_LAYERS)
+    layers = config.integer(name, most=MAXIMUM_LAYERS)
     if not layers:
-        raise fields.fault(name, "should be 1 at least")
+        raise config.error(name, "should be 1 at least")
     return layers
 
 
-def read_windows(fields: Fields, default: Sequence[bool], size: int | None) -> list[int | None]:
+def read_windows(config: ConfigFields, default: Sequence[bool], size: int | None) -> list[int | None]:
     """Each layer's window, by `layer_types`, or where the default says True."""
-    kinds = fields.words("layer_types", len(default))
+    kinds = config.strings("layer_types", len(default))
     if kinds is None:
         return [size if windowed else None for windowed in default]
     for kind in kinds:
         if kind not in ("sliding_attention", "full_attention"):
-            raise fields.fault("layer_types", f"{kind[:40]} is not one of sliding_attention, full_attention")
+            raise config.error("layer_types", f"{kind[:40]} is not one of sliding_attention, full_attention")
     if size is None and "sliding_attention" in kinds:
-        raise fields.fault("sliding_window", "is missing, though layer_types names layers that have one")
+        raise config.error("sliding_window", "is missing, though layer_types names layers that have one")
     return [size if kind == "sliding_attention" else None for kind in kinds]
 
 
@@ -198,11 +216,11 @@ def window_of(architecture: Architecture) -> int | None:
 
 
 def experts_of(architecture: Architecture) -> tuple[FeedForward, Experts]:
-    """The feed-forward part that has experts, and they. Raises NoPlaceError where there is none."""
+    """The feed-forward part that has experts, and they. Raises NoCounterpartError where there is none."""
     for block in architecture.decoder.blocks:
         if block.feed_forward.experts is not None:
             return block.feed_forward, block.feed_forward.experts
-    raise NoPlaceError("its feed-forward parts have no experts")
+    raise NoCounterpartError("its feed-forward parts have no experts")
 
 
 def write_common(architecture: Architecture) -> dict[str, Any]:

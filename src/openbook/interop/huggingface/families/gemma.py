@@ -3,43 +3,37 @@
 from dataclasses import replace
 from typing import Any
 
-from openbook.interop.huggingface.families.common import read_common, table, write_common
+from openbook.interop.huggingface.families.common import Defaults, read_common, table, write_common
 from openbook.interop.huggingface.family import Family
-from openbook.interop.huggingface.fields import Fields
-from openbook.transformer.architecture import Architecture, Norm
+from openbook.interop.huggingface.fields import ConfigFields
+from openbook.transformer.architecture import Architecture
 
-# The first files say "gelu" and mean the form with tanh.
 GELU = {"gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu_tanh", "gelu_new": "gelu_tanh"}
+"""The first files say gelu and mean the form with tanh."""
 
 
-def offset_norm(fields: Fields) -> Norm:
-    """RMSNorm of 1 + w."""
-    return Norm(epsilon=fields.number("rms_norm_eps", 1e-6), offset=1.0)
+DEFAULTS = Defaults(
+    activations=GELU,
+    activation="gelu_pytorch_tanh",
+    norm_offset=1.0,
+    head_width=256,
+    key_value_heads=16,
+    context=8192,
+    tied=True,
+)
 
 
-def scaled(architecture: Architecture) -> Architecture:
+def with_scaled_embeddings(architecture: Architecture) -> Architecture:
     """The same with embeddings times √width."""
     return replace(architecture, embedding_scale=architecture.width**0.5)
 
 
-def read(fields: Fields) -> Architecture:
-    """See above."""
-    fields.only("use_bidirectional_attention", False)
-    fields.ignore("hidden_activation")  # always the form with tanh
-    biased = fields.flag("attention_bias", False)
-    return scaled(
-        read_common(
-            fields,
-            attention={"bias": biased, "output_bias": biased},
-            norm=offset_norm(fields),
-            activations=GELU,
-            default_activation="gelu_pytorch_tanh",
-            head_width=256,
-            groups=16,
-            context=8192,
-            tied=True,
-        )
-    )
+def read(config: ConfigFields) -> Architecture:
+    """The activation is GELU with tanh, whatever the file calls it."""
+    config.only("use_bidirectional_attention", False)
+    config.ignore("hidden_activation")  # always the form with tanh
+    biased = config.boolean("attention_bias", False)
+    return with_scaled_embeddings(read_common(config, DEFAULTS, attention={"bias": biased, "output_bias": biased}))
 
 
 def write(architecture: Architecture) -> dict[str, Any]:

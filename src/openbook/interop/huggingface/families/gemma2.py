@@ -10,46 +10,43 @@ from openbook.interop.huggingface.families.common import (
     read_common,
     read_layers,
     read_windows,
+    sandwich,
     table,
     window_of,
     write_common,
 )
-from openbook.interop.huggingface.families.gemma import GELU, offset_norm, scaled
+from openbook.interop.huggingface.families.gemma import DEFAULTS as GEMMA
+from openbook.interop.huggingface.families.gemma import with_scaled_embeddings
 from openbook.interop.huggingface.family import Family
-from openbook.interop.huggingface.fields import Fields
+from openbook.interop.huggingface.fields import ConfigFields
 from openbook.transformer.architecture import Architecture
 
+DEFAULTS = replace(GEMMA, activation_field="hidden_activation", key_value_heads=4)
 
-def read(fields: Fields) -> Architecture:
+
+def read(config: ConfigFields) -> Architecture:
     """A cap that is absent has its default; one that is null is none."""
-    fields.only("use_bidirectional_attention", False)
-    fields.only("cache_implementation", "hybrid")
-    fields.ignore("hidden_act")
-    biased, norm = fields.flag("attention_bias", False), offset_norm(fields)
-    cap = fields.maybe_number("attn_logit_softcapping") if fields.written("attn_logit_softcapping") else 50.0
-    final = fields.maybe_number("final_logit_softcapping") if fields.written("final_logit_softcapping") else 30.0
-    default = [number % 2 == 0 for number in range(read_layers(fields))]
-    window = fields.maybe_whole("sliding_window") if fields.written("sliding_window") else 4096
+    config.only("use_bidirectional_attention", False)
+    config.only("cache_implementation", "hybrid")
+    config.ignore("hidden_act")
+    biased = config.boolean("attention_bias", False)
+    cap = config.optional_number("attn_logit_softcapping") if config.is_present("attn_logit_softcapping") else 50.0
+    final = config.optional_number("final_logit_softcapping") if config.is_present("final_logit_softcapping") else 30.0
+    default = [number % 2 == 0 for number in range(read_layers(config))]
+    window = config.optional_integer("sliding_window") if config.is_present("sliding_window") else 4096
     architecture = read_common(
-        fields,
+        config,
+        DEFAULTS,
         attention={
             "bias": biased,
             "output_bias": biased,
-            "scale": fields.number("query_pre_attn_scalar", 256) ** -0.5,
+            "scale": config.number("query_pre_attn_scalar", 256) ** -0.5,
             "attention_softcap": cap,
         },
-        windows=read_windows(fields, default, window),
-        norm=norm,
-        activation="hidden_activation",
-        activations=GELU,
-        default_activation="gelu_pytorch_tanh",
-        head_width=256,
-        groups=4,
-        context=8192,
-        tied=True,
-        change=lambda number, block: replace(block, after=norm),
+        windows=read_windows(config, default, window),
+        change=sandwich,
     )
-    return replace(scaled(architecture), logit_softcap=final)
+    return replace(with_scaled_embeddings(architecture), logit_softcap=final)
 
 
 def write(architecture: Architecture) -> dict[str, Any]:

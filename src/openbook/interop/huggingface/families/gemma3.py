@@ -8,66 +8,68 @@ from openbook.interop.huggingface.families.common import (
     layer_types,
     read_common,
     read_layers,
+    read_norm,
     read_windows,
+    sandwich,
     table,
     window_of,
     write_common,
 )
-from openbook.interop.huggingface.families.gemma import GELU, offset_norm, scaled
+from openbook.interop.huggingface.families.gemma import DEFAULTS as GEMMA
+from openbook.interop.huggingface.families.gemma import with_scaled_embeddings
 from openbook.interop.huggingface.families.gemma2 import squared_inverse
 from openbook.interop.huggingface.families.rotary import read_rotary_by_layer, rope_parameters
 from openbook.interop.huggingface.family import Family
-from openbook.interop.huggingface.fields import Fields
+from openbook.interop.huggingface.fields import ConfigFields
 from openbook.transformer.architecture import Architecture, Position
 
 BASES = (1_000_000.0, 10_000.0)
+"""Rotary bases of layers without and with a window."""
 
 
-def read(fields: Fields) -> Architecture:
-    """A model with eyes keeps the fields of its text part in `text_config`."""
-    text = fields.inside("text_config")
+DEFAULTS = replace(GEMMA, context=131_072, activation_field="hidden_activation", key_value_heads=4)
+
+
+def read(config: ConfigFields) -> Architecture:
+    """A model that reads images too has the fields of its text part in `text_config`."""
+    text = config.nested("text_config")
     if text is None:
-        return read_text(fields)
-    fields.ignore("vision_config", "mm_tokens_per_image")
-    fields.only("tie_word_embeddings", True)
+        return read_text(config)
+    config.ignore("vision_config", "mm_tokens_per_image")
+    config.only("tie_word_embeddings", True)
     architecture = read_text(text)
     text.finish()
     return architecture
 
 
-def read_text(fields: Fields) -> Architecture:
+def read_text(config: ConfigFields) -> Architecture:
     """The fields of the text part."""
-    fields.only("use_bidirectional_attention", False)
-    fields.only("cache_implementation", "hybrid")
-    fields.ignore("hidden_act")
-    fields.only("attn_logit_softcapping")  # programs differ in whether they heed it
-    biased, norm = fields.flag("attention_bias", False), offset_norm(fields)
-    every = fields.whole("sliding_window_pattern", fields.whole("_sliding_window_pattern", 6)) or 1
-    default = [bool((number + 1) % every) for number in range(read_layers(fields))]
-    windows = read_windows(fields, default, fields.whole("sliding_window", 4096))
-    context = fields.whole("max_position_embeddings", 131_072)
-    full, local = read_rotary_by_layer(fields, context, BASES, "rope_local_base_freq")
+    config.only("use_bidirectional_attention", False)
+    config.only("cache_implementation", "hybrid")
+    config.ignore("hidden_act")
+    config.only("attn_logit_softcapping")  # programs disagree on whether it counts
+    biased = config.boolean("attention_bias", False)
+    every = config.integer("sliding_window_pattern", config.integer("_sliding_window_pattern", 6)) or 1
+    default = [bool((number + 1) % every) for number in range(read_layers(config))]
+    windows = read_windows(config, default, config.integer("sliding_window", 4096))
+    context = config.integer("max_position_embeddings", DEFAULTS.context)
+    full, local = read_rotary_by_layer(config, context, BASES, "rope_local_base_freq")
     architecture = read_common(
-        fields,
+        config,
+        DEFAULTS,
         attention={
             "bias": biased,
             "output_bias": biased,
-            "scale": fields.number("query_pre_attn_scalar", 256) ** -0.5,
-            "query_key_norm": norm,
+            "scale": config.number("query_pre_attn_scalar", 256) ** -0.5,
+            "query_key_norm": read_norm(config, DEFAULTS),
         },
         windows=windows,
         positions=[full if window is None else local for window in windows],
-        norm=norm,
-        activation="hidden_activation",
-        activations=GELU,
-        default_activation="gelu_pytorch_tanh",
-        head_width=256,
-        groups=4,
-        context=131_072,
-        tied=True,
-        change=lambda number, block: replace(block, after=norm),
+        change=sandwich,
     )
-    return replace(scaled(architecture), logit_softcap=fields.maybe_number("final_logit_softcapping"))
+    return replace(
+        with_scaled_embeddings(architecture), logit_softcap=config.optional_number("final_logit_softcapping")
+    )
 
 
 def write(architecture: Architecture) -> dict[str, Any]:
@@ -102,8 +104,8 @@ def _position(architecture: Architecture, windowed: bool) -> Position:
     return next((block.position or stack.position for block in alike), Position(base=BASES[windowed]))
 
 
-WITHIN = ("model.", "language_model.model.", "model.language_model.")
-"""Models with eyes put the text part further in."""
+PREFIXES = ("model.", "language_model.model.", "model.language_model.")
+"""Models that read images too have the text part further inside."""
 
 FAMILY = Family(
     name="Gemma 3",
@@ -111,9 +113,7 @@ FAMILY = Family(
     class_name="Gemma3ForCausalLM",
     read=read,
     write=write,
-    tables=lambda _: [
-        table(SANDWICH, within) for within in ("model.", "language_model.model.", "model.language_model.")
-    ],
+    tables=lambda _: [table(SANDWICH, prefix) for prefix in PREFIXES],
     prefix="model.",
     ignored=r".*rotary_emb\.inv_freq|(model\.)?(vision_tower|multi_modal_projector)\..*",
     tied_copies=("lm_head.weight", "language_model.lm_head.weight", "model.language_model.lm_head.weight"),

@@ -1,25 +1,28 @@
-"""GPT-2: learned positions, LayerNorm, fused matrices that stand on their side, tied."""
+"""GPT-2: learned positions, LayerNorm, fused_columns matrices that stand on their side, tied."""
 
 from typing import Any
 
 from openbook.interop.huggingface.families.common import ACTIVATION_WORDS, ACTIVATIONS, read_layers
 from openbook.interop.huggingface.family import Family
-from openbook.interop.huggingface.fields import Fields
-from openbook.interop.huggingface.tensor_mapping import Table, fused, transposed
+from openbook.interop.huggingface.fields import ConfigFields
+from openbook.interop.huggingface.tensor_mapping import KeyTable, fused_columns, transposed
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Position, Stack
 
 
-def read(fields: Fields) -> Architecture:
+def read(config: ConfigFields) -> Architecture:
     """Scores may go unscaled, or fall with the layer's number."""
-    width, heads, layers = fields.whole("n_embd", 768), fields.whole("n_head", 12), read_layers(fields, "n_layer")
+    width, heads, layers = config.integer("n_embd", 768), config.integer("n_head", 12), read_layers(config, "n_layer")
     if not heads or width % heads:
-        raise fields.fault("n_embd", f"{width} is not a multiple of n_head, {heads}")
-    fields.only("reorder_and_upcast_attn", False, True)  # says only in which order to multiply
-    scaled, falling = fields.flag("scale_attn_weights", True), fields.flag("scale_attn_by_inverse_layer_idx", False)
-    norm = Norm(kind="layer", epsilon=fields.number("layer_norm_epsilon", 1e-5), bias=True)
+        raise config.error("n_embd", f"{width} is not a multiple of n_head, {heads}")
+    config.only("reorder_and_upcast_attn", False, True)  # says only in which order to multiply
+    scaled, falling = (
+        config.boolean("scale_attn_weights", True),
+        config.boolean("scale_attn_by_inverse_layer_idx", False),
+    )
+    norm = Norm(kind="layer", epsilon=config.number("layer_norm_epsilon", 1e-5), bias=True)
     hidden = FeedForward(
-        width=fields.whole("n_inner", 4 * width),
-        activation=fields.choice("activation_function", ACTIVATIONS, "gelu_new"),  # type: ignore[arg-type]
+        width=config.integer("n_inner", 4 * width),
+        activation=config.choice("activation_function", ACTIVATIONS, "gelu_new"),  # type: ignore[arg-type]
         gated=False,
         bias=True,
     )
@@ -36,11 +39,11 @@ def read(fields: Fields) -> Architecture:
         )
         blocks.append(Block(attention=attention, feed_forward=hidden, before=norm))
     return Architecture(
-        vocab_size=fields.whole("vocab_size", 50257),
+        vocab_size=config.integer("vocab_size", 50257),
         width=width,
-        context=fields.whole("n_positions", 1024),
+        context=config.integer("n_positions", 1024),
         decoder=Stack(blocks=tuple(blocks), position=Position(kind="learned"), final_norm=norm),
-        tied_embeddings=fields.flag("tie_word_embeddings", True),
+        tied_embeddings=config.boolean("tie_word_embeddings", True),
     )
 
 
@@ -63,15 +66,15 @@ def write(architecture: Architecture) -> dict[str, Any]:
     }
 
 
-TABLE: Table = {
+TABLE: KeyTable = {
     "token_embedding": "transformer.wte",
     "decoder.position": "transformer.wpe",
     "decoder.final_norm": "transformer.ln_f",
     "to_logits": "lm_head",
     "decoder.blocks.#.self_attention_residual.before": "transformer.h.#.ln_1",
-    "decoder.blocks.#.self_attention.query": fused("transformer.h.#.attn.c_attn", lambda shape: 0),
-    "decoder.blocks.#.self_attention.key": fused("transformer.h.#.attn.c_attn", lambda shape: shape[0]),
-    "decoder.blocks.#.self_attention.value": fused("transformer.h.#.attn.c_attn", lambda shape: 2 * shape[0]),
+    "decoder.blocks.#.self_attention.query": fused_columns("transformer.h.#.attn.c_attn", lambda shape: 0),
+    "decoder.blocks.#.self_attention.key": fused_columns("transformer.h.#.attn.c_attn", lambda shape: shape[0]),
+    "decoder.blocks.#.self_attention.value": fused_columns("transformer.h.#.attn.c_attn", lambda shape: 2 * shape[0]),
     "decoder.blocks.#.self_attention.output": transposed("transformer.h.#.attn.c_proj"),
     "decoder.blocks.#.feed_forward_residual.before": "transformer.h.#.ln_2",
     "decoder.blocks.#.feed_forward.up": transposed("transformer.h.#.mlp.c_fc"),

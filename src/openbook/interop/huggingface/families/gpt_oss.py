@@ -3,6 +3,7 @@
 from typing import Any
 
 from openbook.interop.huggingface.families.common import (
+    Defaults,
     experts_of,
     layer_types,
     read_common,
@@ -13,11 +14,11 @@ from openbook.interop.huggingface.families.common import (
     write_common,
 )
 from openbook.interop.huggingface.family import Family
-from openbook.interop.huggingface.fields import Fields
-from openbook.interop.huggingface.tensor_mapping import Layout, stacked
+from openbook.interop.huggingface.fields import ConfigFields
+from openbook.interop.huggingface.tensor_mapping import KeyTable, TensorLayout, stacked_experts
 from openbook.transformer.architecture import Architecture, Experts
 
-STRETCH = {
+YARN = {
     "rope_type": "yarn",
     "factor": 32.0,
     "beta_fast": 32.0,
@@ -27,42 +28,47 @@ STRETCH = {
 }
 
 
-def read(fields: Fields) -> Architecture:
-    """The weights may be packed as MXFP4, of which nothing is lost."""
-    packed = fields.inside("quantization_config")
-    if packed is not None:
-        packed.only("quant_method", "mxfp4")
-        packed.ignore("modules_to_not_convert")
-        packed.only("dequantize", False, True)
-        packed.finish()
-    fields.only("hidden_act", "silu")
-    fields.only("swiglu_alpha", 1.702)
-    fields.ignore("experts_per_token", "initial_context_length", "rope_ntk_alpha")
-    if "rope_parameters" not in fields and "rope_scaling" not in fields:
-        fields = fields.with_default("rope_parameters", STRETCH)
-    count = fields.whole("num_experts", 128)
-    biased = fields.flag("attention_bias", True)
-    default = [number % 2 == 0 for number in range(read_layers(fields))]
-    window = fields.maybe_whole("sliding_window") if fields.written("sliding_window") else 128
+DEFAULTS = Defaults(
+    rope_base=150_000.0,
+    key_value_heads=8,
+    head_width=64,
+    activations={"silu": "gelu_sigmoid"},
+    context=131_072,
+)
+
+
+def read(config: ConfigFields) -> Architecture:
+    """The weights may be MXFP4, whose numbers are kept exactly."""
+    quantization = config.nested("quantization_config")
+    if quantization is not None:
+        quantization.only("quant_method", "mxfp4")
+        quantization.ignore("modules_to_not_convert")
+        quantization.only("dequantize", False, True)
+        quantization.finish()
+    config.only("hidden_act", "silu")
+    config.only("swiglu_alpha", 1.702)
+    config.ignore("experts_per_token", "initial_context_length", "rope_ntk_alpha")
+    if "rope_parameters" not in config and "rope_scaling" not in config:
+        config = config.with_default("rope_parameters", YARN)
+    count = config.integer("num_experts", 128)
+    biased = config.boolean("attention_bias", True)
+    default = [number % 2 == 0 for number in range(read_layers(config))]
+    window = config.optional_integer("sliding_window") if config.is_present("sliding_window") else 128
     return read_common(
-        fields,
+        config,
+        DEFAULTS,
         attention={"bias": biased, "output_bias": biased, "sinks": True},
         feed_forward={
             "bias": True,
-            "limit": fields.number("swiglu_limit", 7.0),
+            "limit": config.number("swiglu_limit", 7.0),
             "up_offset": 1.0,
             "experts": Experts(
-                count=fields.whole("num_local_experts", count),
-                experts_per_token=fields.whole("num_experts_per_tok", 4),
+                count=config.integer("num_local_experts", count),
+                experts_per_token=config.integer("num_experts_per_tok", 4),
                 router_bias=True,
             ),
         },
-        windows=read_windows(fields, default, window),
-        base=150_000.0,
-        groups=8,
-        head_width=64,
-        activations={"silu": "gelu_sigmoid"},
-        context=131_072,
+        windows=read_windows(config, default, window),
     )
 
 
@@ -82,19 +88,19 @@ def write(architecture: Architecture) -> dict[str, Any]:
     }
 
 
-def _table(on_side: bool, packed: bool) -> dict[str, str | Layout]:
-    """Gate and up take turns, row by row; packed matrices stand upright, others on their side."""
+def _table(transposed: bool, mxfp4: bool) -> KeyTable:
+    """Gate and up alternate row by row; 4-bit matrices are (out, in), others (in, out)."""
 
-    def part(name: str, rows: Any) -> Layout:
-        return stacked(name, rows, on_side=on_side, packed=packed)
+    def part(name: str, rows: Any) -> TensorLayout:
+        return stacked_experts(name, rows, transposed=transposed, mxfp4=mxfp4)
 
-    fused = "mlp.experts.gate_up_proj"
+    gate_and_up = "mlp.experts.gate_up_proj"
     return table(
         {
             "self_attention": "self_attn",
             "feed_forward.router": "mlp.router",
-            "feed_forward.gate": part(fused, lambda rows: slice(0, 2 * rows, 2)),
-            "feed_forward.up": part(fused, lambda rows: slice(1, 2 * rows, 2)),
+            "feed_forward.gate": part(gate_and_up, lambda rows: slice(0, 2 * rows, 2)),
+            "feed_forward.up": part(gate_and_up, lambda rows: slice(1, 2 * rows, 2)),
             "feed_forward.down": part("mlp.experts.down_proj", lambda rows: slice(0, rows)),
         }
     )
@@ -106,6 +112,6 @@ FAMILY = Family(
     class_name="GptOssForCausalLM",
     read=read,
     write=write,
-    tables=lambda _: [_table(on_side=True, packed=False), _table(on_side=False, packed=True)],
+    tables=lambda _: [_table(transposed=True, mxfp4=False), _table(transposed=False, mxfp4=True)],
     prefix="model.",
 )

@@ -3,43 +3,52 @@
 from dataclasses import replace
 from typing import Any
 
-from openbook.interop.huggingface.families.common import experts_of, read_common, table, write_common
+from openbook.interop.huggingface.families.common import (
+    Defaults,
+    experts_of,
+    read_common,
+    sandwich,
+    table,
+    write_common,
+)
 from openbook.interop.huggingface.family import Family
-from openbook.interop.huggingface.fields import Fields
-from openbook.interop.huggingface.tensor_mapping import each_expert
-from openbook.transformer.architecture import Architecture, Experts, Norm
+from openbook.interop.huggingface.fields import ConfigFields
+from openbook.interop.huggingface.tensor_mapping import separate_experts
+from openbook.transformer.architecture import Architecture, Experts
 
-ROOT_3 = 0.5773502691896257
+OUTPUT_MULTIPLIER = 0.5773502691896257
+DEFAULTS = Defaults(
+    activations={"gelu": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"},
+    activation="gelu",
+    norm_epsilon=1e-5,
+    key_value_heads=8,
+    context=8192,
+    tied=True,
+)
 
 
-def read(fields: Fields) -> Architecture:
-    """By the published configuration; the shares of the chosen experts are not renormalised."""
-    count = fields.whole("num_experts", 8)
+def read(config: ConfigFields) -> Architecture:
+    """By the published configuration; the gate weights of the chosen experts are not normalized."""
+    count = config.integer("num_experts", 8)
     experts = Experts(
-        count=fields.whole("num_local_experts", count),
-        experts_per_token=fields.whole("num_experts_per_tok", 2),
+        count=config.integer("num_local_experts", count),
+        experts_per_token=config.integer("num_experts_per_tok", 2),
         normalize_weights=False,
     )
-    norm = Norm(epsilon=fields.number("rms_norm_eps", 1e-5))
     architecture = read_common(
-        fields,
+        config,
+        DEFAULTS,
         attention={
-            "scale": fields.number("attn_output_multiplier", 0.08838834764831845),
-            "attention_softcap": fields.number("max_attn_value", 30.0),
+            "scale": config.number("attn_output_multiplier", 0.08838834764831845),
+            "attention_softcap": config.number("max_attn_value", 30.0),
         },
         feed_forward={"experts": experts},
-        norm=norm,
-        activations={"gelu": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"},
-        default_activation="gelu",
-        groups=8,
-        context=8192,
-        tied=True,
-        change=lambda number, block: replace(block, after=norm),
+        change=sandwich,
     )
     return replace(
         architecture,
-        embedding_scale=fields.number("embedding_multiplier_scale", 78.38367176906169),
-        logit_scale=fields.number("output_multiplier_scale", ROOT_3),
+        embedding_scale=config.number("embedding_multiplier_scale", 78.38367176906169),
+        logit_scale=config.number("output_multiplier_scale", OUTPUT_MULTIPLIER),
     )
 
 
@@ -77,9 +86,9 @@ FAMILY = Family(
                 "feed_forward_residual.before": "pre_moe_norm",
                 "feed_forward_residual.after": "post_moe_norm",
                 "feed_forward.router": "moe_block.gate",
-                "feed_forward.gate": each_expert("moe_block.experts.*.linear"),
-                "feed_forward.up": each_expert("moe_block.experts.*.linear_v"),
-                "feed_forward.down": each_expert("moe_block.experts.*.linear_1"),
+                "feed_forward.gate": separate_experts("moe_block.experts.*.linear"),
+                "feed_forward.up": separate_experts("moe_block.experts.*.linear_v"),
+                "feed_forward.down": separate_experts("moe_block.experts.*.linear_1"),
             }
         )
     ],

@@ -2,22 +2,24 @@
 
 from typing import Any
 
-from openbook.interop.huggingface.families.common import read_common, table, write_common
+from openbook.interop.huggingface.families.common import Defaults, read_common, table, write_common
 from openbook.interop.huggingface.family import Family
-from openbook.interop.huggingface.fields import Fields
+from openbook.interop.huggingface.fields import ConfigFields
 from openbook.transformer.architecture import Architecture
 
+DEFAULTS = Defaults(context=2048)
 
-def read(fields: Fields) -> Architecture:
-    """Biases may stand on all of attention, or on the feed-forward part."""
-    fields.only("rope_interleaved", False)
-    fields.ignore("is_llama_config")
-    biased = fields.flag("attention_bias", False)
+
+def read(config: ConfigFields) -> Architecture:
+    """Attention and the feed-forward part may have biases."""
+    config.only("rope_interleaved", False)
+    config.ignore("is_llama_config")
+    biased = config.boolean("attention_bias", False)
     return read_common(
-        fields,
+        config,
+        DEFAULTS,
         attention={"bias": biased, "output_bias": biased},
-        feed_forward={"bias": fields.flag("mlp_bias", False)},
-        context=2048,
+        feed_forward={"bias": config.boolean("mlp_bias", False)},
     )
 
 

@@ -1,37 +1,37 @@
-"""Marian: waves for positions, sines before cosines; norms after each sum; a bias for each token."""
+"""Marian: sinusoidal positions, sines before cosines; norms after each sum; a bias for each token."""
 
 from dataclasses import replace
 from typing import Any
 
 from openbook.interop.huggingface.families.common_encoder_decoder import (
-    COPIES,
-    WAVES,
-    Kind,
-    pair_table,
-    read_pair,
-    spellings,
-    write_tokenizer_pair,
+    SINUSOIDS,
+    TIED_COPIES,
+    Variant,
+    encoder_decoder_table,
+    read_encoder_decoder,
+    with_embedding_names,
+    write_encoder_decoder,
 )
 from openbook.interop.huggingface.family import Family
-from openbook.interop.huggingface.fields import Fields
-from openbook.interop.huggingface.tensor_mapping import Table
+from openbook.interop.huggingface.fields import ConfigFields
+from openbook.interop.huggingface.tensor_mapping import KeyTable
 from openbook.transformer.architecture import Architecture, Position
 
-KIND = Kind(
-    pre=False,
+VARIANT = Variant(
+    pre_norm=False,
     embedding_norm=False,
     position=lambda width: Position(kind="sinusoidal", concatenated=True),
     logit_bias=True,
 )
 
 
-def read(fields: Fields) -> Architecture:
+def read(config: ConfigFields) -> Architecture:
     """Where the embeddings are not shared, sources have a vocabulary of their own."""
-    shared = fields.flag("share_encoder_decoder_embeddings", True)
-    written = fields.maybe_whole("decoder_vocab_size")
-    architecture = read_pair(fields, KIND)
+    shared = config.boolean("share_encoder_decoder_embeddings", True)
+    written = config.optional_integer("decoder_vocab_size")
+    architecture = read_encoder_decoder(config, VARIANT)
     if shared:
-        fields.only("decoder_vocab_size", architecture.vocab_size)
+        config.only("decoder_vocab_size", architecture.vocab_size)
         return architecture
     source = architecture.vocab_size
     return replace(architecture, vocab_size=source if written is None else written, source_vocab_size=source)
@@ -41,20 +41,20 @@ def write(architecture: Architecture) -> dict[str, Any]:
     """The fields of `read`."""
     source = architecture.source_vocab_size
     return {
-        **write_tokenizer_pair(architecture, KIND),
+        **write_encoder_decoder(architecture, VARIANT),
         "vocab_size": architecture.vocab_size if source is None else source,
         "decoder_vocab_size": architecture.vocab_size,
         "share_encoder_decoder_embeddings": source is None,
     }
 
 
-def tables(architecture: Architecture) -> list[Table]:
+def tables(architecture: Architecture) -> list[KeyTable]:
     """One embedding, or one for each side."""
-    table = pair_table(KIND)
+    table = encoder_decoder_table(VARIANT)
     if architecture.source_vocab_size is None:
-        return spellings(table)
-    apart = {"token_embedding": "model.decoder.embed_tokens", "source_embedding": "model.encoder.embed_tokens"}
-    return [table | apart]
+        return with_embedding_names(table)
+    separate = {"token_embedding": "model.decoder.embed_tokens", "source_embedding": "model.encoder.embed_tokens"}
+    return [table | separate]
 
 
 FAMILY = Family(
@@ -66,6 +66,6 @@ FAMILY = Family(
     tables=tables,
     prefix="model.",
     pair_tokenizer="MarianTokenizer",
-    ignored=WAVES,
-    tied_copies=COPIES,
+    ignored=SINUSOIDS,
+    tied_copies=TIED_COPIES,
 )

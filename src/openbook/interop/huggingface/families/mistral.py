@@ -2,16 +2,25 @@
 
 from typing import Any
 
-from openbook.interop.huggingface.families.common import read_common, read_layers, table, window_of, write_common
+from openbook.interop.huggingface.families.common import (
+    Defaults,
+    read_common,
+    read_layers,
+    table,
+    window_of,
+    write_common,
+)
 from openbook.interop.huggingface.family import Family
-from openbook.interop.huggingface.fields import Fields
+from openbook.interop.huggingface.fields import ConfigFields
 from openbook.transformer.architecture import Architecture
 
+DEFAULTS = Defaults(key_value_heads=8, context=131_072)
 
-def read(fields: Fields) -> Architecture:
-    """A window that is absent is 4,096; one that is null is none, and a file that writes null says so."""
-    window = fields.maybe_whole("sliding_window") if fields.written("sliding_window") else 4096
-    return read_common(fields, windows=read_layers(fields) * [window], groups=8, context=4096 * 32)
+
+def read(config: ConfigFields) -> Architecture:
+    """A window that is absent has 4,096 tokens; null means no window."""
+    window = config.optional_integer("sliding_window") if config.is_present("sliding_window") else 4096
+    return read_common(config, DEFAULTS, windows=read_layers(config) * [window])
 
 
 def write(architecture: Architecture) -> dict[str, Any]:

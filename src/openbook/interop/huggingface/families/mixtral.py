@@ -1,8 +1,9 @@
-"""Mixtral: a mixture of experts; their matrices stand in modules of their own, or stacked and fused."""
+"""Mixtral: a mixture of experts, stored as a module for each or stacked in one tensor."""
 
 from typing import Any
 
 from openbook.interop.huggingface.families.common import (
+    Defaults,
     experts_of,
     read_common,
     read_layers,
@@ -11,25 +12,20 @@ from openbook.interop.huggingface.families.common import (
     write_common,
 )
 from openbook.interop.huggingface.family import Family
-from openbook.interop.huggingface.fields import Fields
-from openbook.interop.huggingface.tensor_mapping import each_expert, stacked
+from openbook.interop.huggingface.fields import ConfigFields
+from openbook.interop.huggingface.tensor_mapping import separate_experts, stacked_experts
 from openbook.transformer.architecture import Architecture, Experts
 
+DEFAULTS = Defaults(key_value_heads=8, rope_base=1e6, context=131_072)
 
-def read(fields: Fields) -> Architecture:
-    """The shares of the chosen experts are renormalised."""
+
+def read(config: ConfigFields) -> Architecture:
+    """The gate weights of the chosen experts are normalized."""
     experts = Experts(
-        count=fields.whole("num_local_experts", 8), experts_per_token=fields.whole("num_experts_per_tok", 2)
+        count=config.integer("num_local_experts", 8), experts_per_token=config.integer("num_experts_per_tok", 2)
     )
-    window = fields.maybe_whole("sliding_window")
-    return read_common(
-        fields,
-        feed_forward={"experts": experts},
-        windows=read_layers(fields) * [window],
-        groups=8,
-        base=1e6,
-        context=4096 * 32,
-    )
+    windows = read_layers(config) * [config.optional_integer("sliding_window")]
+    return read_common(config, DEFAULTS, feed_forward={"experts": experts}, windows=windows)
 
 
 def write(architecture: Architecture) -> dict[str, Any]:
@@ -43,20 +39,20 @@ def write(architecture: Architecture) -> dict[str, Any]:
     }
 
 
-APART = table(
+SEPARATE = table(
     {
         "feed_forward.router": "block_sparse_moe.gate",
-        "feed_forward.gate": each_expert("block_sparse_moe.experts.*.w1"),
-        "feed_forward.up": each_expert("block_sparse_moe.experts.*.w3"),
-        "feed_forward.down": each_expert("block_sparse_moe.experts.*.w2"),
+        "feed_forward.gate": separate_experts("block_sparse_moe.experts.*.w1"),
+        "feed_forward.up": separate_experts("block_sparse_moe.experts.*.w3"),
+        "feed_forward.down": separate_experts("block_sparse_moe.experts.*.w2"),
     }
 )
-FUSED = table(
+STACKED = table(
     {
         "feed_forward.router": "mlp.gate",
-        "feed_forward.gate": stacked("mlp.experts.gate_up_proj", lambda rows: slice(0, rows)),
-        "feed_forward.up": stacked("mlp.experts.gate_up_proj", lambda rows: slice(rows, 2 * rows)),
-        "feed_forward.down": stacked("mlp.experts.down_proj", lambda rows: slice(0, rows)),
+        "feed_forward.gate": stacked_experts("mlp.experts.gate_up_proj", lambda rows: slice(0, rows)),
+        "feed_forward.up": stacked_experts("mlp.experts.gate_up_proj", lambda rows: slice(rows, 2 * rows)),
+        "feed_forward.down": stacked_experts("mlp.experts.down_proj", lambda rows: slice(0, rows)),
     }
 )
 
@@ -66,6 +62,6 @@ FAMILY = Family(
     class_name="MixtralForCausalLM",
     read=read,
     write=write,
-    tables=lambda _: [APART, FUSED],
+    tables=lambda _: [SEPARATE, STACKED],
     prefix="model.",
 )

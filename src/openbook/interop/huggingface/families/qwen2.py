@@ -3,6 +3,7 @@
 from typing import Any
 
 from openbook.interop.huggingface.families.common import (
+    Defaults,
     layer_types,
     read_common,
     read_layers,
@@ -12,19 +13,21 @@ from openbook.interop.huggingface.families.common import (
     write_common,
 )
 from openbook.interop.huggingface.family import Family
-from openbook.interop.huggingface.fields import Fields
+from openbook.interop.huggingface.fields import ConfigFields
 from openbook.transformer.architecture import Architecture
 
+DEFAULTS = Defaults(context=32_768)
 
-def later_windows(fields: Fields) -> list[int | None]:
+
+def later_windows(config: ConfigFields) -> list[int | None]:
     """A window from layer `max_window_layers` on, where `use_sliding_window` says so."""
-    used = fields.flag("use_sliding_window", False)
-    size, first = fields.whole("sliding_window", 4096), fields.whole("max_window_layers", 28)
-    return read_windows(fields, [used and n >= first for n in range(read_layers(fields))], size if used else None)
+    used = config.boolean("use_sliding_window", False)
+    size, first = config.integer("sliding_window", 4096), config.integer("max_window_layers", 28)
+    return read_windows(config, [used and n >= first for n in range(read_layers(config))], size if used else None)
 
 
 def write_windows(architecture: Architecture) -> dict[str, Any]:
-    """The fields of `later_windows`; an older program that does not know layer_types reads the same."""
+    """The fields of `later_windows`; older programs, which do not know layer_types, read the same."""
     window, kinds = window_of(architecture), layer_types(architecture)
     first = kinds.index("sliding_attention") if window is not None else len(kinds)
     return {
@@ -35,10 +38,10 @@ def write_windows(architecture: Architecture) -> dict[str, Any]:
     }
 
 
-def read(fields: Fields) -> Architecture:
-    """See above."""
-    fields.only("use_mrope", False)
-    return read_common(fields, attention={"bias": True}, windows=later_windows(fields), context=32768)
+def read(config: ConfigFields) -> Architecture:
+    """Multimodal positions are refused."""
+    config.only("use_mrope", False)
+    return read_common(config, DEFAULTS, attention={"bias": True}, windows=later_windows(config))
 
 
 def write(architecture: Architecture) -> dict[str, Any]:

@@ -2,26 +2,24 @@
 
 from typing import Any
 
-from openbook.interop.huggingface.families.common import read_common, table, write_common
+from openbook.interop.huggingface.families.common import Defaults, read_common, read_norm, table, write_common
 from openbook.interop.huggingface.families.qwen2 import later_windows, write_windows
 from openbook.interop.huggingface.family import Family
-from openbook.interop.huggingface.fields import Fields
-from openbook.transformer.architecture import Architecture, Norm
+from openbook.interop.huggingface.fields import ConfigFields
+from openbook.transformer.architecture import Architecture
+
+DEFAULTS = Defaults(key_value_heads=32, head_width=128, context=32_768)
 
 
-def query_key_norm(fields: Fields) -> dict[str, Any]:
-    """What its attention has besides: norms, and biases on all or none."""
-    biased = fields.flag("attention_bias", False)
-    norm = Norm(epsilon=fields.number("rms_norm_eps", 1e-6))
-    return {"bias": biased, "output_bias": biased, "query_key_norm": norm}
+def read_attention(config: ConfigFields) -> dict[str, Any]:
+    """Arguments of `Attention` beyond the common ones: query-key norms, and biases on all matrices or none."""
+    biased = config.boolean("attention_bias", False)
+    return {"bias": biased, "output_bias": biased, "query_key_norm": read_norm(config, DEFAULTS)}
 
 
-def read(fields: Fields) -> Architecture:
-    """See above."""
-    windows = later_windows(fields)
-    return read_common(
-        fields, attention=query_key_norm(fields), windows=windows, groups=32, head_width=128, context=32768
-    )
+def read(config: ConfigFields) -> Architecture:
+    """Windows as in Qwen 2."""
+    return read_common(config, DEFAULTS, attention=read_attention(config), windows=later_windows(config))
 
 
 def write(architecture: Architecture) -> dict[str, Any]:

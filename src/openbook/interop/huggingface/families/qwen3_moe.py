@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from openbook.interop.huggingface.families.common import (
+    Defaults,
     experts_of,
     read_common,
     read_layers,
@@ -11,26 +12,28 @@ from openbook.interop.huggingface.families.common import (
     window_of,
     write_common,
 )
-from openbook.interop.huggingface.families.qwen3 import query_key_norm
+from openbook.interop.huggingface.families.qwen3 import read_attention
 from openbook.interop.huggingface.family import Family
-from openbook.interop.huggingface.fields import Fields
-from openbook.interop.huggingface.tensor_mapping import by_rank, each_expert, stacked
+from openbook.interop.huggingface.fields import ConfigFields
+from openbook.interop.huggingface.tensor_mapping import matrix_or_experts, separate_experts, stacked_experts
 from openbook.transformer.architecture import Architecture, Block, Experts
 
+DEFAULTS = Defaults(key_value_heads=4, context=32_768)
 
-def read(fields: Fields) -> Architecture:
-    """Experts have a width of their own; `norm_topk_prob` says whether their shares are renormalised."""
-    count = fields.maybe_whole("num_local_experts")
+
+def read(config: ConfigFields) -> Architecture:
+    """Experts have their own width; `norm_topk_prob` says whether their gate weights are normalized."""
+    count = config.optional_integer("num_local_experts")
     experts = Experts(
-        count=fields.whole("num_experts", 128 if count is None else count),
-        experts_per_token=fields.whole("num_experts_per_tok", 8),
-        normalize_weights=fields.flag("norm_topk_prob", False),
+        count=config.integer("num_experts", 128 if count is None else count),
+        experts_per_token=config.integer("num_experts_per_tok", 8),
+        normalize_weights=config.boolean("norm_topk_prob", False),
     )
-    width, every = fields.whole("moe_intermediate_size", 768), fields.whole("decoder_sparse_step", 1) or 1
-    dense = set(fields.numbers("mlp_only_layers"))
-    used = fields.flag("use_sliding_window", False)
-    fields.ignore("max_window_layers")
-    window = fields.whole("sliding_window", 4096)
+    width, every = config.integer("moe_intermediate_size", 768), config.integer("decoder_sparse_step", 1) or 1
+    dense = set(config.integers("mlp_only_layers"))
+    used = config.boolean("use_sliding_window", False)
+    config.ignore("max_window_layers")
+    window = config.integer("sliding_window", 4096)
 
     def change(number: int, block: Block) -> Block:
         if number in dense or (number + 1) % every:
@@ -38,11 +41,10 @@ def read(fields: Fields) -> Architecture:
         return replace(block, feed_forward=replace(block.feed_forward, width=width, experts=experts))
 
     return read_common(
-        fields,
-        attention=query_key_norm(fields),
-        windows=read_layers(fields) * [window if used else None],
-        groups=4,
-        context=32768,
+        config,
+        DEFAULTS,
+        attention=read_attention(config),
+        windows=read_layers(config) * [window if used else None],
         change=change,
     )
 
@@ -67,22 +69,26 @@ def write(architecture: Architecture) -> dict[str, Any]:
     }
 
 
-APART = table(
+SEPARATE = table(
     {
         "feed_forward.router": "mlp.gate",
-        "feed_forward.gate": by_rank("mlp.gate_proj", each_expert("mlp.experts.*.gate_proj")),
-        "feed_forward.up": by_rank("mlp.up_proj", each_expert("mlp.experts.*.up_proj")),
-        "feed_forward.down": by_rank("mlp.down_proj", each_expert("mlp.experts.*.down_proj")),
+        "feed_forward.gate": matrix_or_experts("mlp.gate_proj", separate_experts("mlp.experts.*.gate_proj")),
+        "feed_forward.up": matrix_or_experts("mlp.up_proj", separate_experts("mlp.experts.*.up_proj")),
+        "feed_forward.down": matrix_or_experts("mlp.down_proj", separate_experts("mlp.experts.*.down_proj")),
     }
 )
-FUSED = table(
+STACKED = table(
     {
         "feed_forward.router": "mlp.gate",
-        "feed_forward.gate": by_rank("mlp.gate_proj", stacked("mlp.experts.gate_up_proj", lambda rows: slice(0, rows))),
-        "feed_forward.up": by_rank(
-            "mlp.up_proj", stacked("mlp.experts.gate_up_proj", lambda rows: slice(rows, 2 * rows))
+        "feed_forward.gate": matrix_or_experts(
+            "mlp.gate_proj", stacked_experts("mlp.experts.gate_up_proj", lambda rows: slice(0, rows))
         ),
-        "feed_forward.down": by_rank("mlp.down_proj", stacked("mlp.experts.down_proj", lambda rows: slice(0, rows))),
+        "feed_forward.up": matrix_or_experts(
+            "mlp.up_proj", stacked_experts("mlp.experts.gate_up_proj", lambda rows: slice(rows, 2 * rows))
+        ),
+        "feed_forward.down": matrix_or_experts(
+            "mlp.down_proj", stacked_experts("mlp.experts.down_proj", lambda rows: slice(0, rows))
+        ),
     }
 )
 
@@ -92,6 +98,6 @@ FAMILY = Family(
     class_name="Qwen3MoeForCausalLM",
     read=read,
     write=write,
-    tables=lambda _: [APART, FUSED],
+    tables=lambda _: [SEPARATE, STACKED],
     prefix="model.",
 )

@@ -3,33 +3,33 @@
 import math
 from typing import Any
 
-from openbook.interop.huggingface.fields import Fields
+from openbook.interop.huggingface.fields import ConfigFields
 from openbook.transformer.architecture import Position, RopeScaling
 
 KINDS = ("default", "linear", "dynamic", "llama3", "yarn")
 
 
-def read_rotary(fields: Fields, context: int, base: float = 10_000.0) -> Position:
+def read_rotary(config: ConfigFields, context: int, base: float = 10_000.0) -> Position:
     """The positions of a config.json whose layers are all alike; `base` where it names none."""
-    return _read(_parameters(fields), context, fields.number("rope_theta", base), _original(fields))
+    return _read(_parameters(config), context, config.number("rope_theta", base), _original(config))
 
 
 def read_rotary_by_layer(
-    fields: Fields, context: int, bases: tuple[float, float], local_base: str
+    config: ConfigFields, context: int, bases: tuple[float, float], local_base: str
 ) -> tuple[Position, Position]:
     """Positions of full and of windowed layers; the older spelling has `local_base` for the latter."""
-    base, local = fields.number("rope_theta", bases[0]), fields.number(local_base, bases[1])
-    both, scaling = fields.inside("rope_parameters"), fields.inside("rope_scaling")
+    base, local = config.number("rope_theta", bases[0]), config.number(local_base, bases[1])
+    both, scaling = config.nested("rope_parameters"), config.nested("rope_scaling")
     full = sliding = None
     if both is not None:
-        full, sliding = both.inside("full_attention"), both.inside("sliding_attention")
+        full, sliding = both.nested("full_attention"), both.nested("sliding_attention")
         both.finish()
-    original = _original(fields)
+    original = _original(config)
     return _read(scaling or full, context, base, original), _read(sliding, context, local, original)
 
 
 def write_rotary(position: Position) -> dict[str, Any]:
-    """Both spellings, so that transformers of either version takes the file."""
+    """Both embedding_names, so that transformers of either version takes the file."""
     parameters = rope_parameters(position)
     written: dict[str, Any] = {
         "rope_theta": position.base,
@@ -67,16 +67,16 @@ def rope_parameters(position: Position) -> dict[str, Any]:
     return {**more, "factor": rope_scaling.factor}
 
 
-def _parameters(fields: Fields) -> Fields | None:
-    new, old = fields.inside("rope_parameters"), fields.inside("rope_scaling")
+def _parameters(config: ConfigFields) -> ConfigFields | None:
+    new, old = config.nested("rope_parameters"), config.nested("rope_scaling")
     return old or new
 
 
-def _original(fields: Fields) -> int | None:
-    return fields.maybe_whole("original_max_position_embeddings")
+def _original(config: ConfigFields) -> int | None:
+    return config.optional_integer("original_max_position_embeddings")
 
 
-def _read(found: Fields | None, context: int, base: float, original: int | None) -> Position:
+def _read(found: ConfigFields | None, context: int, base: float, original: int | None) -> Position:
     if found is None:
         return Position(base=base)
     older = found.choice("type", {name: name for name in KINDS}, "default")
@@ -88,13 +88,13 @@ def _read(found: Fields | None, context: int, base: float, original: int | None)
     return Position(base=base, rope_scaling=rope_scaling)
 
 
-def _rope_scaling(kind: str, found: Fields, context: int, base: float, original: int | None) -> RopeScaling:
+def _rope_scaling(kind: str, found: ConfigFields, context: int, base: float, original: int | None) -> RopeScaling:
     if kind in ("linear", "dynamic"):
         found.only("original_max_position_embeddings", context)
         return RopeScaling(
             kind="linear" if kind == "linear" else "dynamic", factor=found.number("factor"), original_context=context
         )
-    inside = found.whole("original_max_position_embeddings", context)
+    inside = found.integer("original_max_position_embeddings", context)
     original = inside if original is None else original
     if kind == "llama3":
         low, high = found.number("low_freq_factor"), found.number("high_freq_factor")
@@ -105,10 +105,10 @@ def _rope_scaling(kind: str, found: Fields, context: int, base: float, original:
             low_frequency=low,
             high_frequency=high,
         )
-    factor = found.maybe_number("factor")
+    factor = found.optional_number("factor")
     factor = context / original if factor is None else factor
     attention, numerator, denominator = (
-        found.maybe_number(name) for name in ("attention_factor", "mscale", "mscale_all_dim")
+        found.optional_number(name) for name in ("attention_factor", "mscale", "mscale_all_dim")
     )
     if attention is None and numerator and denominator:
         attention = _attention(factor, numerator) / _attention(factor, denominator)
@@ -116,9 +116,9 @@ def _rope_scaling(kind: str, found: Fields, context: int, base: float, original:
         kind="yarn",
         factor=factor,
         original_context=original,
-        low_frequency=found.maybe_number("beta_slow") or 1.0,
-        high_frequency=found.maybe_number("beta_fast") or 32.0,
-        truncate=found.flag("truncate", True),
+        low_frequency=found.optional_number("beta_slow") or 1.0,
+        high_frequency=found.optional_number("beta_fast") or 32.0,
+        truncate=found.boolean("truncate", True),
         attention_factor=_attention(factor) if attention is None else attention,
     )
 

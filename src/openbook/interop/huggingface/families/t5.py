@@ -1,7 +1,7 @@
 """T5, T5 v1.1 (Flan) and mT5: relative positions, unscaled scores, RMSNorm, no biases.
 
-The first ones tie the logits to the embedding and scale them; the later ones have a matrix of their own and a gate, as
-translators trained here.
+T5 ties the logits to the embedding and scales them. The later ones have a separate matrix and a gate, as translators
+trained here do.
 """
 
 from dataclasses import replace
@@ -9,13 +9,13 @@ from typing import Any
 
 from openbook.interop.huggingface.families.common import read_layers
 from openbook.interop.huggingface.family import Family
-from openbook.interop.huggingface.fields import Fields
-from openbook.interop.huggingface.tensor_mapping import Layout, NoPlaceError, Table
-from openbook.interop.huggingface.weights import Weights
+from openbook.interop.huggingface.fields import ConfigFields
+from openbook.interop.huggingface.tensor_mapping import KeyTable, NoCounterpartError, TensorLayout
+from openbook.interop.huggingface.weights import TensorSource
 from openbook.interop.tokenizers import LegacyLayout
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Position, Stack
 
-PARTS = {
+FEED_FORWARDS = {
     "relu": (False, "relu"),
     "silu": (False, "silu"),
     "gelu": (False, "gelu"),
@@ -28,19 +28,19 @@ PARTS = {
 """`feed_forward_proj` → whether it is gated, and its activation; gated-gelu means the form with tanh."""
 
 
-def read(fields: Fields) -> Architecture:
-    """The logits' matrix is told by the tensors, see `adapt`; the scale of the logits by `tie_word_embeddings`."""
-    width, heads = fields.whole("d_model", 512), fields.whole("num_heads", 8)
-    fields.only("is_encoder_decoder", True)
-    fields.ignore("dense_act_fn", "is_gated_act", "num_hidden_layers")  # these repeat feed_forward_proj and num_layers
-    gated, activation = fields.choice("feed_forward_proj", PARTS, "relu")
-    layers = read_layers(fields, "num_layers")
-    norm = Norm(epsilon=fields.number("layer_norm_epsilon", 1e-6))
-    attention = Attention(heads=heads, key_value_heads=heads, head_width=fields.whole("d_kv", 64), scale=1.0)
+def read(config: ConfigFields) -> Architecture:
+    """Whether the logits have their own matrix is only known from the tensors, see `adapt`."""
+    width, heads = config.integer("d_model", 512), config.integer("num_heads", 8)
+    config.only("is_encoder_decoder", True)
+    config.ignore("dense_act_fn", "is_gated_act", "num_hidden_layers")  # these repeat feed_forward_proj and num_layers
+    gated, activation = config.choice("feed_forward_proj", FEED_FORWARDS, "relu")
+    layers = read_layers(config, "num_layers")
+    norm = Norm(epsilon=config.number("layer_norm_epsilon", 1e-6))
+    attention = Attention(heads=heads, key_value_heads=heads, head_width=config.integer("d_kv", 64), scale=1.0)
     block = Block(
         attention=attention,
         feed_forward=FeedForward(
-            width=fields.whole("d_ff", 2048),
+            width=config.integer("d_ff", 2048),
             activation=activation,  # type: ignore[arg-type]
             gated=gated,
         ),
@@ -48,33 +48,33 @@ def read(fields: Fields) -> Architecture:
     )
     position = Position(
         kind="relative",
-        buckets=fields.whole("relative_attention_num_buckets", 32),
-        max_distance=fields.whole("relative_attention_max_distance", 128),
+        buckets=config.integer("relative_attention_num_buckets", 32),
+        max_distance=config.integer("relative_attention_max_distance", 128),
     )
-    written = read_layers(fields, "num_decoder_layers") if "num_decoder_layers" in fields else layers
-    tied = fields.flag("tie_word_embeddings", True)
+    written = read_layers(config, "num_decoder_layers") if "num_decoder_layers" in config else layers
+    tied = config.boolean("tie_word_embeddings", True)
     return Architecture(
-        vocab_size=fields.whole("vocab_size", 32128),
+        vocab_size=config.integer("vocab_size", 32128),
         width=width,
-        context=fields.whole("n_positions", 512),
+        context=config.integer("n_positions", 512),
         encoder=Stack(blocks=layers * (block,), position=position, final_norm=norm),
         decoder=Stack(
             blocks=written * (replace(block, cross_attention=attention),), position=position, final_norm=norm
         ),
         tied_embeddings=tied,
-        logit_scale=width**-0.5 if fields.flag("scale_decoder_outputs", tied) else 1.0,
+        logit_scale=width**-0.5 if config.boolean("scale_decoder_outputs", tied) else 1.0,
     )
 
 
-def read_multilingual(fields: Fields) -> Architecture:
-    """Gated where the file does not say; the logits are never scaled, even by files that call them tied."""
-    return replace(read(fields.with_default("feed_forward_proj", "gated-gelu")), logit_scale=1.0)
+def read_multilingual(config: ConfigFields) -> Architecture:
+    """Gated where the file does not say; the logits are never scaled, even if the file says that they are tied."""
+    return replace(read(config.with_default("feed_forward_proj", "gated-gelu")), logit_scale=1.0)
 
 
-def adapt(architecture: Architecture, weights: Weights) -> Architecture:
-    """Newer programs write tie_word_embeddings as true in any case: a matrix that differs is not tied."""
-    own, shared = "lm_head.weight", "shared.weight"
-    tied = own not in weights or (shared in weights and weights.same(own, shared))
+def adapt(architecture: Architecture, weights: TensorSource) -> Architecture:
+    """Newer programs always write tie_word_embeddings as true: a matrix that differs is not tied."""
+    head, shared = "lm_head.weight", "shared.weight"
+    tied = head not in weights or (shared in weights and weights.equal(head, shared))
     return replace(architecture, tied_embeddings=tied)
 
 
@@ -82,12 +82,12 @@ def write(architecture: Architecture) -> dict[str, Any]:
     """The fields of `read`."""
     encoder, decoder = architecture.encoder, architecture.decoder
     if encoder is None:
-        raise NoPlaceError("it has no encoder")
+        raise NoCounterpartError("it has no encoder")
     first = encoder.blocks[0]
     kind = (first.feed_forward.gated, first.feed_forward.activation)
-    word = next((word for word, part in PARTS.items() if part == kind), None)
+    word = next((word for word, part in FEED_FORWARDS.items() if part == kind), None)
     if word is None:
-        raise NoPlaceError(f"it has the activation {kind[1]}")
+        raise NoCounterpartError(f"it has the activation {kind[1]}")
     return {
         "is_encoder_decoder": True,
         "vocab_size": architecture.vocab_size,
@@ -111,10 +111,10 @@ def _attention(ours: str, theirs: str) -> dict[str, str]:
     return {f"{ours}.{name}": f"{theirs}.{name[0]}" for name in ("query", "key", "value", "output")}
 
 
-def tables(architecture: Architecture) -> list[Table]:
+def tables(architecture: Architecture) -> list[KeyTable]:
     """A gated part has two matrices in place of one."""
     gated = architecture.decoder.blocks[0].feed_forward.gated
-    table: dict[str, str | Layout] = {"token_embedding": "shared", "to_logits": "lm_head"}
+    table: dict[str, str | TensorLayout] = {"token_embedding": "shared", "to_logits": "lm_head"}
     for stack, last in (("encoder", 1), ("decoder", 2)):
         ours, theirs = f"{stack}.blocks.#", f"{stack}.block.#.layer"
         table |= {
@@ -132,7 +132,7 @@ def tables(architecture: Architecture) -> list[Table]:
     return [table | {"token_embedding": name} for name in ("shared", "decoder.embed_tokens", "encoder.embed_tokens")]
 
 
-COPIES = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")
+TIED_COPIES = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight")
 UNUSED = r"decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight"
 
 FAMILY = Family(
@@ -144,7 +144,7 @@ FAMILY = Family(
     write=write,
     tables=tables,
     ignored=UNUSED,
-    tied_copies=COPIES,
+    tied_copies=TIED_COPIES,
     tokenizer=LegacyLayout(last=tuple(f"<extra_id_{number}>" for number in range(99, -1, -1))),
 )
 MULTILINGUAL = replace(

@@ -6,7 +6,7 @@ from tokenizers import AddedToken, normalizers
 from tokenizers import Tokenizer as Backend
 
 from openbook.errors import OpenbookError
-from openbook.interop.gguf.architectures import BYTE_LEVEL, PIECES, SPLIT_OF, SPLITS
+from openbook.interop.gguf.pre_tokenizers import PRE_TOKENIZER_OF, PRE_TOKENIZERS
 from openbook.interop.tokenizers import ImportedTokenizer
 from openbook.interop.tokenizers.byte_level_bpe import build_byte_level_bpe
 from openbook.interop.tokenizers.chat_template_files import MAXIMUM_TEMPLATE
@@ -19,6 +19,8 @@ from openbook.text.tokenizer.byte_level import byte_level_pre_tokenizer
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 
 PREFIX = "tokenizer.ggml."
+BYTE_LEVEL, SENTENCEPIECE = "gpt2", "llama"
+"""The values of tokenizer.ggml.model that can be read."""
 ENDS = ("eos_token_id", "eot_token_id", "eom_token_id")
 
 
@@ -36,10 +38,10 @@ def read_tokenizer(fields: dict[str, Any]) -> ImportedTokenizer:
         raise OpenbookError(f"field {PREFIX}token_type: has a number that is no type; {DAMAGED}")
     if kind == BYTE_LEVEL:
         backend, beginning = _byte_level(fields, tokens, kinds)
-    elif kind == PIECES:
+    elif kind == SENTENCEPIECE:
         backend, beginning = _pieces(fields, tokens, kinds), True
     else:
-        raise OpenbookError(f"field {PREFIX}model: {excerpt(str(kind))} is not {BYTE_LEVEL} or {PIECES}")
+        raise OpenbookError(f"field {PREFIX}model: {excerpt(str(kind))} is not {BYTE_LEVEL} or {SENTENCEPIECE}")
     special = _special(fields, len(tokens), beginning)
     set_added_tokens(backend, special.prefix, special.suffix)
     template = fields.get("tokenizer.chat_template")
@@ -50,25 +52,25 @@ def read_tokenizer(fields: dict[str, Any]) -> ImportedTokenizer:
 
 def _byte_level(fields: dict[str, Any], tokens: list[str], kinds: list[int]) -> tuple[Backend, bool]:
     """Byte-level pairs, and whether prompts get the beginning token where the file does not say."""
-    name = fields.get(f"{PREFIX}pre", SPLIT_OF.get(str(fields.get("general.architecture"))))
-    splits = SPLITS.get(name) if isinstance(name, str) else None
-    if splits is None:
+    name = fields.get(f"{PREFIX}pre", PRE_TOKENIZER_OF.get(str(fields.get("general.architecture"))))
+    pre_tokenizer = PRE_TOKENIZERS.get(name) if isinstance(name, str) else None
+    if pre_tokenizer is None:
         raise OpenbookError(
-            f"field {PREFIX}pre: how {excerpt(str(name))} finds words is not known; there are {', '.join(SPLITS)}"
+            f"field {PREFIX}pre: {excerpt(str(name))} is not known; there are {', '.join(PRE_TOKENIZERS)}"
         )
     merges = []
     for merge in _list(fields, "merges", str):
         left, _, right = merge.partition(" ")
         merges.append((left, right))
-    words = byte_level_pre_tokenizer(*splits.patterns)
+    words = byte_level_pre_tokenizer(*pre_tokenizer.patterns)
     ids = {token: number for number, token in enumerate(tokens)}
-    backend = build_byte_level_bpe(ids, merges, words, splits.whole_words)
-    if splits.unicode_form is not None:
+    backend = build_byte_level_bpe(ids, merges, words, pre_tokenizer.ignore_merges)
+    if pre_tokenizer.unicode_form is not None:
         backend.normalizer = normalizers.NFC()
     for token, kind in zip(tokens, kinds, strict=True):
         if kind in (PieceType.CONTROL, PieceType.UNKNOWN, PieceType.USER_DEFINED):
             backend.add_tokens([AddedToken(token, normalized=False, special=kind != PieceType.USER_DEFINED)])
-    return backend, splits.beginning
+    return backend, pre_tokenizer.add_bos
 
 
 def _pieces(fields: dict[str, Any], tokens: list[str], kinds: list[int]) -> Backend:

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from openbook.errors import OpenbookError
-from openbook.interop.gguf.architectures import BYTE_LEVEL, FIRST, PIECES, SPLITS
-from openbook.interop.gguf.tokenizer import PREFIX
+from openbook.interop.gguf.pre_tokenizers import GPT2_PATTERN, PRE_TOKENIZERS
+from openbook.interop.gguf.tokenizer_import import BYTE_LEVEL, PREFIX, SENTENCEPIECE
 from openbook.interop.tokenizers.sentencepiece_model import PieceType
 from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.byte_decoder import BYTE
@@ -28,11 +28,11 @@ def tokenizer_fields(metadata: ModelMetadata) -> dict[str, Any]:
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in content["model"]["merges"]]
     fields: dict[str, Any] = {f"{PREFIX}tokens": tokens, f"{PREFIX}token_type": kinds}
     if _has(content.get("decoder"), "ByteLevel"):
-        fields |= {f"{PREFIX}model": BYTE_LEVEL, f"{PREFIX}pre": _split(content)}
+        fields |= {f"{PREFIX}model": BYTE_LEVEL, f"{PREFIX}pre": _pre_tokenizer_name(content)}
         if merges:
             fields[f"{PREFIX}merges"] = merges
     elif content["model"].get("byte_fallback"):
-        fields |= {f"{PREFIX}model": PIECES, f"{PREFIX}scores": _scores(tokens, merges)}
+        fields |= {f"{PREFIX}model": SENTENCEPIECE, f"{PREFIX}scores": _scores(tokens, merges)}
         fields[f"{PREFIX}add_space_prefix"] = _has(content.get("decoder"), "Strip")
     else:
         raise OpenbookError("GGUF files hold byte-level tokenizers, or those that fall back to bytes; this is neither")
@@ -58,13 +58,13 @@ def _tokens(content: dict[str, Any], vocab_size: int) -> tuple[list[str], list[i
     return [names.get(n, f"[PAD{n}]") for n in numbers], [kinds.get(n, int(PieceType.UNUSED)) for n in numbers]
 
 
-def _split(content: dict[str, Any]) -> str:
+def _pre_tokenizer_name(content: dict[str, Any]) -> str:
     """What the way in which it finds words is called."""
     found = tuple(_patterns(content.get("pre_tokenizer")))
-    for name, splits in SPLITS.items():
-        if found == splits.patterns and bool(content["model"].get("ignore_merges")) == splits.whole_words:
+    for name, pre_tokenizer in PRE_TOKENIZERS.items():
+        if found == pre_tokenizer.patterns and bool(content["model"].get("ignore_merges")) == pre_tokenizer.ignore_merges:
             return name
-    raise OpenbookError(f"GGUF files name how words are found, and this way has none of {', '.join(SPLITS)}")
+    raise OpenbookError(f"GGUF files name how words are found, and this way has none of {', '.join(PRE_TOKENIZERS)}")
 
 
 def _patterns(step: Any) -> list[str]:
@@ -76,7 +76,7 @@ def _patterns(step: Any) -> list[str]:
         return [str(step["pattern"].get("Regex"))]
     if step.get("type") == "Digits" and step.get("individual_digits"):
         return [r"\p{N}"]
-    return [FIRST] if step.get("type") == "ByteLevel" and step.get("use_regex") else []
+    return [GPT2_PATTERN] if step.get("type") == "ByteLevel" and step.get("use_regex") else []
 
 
 def _scores(tokens: list[str], merges: list[str]) -> list[float]:

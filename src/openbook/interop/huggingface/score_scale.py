@@ -1,17 +1,17 @@
-"""Scores of scale s are those of scale 1 with s times the queries: for families that have no scale of their own."""
+"""Families without a scale for attention scores: s · (q · k) = (s · q) · k, so the queries' weights take the scale."""
 
 from dataclasses import replace
 
 from openbook.transformer.architecture import Architecture, Attention, Block, Stack
 
 
-def scale_of(attention: Attention) -> float:
+def score_scale(attention: Attention) -> float:
     """What the scores are multiplied by."""
     return attention.head_width**-0.5 if attention.scale is None else attention.scale
 
 
-def without_scales(architecture: Architecture) -> Architecture:
-    """The same with unscaled scores, wherever queries are not normalised (a norm would undo their factor)."""
+def with_unscaled_scores(architecture: Architecture) -> Architecture:
+    """The same with a scale of 1, except where queries are normalized: a norm would undo their factor."""
     stacks = {name: _unscaled(stack) for name, stack in architecture.stacks.items()}
     return replace(architecture, **stacks)  # type: ignore[arg-type]
 
@@ -31,7 +31,9 @@ def _unscaled_block(block: Block) -> Block:
 
 
 def query_factors(own: Architecture, described: Architecture) -> dict[str, float]:
-    """Our tensor's name → by what to multiply it, for the queries whose scale differs in the two architectures."""
+    """Query tensors whose scale differs in the two architectures → what to multiply them by on the way from the first
+    to the second.
+    """
     factors = {}
     for name, stack in own.stacks.items():
         for number, (block, other) in enumerate(zip(stack.blocks, described.stacks[name].blocks, strict=True)):
@@ -39,9 +41,9 @@ def query_factors(own: Architecture, described: Architecture) -> dict[str, float
                 "self_attention": (block.attention, other.attention),
                 "cross_attention": (block.cross_attention, other.cross_attention),
             }
-            for part, (one, another) in pairs.items():
-                if one is not None and another is not None and scale_of(one) != scale_of(another):
+            for module, (one, another) in pairs.items():
+                if one is not None and another is not None and score_scale(one) != score_scale(another):
                     for leaf in ("weight", "bias"):
-                        query = f"{name}.blocks.{number}.{part}.query.{leaf}"
-                        factors[query] = scale_of(one) / scale_of(another)
+                        query = f"{name}.blocks.{number}.{module}.query.{leaf}"
+                        factors[query] = score_scale(one) / score_scale(another)
     return factors
