@@ -62,7 +62,10 @@ def _pre_tokenizer_name(content: dict[str, Any]) -> str:
     """What the way in which it finds words is called."""
     found = tuple(_patterns(content.get("pre_tokenizer")))
     for name, pre_tokenizer in PRE_TOKENIZERS.items():
-        if found == pre_tokenizer.patterns and bool(content["model"].get("ignore_merges")) == pre_tokenizer.ignore_merges:
+        if (
+            found == pre_tokenizer.patterns
+            and bool(content["model"].get("ignore_merges")) == pre_tokenizer.ignore_merges
+        ):
             return name
     raise OpenbookError(f"GGUF files name how words are found, and this way has none of {', '.join(PRE_TOKENIZERS)}")
 

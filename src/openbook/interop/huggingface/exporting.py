@@ -9,7 +9,7 @@ from openbook.interop.huggingface.conversion import Conversion
 from openbook.interop.huggingface.extra_metadata import write_extra_metadata
 from openbook.interop.huggingface.generation_config import write_generation_config
 from openbook.interop.huggingface.weights import INDEX, SINGLE
-from openbook.interop.tokenizers import write_tokenizer_pair, write_tokenizer
+from openbook.interop.tokenizers import write_tokenizer, write_tokenizer_pair
 from openbook.model_file.atomic import atomic_folder, atomic_write
 from openbook.model_file.dtypes import DTYPES, EXPORT_DTYPES
 from openbook.model_file.writing import TensorWriter
