@@ -1,1 +1,1 @@
-"""The verbs of the command, a file each: they parse, call the library and print. No logic lives here."""
+"""The commands, a file each. They parse options, call the library and print; the work is done elsewhere."""

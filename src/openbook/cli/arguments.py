@@ -1,4 +1,4 @@
-"""Arguments that several verbs take."""
+"""Arguments and options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +8,9 @@ import typer
 MODEL = Annotated[Path, typer.Argument(help="a model file, such as austen.openbook", show_default=False)]
 DEVICE = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 ENGINE = Annotated[
-    str, typer.Option(help="what decodes: torch; or onnx, which opens in half a minute and is then up to twice as fast")
+    str,
+    typer.Option(
+        help="what decodes: torch, or onnx, which takes half a minute to open and is then up to twice as fast"
+    ),
 ]
 JSON = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]

@@ -1,9 +1,10 @@
-"""The command `openbook`: its verbs put together."""
+"""The command `openbook`: its commands put together."""
 
 import openbook.cli.startup  # isort: skip  # noqa: F401  before anything heavy
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -25,29 +26,48 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="""Train a transformer on your own books, ask it, and open it up.
+    help="""Train a transformer on your own books or sentence pairs, ask it, and open it up.
 
-    [bold]Examples[/bold]
+    [bold]Your first model[/bold]
 
       openbook train emma.txt persuasion.epub -o austen.openbook --minutes 5
       openbook ask austen.openbook "It is a truth"
-      openbook explain austen.openbook "It is a truth" --terminal
-      openbook inspect austen.openbook
-      openbook evaluate austen.openbook heldout.txt
-      openbook train --pairs en-de.tsv -o en-de.openbook
-      openbook compare --pairs en-de.tsv --minutes 5
+      openbook explain austen.openbook "It is a truth"
 
-    Every verb has a --help of its own. `openbook --install-completion` completes names in your shell.""",
+    [bold]Your first translator[/bold]
+
+      openbook train --pairs en-de.tsv -o en-de.openbook --minutes 10
+      openbook ask en-de.openbook "A man sleeps."
+      openbook evaluate en-de.openbook test.tsv
+
+    Each command has its own --help, with more examples.""",
 )
 
-for verb in (train, compare, ask, explain, inspect, evaluate):
-    app.command()(verb)
-app.command("import")(import_model)
-app.command("export")(export_model)
+GROUPS: dict[str, tuple[tuple[str, Callable[..., None], str], ...]] = {
+    "Train": (
+        ("train", train, "Train a model on books, or a translator on sentence pairs."),
+        ("compare", compare, "Train both kinds of translator on the same pairs and compare."),
+        ("evaluate", evaluate, "Score a model on held-out texts or sentence pairs."),
+    ),
+    "Ask": (("ask", ask, "Continue a prompt, answer it, hold a chat, or translate."),),
+    "Look inside": (
+        ("explain", explain, "Show every step from a prompt to the next token."),
+        ("inspect", inspect, "Show what a model file contains and how it was trained."),
+    ),
+    "Exchange": (
+        ("import", import_model, "Make a model file from a Hugging Face folder or a GGUF file."),
+        ("export", export_model, "Write a model as a Hugging Face folder or a GGUF file."),
+    ),
+}
+"""The commands by group: name, function, and what it does in one line."""
+
+for group, commands in GROUPS.items():
+    for name, function, summary in commands:
+        app.command(name, short_help=summary, rich_help_panel=group)(function)
 
 
 def show_version(wanted: bool) -> None:
-    """Print the version and end."""
+    """Print the version and exit."""
     if wanted:
         print(f"openbook {__version__}")
         raise typer.Exit
@@ -55,14 +75,16 @@ def show_version(wanted: bool) -> None:
 
 @app.callback()
 def common(
-    version: Annotated[bool, typer.Option("--version", callback=show_version, is_eager=True, help="show it")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="show the version")
+    ] = False,
 ) -> None:
-    """Options of all verbs."""
+    """Options of the command itself."""
 
 
 def main() -> None:
-    """Run the command; what a person can mend is one line, not a traceback."""
-    if "train" in sys.argv or "_OPENBOOK_COMPLETE" in os.environ:  # reading the recipe takes a while
+    """Run the command. An error that the user can fix is one line, not a traceback."""
+    if "train" in sys.argv or "_OPENBOOK_COMPLETE" in os.environ:  # importing the recipe takes a while
         from openbook.cli.options import add_recipe_options
 
         add_recipe_options(train)
@@ -72,12 +94,12 @@ def main() -> None:
         print(f"openbook: {error}", file=sys.stderr)
         sys.exit(1)
     finally:
-        _write_out()
+        _flush_output()
 
 
-def _write_out() -> None:
-    """Write what is still held back. A reader who has seen enough ends the command, without a word."""
-    out = sys.__stdout__  # not what stands in for it after a write that failed: Python tries both when it ends
+def _flush_output() -> None:
+    """Write what is still buffered. A closed pipe, as after `| head`, ends the command without a message."""
+    out = sys.__stdout__  # not what replaces it after a failed write: Python flushes both when it exits
     try:
         if out is not None:
             out.flush()

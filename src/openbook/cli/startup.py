@@ -1,4 +1,4 @@
-"""When the process began: imported before anything heavy, since the minutes of a training count from here."""
+"""When the process started. Imported before anything heavy, because the minutes of `train` count from here."""
 
 import time
 
