@@ -48,23 +48,23 @@ def test_a_protocol_buffer_ends(content: bytes) -> None:
         (b"", "it has no pieces"),
         (b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "should have 9,223,372,036,854,775,807 bytes, 0 are left"),
         (b"\x0a" + b"\xff" * 20, "does not end"),
-        (b"\x0a\x03\x0a\x01a", "0 pieces stand for the unknown"),
-        (b"\x0a\x05\x0a\x01a\x18\x02\x0a\x03\x0a\x01a", "a piece is there twice"),
+        (b"\x0a\x03\x0a\x01a", "0 pieces for unknown text"),
+        (b"\x0a\x05\x0a\x01a\x18\x02\x0a\x03\x0a\x01a", "a piece occurs twice"),
         (b"\x0a\x03\x0a\x01\xff", "a piece is not UTF-8"),
         (b"\x0a\x02\x18\x09", "an invalid score or type"),
         (b"\x0a\x05\x15\x00\x00\xc0\x7f", "an invalid score or type"),
         (b"\x0a\x02\x18\x02", "a piece has no text"),
-        (b"\x12\x02\x18\x03", "unigram and BPE are supported"),
-        (b"\x08\x01", "a number stands where a message or text should"),
+        (b"\x12\x02\x18\x03", "only unigram and BPE are supported"),
+        (b"\x08\x01", "a number where a message or text should be"),
         (b"\x0b", "unknown kind 3"),
         (b"\x0a\x05\x0a\x01a\x18\x02\x12\x03\x98\x02\x01", "does not have all 256"),
-        (b"\x0a\x05\x0a\x01a\x18\x02\x12\x03\xc0\x01\x01", "marks the end of words"),
+        (b"\x0a\x05\x0a\x01a\x18\x02\x12\x03\xc0\x01\x01", "marks spaces after words"),
     ],
 )
 def test_what_is_wrong_with_a_model_is_named(content: bytes, complaint: str, tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.model"
     path.write_bytes(content)
-    with pytest.raises(OpenbookError, match=r"tokenizer.model: is no SentencePiece model") as error:
+    with pytest.raises(OpenbookError, match=r"tokenizer.model: cannot be read as a SentencePiece model") as error:
         read_model(path)
     assert complaint in str(error.value)
 
@@ -167,7 +167,7 @@ def test_what_is_wrong_in_a_folder_is_named(name: str, content: str, complaint: 
 
 
 def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
-    with pytest.raises(OpenbookError, match=r"has no tokenizer; one of tokenizer.json, tokenizer.model"):
+    with pytest.raises(OpenbookError, match=r"has no tokenizer; it should hold one of tokenizer.json, tokenizer.model"):
         read_tokenizer(tmp_path)
     write_json(tmp_path / "vocab.json", {"a": 0})
     (tmp_path / "merges.txt").write_text("")
@@ -178,14 +178,14 @@ def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda content: content["config"].pop("pattern"), "is not as it should be"),
-        (lambda content: content["config"].update(default_vocab_size=2**40), "is not as it should be"),
-        (lambda content: content["config"].update(default_vocab_size="x"), "is not as it should be"),
+        (lambda content: content["config"].pop("pattern"), "is malformed"),
+        (lambda content: content["config"].update(default_vocab_size=2**40), "is malformed"),
+        (lambda content: content["config"].update(default_vocab_size="x"), "is malformed"),
         (lambda content: content["config"].update(pattern="(a+)+$"), "takes too long"),
         (lambda content: content["vocab"][0].update(token_bytes="%"), "not in base 64"),
         (lambda content: content["vocab"][0].update(token_bytes=""), "a token has 0 bytes"),
         (lambda content: content["vocab"].pop(0), "has no token for the byte"),
-        (lambda content: content["vocab"].append(content["vocab"][0]), "is not as it should|there twice"),
+        (lambda content: content["vocab"].append(content["vocab"][0]), "is malformed|occurs twice"),
         (lambda content: content["vocab"].append({"rank": 999, "token_bytes": "A" * 8000}), "has 6,000 bytes"),
     ],
 )

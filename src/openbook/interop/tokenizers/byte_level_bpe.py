@@ -82,7 +82,7 @@ def read_ranked_json(path: Path) -> Backend:
             _add_rank(ranks, _decode_token(path, entry["token_bytes"]), int(entry["rank"]), path)
         names = {int(each["rank"]): str(each["token_str"]) for each in content.get("special_tokens") or ()}
     except (KeyError, TypeError, ValueError):
-        raise OpenbookError(f"{path}: config, vocab or special_tokens is not as it should be; copy it again") from None
+        raise OpenbookError(f"{path}: config, vocab or special_tokens is malformed; copy it again") from None
     special = [names.get(number, f"<SPECIAL_{number}>") for number in range(count)]
     if not names:
         special[: len(_TEKKEN_NAMES)] = _TEKKEN_NAMES[:count]
@@ -119,7 +119,7 @@ def _from_ranks(ranks: Mapping[bytes, int], pattern: str, special: Mapping[str, 
     taken = set(ids.values())
     for name, token_id in special.items():
         if name in ids or token_id in taken:
-            raise OpenbookError(f"{path}: the special token {name!r} or its id {token_id:,} is there twice")
+            raise OpenbookError(f"{path}: the special token {name!r} or its id {token_id:,} occurs twice")
         ids[name] = token_id
     backend = build_byte_level_bpe(ids, pairs, byte_level_pre_tokenizer(pattern), ignore_merges=True)
     backend.add_special_tokens([AddedToken(name, normalized=False) for name in sorted(special, key=special.get)])  # type: ignore[arg-type]
@@ -188,6 +188,6 @@ def _decode_token(path: Path, text: str) -> bytes:
 def _add_rank(ranks: dict[bytes, int], token: bytes, rank: int, path: Path) -> None:
     if token in ranks or not 0 <= rank < MAXIMUM_VOCABULARY:
         raise OpenbookError(
-            f"{path}: a token is there twice, or its rank {rank:,} is invalid; copy or download it again"
+            f"{path}: a token occurs twice, or its rank {rank:,} is invalid; copy or download it again"
         )
     ranks[token] = rank

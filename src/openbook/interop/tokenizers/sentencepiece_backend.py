@@ -55,7 +55,7 @@ def with_ids(model: SentencePieceModel, ids: Mapping[str, int], special: Sequenc
             pieces.append(known.get(text) or Piece(text, lowest, PieceType.UNUSED))
     unknown = model.pieces[model.unk_id].text
     if unknown not in ids:
-        raise OpenbookError(f"vocab.json: has no {unknown!r}, which stands for the unknown")
+        raise OpenbookError(f"vocab.json: lacks {unknown!r}, its token for unknown text")
     return replace(model, pieces=pieces, unk_id=ids[unknown])
 
 
@@ -68,7 +68,7 @@ def with_special_tokens(
     unknown = model.pieces[model.unk_id].text
     indices = [index for index, piece in enumerate(pieces) if piece.text == unknown]
     if len(indices) != 1 or len({piece.text for piece in pieces}) < len(pieces):
-        raise OpenbookError(f"the pieces do not fit the model's layout: a token, or {unknown!r}, is missing or twice")
+        raise OpenbookError(f"the pieces do not fit the layout: a token, or {unknown!r}, is missing or occurs twice")
     return replace(model, pieces=pieces, unk_id=indices[0])
 
 

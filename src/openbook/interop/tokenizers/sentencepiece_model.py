@@ -86,7 +86,7 @@ def read_model(path: Path) -> SentencePieceModel:
         _check(model)
     except OpenbookError as error:
         reason = str(error).removeprefix(f"{path}: ")
-        raise OpenbookError(f"{path}: is no SentencePiece model that can be read ({reason}); copy it again") from None
+        raise OpenbookError(f"{path}: cannot be read as a SentencePiece model ({reason}); copy it again") from None
     return model
 
 
@@ -132,7 +132,7 @@ def _read_trainer(model: SentencePieceModel, message: bytes) -> None:
     for number, value in read_fields(message):
         if number == MODEL_TYPE:
             if value not in (UNIGRAM, BPE):
-                raise OpenbookError("it splits into words or characters; unigram and BPE are supported")
+                raise OpenbookError("it splits text into words or characters; only unigram and BPE are supported")
             model.unigram = value == UNIGRAM
         elif number in TRAINER_FLAGS:
             setattr(model, TRAINER_FLAGS[number], bool(value))
@@ -154,20 +154,20 @@ def _check(model: SentencePieceModel) -> None:
     if not all(piece.text for piece in model.pieces):
         raise OpenbookError("a piece has no text")
     if len({piece.text for piece in model.pieces}) < len(model.pieces):
-        raise OpenbookError("a piece is there twice")
+        raise OpenbookError("a piece occurs twice")
     unknown = [index for index, piece in enumerate(model.pieces) if piece.type == PieceType.UNKNOWN]
     if len(unknown) != 1:
-        raise OpenbookError(f"{len(unknown)} pieces stand for the unknown; one should")
+        raise OpenbookError(f"{len(unknown)} pieces for unknown text; there should be one")
     model.unk_id = unknown[0]
     if model.treat_whitespace_as_suffix or not model.escape_whitespaces:
-        raise OpenbookError("it marks the end of words, or no spaces at all, which is not supported")
+        raise OpenbookError("it marks spaces after words, or not at all; only marks before words are supported")
     if model.byte_fallback and sum(piece.type == PieceType.BYTE for piece in model.pieces) != 256:
         raise OpenbookError("it falls back to bytes but does not have all 256")
 
 
 def _bytes(value: Value) -> bytes:
     if not isinstance(value, bytes):
-        raise OpenbookError("a number stands where a message or text should")
+        raise OpenbookError("a number where a message or text should be")
     return value
 
 

@@ -12,7 +12,7 @@ FLAGS = ("lstrip", "rstrip", "normalized", "single_word", "special")
 
 
 class TokenizerConfig:
-    """The content of tokenizer_config.json, special_tokens_map.json, added_tokens.json and the model's configuration."""
+    """What tokenizer_config.json, special_tokens_map.json, added_tokens.json and the model's configuration say."""
 
     def __init__(self, folder: Path) -> None:
         """Raises OpenbookError for a file that is not a JSON object."""

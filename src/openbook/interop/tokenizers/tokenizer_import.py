@@ -127,7 +127,7 @@ def _read_legacy(folder: Path, config: TokenizerConfig, layout: LegacyLayout) ->
     for vocabulary, merges in VOCABULARY_AND_MERGES:
         if (folder / vocabulary).exists() and (folder / merges).exists():
             return _from_merges(folder / vocabulary, folder / merges, config, layout), None
-    raise OpenbookError(f"{folder}: has no tokenizer; one of {', '.join(SUPPORTED)} should be there")
+    raise OpenbookError(f"{folder}: has no tokenizer; it should hold one of {', '.join(SUPPORTED)}")
 
 
 def _from_sentencepiece(path: Path, config: TokenizerConfig, layout: LegacyLayout, ids: Path | None) -> Backend:

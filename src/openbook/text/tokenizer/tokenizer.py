@@ -118,7 +118,7 @@ class Tokenizer:
             with self._encoder(allow_special) as tokenizer:
                 return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
         except TypeError:
-            raise OpenbookError("text: holds half a surrogate pair, which is no character; give it as UTF-8") from None
+            raise OpenbookError("text: contains half a surrogate pair; give it as UTF-8") from None
         except (KeyboardInterrupt, SystemExit, Exception):
             raise
         except BaseException as error:  # the library's Rust panics are no Exception
@@ -130,7 +130,7 @@ class Tokenizer:
         return [text] if pre_tokenizer is None else [word for word, _ in pre_tokenizer.pre_tokenize_str(text)]
 
     def encode_with_starts(self, text: str) -> tuple[list[int], list[int]]:
-        """Token ids of a text in which names of special tokens mean those tokens, and the offset at which each starts."""
+        """Token ids of a text in which names of special tokens mean those tokens, and the offset where each starts."""
         with self._encoder(allow_special=True) as tokenizer:
             encoding = tokenizer.encode(text, add_special_tokens=False)
         return encoding.ids, [start for start, _ in encoding.offsets]

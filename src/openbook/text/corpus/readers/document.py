@@ -17,8 +17,8 @@ class RawDocument:
     Attributes:
         bytes: size of the file.
         encoding: the character encoding, or the format that implies it.
-        chunks: the text, with LF line ends only, cut at line ends. A NUL character (which text cannot contain) marks the
-            start of a line that the file itself marks as a heading.
+        chunks: the text, with LF line ends only, cut at line ends. A NUL character, which text cannot contain, marks
+            the start of a line that the file itself marks as a heading.
     """
 
     bytes: int
