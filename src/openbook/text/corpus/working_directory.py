@@ -78,8 +78,8 @@ def _explain_disk_errors(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in FIXABLE:
             raise OpenbookError(
-                f"{printable_path(folder)}: {error.strerror}; make room there (about three times the size of the inputs)"
-                " or choose another folder, then run the same command again: it goes on where it stopped"
+                f"{printable_path(folder)}: {error.strerror}; make room there (about three times the size of the"
+                " inputs) or choose another folder, then run the same command again: it goes on where it stopped"
             ) from error
         raise
 
