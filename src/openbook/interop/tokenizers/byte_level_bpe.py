@@ -187,7 +187,5 @@ def _decode_token(path: Path, text: str) -> bytes:
 
 def _add_rank(ranks: dict[bytes, int], token: bytes, rank: int, path: Path) -> None:
     if token in ranks or not 0 <= rank < MAXIMUM_VOCABULARY:
-        raise OpenbookError(
-            f"{path}: a token occurs twice, or its rank {rank:,} is invalid; copy or download it again"
-        )
+        raise OpenbookError(f"{path}: a token occurs twice, or its rank {rank:,} is invalid; copy or download it again")
     ranks[token] = rank
