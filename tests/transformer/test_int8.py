@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from openbook.generation.engines.onednn_linear import prepared
+from openbook.generation.engines.onednn_linear import with_onednn_linear
 from openbook.model_file import int8
 from openbook.model_file.int8 import Int8Weight, dequantize, quantize
 from strategies import VOCABULARY, architectures, build, difference, some_source, some_tokens
@@ -70,5 +70,5 @@ def test_models_compute_what_their_plain_numbers_do(spec, seed):
     tokens = some_tokens(2, 7, vocab_size=VOCABULARY)
     with torch.no_grad():
         expected = other(tokens, source=source)
-        for same in (model, prepared(model)):
+        for same in (model, with_onednn_linear(model)):
             assert difference(same(tokens, source=source), expected) <= 1e-4 * max(1.0, float(expected.abs().max()))
