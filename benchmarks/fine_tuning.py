@@ -18,7 +18,7 @@ from typing import Any
 from facts import asked, make_facts, write_conversations
 from learning import Cost, cost_of
 
-WAYS = {"lora": ["--lora", "8"], "all": [], "facts": []}
+WAYS = {"lora": ["--lora-rank", "8"], "all": [], "facts": []}
 """What is given to `openbook train` besides the minutes and what to read."""
 
 

@@ -129,5 +129,5 @@ def test_the_front_door_is_small():
 
 
 def test_bad_choices_in_python_are_told(tmp_path):
-    with pytest.raises(OpenbookError, match="there is no such choice"):
+    with pytest.raises(OpenbookError, match="unknown option"):
         openbook.train(tmp_path, tmp_path / "it.openbook", colour=1, **TINY)

@@ -344,10 +344,10 @@ def train(
     pairs: str | Path | Sequence[str | Path] | None = None,
     conversations: str | Path | Sequence[str | Path] | None = None,
     validation: str | Path | Sequence[str | Path] | None = None,
-    validation_share: float | None = None,
+    validation_fraction: float | None = None,
     keep_duplicates: bool = False,
     base_model: str | os.PathLike[str] | None = None,
-    lora: int | None = None,
+    lora_rank: int | None = None,
     lora_targets: Sequence[str] = TARGETS,
     adapter: bool = False,
     device: str = "auto",
@@ -364,10 +364,10 @@ def train(
         pairs: in place of books, files of sentence pairs, for a translator.
         conversations: in place of books, JSON lines of messages or of prompt and answer, for a model to go on from.
         validation: files to validate with; the tails of the documents, or some of the pairs, if None.
-        validation_share: how much of each document, or of the pairs, to hold out; picked by their amount if None.
+        validation_fraction: how much of each document, or of the pairs, to hold out; picked by their amount if None.
         keep_duplicates: whether passages or pairs that occur twice stay.
         base_model: a model file to go on from.
-        lora: rank of a low-rank change to learn, instead of all weights.
+        lora_rank: rank of a low-rank change to learn, instead of all weights.
         lora_targets: the matrices that it changes.
         adapter: save that change alone, in a small file beside the model that it changes.
         device: auto, cpu, cuda or mps.
@@ -392,11 +392,11 @@ def train(
         pairs=pairs is not None,
         conversations=conversations is not None,
         validation=None if validation is None else _listed(validation),
-        validation_share=validation_share,
+        validation_fraction=validation_fraction,
         keep_duplicates=keep_duplicates,
         device=device,
         base_model=None if base_model is None else Path(base_model),
-        lora=lora,
+        lora_rank=lora_rank,
         lora_targets=lora_targets,
         adapter=adapter,
     )

@@ -120,20 +120,20 @@ def test_every_kind_of_option_reaches_the_recipe(command, book):
     (book.parent / "more.toml").write_text("layers = 3\nwidth = 32\nminutes = 9\n")
     with patch("openbook.training.run.TrainingRun.plan", lambda self: seen.append(self.request)):
         code, _, err = command(
-            "train", "book.txt", "--plan", "--config", "more.toml", "--width", "48", "--steps", "5", "--betas", "0.7",
-            "0.8", "--no-gated", "--tied-embeddings", "--position", "none", "--dropout", "0.1", "--lora", "3",
-            "--from", "a",
-            "--lora-targets", "query,down", "--validation", "b", "--validation", "c", "--validation-share", "0.1",
+            "train", "book.txt", "--plan", "--config", "more.toml", "--width", "48", "--steps", "5", 
+            "--adamw-betas", "0.7", "0.8", "--no-gated", "--tied-embeddings", "--position", "none", "--dropout", "0.1",
+            "--lora-rank", "3", "--from", "a",
+            "--lora-targets", "query,down", "--validation", "b", "--validation", "c", "--validation-fraction", "0.1",
             "--keep-duplicates", "-o", "d.openbook",
         )  # fmt: skip
     assert (code, err) == (0, "")
     (request,) = seen
     assert request.choices == {
-        "layers": 3, "width": 48, "steps": 5, "betas": (0.7, 0.8), "gated": False, "tied_embeddings": True,
+        "layers": 3, "width": 48, "steps": 5, "adamw_betas": (0.7, 0.8), "gated": False, "tied_embeddings": True,
         "position": "none", "dropout": 0.1,
     }  # fmt: skip
-    assert (request.lora, list(request.lora_targets), str(request.base_model)) == (3, ["query", "down"], "a")
-    assert (request.validation, request.validation_share, request.keep_duplicates) == (["b", "c"], 0.1, True)
+    assert (request.lora_rank, list(request.lora_targets), str(request.base_model)) == (3, ["query", "down"], "a")
+    assert (request.validation, request.validation_fraction, request.keep_duplicates) == (["b", "c"], 0.1, True)
     assert str(request.output) == "d.openbook"
 
 
@@ -249,11 +249,11 @@ def test_bad_calls_are_one_line(command, model, book, tmp_path):
     told(command("train", "book.txt", "--device", "tpu"), "--device tpu")
     told(command("train", "book.txt", "--config", "none.toml"), "none.toml")
     told(command("train", "book.txt", "--minutes", "1", "--steps", "5"), "not both")
-    told(command("train", "book.txt", "--lora", "8"), "--from")
+    told(command("train", "book.txt", "--lora-rank", "8"), "--from")
     told(command("train", "book.txt", "--from", "book.txt", "-o", "a.openbook"), "book.txt")
-    told(command("train", "book.txt", "--from", model, "--lora", "8", "--lora-targets", "head", "-o", "a.openbook",
+    told(command("train", "book.txt", "--from", model, "--lora-rank", "8", "--lora-targets", "head", "-o", "a.openbook",
                  "--steps=2"), "--lora-targets head")  # fmt: skip
-    told(command("train", "book.txt", "--validation-share", "0.9"), "validation share 0.9")
+    told(command("train", "book.txt", "--validation-fraction", "0.9"), "validation fraction 0.9")
     told(command("train", "book.txt", "--validation", "none.txt"), "none.txt")
     told(command("train", "book.txt", "-o", tmp_path), "is a folder")
     told(command("train", "book.txt", "-o", "none/a.openbook"), "does not exist")
@@ -276,7 +276,7 @@ def numeric_options():
 def test_a_choice_out_of_range_is_one_line_with_the_range(command, book, name):
     flag = f"--{name.replace('_', '-')}"
     for value in ("-1", "nan", "1e30") if numbers_of(get_type_hints(Recipe)[name]) == {float} else ("-1", str(2**90)):
-        values = (value, value) if name == "betas" else (value,)
+        values = (value, value) if name == "adamw_betas" else (value,)
         told(command("train", "book.txt", flag, *values), f"options: {name}", "Input should be")
 
 
@@ -311,7 +311,7 @@ def test_other_numbers_out_of_range_are_one_line(command, model, book, arguments
 @pytest.mark.parametrize(
     "arguments",
     [("train",), ("ask",), ("inspect", "a", "b"), ("nonsense",), ("train", "book.txt", "--layers", "many"),
-     ("train", "book.txt", "--layer", "3"), ("train", "book.txt", "--betas", "0.9"), ("evaluate", "a")],
+     ("train", "book.txt", "--layer", "3"), ("train", "book.txt", "--adamw-betas", "0.9"), ("evaluate", "a")],
 )  # fmt: skip
 def test_a_call_that_cannot_be_understood_is_told(command, arguments):
     code, _, err = command(*arguments)

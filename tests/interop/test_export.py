@@ -25,8 +25,7 @@ from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import train_tokenizer
-from openbook.training.plan.pair_plan import SHAPE
-from openbook.training.recipe import Recipe, build_architecture, make_recipe
+from openbook.training.recipe import PAIR_DEFAULTS, Recipe, build_architecture, make_recipe
 from strategies import DEFAULT, build
 
 EVERY = {**CASES, **PAIR_CASES}
@@ -89,7 +88,7 @@ def test_what_is_trained_by_default_can_go_out(tmp_path):
 def test_a_translator_trained_by_default_can_go_out(tmp_path):
     """Its scores have a scale, which goes into the queries."""
     sizes = {"layers": 2, "encoder_layers": 3, "width": 32, "heads": 4, "head_width": 8, "context": 64}
-    spec = replace(build_architecture(make_recipe(SHAPE | sizes)), vocab_size=260)
+    spec = replace(build_architecture(make_recipe(PAIR_DEFAULTS | sizes)), vocab_size=260)
     ours, _ = own_model(tmp_path / "mine.openbook", spec)
     assert export_model(tmp_path / "mine.openbook", tmp_path / "out", "hf").family == "T5"
     theirs = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out").eval()

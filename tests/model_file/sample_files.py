@@ -20,7 +20,7 @@ from strategies import DEFAULT, build
 
 TRAINING = {
     "data": [{"name": "emma.txt", "sha256": "ab" * 32}],
-    "recipe": {"matrix_lr": 0.03, "betas": [0.8, 0.95]},
+    "recipe": {"matrix_lr": 0.03, "adamw_betas": [0.8, 0.95]},
     "seed": 1,
     "steps": 3,
     "losses": [{"step": step, "training": 4.0 / step, "validation": None} for step in (1, 2, 3)],

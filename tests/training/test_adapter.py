@@ -29,8 +29,8 @@ def folder(tmp_path_factory):
     (folder / "more.txt").write_text("Call me Ishmael. Some years ago, never mind how long. " * 200)
     openbook.train(folder / "book.txt", folder / "base.openbook", **TINY)
     for name, apart in (("merged", False), ("small", True)):
-        openbook.train(folder / "more.txt", folder / f"{name}.openbook", base_model=folder / "base.openbook", lora=2,
-                       adapter=apart, **LEARN)  # fmt: skip
+        openbook.train(folder / "more.txt", folder / f"{name}.openbook", base_model=folder / "base.openbook",
+                       lora_rank=2, adapter=apart, **LEARN)  # fmt: skip
     return folder
 
 
@@ -131,7 +131,7 @@ def test_damage_is_an_error_or_a_model(folder, place, byte):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"lora": None}, "give --from and --lora too"),
+        ({"lora_rank": None}, "give --from and --lora-rank too"),
         ({"base_model": "small.openbook"}, "is an adapter itself"),
         ({"output": "elsewhere"}, "an adapter lies beside its model"),
     ],
@@ -141,5 +141,5 @@ def test_what_cannot_be_an_adapter_is_refused(folder, tmp_path, options, said):
     output = (tmp_path if "output" in options else folder) / "no.openbook"
     with pytest.raises(OpenbookError, match=said):
         openbook.train(
-            folder / "more.txt", output, base_model=start, lora=options.get("lora", 2), adapter=True, **LEARN
+            folder / "more.txt", output, base_model=start, lora_rank=options.get("lora_rank", 2), adapter=True, **LEARN
         )

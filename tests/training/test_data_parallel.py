@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 def model_of(dropout=0.0, **changes):
-    model = Transformer(build_architecture(recipe(encoder_layers=1, query_key_norm=False, **changes)), dropout)
+    model = Transformer(build_architecture(recipe(encoder_layers=1, qk_norm=False, **changes)), dropout)
     initialize(model, seed=3)
     with torch.no_grad():
         for weight in model.parameters():

@@ -54,7 +54,7 @@ def finished(folder):
     return weights(model.transformer), losses, model.metadata.tokenizer
 
 
-PAIR_CHOICES = CHOICES | {"encoder_layers": 1, "vocab_size": 400, "context": 32, "translations": 4}
+PAIR_CHOICES = CHOICES | {"encoder_layers": 1, "vocab_size": 400, "context": 32, "validation_translations": 4}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,17 @@ def test_the_command_itself_interrupted_once_leaves_a_model_and_goes_on(tmp_path
     whole.mkdir()
     write_book(tmp_path / "book.txt", 8000)
     write_book(whole / "book.txt", 8000)
-    arguments = ["train", "book.txt", "-o", "it.openbook", "--device", "cpu", "--validation-share", "0.2", *ARGUMENTS]
+    arguments = [
+        "train",
+        "book.txt",
+        "-o",
+        "it.openbook",
+        "--device",
+        "cpu",
+        "--validation-fraction",
+        "0.2",
+        *ARGUMENTS,
+    ]
     arguments += ["--steps=300", "--validations=30", "--patience=99"]
     assert in_process(run_command, whole, arguments) == 0
     command = [sys.executable, "-m", "openbook.cli.main", *arguments]

@@ -75,9 +75,9 @@ def test_the_essential_transformer_learns(tmp_path, changes):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"position": "learned", "norm": "layer", "norm_place": "post", "biases": True, "matrix_lr": 0.01},
-        {"position": "sinusoidal", "norm_place": "sandwich", "activation": "relu_squared", "gated": False},
-        {"position": "none", "tied_embeddings": True, "optimizer": "adamw", "window": 4, "document_mask": True},
+        {"position": "learned", "norm": "layer", "norm_placement": "post", "bias": True, "matrix_lr": 0.01},
+        {"position": "sinusoidal", "norm_placement": "sandwich", "activation": "relu_squared", "gated": False},
+        {"position": "none", "tied_embeddings": True, "optimizer": "adamw", "sliding_window": 4, "document_mask": True},
         {"precision": "bfloat16", "logit_softcap": 15.0, "attention_softcap": 20.0},
     ],
 )
@@ -276,7 +276,7 @@ def test_nothing_is_claimed_to_be_kept_where_nothing_is(tmp_path):
 
 def test_absurd_rates_are_told(tmp_path):
     rates = dict.fromkeys(("matrix_lr", "embedding_lr", "lm_head_lr", "norm_lr"), 10.0)
-    loop = make_loop(tmp_path, recipe(steps=60, warmup_steps=0, query_key_norm=False, norm="none", **rates))
+    loop = make_loop(tmp_path, recipe(steps=60, warmup_steps=0, qk_norm=False, norm="none", **rates))
     with pytest.raises(OpenbookError, match=r"explodes|not finite"):
         loop.run()
 

@@ -6,7 +6,7 @@ from torch import nn
 from training_examples import make_loop, recipe, same, weights
 
 from openbook.training import optimizer
-from openbook.training.lora import add_low_rank
+from openbook.training.lora import add_lora
 from openbook.training.optimizer import (
     NEWTON_SCHULZ_STEPS,
     AdamW,
@@ -41,14 +41,14 @@ def updated(step, parameters, steps=5):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize(("momentum", "decay"), [(MOMENTUM, DECAY), (MOMENTUM, 0.0), (0.0, DECAY)])
+@pytest.mark.parametrize(("muon_momentum", "decay"), [(MOMENTUM, DECAY), (MOMENTUM, 0.0), (0.0, DECAY)])
 def test_muon_is_that_of_torch(dtype, momentum, decay):
     """Theirs always rounds to bfloat16: three digits, in products of another order. So they part by a few per cent
     of what was moved; in float32 ours is held to the formula below."""
     ours, theirs = matrices(), matrices()
     muon = Muon(ours, RATE, momentum, decay, dtype)
     one = updated(lambda: muon.step(1.0), ours)
-    options = {"lr": RATE, "momentum": momentum, "weight_decay": decay, "ns_steps": NEWTON_SCHULZ_STEPS}
+    options = {"lr": RATE, "muon_momentum": momentum, "weight_decay": decay, "ns_steps": NEWTON_SCHULZ_STEPS}
     other = updated(torch.optim.Muon(theirs.values(), **options).step, theirs)
     moved = (other - torch.cat([weight.detach().flatten() for weight in matrices().values()])).norm()
     assert moved > 0.1
@@ -83,7 +83,7 @@ def test_adamw_is_that_of_torch(decay):
     ours, theirs = matrices(), matrices()
     adamw = AdamW(ours, 0.02, (0.8, 0.95), decay)
     one = updated(lambda: adamw.step(0.5), ours)
-    options = {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": decay, "eps": 1e-10}
+    options = {"lr": 0.01, "adamw_betas": (0.8, 0.95), "weight_decay": decay, "eps": 1e-10}
     other = updated(torch.optim.AdamW(theirs.values(), **options).step, theirs)
     assert (one - other).abs().max() < 1e-6
 
@@ -131,7 +131,7 @@ def test_a_gradient_of_zero_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"optimizer": "adamw"}, {"tied_embeddings": True, "norm": "layer", "biases": True}]
+    "changes", [{}, {"optimizer": "adamw"}, {"tied_embeddings": True, "norm": "layer", "bias": True}]
 )
 def test_each_weight_is_in_one_group_with_its_rate(changes):
     rates = {"matrix_lr": 0.1, "adamw_lr": 0.2, "embedding_lr": 0.3, "lm_head_lr": 0.4, "norm_lr": 0.5}
@@ -153,7 +153,7 @@ def test_each_weight_is_in_one_group_with_its_rate(changes):
 def test_only_low_rank_changes_learn():
     some = recipe()
     model = Transformer(build_architecture(some))
-    add_low_rank(model, 2, ["query"], seed=1)
+    add_lora(model, 2, ["query"], seed=1)
     parts = Optimizers(model, some, torch.float32).optimizers
     names = {name for part in parts for name in part.parameters}
     assert all(isinstance(part, AdamW) for part in parts)
@@ -194,11 +194,11 @@ def test_rates_without_warm_up_or_warm_down_are_full():
 
 def test_the_inverse_square_root_rises_then_falls_with_the_root_of_the_steps():
     """Vaswani et al. 2017, eq. 3, over its greatest rate: √warmup · min(1/√step, step / warmup^1.5), from step 1."""
-    some = recipe(schedule="inverse-square-root", warmup_steps=40, decay_fraction=0.0)
+    some = recipe(lr_schedule="inverse_sqrt", warmup_steps=40, decay_fraction=0.0)
     for step in range(1, 1000):
         expected = 40**0.5 * min(step**-0.5, step * 40**-1.5)
         assert lr_multiplier(0.0, step - 1, some) == pytest.approx(expected)
-    down = recipe(schedule="inverse-square-root", warmup_steps=40, decay_fraction=0.5, min_lr_ratio=0.1)
+    down = recipe(lr_schedule="inverse_sqrt", warmup_steps=40, decay_fraction=0.5, min_lr_ratio=0.1)
     assert lr_multiplier(1.0, 159, down) == pytest.approx(0.5 * 0.1)
 
 

@@ -129,8 +129,8 @@ def test_going_on_keeps_the_architecture_and_learns_gently(machine):
     assert made.recipe.optimizer == "adamw" and made.recipe.relative_lr
     assert made.recipe.adamw_lr < make_recipe({}).adamw_lr
     assert made.recipe.context == architecture.context == 256
-    low_rank = plan_continuation(MEGABYTE, {}, architecture, CPU, used=0, low_rank=True)
-    assert low_rank.recipe.adamw_lr > made.recipe.adamw_lr
+    lora = plan_continuation(MEGABYTE, {}, architecture, CPU, used=0, lora=True)
+    assert lora.recipe.adamw_lr > made.recipe.adamw_lr
     with pytest.raises(OpenbookError, match="at most 256"):
         plan_continuation(MEGABYTE, {"context": 512}, architecture, CPU, used=0)
 

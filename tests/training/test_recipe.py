@@ -31,16 +31,16 @@ VALUES = {
     "feed_forward_width": ("24", COUNT),
     "context": ("32", COUNT),
     "position": ('"learned"', WORD),
-    "window": ("9", COUNT),
+    "sliding_window": ("9", COUNT),
     "attention": ('"none"', WORD),
     "norm": ('"layer"', WORD),
-    "norm_place": ('"post"', WORD),
-    "query_key_norm": ("false", TRUTH),
+    "norm_placement": ('"post"', WORD),
+    "qk_norm": ("false", TRUTH),
     "activation": ('"gelu"', WORD),
     "gated": ("false", TRUTH),
     "experts": ("4", (*COUNT, 4097)),
     "experts_per_token": ("3", (*COUNT, 4097)),
-    "biases": ("true", TRUTH),
+    "bias": ("true", TRUTH),
     "tied_embeddings": ("true", TRUTH),
     "logit_softcap": ("30.0", (*NUMBER, 0)),
     "attention_softcap": ("50.0", (*NUMBER, 0)),
@@ -54,12 +54,12 @@ VALUES = {
     "lm_head_lr": ("0.02", (*NUMBER, 11)),
     "norm_lr": ("0.02", (*NUMBER, 11)),
     "relative_lr": ("true", TRUTH),
-    "momentum": ("0.8", (*SHARE, 1)),
-    "betas": ("[0.9, 0.99]", ((0.9, 1.0), (0.9,), 0.9, (0.9, float("nan")))),
+    "muon_momentum": ("0.8", (*SHARE, 1)),
+    "adamw_betas": ("[0.9, 0.99]", ((0.9, 1.0), (0.9,), 0.9, (0.9, float("nan")))),
     "weight_decay": ("0.1", (*NUMBER, 11)),
     "dropout": ("0.3", (*SHARE, 1)),
     "warmup_steps": ("5", (-1, 1.5, 2**80, "many")),
-    "schedule": ('"inverse-square-root"', WORD),
+    "lr_schedule": ('"inverse_sqrt"', WORD),
     "decay_fraction": ("0.2", SHARE),
     "min_lr_ratio": ("0.2", SHARE),
     "load_balancing": ("0.1", (*NUMBER, 11)),
@@ -69,7 +69,7 @@ VALUES = {
     "document_mask": ("true", TRUTH),
     "validations": ("3", (*COUNT, 10_001)),
     "validation_tokens": ("99", COUNT),
-    "translations": ("7", COUNT),
+    "validation_translations": ("7", COUNT),
     "patience": ("2", COUNT),
     "precision": ('"bfloat16"', WORD),
     "seed": ("9", (-1, 1.5, 2**31, "many")),
@@ -104,11 +104,11 @@ def test_nonsense_is_refused_with_what_may_be(name, value):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("layer = 3", ("layer", "no such choice", "layers", "dropout")),
+        ("layer = 3", ("layer", "unknown option", "layers", "dropout")),
         ("layers = 3\nlayers = 4", ("TOML", "overwrite")),
         ("layers: 3", ("TOML", "layers = 6")),
         ("layers = 0", ("layers", "greater than or equal to 1", "given: 0")),
-        ("[model]\nlayers = 3", ("model", "no such choice")),
+        ("[model]\nlayers = 3", ("model", "unknown option")),
         ("minutes = 1\nsteps = 5", ("not both",)),
         ("heads = 3\nkey_value_heads = 2", ("heads (3)", "key_value_heads (2)")),
         ("context = 64\nbatch_tokens = 32", ("batch_tokens (32)", "context (64)")),
@@ -151,10 +151,10 @@ SHAPES = {
     "feed_forward_width": (20, lambda spec: spec.decoder.blocks[0].feed_forward.width),
     "context": (8, lambda spec: spec.context),
     "vocab_size": (50, lambda spec: spec.vocab_size),
-    "window": (5, lambda spec: spec.decoder.blocks[0].attention.window),
-    "query_key_norm": (False, lambda spec: spec.decoder.blocks[0].attention.query_key_norm.kind == "rms"),
+    "sliding_window": (5, lambda spec: spec.decoder.blocks[0].attention.window),
+    "qk_norm": (False, lambda spec: spec.decoder.blocks[0].attention.query_key_norm.kind == "rms"),
     "gated": (False, lambda spec: spec.decoder.blocks[0].feed_forward.gated),
-    "biases": (True, lambda spec: spec.decoder.blocks[0].attention.bias and spec.decoder.blocks[0].feed_forward.bias),
+    "bias": (True, lambda spec: spec.decoder.blocks[0].attention.bias and spec.decoder.blocks[0].feed_forward.bias),
     "tied_embeddings": (True, lambda spec: spec.tied_embeddings),
     "logit_softcap": (30.0, lambda spec: spec.logit_softcap),
     "attention_softcap": (50.0, lambda spec: spec.decoder.blocks[0].attention.attention_softcap),
@@ -187,21 +187,21 @@ def test_every_choice_is_in_the_architecture(name, value, find):
     [("pre", "rms none none rms"), ("post", "none none rms none"), ("sandwich", "rms rms none rms")],
 )
 def test_norms_stand_where_they_are_wanted(place, kinds):
-    spec = build_architecture(recipe(norm_place=place))
+    spec = build_architecture(recipe(norm_placement=place))
     block = spec.decoder.blocks[0]
     assert " ".join(n.kind for n in (block.before, block.after, block.outer, spec.decoder.final_norm)) == kinds
 
 
-@pytest.mark.parametrize("biases", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
 def test_only_layer_norms_have_biases_and_only_if_wanted(biases):
-    norms = [build_architecture(recipe(norm=kind, biases=biases)).decoder.blocks[0].before for kind in ("layer", "rms")]
+    norms = [build_architecture(recipe(norm=kind, bias=biases)).decoder.blocks[0].before for kind in ("layer", "rms")]
     assert [norm.bias for norm in norms] == [biases, False]
 
 
 def test_no_norm_means_none_at_all():
     spec = build_architecture(make_recipe({"norm": "none"}))
     assert "rms" not in spec.to_json() and '"layer"' not in spec.to_json()
-    assert "rms" in build_architecture(make_recipe({"norm": "none", "query_key_norm": True})).to_json()
+    assert "rms" in build_architecture(make_recipe({"norm": "none", "qk_norm": True})).to_json()
 
 
 @pytest.mark.parametrize(

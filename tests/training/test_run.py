@@ -136,7 +136,7 @@ def test_low_rank_changes_only_the_targets(trained, tmp_path):
         folder / "book.txt",
         tmp_path / "a.openbook",
         base_model=folder / "it.openbook",
-        lora=2,
+        lora_rank=2,
         lora_targets=["value"],
         device="cpu",
         **CONTINUED,
@@ -239,7 +239,7 @@ def test_what_is_wrong_is_refused_before_any_work(trained, tmp_path):
     (tmp_path / "folder.openbook").mkdir()
     (tmp_path / "binary.openbook").write_bytes(bytes(range(256)))
     refused("layers: .*greater than or equal to 1", book, output, layers=0)
-    refused("layer: there is no such choice; there are .*layers", book, output, layer=3)
+    refused("layer: unknown option; there are .*layers", book, output, layer=3)
     refused("--device tpu: is not on this machine", book, output, device="tpu")
     refused("--device vulkan: is not on this machine", book, output, device="vulkan")
     refused("folder.openbook: is a folder", book, tmp_path / "folder.openbook", overwrite=True)
@@ -250,10 +250,10 @@ def test_what_is_wrong_is_refused_before_any_work(trained, tmp_path):
     )
     refused("folder.openbook", book, output, base_model=tmp_path / "folder.openbook")
     refused("binary.openbook", book, output, base_model=tmp_path / "binary.openbook")
-    refused("--lora 8: .*--from", book, output, lora=8)
-    refused("--lora 0: the rank must be 1", book, output, lora=0, base_model=start)
+    refused("--lora-rank 8: .*--from", book, output, lora_rank=8)
+    refused("--lora-rank 0: the rank must be 1", book, output, lora_rank=0, base_model=start)
     refused("it.openbook: is the model to go on from", book, start, base_model=start, overwrite=True)
-    refused("validation share", book, output, validation_share=0.9)
+    refused("validation fraction", book, output, validation_fraction=0.9)
     refused("none.txt: no such file", tmp_path / "none.txt", output)
     assert not output.exists()
 
@@ -262,7 +262,7 @@ def test_what_is_wrong_is_refused_before_any_work(trained, tmp_path):
 def test_a_rank_below_one_is_refused(trained, tmp_path, rank):
     _, folder, _ = trained
     refused("the rank must be 1 or more", folder / "book.txt", tmp_path / "a.openbook",
-            base_model=folder / "it.openbook", lora=rank, **CONTINUED)  # fmt: skip
+            base_model=folder / "it.openbook", lora_rank=rank, **CONTINUED)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["tokenizer", "vocab_size", "layers", "width", "heads"])
@@ -279,7 +279,7 @@ def test_what_a_model_keeps_cannot_be_chosen(trained, tmp_path, name):
         ("position", "learned"),
         ("norm", "layer"),
         ("attention", "none"),
-        ("window", 4),
+        ("sliding_window", 4),
         ("tied_embeddings", True),
         ("gated", False),
     ],
@@ -295,7 +295,7 @@ def test_too_little_text_is_told(tmp_path):
     book.write_text("Once upon a time there was a book. " * 10)
     refused("the text has only .* tokens; take a shorter context, or more text", book, tmp_path / "a.openbook",
             **CHOICES | {"context": 512, "batch_tokens": 512})  # fmt: skip
-    refused("too little text to hold any out", book, tmp_path / "b.openbook", validation_share=0.0,
+    refused("too little text to hold any out", book, tmp_path / "b.openbook", validation_fraction=0.0,
             **CHOICES | {"context": 2})  # fmt: skip
 
 

@@ -156,7 +156,7 @@ def run_training(folder, choices, calls):
     if (folder / "pairs.tsv").exists():
         model.train(pairs=folder / "pairs.tsv", output=folder / "it.openbook", device="cpu", **choices)
     else:
-        model.train(folder / "book.txt", folder / "it.openbook", validation_share=0.2, device="cpu", **choices)
+        model.train(folder / "book.txt", folder / "it.openbook", validation_fraction=0.2, device="cpu", **choices)
     sys.setprofile(None)
     (folder / "calls").write_text(str(used()))
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import openbook
 from openbook.model_file.file import load
 from openbook.training.initialize import balance_experts, initialize
-from openbook.training.lora import add_low_rank, merge_low_rank
+from openbook.training.lora import add_lora, merge_lora
 from openbook.training.optimizer import Muon
 from openbook.transformer.activation import ACTIVATIONS
 from openbook.transformer.architecture import Experts, FeedForward
@@ -154,13 +154,13 @@ def test_muon_takes_each_expert_as_a_matrix():
 def test_low_rank_changes_of_experts():
     model, tokens = build(mixed(4, 2)), some_tokens(2, 8)
     before = model(tokens)
-    add_low_rank(model, 2, ["up"], seed=1)
+    add_lora(model, 2, ["up"], seed=1)
     assert torch.equal(model(tokens), before)
     for weight in model.parameters():
         if weight.requires_grad:
             torch.nn.init.normal_(weight, std=0.1)
     changed = model(tokens)
-    merge_low_rank(model)
+    merge_lora(model)
     assert difference(model(tokens), changed) < 1e-5 < difference(changed, before)
     assert any(isinstance(module, ExpertLinear) for module in model.modules())
 

@@ -20,7 +20,7 @@ def compare(
     steps: Annotated[int | None, typer.Option(help="end each after this many updates, not by time")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="the folder for models, table, picture")] = None,
     validation: Annotated[list[str] | None, typer.Option(help="hold out these files, not some of the pairs")] = None,
-    vocabulary: Annotated[int | None, typer.Option(help="how many different tokens, for both")] = None,
+    vocab_size: Annotated[int | None, typer.Option(help="how many different tokens, for both")] = None,
     seed: Annotated[int | None, typer.Option(help="same seed, same runs")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an earlier comparison")] = False,
     as_json: JSON = False,
@@ -44,7 +44,7 @@ def compare(
     from openbook.training.report.display import Display
 
     console = Console(stderr=as_json)
-    choices = {"minutes": minutes, "steps": steps, "vocab_size": vocabulary, "seed": seed}
+    choices = {"minutes": minutes, "steps": steps, "vocab_size": vocab_size, "seed": seed}
     folder = output or Path(Path(files[0]).name or "pairs").with_suffix(".comparison")
     displays: list[Display] = []
 

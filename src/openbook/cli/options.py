@@ -1,4 +1,4 @@
-"""Options of `openbook train` made from the fields of `Recipe`, so that each choice is described in one place."""
+"""Options of `openbook train`, one for each field of `Recipe`, so that each is described in one place."""
 
 import inspect
 from collections.abc import Callable
@@ -7,19 +7,19 @@ from typing import Annotated, Any, Optional, Union, get_args, get_origin, get_ty
 
 import typer
 
-from openbook.training.recipe import Recipe
+from openbook.training.recipe import FIELDS, PAIR_DEFAULTS, PLANNED, Recipe
 
 PANELS = {
-    "minutes": "Choices: budget (all choices are picked for you where you do not give them)",
-    "tokenizer": "Choices: tokens",
-    "layers": "Choices: model",
-    "optimizer": "Choices: learning",
+    "minutes": "Budget",
+    "tokenizer": "Tokenizer",
+    "encoder_layers": "Model",
+    "label_smoothing": "Training",
 }
 """The field with which each group of options begins."""
 
 
 def add_recipe_options(command: Callable[..., None]) -> None:
-    """Give a command, in place of its `**choices`, an option for every field of `Recipe`; once is enough."""
+    """Replace the `**choices` of a command by an option for every field of `Recipe`; a second call does nothing."""
     signature = inspect.signature(command)
     if all(each.kind is not inspect.Parameter.VAR_KEYWORD for each in signature.parameters.values()):
         return
@@ -34,17 +34,37 @@ def add_recipe_options(command: Callable[..., None]) -> None:
 
 
 def _option(name: str, hint: Any, panel: str) -> inspect.Parameter:
-    described = next(each.description for each in hint.__metadata__ if getattr(each, "description", None))
+    description = next(each.description for each in hint.__metadata__ if getattr(each, "description", None))
     kind = _plain(hint)
-    details: dict[str, Any] = {"help": described, "rich_help_panel": panel, "show_default": False}
     flag = f"--{name.replace('_', '-')}"
     names = (f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)
+    details: dict[str, Any] = {
+        "help": f"{description} (default: {_default(name)})",
+        "rich_help_panel": panel,
+        "show_default": False,
+    }
     annotation: Any = Annotated[Optional[kind], typer.Option(*names, **details)]  # noqa: UP045
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
+def _default(name: str) -> str:
+    """What a field is if it is not given, as the help says it."""
+    if name in PLANNED:
+        return "planned"
+    default, for_pairs = FIELDS[name].default, PAIR_DEFAULTS.get(name, FIELDS[name].default)
+    return _shown(default) if default == for_pairs else f"{_shown(default)}; pairs: {_shown(for_pairs)}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return "none" if value is None else str(value)
+
+
 def _plain(hint: Any) -> Any:
-    """The type alone: without what pydantic is told of it, and without None."""
+    """The type alone, without pydantic's annotations and without None."""
     while get_origin(hint) is Annotated:
         hint = get_args(hint)[0]
     if get_origin(hint) in (UnionType, Union):

@@ -15,60 +15,64 @@ if TYPE_CHECKING:
 
 
 def train(
-    books: Annotated[
+    files: Annotated[
         list[str],
         typer.Argument(
-            help="txt, md, html, epub or pdf files, or pairs with --pairs; folders, globs", metavar="FILES..."
+            help="books (txt, md, html, epub, pdf), sentence pairs or conversations; files, folders, globs",
+            metavar="FILES...",
         ),
     ],
     pairs: Annotated[
-        bool, typer.Option("--pairs", help="the files are sentence pairs: train a translator (an encoder-decoder)")
+        bool, typer.Option("--pairs", help="train a translator (encoder-decoder) on sentence pairs")
     ] = False,
     conversations: Annotated[
-        bool, typer.Option("--conversations", help="with --from: the files are conversations, as JSON lines")
+        bool, typer.Option("--conversations", help="with --from: fine-tune on conversations, as JSON lines")
     ] = False,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="the model file to make")] = None,
-    base_model: Annotated[Path | None, typer.Option("--from", help="a model file to go on from")] = None,
-    lora: Annotated[int | None, typer.Option(help="with --from: learn a change of this rank, e.g. 8")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="model file to write")] = None,
+    base_model: Annotated[Path | None, typer.Option("--from", help="model file to fine-tune")] = None,
+    lora_rank: Annotated[
+        int | None, typer.Option(help="with --from: train LoRA matrices of this rank only, e.g. 8")
+    ] = None,
     lora_targets: Annotated[
-        str, typer.Option(help="matrices that --lora changes")
+        str, typer.Option(help="matrices that LoRA changes")
     ] = "query,key,value,output,gate,up,down",
     adapter: Annotated[
-        bool, typer.Option("--adapter", help="with --lora: save the change alone, beside the model that it changes")
+        bool, typer.Option("--adapter", help="with --lora-rank: save the LoRA matrices alone, beside the base model")
     ] = False,
     validation: Annotated[
-        list[str] | None, typer.Option(help="hold out these files, not the tails of the books or some of the pairs")
+        list[str] | None, typer.Option(help="files to validate on, instead of a held-out part of the data")
     ] = None,
-    validation_share: Annotated[
-        float | None, typer.Option(help="part of each book, or of the pairs, to hold out")
+    validation_fraction: Annotated[
+        float | None, typer.Option(help="fraction of each book, or of the pairs, to hold out (default: planned)")
     ] = None,
     keep_duplicates: Annotated[
-        bool, typer.Option("--keep-duplicates", help="keep passages or pairs that occur twice")
+        bool, typer.Option("--keep-duplicates", help="keep duplicate passages or pairs")
     ] = False,
-    config: Annotated[Path | None, typer.Option(help="a TOML file with any of the choices below")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="print what would be picked, and do not train")] = False,
+    config: Annotated[Path | None, typer.Option(help="TOML file with any of the options below")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="print the plan and do not train")] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="replace the model file, and begin an unfinished run anew")
+        bool, typer.Option("--overwrite", help="replace the model file, and restart an unfinished run")
     ] = False,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="log for TensorBoard too")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="log to TensorBoard too")] = False,
     device: DEVICE = "auto",
     **choices: Any,
 ) -> None:
-    """Train a model on books, or a translator on sentence pairs. Without options, everything is picked from the text
-    and the speed of this machine.
+    """Train a model on books or a translator on sentence pairs, or fine-tune a model.
+
+    Options that are not given are planned from the amount of data, the measured speed of this machine and the time.
 
     [bold]Examples[/bold]
 
-      openbook train emma.txt                                all by itself
-      openbook train books/ -o mine.openbook --minutes 20    for 20 minutes
-      openbook train notes/ -o my.openbook --from mine.openbook    go on from it
-      openbook train books/ --plan                           only say what it would do
-      openbook train emma.txt --attention none --norm none   the essential transformer
-      openbook train --pairs en-de.tsv -o en-de.openbook     a translator; lines of source, tab, target
-      openbook train --pairs train.en train.de               two files whose lines belong together
+      openbook train emma.txt                                 everything planned
+      openbook train books/ -o mine.openbook --minutes 20     for 20 minutes
+      openbook train notes/ -o my.openbook --from mine.openbook    fine-tune
+      openbook train books/ --plan                            print the plan only
+      openbook train emma.txt --attention none --norm none    without softmax and norms
+      openbook train --pairs en-de.tsv -o en-de.openbook      a translator; lines of source, tab, target
+      openbook train --pairs train.en train.de                two parallel files
       openbook train --conversations chats.jsonl --from small.openbook -o mine.openbook
 
-    Ctrl-C saves and leaves a usable model; the same command goes on from there.
+    Ctrl-C saves a usable model; the same command resumes.
     """
     from rich.console import Console
 
@@ -81,19 +85,19 @@ def train(
 
     given = read_toml(config) if config else {}
     given = with_options(given, {name: value for name, value in choices.items() if value is not None})
-    output = output or Path(Path(books[0]).name or "books").with_suffix(".openbook")
+    output = output or Path(Path(files[0]).name or "books").with_suffix(".openbook")
     request = TrainingRequest(
-        books,
+        files,
         output,
         given,
         pairs=pairs,
         conversations=conversations,
         validation=validation,
-        validation_share=validation_share,
+        validation_fraction=validation_fraction,
         keep_duplicates=keep_duplicates,
         device=device,
         base_model=base_model,
-        lora=lora,
+        lora_rank=lora_rank,
         lora_targets=lora_targets.split(","),
         adapter=adapter,
     )

@@ -1,4 +1,4 @@
-"""LoRA: learn a low-rank change of a few matrices and leave the rest of the model as it is (Hu et al. 2021, eq. 3)."""
+"""LoRA: train a low-rank change of some matrices and freeze the rest of the model (Hu et al. 2021, eq. 3)."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,16 @@ from openbook.errors import OpenbookError
 from openbook.transformer.experts import ExpertLinear
 
 TARGETS = ("query", "key", "value", "output", "gate", "up", "down")
-"""The linear parts of a block that may be changed."""
+"""The linear layers of a block that can be changed."""
+
 SCALE = 2.0
+"""α / rank of the paper."""
 
 
-class LowRank(nn.Module):
-    """linear(x) + SCALE · B(A(x)); A (rank, inputs) is random and B (outputs, rank) zero: nothing changes at first.
+class LoRALinear(nn.Module):
+    """linear(x) + SCALE · B(A(x)); A (rank, inputs) is random at first and B (outputs, rank) zero: no change.
 
-    The product B · A is never made: the gradient of a matrix as large, a third of a step's work, is then not needed.
+    The product B · A is never formed, so the gradient of the whole matrix, a third of a step's work, is not needed.
     """
 
     def __init__(self, linear: nn.Linear | ExpertLinear, rank: int) -> None:
@@ -29,13 +31,13 @@ class LowRank(nn.Module):
         nn.init.zeros_(self.b.weight)
 
     def forward(self, x: Tensor, *rows: Sequence[int]) -> Tensor:
-        """(…, inputs) → (…, outputs); `rows` are those of each expert, where there are experts."""
+        """(…, inputs) → (…, outputs); `rows` are the number of rows of each expert, if there are experts."""
         changed: Tensor = self.linear(x, *rows) + SCALE * self.b(self.a(x, *rows), *rows)
         return changed
 
     @torch.no_grad()
     def merged(self) -> nn.Linear | ExpertLinear:
-        """The linear part with the change added to its weight for good."""
+        """The linear layer with the change added to its weight."""
         self.linear.weight += SCALE * (self.b.weight @ self.a.weight)
         return self.linear
 
@@ -46,22 +48,22 @@ def _linear(experts: list[int], inputs: int, outputs: int) -> nn.Linear | Expert
     return nn.Linear(inputs, outputs, bias=False)
 
 
-def check_low_rank(rank: int, targets: Sequence[str]) -> None:
+def check_lora(rank: int, targets: Sequence[str]) -> None:
     """Raises OpenbookError if the rank is not positive or a target is unknown."""
     if rank < 1:
-        raise OpenbookError(f"--lora {rank}: the rank must be 1 or more; 8 is a good start")
+        raise OpenbookError(f"--lora-rank {rank}: the rank must be 1 or more; 8 is a good start")
     for target in targets:
         if target not in TARGETS:
             raise OpenbookError(f"--lora-targets {target}: must be some of {', '.join(TARGETS)}")
 
 
-def add_low_rank(model: nn.Module, rank: int, targets: Sequence[str], seed: int) -> None:
-    """Freeze `model` and give each target matrix of its blocks a change of rank `rank` to learn.
+def add_lora(model: nn.Module, rank: int, targets: Sequence[str], seed: int) -> None:
+    """Freeze `model` and give each target matrix of its blocks a trainable change of rank `rank`.
 
     Raises:
-        OpenbookError: the rank is not positive, or a target is unknown or not there.
+        OpenbookError: the rank is not positive, or a target is unknown or missing in the model.
     """
-    check_low_rank(rank, targets)
+    check_lora(rank, targets)
     model.requires_grad_(False)
     torch.manual_seed(seed)
     found = [
@@ -70,24 +72,24 @@ def add_low_rank(model: nn.Module, rank: int, targets: Sequence[str], seed: int)
         if isinstance(module, nn.Linear | ExpertLinear) and ".blocks." in path and path.rsplit(".", 1)[-1] in targets
     ]
     for path, module in found:
-        model.set_submodule(path, LowRank(module, rank))
+        model.set_submodule(path, LoRALinear(module, rank))
     if not found:
         raise OpenbookError(f"--lora-targets {','.join(targets)}: this model has none of them")
 
 
-def low_rank_changes(model: nn.Module) -> dict[str, Tensor]:
-    """A and B of every change, under the name of the weight with `.a` and `.b` behind it."""
+def lora_matrices(model: nn.Module) -> dict[str, Tensor]:
+    """A and B of every changed matrix, under the name of its weight followed by `.a` and `.b`."""
     return {
         f"{path}.weight.{name}": part.weight.detach().clone()
         for path, module in model.named_modules()
-        if isinstance(module, LowRank)
+        if isinstance(module, LoRALinear)
         for name, part in (("a", module.a), ("b", module.b))
     }
 
 
-def merge_low_rank(model: nn.Module) -> None:
-    """Add every learned change to its matrix for good; a model without changes stays as it is."""
+def merge_lora(model: nn.Module) -> None:
+    """Add every change to its matrix; a model without changes stays as it is."""
     for path, module in list(model.named_modules()):
-        if isinstance(module, LowRank):
+        if isinstance(module, LoRALinear):
             model.set_submodule(path, module.merged())
     model.requires_grad_(True)

@@ -168,7 +168,7 @@ class Optimizers:
         decay = recipe.weight_decay
         self.optimizers: list[AdamW | Muon] = []
         if recipe.optimizer == "muon" and "matrix" in groups:
-            self.optimizers.append(Muon(groups.pop("matrix"), recipe.matrix_lr, recipe.momentum, decay, dtype))
+            self.optimizers.append(Muon(groups.pop("matrix"), recipe.matrix_lr, recipe.muon_momentum, decay, dtype))
         rates = {
             "matrix": (recipe.adamw_lr, decay),
             "lora": (recipe.adamw_lr, decay),
@@ -179,7 +179,7 @@ class Optimizers:
         for group, parameters in groups.items():
             lr, decay = rates[group]
             relative = recipe.relative_lr and group != "lora"
-            self.optimizers.append(AdamW(parameters, lr, recipe.betas, decay, relative))
+            self.optimizers.append(AdamW(parameters, lr, recipe.adamw_betas, decay, relative))
         self._model = model
 
     def step(self, lr_multiplier: float) -> None:
@@ -220,11 +220,11 @@ def lr_multiplier(progress: float, step: int, recipe: Recipe) -> float:
     Args:
         progress: the fraction of the run that is done, 0 to 1.
         step: number of the coming step, from 0.
-        recipe: gives `schedule`, `warmup_steps`, `decay_fraction` and `min_lr_ratio`.
+        recipe: gives `lr_schedule`, `warmup_steps`, `decay_fraction` and `min_lr_ratio`.
     """
     warmup = max(1, recipe.warmup_steps)
     multiplier = min(1.0, (step + 1) / warmup)
-    if recipe.schedule == "inverse-square-root":
+    if recipe.lr_schedule == "inverse_sqrt":
         multiplier *= min(1.0, math.sqrt(warmup / (step + 1)))
     left = (1 - progress) / recipe.decay_fraction if recipe.decay_fraction else 1.0
     return multiplier * (recipe.min_lr_ratio + (1 - recipe.min_lr_ratio) * min(1.0, max(0.0, left)))

@@ -1,4 +1,4 @@
-"""Every choice of a training run as data: what `--minutes` picks, and what an option or a TOML file overrides."""
+"""The hyperparameters of a training run: chosen by the plan, or given as options or in a TOML file."""
 
 import tomllib
 from collections.abc import Mapping
@@ -12,132 +12,146 @@ from pydantic.dataclasses import dataclass
 from openbook.errors import OpenbookError
 from openbook.transformer import architecture
 
-Rate = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Size = Annotated[int, Field(ge=1, le=2**20)]
+LearningRate = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
+Coefficient = LearningRate
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+BelowOne = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Width = Annotated[int, Field(ge=1, le=2**20)]
 Count = Annotated[int, Field(ge=1, le=2**30)]
-Cap = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+Layers = Annotated[int, Field(ge=1, le=architecture.MAXIMUM_LAYERS)]
+Heads = Annotated[int, Field(ge=1, le=4096)]
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+
+
+def _described(description: str) -> Any:
+    """What `openbook train --help` says of a field."""
+    return Field(description=description)
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
 class Recipe:
-    """How to train. Rates belong to the updates, shares run from 0 to 1, sizes are counts."""
+    """All hyperparameters of a training run. The fields in `PLANNED` are chosen by the plan if they are not given."""
 
-    # Budget: one of the two ends the run.
-    minutes: Annotated[float | None, Field(gt=0, le=1e6, description="time for everything, in minutes")] = None
-    steps: Annotated[int | None, Field(ge=1, le=10**9, description="end after this many updates, not by time")] = None
+    # Budget.
+    minutes: Annotated[float | None, Field(gt=0, le=1e6), _described("time for the whole run, in minutes")] = None
+    steps: Annotated[int | None, Field(ge=1, le=10**9), _described("train for this many steps, not by time")] = None
 
-    # Tokens.
+    # Tokenizer.
     tokenizer: Annotated[
         Literal["bpe", "unigram", "bytes", "characters", "words"],
-        Field(description="what a token is; bpe and unigram learn word pieces"),
+        _described("bpe and unigram learn subwords; bytes, characters or words"),
     ] = "bpe"
-    vocab_size: Annotated[int, Field(ge=2, le=2**20, description="how many different tokens")] = 1024
-
-    shared_vocabulary: Annotated[bool, Field(description="one vocabulary for both sides of the pairs")] = True
-
+    vocab_size: Annotated[int, Field(ge=2, le=2**20), _described("vocabulary size")] = 1024
+    shared_vocabulary: Annotated[bool, _described("pairs: one vocabulary for source and target")] = True
     bpe_dropout: Annotated[
-        Decay,
-        Field(
-            description="share of joins left undone while learning, so that words are spelled in other pieces; with bpe"
-        ),
+        BelowOne, _described("with bpe: probability of skipping a merge in training, for varied segmentations")
     ] = 0.0
 
     # Model.
     encoder_layers: Annotated[
-        int, Field(ge=0, le=architecture.MAXIMUM_LAYERS, description="blocks that read the source of a pair; 0: none")
+        int, Field(ge=0, le=architecture.MAXIMUM_LAYERS), _described("encoder layers, for pairs; 0: decoder-only")
     ] = 0
-    layers: Annotated[int, Field(ge=1, le=architecture.MAXIMUM_LAYERS, description="blocks one after another")] = 4
-    width: Annotated[Size, Field(description="numbers that stand for a token between the blocks")] = 128
-    heads: Annotated[int, Field(ge=1, le=4096, description="attention heads a block")] = 2
-    key_value_heads: Annotated[int, Field(ge=1, le=4096, description="heads of keys and values, shared")] = 2
-    head_width: Annotated[Size, Field(description="numbers of a query, key or value")] = 64
-    feed_forward_width: Annotated[Size, Field(description="numbers inside the feed-forward part")] = 352
-    context: Annotated[Size, Field(description="tokens that the model sees at once")] = 256
+    layers: Annotated[Layers, _described("decoder layers")] = 4
+    width: Annotated[Width, _described("width of the residual stream (d_model)")] = 128
+    heads: Annotated[Heads, _described("attention heads per layer")] = 2
+    key_value_heads: Annotated[Heads, _described("key and value heads, for grouped-query attention")] = 2
+    head_width: Annotated[Width, _described("width of each head (d_head)")] = 64
+    feed_forward_width: Annotated[Width, _described("width of the feed-forward layer (d_ff)")] = 352
+    context: Annotated[Width, _described("context length in tokens")] = 256
     position: Annotated[
         Literal["rotary", "relative", "learned", "sinusoidal", "none"],
-        Field(description="how the model knows the order"),
+        _described("position encoding: rotary (RoPE), relative bias, learned, sinusoidal or none"),
     ] = "rotary"
-    window: Annotated[Count | None, Field(description="tokens that attention looks back over; all if absent")] = None
-    attention: Annotated[Literal["softmax", "none"], Field(description="none: scores themselves are the weights")] = (
-        "softmax"
-    )
-    norm: Annotated[Literal["rms", "layer", "none"], Field(description="normalisation")] = "rms"
-    norm_place: Annotated[Literal["pre", "post", "sandwich"], Field(description="where the norms stand")] = "pre"
-    query_key_norm: Annotated[bool, Field(description="normalise queries and keys")] = True
+    sliding_window: Annotated[
+        Count | None, _described("attend to this many tokens back only (sliding-window attention)")
+    ] = None
+    attention: Annotated[
+        Literal["softmax", "none"], _described("attention function; none uses the scores as weights")
+    ] = "softmax"
+    norm: Annotated[Literal["rms", "layer", "none"], _described("RMSNorm, LayerNorm or none")] = "rms"
+    norm_placement: Annotated[
+        Literal["pre", "post", "sandwich"], _described("norms before each sublayer, after the residual sum, or both")
+    ] = "pre"
+    qk_norm: Annotated[bool, _described("normalize queries and keys (QK norm)")] = True
     activation: Annotated[
-        Literal["relu", "gelu", "gelu_tanh", "silu", "relu_squared"], Field(description="of the feed-forward part")
+        Literal["relu", "gelu", "gelu_tanh", "silu", "relu_squared"], _described("feed-forward activation")
     ] = "silu"
-    gated: Annotated[bool, Field(description="gate the feed-forward part (SwiGLU, GeGLU)")] = True
-    experts: Annotated[
-        int, Field(ge=1, le=4096, description="feed-forward parts a block, of which a token passes through a few")
-    ] = 1
-    experts_per_token: Annotated[int, Field(ge=1, le=4096, description="how many of the experts see a token")] = 2
-    biases: Annotated[bool, Field(description="biases in every linear part")] = False
-    tied_embeddings: Annotated[bool, Field(description="one matrix for embedding and logits")] = False
-    logit_softcap: Annotated[Cap | None, Field(description="soft cap on the logits")] = None
-    attention_softcap: Annotated[Cap | None, Field(description="soft cap on the attention scores")] = None
+    gated: Annotated[bool, _described("gated feed-forward layer (SwiGLU, GeGLU)")] = True
+    experts: Annotated[Heads, _described("experts per layer (mixture of experts); 1: a dense model")] = 1
+    experts_per_token: Annotated[Heads, _described("experts that process each token (top-k routing)")] = 2
+    bias: Annotated[bool, _described("biases in linear layers and LayerNorm")] = False
+    tied_embeddings: Annotated[bool, _described("share the embedding matrix with the LM head")] = False
+    logit_softcap: Annotated[Positive | None, _described("soft cap on the logits, e.g. 30")] = None
+    attention_softcap: Annotated[Positive | None, _described("soft cap on the attention scores, e.g. 50")] = None
 
-    # Learning.
-    label_smoothing: Annotated[Decay, Field(description="part of each target that is spread over all tokens")] = 0.0
-    optimizer: Annotated[Literal["muon", "adamw"], Field(description="for the blocks' matrices")] = "muon"
-    batch_tokens: Annotated[Count, Field(description="tokens an update")] = 4096
-    micro_batch_size: Annotated[Count, Field(description="windows in memory at once; the rest accumulates")] = 16
-    matrix_lr: Annotated[Rate, Field(description="Muon's rate")] = 0.03
-    adamw_lr: Annotated[Rate, Field(description="AdamW's rate for matrices that Muon does not take")] = 0.003
-    embedding_lr: Annotated[Rate, Field(description="AdamW's rate for embeddings")] = 0.1
-    lm_head_lr: Annotated[Rate, Field(description="AdamW's rate for the logits' matrix")] = 0.01
-    norm_lr: Annotated[Rate, Field(description="AdamW's rate for norms and biases")] = 0.03
+    # Training.
+    label_smoothing: Annotated[BelowOne, _described("label smoothing")] = 0.0
+    optimizer: Annotated[Literal["muon", "adamw"], _described("optimizer of the blocks' matrices")] = "muon"
+    batch_tokens: Annotated[Count, _described("batch size: tokens per step")] = 4096
+    micro_batch_size: Annotated[Count, _described("sequences per micro-batch; gradients accumulate over a step")] = 16
+    matrix_lr: Annotated[LearningRate, _described("learning rate of Muon")] = 0.03
+    adamw_lr: Annotated[LearningRate, _described("learning rate of AdamW for the blocks' matrices, and of LoRA")] = (
+        0.003
+    )
+    embedding_lr: Annotated[LearningRate, _described("learning rate of embeddings (AdamW)")] = 0.1
+    lm_head_lr: Annotated[LearningRate, _described("learning rate of the LM head (AdamW)")] = 0.01
+    norm_lr: Annotated[LearningRate, _described("learning rate of norms and biases (AdamW)")] = 0.03
     relative_lr: Annotated[
-        bool, Field(description="AdamW's rates are shares of each tensor's own size, to go on from a model")
+        bool, _described("multiply AdamW's rates by each tensor's root mean square, for fine-tuning")
     ] = False
-    momentum: Annotated[Decay, Field(description="Muon's momentum")] = 0.9
-    betas: Annotated[tuple[Decay, Decay], Field(description="AdamW's two decays")] = (0.8, 0.95)
-    weight_decay: Annotated[Rate, Field(description="pull of matrices towards zero")] = 0.0
-    dropout: Annotated[Decay, Field(description="share of numbers dropped while learning")] = 0.0
-    warmup_steps: Annotated[int, Field(ge=0, le=10**9, description="updates over which the rates rise")] = 10
-    schedule: Annotated[
-        Literal["linear", "inverse-square-root"], Field(description="rates after the rise: level, or √(warmup/step)")
-    ] = "linear"
-    decay_fraction: Annotated[Share, Field(description="last part of the run, over which the rates fall")] = 0.5
-    min_lr_ratio: Annotated[Share, Field(description="what is left of the rates at the end")] = 0.05
-    load_balancing: Annotated[Rate, Field(description="how strongly tokens are spread over the experts")] = 0.01
-    max_grad_norm: Annotated[Cap, Field(description="greatest norm of a gradient")] = 1.0
-    ema_decay: Annotated[Decay, Field(description="decay of the average of weights that is kept; 0: no average")] = 0.0
+    muon_momentum: Annotated[BelowOne, _described("momentum of Muon")] = 0.9
+    adamw_betas: Annotated[tuple[BelowOne, BelowOne], _described("beta1 and beta2 of AdamW")] = (0.8, 0.95)
+    weight_decay: Annotated[Coefficient, _described("decoupled weight decay of matrices")] = 0.0
+    dropout: Annotated[BelowOne, _described("dropout probability")] = 0.0
+    warmup_steps: Annotated[int, Field(ge=0, le=10**9), _described("steps of linear warm-up")] = 10
+    lr_schedule: Annotated[
+        Literal["wsd", "inverse_sqrt"],
+        _described("after the warm-up: constant, then linear decay (wsd); or inverse square root, then linear decay"),
+    ] = "wsd"
+    decay_fraction: Annotated[Fraction, _described("last fraction of the run, in which the rates decay")] = 0.5
+    min_lr_ratio: Annotated[Fraction, _described("final learning rate as a fraction of the peak")] = 0.05
+    load_balancing: Annotated[Coefficient, _described("coefficient of the experts' load-balancing loss")] = 0.01
+    max_grad_norm: Annotated[Positive, _described("gradient clipping: maximum norm")] = 1.0
+    ema_decay: Annotated[
+        BelowOne, _described("decay of an exponential moving average of the weights, which is saved; 0: no average")
+    ] = 0.0
     gradient_checkpointing: Annotated[
-        bool, Field(description="work out blocks again for the gradient: less memory, a third more time")
+        bool, _described("recompute blocks in the backward pass: less memory, a third more time")
     ] = False
-    document_mask: Annotated[bool, Field(description="documents do not see each other")] = False
-    validations: Annotated[int, Field(ge=1, le=10_000, description="how often the model is validated")] = 20
-    validation_tokens: Annotated[Count, Field(description="held-out tokens to score each time; all at the end")] = (
+    document_mask: Annotated[bool, _described("prevent attention across documents")] = False
+    validations: Annotated[int, Field(ge=1, le=10_000), _described("number of validations in the run")] = 20
+    validation_tokens: Annotated[Count, _described("held-out tokens per validation; all are scored at the end")] = (
         1 << 16
     )
-    translations: Annotated[Count, Field(description="held-out sources to translate each time, for BLEU")] = 100
-    patience: Annotated[Count, Field(description="stop after this many validations without a better one")] = 6
-    precision: Annotated[Literal["auto", "float32", "bfloat16"], Field(description="of matrix products")] = "auto"
-    seed: Annotated[int, Field(ge=0, lt=2**31, description="same seed, same run")] = 1
+    validation_translations: Annotated[
+        Count, _described("pairs: held-out sentences translated per validation, for BLEU and chrF")
+    ] = 100
+    patience: Annotated[Count, _described("early stopping: validations without improvement")] = 6
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"], _described("of matrix products; auto measures which is faster")
+    ] = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**31), _described("random seed")] = 1
 
     @model_validator(mode="after")
-    def _whole_rows(self) -> Self:
+    def _check(self) -> Self:
         if self.steps is not None and self.minutes is not None:
             raise ValueError("give minutes or steps, not both")
         if self.heads % self.key_value_heads:
             raise ValueError(f"heads ({self.heads}) must be a multiple of key_value_heads ({self.key_value_heads})")
         if self.bpe_dropout and self.tokenizer != "bpe":
             raise ValueError(
-                f"bpe_dropout is for byte pairs, and the tokenizer is {self.tokenizer}; take --tokenizer "
-                "bpe, or leave --bpe-dropout out"
+                f"bpe_dropout needs a bpe tokenizer, not {self.tokenizer}; take --tokenizer bpe, or leave "
+                "--bpe-dropout out"
             )
         if self.batch_tokens < self.context:
             raise ValueError(
-                f"batch_tokens ({self.batch_tokens}) must hold a window of context ({self.context}) tokens"
+                f"batch_tokens ({self.batch_tokens}) must hold a sequence of context ({self.context}) tokens"
             )
         return self
 
     @property
     def rows(self) -> int:
-        """Windows an update."""
+        """Sequences per step."""
         return self.batch_tokens // self.context
 
     def as_dict(self) -> dict[str, Any]:
@@ -146,55 +160,68 @@ class Recipe:
 
 
 FIELDS = {field.name: field for field in fields(Recipe)}
+
+PLANNED = {
+    "minutes", "vocab_size", "encoder_layers", "layers", "width", "heads", "key_value_heads", "head_width",
+    "feed_forward_width", "context", "batch_tokens", "micro_batch_size", "bpe_dropout", "dropout", "label_smoothing",
+    "gradient_checkpointing", "tied_embeddings", "validations", "validation_tokens",
+}  # fmt: skip
+"""Fields that the plan chooses if they are not given; the others have the default of `Recipe`."""
+
+PAIR_DEFAULTS: dict[str, Any] = {
+    "position": "relative", "norm": "rms", "qk_norm": False, "activation": "gelu_tanh", "gated": True,
+}  # fmt: skip
+"""The defaults of an encoder-decoder, which exports to a Hugging Face family (docs/decisions.md)."""
+
 _adapter = TypeAdapter(Recipe)
 
 
 def make_recipe(choices: Mapping[str, Any], source: str = "options") -> Recipe:
-    """A recipe with these choices; what must fit a choice and is not given itself, fits it.
+    """A recipe with these choices; fields that depend on a given one, and are not given themselves, follow it.
 
     Raises:
-        OpenbookError: naming the source, the field and what it may be.
+        OpenbookError: naming the source, the field and its range.
     """
     try:
-        return _adapter.validate_python(_fitting(choices) | dict(choices))
+        return _adapter.validate_python(_dependent(choices) | dict(choices))
     except ValidationError as error:
         errors = error.errors(include_url=False, include_context=False)
         first = next((each for each in errors if each["loc"] and each["loc"][0] in choices), errors[0])
         name = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "unexpected_keyword_argument":
-            message = f"there is no such choice; there are {', '.join(FIELDS)}"
+            message = f"unknown option; there are {', '.join(FIELDS)}"
         given = f" (given: {first['input']!r})" if name in choices else ""
         raise OpenbookError(f"{source}: {name + ': ' if name else ''}{message}{given}") from None
 
 
-def _fitting(choices: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of fields that hang together with those that are given."""
-    fitting: dict[str, Any] = {}
+def _dependent(choices: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of fields that depend on those given."""
+    dependent: dict[str, Any] = {}
     match choices:
         case {"context": int(context)}:
-            fitting["batch_tokens"] = max(Recipe.batch_tokens, context)
+            dependent["batch_tokens"] = max(Recipe.batch_tokens, context)
         case {"batch_tokens": int(batch)}:
-            fitting["context"] = max(1, min(Recipe.context, batch))
+            dependent["context"] = max(1, min(Recipe.context, batch))
     match choices:
         case {"heads": int(heads)}:
-            fitting["key_value_heads"] = heads
-        case {"key_value_heads": int(shared)}:
-            fitting["heads"] = shared
+            dependent["key_value_heads"] = heads
+        case {"key_value_heads": int(heads)}:
+            dependent["heads"] = heads
     if choices.get("norm") == "none":
-        fitting["query_key_norm"] = False
-    return fitting
+        dependent["qk_norm"] = False
+    return dependent
 
 
 def with_options(choices: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Choices from a file, overridden by options; a budget given by option overrides any in the file."""
+    """Choices from a file, overridden by options; a budget given as an option overrides either kind in the file."""
     budgets = {"minutes", "steps"}
     kept = {name: value for name, value in choices.items() if not (name in budgets and budgets & options.keys())}
     return kept | dict(options)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Choices from a small TOML file with the names of `Recipe`.
+    """Choices from a TOML file with the names of `Recipe`.
 
     Raises:
         OpenbookError: naming the file and the line or field.
@@ -211,10 +238,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def build_architecture(recipe: Recipe) -> architecture.Architecture:
-    """The architecture that a recipe describes; the default is a shape that Hugging Face has a name for.
+    """The architecture of a recipe; the default exports to a Hugging Face family.
 
     Raises:
-        OpenbookError: two choices do not go together.
+        OpenbookError: two choices exclude each other.
     """
     try:
         return _architecture(recipe)
@@ -225,19 +252,19 @@ def build_architecture(recipe: Recipe) -> architecture.Architecture:
 
 
 def _architecture(recipe: Recipe) -> architecture.Architecture:
-    norm = architecture.Norm(kind=recipe.norm, bias=recipe.norm == "layer" and recipe.biases)
+    norm = architecture.Norm(kind=recipe.norm, bias=recipe.norm == "layer" and recipe.bias)
     none = architecture.NO_NORM
     attention = architecture.Attention(
         heads=recipe.heads,
         key_value_heads=recipe.key_value_heads,
         head_width=recipe.head_width,
-        bias=recipe.biases,
-        output_bias=recipe.biases,
-        query_key_norm=architecture.Norm() if recipe.query_key_norm else none,
+        bias=recipe.bias,
+        output_bias=recipe.bias,
+        query_key_norm=architecture.Norm() if recipe.qk_norm else none,
         attention_softcap=recipe.attention_softcap,
-        window=recipe.window,
+        window=recipe.sliding_window,
         attention_function=recipe.attention,
-        # Without softmax a row of weights does not sum to 1; dividing by the context keeps its sum small.
+        # Without softmax the weights of a query do not sum to 1; dividing by the context keeps their sum small.
         scale=recipe.head_width**-0.5 / recipe.context if recipe.attention == "none" else None,
     )
     experts = None
@@ -251,14 +278,14 @@ def _architecture(recipe: Recipe) -> architecture.Architecture:
             width=recipe.feed_forward_width,
             activation=recipe.activation,
             gated=recipe.gated,
-            bias=recipe.biases,
+            bias=recipe.bias,
             experts=experts,
         ),
-        before=none if recipe.norm_place == "post" else norm,
-        after=norm if recipe.norm_place == "sandwich" else none,
-        outer=norm if recipe.norm_place == "post" else none,
+        before=none if recipe.norm_placement == "post" else norm,
+        after=norm if recipe.norm_placement == "sandwich" else none,
+        outer=norm if recipe.norm_placement == "post" else none,
     )
-    position, final_norm = _position(recipe), none if recipe.norm_place == "post" else norm
+    position, final_norm = _position(recipe), none if recipe.norm_placement == "post" else norm
     encoder = None
     if recipe.encoder_layers:
         encoder = architecture.Stack(blocks=(block,) * recipe.encoder_layers, position=position, final_norm=final_norm)
@@ -269,7 +296,7 @@ def _architecture(recipe: Recipe) -> architecture.Architecture:
         context=recipe.context,
         source_vocab_size=None if encoder is None or recipe.shared_vocabulary else recipe.vocab_size,
         tied_embeddings=recipe.tied_embeddings,
-        # Tied vectors are small for the sake of the logits (Vaswani et al. 2017, section 3.4).
+        # Tied embeddings are small, for the logits; scaled back for the input (Vaswani et al. 2017, section 3.4).
         embedding_scale=recipe.width**0.5 if encoder is not None and recipe.tied_embeddings else 1.0,
         logit_softcap=recipe.logit_softcap,
         encoder=encoder,
@@ -278,9 +305,9 @@ def _architecture(recipe: Recipe) -> architecture.Architecture:
 
 
 def _position(recipe: Recipe) -> architecture.Position:
-    """The position; the sinusoidal one of an encoder-decoder is that of the shape which other programs know.
+    """The position encoding. Sinusoidal ones of an encoder-decoder follow fairseq, so that other programs read them:
 
-    There the angles are position · 10000^(−i / (D/2 − 1)), all sines come before all cosines, and the first is at 2.
+    angles position · 10000^(−i / (D/2 − 1)), all sines before all cosines, and the first position is 2.
     """
     if recipe.position != "sinusoidal" or not recipe.encoder_layers:
         return architecture.Position(kind=recipe.position)

@@ -22,11 +22,11 @@ class TrainingRequest:
         pairs: whether the inputs are sentence pairs, not books.
         conversations: whether the inputs are conversations, not books.
         validation: files to validate with; None holds out the tail of each document, or some of the pairs.
-        validation_share: how much to hold out; None picks it by the amount of text.
+        validation_fraction: how much to hold out; None picks it by the amount of text.
         keep_duplicates: whether passages or pairs that occur twice stay.
         device: auto, cpu, cuda or mps.
         base_model: a model file to go on from.
-        lora: rank of a low-rank change to learn, instead of all weights.
+        lora_rank: rank of a low-rank change to learn, instead of all weights.
         lora_targets: the matrices that it changes.
         adapter: whether to save that change alone, in a file beside the model, instead of a whole model.
     """
@@ -37,11 +37,11 @@ class TrainingRequest:
     pairs: bool = False
     conversations: bool = False
     validation: Sequence[str | Path] | None = None
-    validation_share: float | None = None
+    validation_fraction: float | None = None
     keep_duplicates: bool = False
     device: str = "auto"
     base_model: Path | None = None
-    lora: int | None = None
+    lora_rank: int | None = None
     lora_targets: Sequence[str] = TARGETS
     adapter: bool = False
 

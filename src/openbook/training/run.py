@@ -29,7 +29,7 @@ from openbook.training.data.pair_dataset import PairDataset
 from openbook.training.initialize import balance_experts, initialize
 from openbook.training.interrupts import interrupts
 from openbook.training.loop import Callback, Event, TrainingLoop
-from openbook.training.lora import SCALE, add_low_rank, check_low_rank, low_rank_changes, merge_low_rank
+from openbook.training.lora import SCALE, add_lora, check_lora, lora_matrices, merge_lora
 from openbook.training.plan.device import choose_device
 from openbook.training.plan.memory import check_memory, spare_memory
 from openbook.training.plan.plan import Plan
@@ -113,8 +113,8 @@ class TrainingRun:
                 )
                 outcome = loop.run()
                 self._tell("ended")
-                changes = low_rank_changes(model)
-                merge_low_rank(model)
+                changes = lora_matrices(model)
+                merge_lora(model)
                 score, metrics = task.evaluate(model, self.track), task.metrics(model)
                 events = read_log(logbook.path)
                 record = training_record(data, recipe, outcome, score, metrics, events, request.base_model)
@@ -153,8 +153,8 @@ class TrainingRun:
         choose_device(request.device)
         if request.pairs and request.conversations:
             raise OpenbookError("--pairs and --conversations: the files are one or the other")
-        if request.lora is not None:
-            check_low_rank(request.lora, request.lora_targets)
+        if request.lora_rank is not None:
+            check_lora(request.lora_rank, request.lora_targets)
         if request.adapter:
             self._check_adapter()
         if request.choices.get("bpe_dropout") and request.conversations:
@@ -164,14 +164,14 @@ class TrainingRun:
             if request.choices.get("bpe_dropout"):
                 require_bpe(start.make_source_tokenizer(), start.make_tokenizer())
             return start
-        if request.lora is not None:
-            raise OpenbookError(f"--lora {request.lora}: changes a model that is there; give it with --from")
+        if request.lora_rank is not None:
+            raise OpenbookError(f"--lora-rank {request.lora_rank}: changes a model that is there; give it with --from")
         return None
 
     def _check_adapter(self) -> None:
         request = self.request
-        if request.lora is None or request.base_model is None:
-            raise OpenbookError("--adapter: saves what --lora learns; give --from and --lora too")
+        if request.lora_rank is None or request.base_model is None:
+            raise OpenbookError("--adapter: saves what --lora-rank learns; give --from and --lora-rank too")
         if read_adapter(request.base_model) is not None:
             raise OpenbookError(
                 f"--adapter: {request.base_model} is an adapter itself, and cannot be the base of another"
@@ -204,7 +204,7 @@ class TrainingRun:
         """The dataset's plan, changed to spare memory where there is too little, and told."""
         plan = dataset.plan(choose_device(self.request.device), self.clock)
         architecture = build_architecture(plan.recipe) if start is None else start.architecture
-        frozen = self.request.lora is not None
+        frozen = self.request.lora_rank is not None
         recipe = spare_memory(architecture, plan.recipe, self.request.choices, frozen)
         if recipe != plan.recipe:
             plan = replace(
@@ -223,7 +223,7 @@ class TrainingRun:
             "text": dataset.fingerprint,
             "choices": dict(request.choices),
             "from": None if request.base_model is None else hash_of(request.base_model),
-            "lora": None if request.lora is None else [request.lora, *request.lora_targets],
+            "lora": None if request.lora_rank is None else [request.lora_rank, *request.lora_targets],
         }
         place, log = request.folder / "run.json", request.folder / "log.jsonl"
         if place.exists() and not overwrite:
@@ -262,12 +262,12 @@ class TrainingRun:
             initialize(model, recipe.seed)
             return dataset.metadata(architecture), model
         contents, tensors = load_merged(request.base_model)
-        check_memory(contents.architecture, recipe, frozen=request.lora is not None)
+        check_memory(contents.architecture, recipe, frozen=request.lora_rank is not None)
         with torch.device("meta"):
             model = Transformer(contents.architecture, recipe.dropout)
         model.load_state_dict({name: tensor.float() for name, tensor in dequantize(tensors).items()}, assign=True)
-        if request.lora is not None:
-            add_low_rank(model, request.lora, request.lora_targets, recipe.seed)
+        if request.lora_rank is not None:
+            add_lora(model, request.lora_rank, request.lora_targets, recipe.seed)
         return contents, model
 
     def _sampled(self, prompt: str, text: str) -> None:

@@ -15,7 +15,7 @@ from openbook.text.corpus import prepare as prepare_module
 from openbook.text.corpus import write_corpus as write_module
 from openbook.text.corpus.corpus import Corpus, Split
 from openbook.text.corpus.prepare import prepare
-from openbook.text.corpus.splitting import choose_validation_share
+from openbook.text.corpus.splitting import choose_validation_fraction
 from text.text_examples import make_epub, make_pdf, prose, words
 
 
@@ -49,7 +49,7 @@ def test_the_tail_of_each_document_is_held_out(tmp_path: Path) -> None:
     first, second = prose(100, 1), prose(50, 2)
     (tmp_path / "a.txt").write_text(first)
     (tmp_path / "b.txt").write_text(second)
-    corpus = prepare([tmp_path], tmp_path / "corpus", validation_share=0.1)
+    corpus = prepare([tmp_path], tmp_path / "corpus", validation_fraction=0.1)
     train, validation = texts(corpus)
     ends = [document.end for document in corpus.train.documents]
     starts = [document.start for document in corpus.validation.documents]
@@ -64,7 +64,7 @@ def test_the_tail_of_each_document_is_held_out(tmp_path: Path) -> None:
 def test_many_short_documents_give_the_right_share_together(tmp_path: Path) -> None:
     for number in range(100):
         (tmp_path / f"{number}.txt").write_text(prose(5, number))
-    corpus = prepare([tmp_path], tmp_path / "corpus", validation_share=0.1)
+    corpus = prepare([tmp_path], tmp_path / "corpus", validation_fraction=0.1)
     texts(corpus)
     assert 0.09 < corpus.validation.bytes / corpus.bytes <= 0.1
 
@@ -72,7 +72,7 @@ def test_many_short_documents_give_the_right_share_together(tmp_path: Path) -> N
 @pytest.mark.parametrize("text", [words(5000).replace(" ", "\n"), words(5000)])
 def test_text_without_paragraphs_is_split_too(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.txt").write_text(text)
-    corpus = prepare([tmp_path / "a.txt"], tmp_path / "corpus", validation_share=0.1)
+    corpus = prepare([tmp_path / "a.txt"], tmp_path / "corpus", validation_fraction=0.1)
     train, validation = texts(corpus)
     assert train + validation == text
     assert 0.09 < len(validation) / len(text) < 0.11
@@ -80,12 +80,12 @@ def test_text_without_paragraphs_is_split_too(tmp_path: Path, text: str) -> None
 
 def test_no_share(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(prose(20))
-    corpus = prepare([tmp_path / "a.txt"], tmp_path / "corpus", validation_share=0)
+    corpus = prepare([tmp_path / "a.txt"], tmp_path / "corpus", validation_fraction=0)
     assert texts(corpus) == (prose(20), "")
     with pytest.raises(OpenbookError, match=r"from 0 to 0\.5"):
-        prepare([tmp_path / "a.txt"], tmp_path / "corpus", validation_share=0.6)
-    assert choose_validation_share(10**5) == 0.1
-    assert choose_validation_share(10**10) == 0.001
+        prepare([tmp_path / "a.txt"], tmp_path / "corpus", validation_fraction=0.6)
+    assert choose_validation_fraction(10**5) == 0.1
+    assert choose_validation_fraction(10**10) == 0.001
 
 
 def test_given_validation_files_stay_byte_for_byte(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_duplicates_are_removed_before_the_split_and_reported(tmp_path: Path) ->
 def test_a_copy_of_a_book_is_left_out_whole(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(prose(40, 1) + '\n"Yes."\n')
     (tmp_path / "b.txt").write_text(prose(40, 1) + '\n"Yes."\n')
-    corpus = prepare([tmp_path], tmp_path / "corpus", validation_share=0)
+    corpus = prepare([tmp_path], tmp_path / "corpus", validation_fraction=0)
     assert texts(corpus)[0].count('"Yes."') == 1
     assert "b.txt: every passage of it occurs in other files" in corpus.report.problems[0]
 
@@ -191,7 +191,7 @@ def test_finished_work_is_found_and_changes_are_seen(tmp_path: Path, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(prepare_module, "run_tasks", None)  # nothing is run
         assert prepare([book], tmp_path / "corpus") == first
-    assert prepare([book], tmp_path / "corpus", validation_share=0.2).validation.bytes > first.validation.bytes
+    assert prepare([book], tmp_path / "corpus", validation_fraction=0.2).validation.bytes > first.validation.bytes
     book.write_text(prose(31))
     assert prepare([book], tmp_path / "corpus").bytes > first.bytes
     (tmp_path / "corpus/train.txt").write_text("cut")
@@ -308,7 +308,7 @@ def test_sample_is_bounded_and_spread(tmp_path: Path) -> None:
 
 def test_expectations(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(prose(70))
-    sentence = prepare([tmp_path / "a.txt"], tmp_path / "corpus", validation_share=0).expectations()
+    sentence = prepare([tmp_path / "a.txt"], tmp_path / "corpus", validation_fraction=0).expectations()
     assert sentence is not None
     assert sentence.startswith("27 KB of training text: enough to learn spelling and a few phrases, not to")
     large = Corpus(tmp_path, "", Split(tmp_path, 10**8, ()), Split(tmp_path, 0, ()), None)

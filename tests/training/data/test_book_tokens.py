@@ -18,7 +18,7 @@ def corpus(tmp_path: Path) -> Corpus:
     for number in range(3):
         chapters = "".join(f"    Chapter {i}\n\n“{prose(12, 10 * number + i)}”\n\n\n  é ☃!\n\n\n" for i in range(1, 5))
         (tmp_path / f"{number}.txt").write_text(chapters)
-    return prepare([tmp_path / "*.txt"], tmp_path / "corpus", validation_share=0.2)
+    return prepare([tmp_path / "*.txt"], tmp_path / "corpus", validation_fraction=0.2)
 
 
 def as_lists(split: TokenizedSplit) -> tuple[object, ...]:
@@ -82,7 +82,7 @@ def test_large_vocabularies_take_four_bytes(corpus: Corpus, tmp_path: Path) -> N
 
 def test_an_empty_split_has_no_tokens(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(prose(3))
-    corpus = prepare([tmp_path / "a.txt"], tmp_path / "corpus", validation_share=0)
+    corpus = prepare([tmp_path / "a.txt"], tmp_path / "corpus", validation_fraction=0)
     tokens = tokenize_books(corpus, train_tokenizer([], "bytes", 257), tmp_path / "tokens")
     assert as_lists(tokens.validation) == ([], [0], [], 0, 0)
     assert as_lists(tokenize_books(corpus, train_tokenizer([], "bytes", 257), tmp_path / "tokens").validation)[0] == []

@@ -151,7 +151,7 @@ def test_no_source_is_on_both_sides_whatever_the_order(tmp_path):
     assert set(other.validation.pairs()) == set(held_out)
     assert corpus.train.source_bytes == sum(len(p.source.encode()) for p in train)
     assert list(corpus.train.pairs(3, 5)) == train[3:5]
-    half = prepare_pairs([tmp_path / "a.tsv"], tmp_path / "a", validation_share=0.5)
+    half = prepare_pairs([tmp_path / "a.tsv"], tmp_path / "a", validation_fraction=0.5)
     assert len(half.validation) == 200
 
 
@@ -213,8 +213,8 @@ def test_many_cores_give_the_same(tmp_path):
 def test_too_few_pairs_are_told(tmp_path, pairs, words):
     with pytest.raises(OpenbookError, match=words):
         prepare_pairs([tsv(tmp_path / "a.tsv", pairs)], tmp_path / "text")
-    with pytest.raises(OpenbookError, match=r"validation share 0\.9"):
-        prepare_pairs([tmp_path / "a.tsv"], tmp_path / "text", validation_share=0.9)
+    with pytest.raises(OpenbookError, match=r"validation fraction 0\.9"):
+        prepare_pairs([tmp_path / "a.tsv"], tmp_path / "text", validation_fraction=0.9)
 
 
 def test_expectations_are_honest(tmp_path):

@@ -16,7 +16,7 @@ from openbook.training.recipe import make_recipe
 from openbook.training.request import TrainingRequest
 from openbook.training.run import TrainingRun
 
-CHOICES = TINY | {"encoder_layers": 1, "vocab_size": 400, "context": 32, "steps": 4, "translations": 5}
+CHOICES = TINY | {"encoder_layers": 1, "vocab_size": 400, "context": 32, "steps": 4, "validation_translations": 5}
 CONTINUED = {name: CHOICES[name] for name in ("context", "batch_tokens", "precision", "steps", "validation_tokens")}
 
 

@@ -30,7 +30,7 @@ def prepare(
     folder: Path,
     *,
     validation: Sequence[str | Path] | None = None,
-    validation_share: float | None = None,
+    validation_fraction: float | None = None,
     keep_duplicates: bool = False,
     processes: int | None = None,
     track: Track = silent,
@@ -41,7 +41,7 @@ def prepare(
         inputs: files, folders and globs.
         folder: where the corpus goes.
         validation: files to hold out. They stay unchanged, and passages like theirs leave the training text.
-        validation_share: how much of each document, at its end, to hold out where no `validation` files are given; by
+        validation_fraction: how much of each document, at its end, to hold out where no `validation` files are given; by
             default 10 % of little text, less of much.
         keep_duplicates: remove no repeated passages.
         processes: how many to use; None: one per core if there is enough text.
@@ -50,10 +50,10 @@ def prepare(
     Raises:
         OpenbookError: there is nothing to train on, or the folder cannot be written.
     """
-    if validation_share is not None and not 0 <= validation_share <= 0.5:
-        raise OpenbookError(f"validation share {validation_share}: must be from 0 to 0.5 of the text")
+    if validation_fraction is not None and not 0 <= validation_fraction <= 0.5:
+        raise OpenbookError(f"validation fraction {validation_fraction}: must be from 0 to 0.5 of the text")
     books, held_out = find_files(inputs), find_files(validation or [])
-    options = (VERSION, TASK_BYTES, validation is None, validation_share, keep_duplicates)
+    options = (VERSION, TASK_BYTES, validation is None, validation_fraction, keep_duplicates)
     fingerprint = fingerprint_inputs((books, held_out), *options)
 
     def make(work: Path) -> None:
@@ -65,7 +65,7 @@ def prepare(
         sections = [] if keep_duplicates else _sections(batches, extracted, work)
         with track("Looking for duplicates", sum(section.size for section in sections)) as advance:
             run_tasks(fingerprint_section, sections, processes, advance)
-        share = 0.0 if validation is not None else validation_share
+        share = 0.0 if validation is not None else validation_fraction
         write_corpus(folder, fingerprint, list(zip(batches, extracted, strict=True)), sections, share, track)
 
     return load_or_make(folder, fingerprint, Corpus.load, make)

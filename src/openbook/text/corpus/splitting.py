@@ -60,7 +60,7 @@ def subtract_ranges(document: Document, removed: Offsets) -> Offsets:
     return inner[inner[:, 0] < inner[:, 1]].astype(np.int64)
 
 
-def choose_validation_share(text_bytes: int) -> float:
+def choose_validation_fraction(text_bytes: int) -> float:
     """How much to hold out: a tenth of little text, a twentieth of more, 10 MB of very much."""
     if text_bytes < 2_000_000:
         return 0.1

@@ -15,7 +15,7 @@ from openbook.text.corpus.report import FileReport, Report
 from openbook.text.corpus.splitting import (
     DeduplicatedDocument,
     choose_split_offsets,
-    choose_validation_share,
+    choose_validation_fraction,
     subtract_ranges,
 )
 from openbook.text.corpus.working_directory import write_json
@@ -58,7 +58,7 @@ def _write_splits(
     """Write both text files; a report for each document, and the index of each split."""
     training = [each for each in documents if not each.document.held_out]
     total = sum(each.bytes for each in training)
-    offsets = iter(choose_split_offsets(training, choose_validation_share(total) if share is None else share))
+    offsets = iter(choose_split_offsets(training, choose_validation_fraction(total) if share is None else share))
     files = []
     train_part, validation_part = folder / "train.txt.part", folder / "validation.txt.part"
     with (

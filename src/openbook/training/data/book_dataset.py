@@ -66,8 +66,8 @@ class BookDataset(Dataset):
     def plan(self, device: torch.device, clock: Callable[[], float]) -> Plan:
         text = Text(self.corpus.train.bytes, self.corpus.validation.bytes)
         if self.start is not None:
-            low_rank = self.request.lora is not None
-            return plan_continuation(text, self.request.choices, self.start.architecture, device, clock(), low_rank)
+            lora = self.request.lora_rank is not None
+            return plan_continuation(text, self.request.choices, self.start.architecture, device, clock(), lora)
         self._check_smallest()
         return make_plan(text, self.request.choices, device, clock())
 

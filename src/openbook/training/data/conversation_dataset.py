@@ -62,7 +62,7 @@ class ConversationDataset(Dataset):
             )
         self.tokenizer = self.start.make_tokenizer()
         found = self._tokenized("train", request.inputs)
-        share = request.validation_share
+        share = request.validation_fraction
         self.held_out = len(found) >= LEAST_TO_HOLD_OUT or request.validation is not None or share is not None
         if not self.held_out:
             self.train = self.validation = found
@@ -80,7 +80,7 @@ class ConversationDataset(Dataset):
 
     @property
     def fingerprint(self) -> str:
-        settings = f"{self.request.validation} {self.request.validation_share}"
+        settings = f"{self.request.validation} {self.request.validation_fraction}"
         return hashlib.sha256("".join([settings, *map(hash_of, self.files)]).encode()).hexdigest()
 
     def summary(self) -> dict[str, Any]:
@@ -109,8 +109,8 @@ class ConversationDataset(Dataset):
         # The plan counts bytes of prose; here the number of tokens is known.
         token_bytes = bytes_per_token(architecture.vocab_size, "bpe")
         text = Text(*(round(packed.tokens * token_bytes) for packed in self._pack(given["context"])))
-        low_rank = self.request.lora is not None
-        return plan_continuation(text, given, architecture, device, clock(), low_rank, EPOCHS)
+        lora = self.request.lora_rank is not None
+        return plan_continuation(text, given, architecture, device, clock(), lora, EPOCHS)
 
     def _pack(self, context: int) -> tuple[PackedConversations, PackedConversations]:
         """What to learn from and what to validate with, packed once; the same where nothing is held out."""
@@ -158,7 +158,7 @@ def hold_out(
         OpenbookError: there are too few, or the share is not between 0 and 1.
     """
     if not 0 < share < 1:
-        raise OpenbookError(f"validation share {share}: must be between 0 and 1")
+        raise OpenbookError(f"validation fraction {share}: must be between 0 and 1")
     held_out: NDArray[np.bool_] = np.zeros(len(conversations), bool)
     for index in range(len(conversations)):
         digest = hashlib.sha256(conversations[index].tobytes()).digest()

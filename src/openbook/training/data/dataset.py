@@ -124,7 +124,7 @@ class Dataset(ABC):
             request.inputs,
             request.folder / "text",
             validation=request.validation,
-            validation_share=request.validation_share,
+            validation_fraction=request.validation_fraction,
             keep_duplicates=request.keep_duplicates,
             track=self.track,
         )

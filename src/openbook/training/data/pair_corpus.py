@@ -141,7 +141,7 @@ def prepare_pairs(
     folder: Path,
     *,
     validation: Sequence[str | Path] | None = None,
-    validation_share: float | None = None,
+    validation_fraction: float | None = None,
     keep_duplicates: bool = False,
     processes: int | None = None,
     track: Track = silent,
@@ -155,11 +155,11 @@ def prepare_pairs(
     Raises:
         OpenbookError: a file cannot be read, two aligned files do not match, or no pair is left.
     """
-    if validation_share is not None and not 0 < validation_share <= 0.5:
-        raise OpenbookError(f"validation share {validation_share}: must be above 0 and at most 0.5 of the pairs")
+    if validation_fraction is not None and not 0 < validation_fraction <= 0.5:
+        raise OpenbookError(f"validation fraction {validation_fraction}: must be above 0 and at most 0.5 of the pairs")
     groups = [find_pair_files(find_files(inputs)), find_pair_files(find_files(validation or []))]
     paths = [[path for file in files for path in file.paths] for files in groups]
-    fingerprint = fingerprint_inputs(paths, VERSION, validation is None, validation_share, keep_duplicates)
+    fingerprint = fingerprint_inputs(paths, VERSION, validation is None, validation_fraction, keep_duplicates)
 
     def make(work: Path) -> None:
         tasks = [
@@ -172,7 +172,7 @@ def prepare_pairs(
         records = _Records.load(tasks)
         if not keep_duplicates:
             records.drop_duplicates()
-        held_out = records.hold_out_share(validation_share) if validation is None else records.hold_out_files()
+        held_out = records.hold_out_share(validation_fraction) if validation is None else records.hold_out_files()
         _write(folder, fingerprint, tasks, records, held_out)
 
     return load_or_make(folder, fingerprint, PairCorpus.load, make)

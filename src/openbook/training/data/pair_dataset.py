@@ -148,7 +148,7 @@ class PairDataset(Dataset):
         )
 
     def task(self, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> TranslationTask:
-        translations = self.translations(recipe.translations)
+        translations = self.translations(recipe.validation_translations)
         return TranslationTask(recipe, self.train, self.validation, device, dtype, translations)
 
     def translations(self, most: int) -> Translations:

@@ -25,9 +25,10 @@ from openbook.transformer.architecture import Architecture
 
 LEARNING = (
     "minutes", "steps", "context", "optimizer", "batch_tokens", "micro_batch_size", "matrix_lr", "adamw_lr",
-    "embedding_lr", "lm_head_lr", "norm_lr", "relative_lr", "momentum", "betas", "weight_decay", "dropout",
-    "bpe_dropout", "warmup_steps", "decay_fraction", "min_lr_ratio", "max_grad_norm", "ema_decay", "gradient_checkpointing", "document_mask",
-    "validations", "validation_tokens", "patience", "precision", "seed", "label_smoothing", "schedule", "translations",
+    "embedding_lr", "lm_head_lr", "norm_lr", "relative_lr", "muon_momentum", "adamw_betas", "weight_decay", "dropout",
+    "bpe_dropout", "warmup_steps", "lr_schedule", "decay_fraction", "min_lr_ratio", "max_grad_norm", "ema_decay",
+    "gradient_checkpointing", "document_mask", "validations", "validation_tokens", "validation_translations",
+    "patience", "precision", "seed", "label_smoothing",
 )  # fmt: skip
 """Choices that a model which is gone on from leaves open."""
 
@@ -45,7 +46,7 @@ GENTLE: Mapping[str, Any] = {
 Muon's own products would take as long as the rest of an update, since a large model sees few tokens in it here.
 """
 
-LOW_RANK: Mapping[str, Any] = {"adamw_lr": 2e-3}
+LORA: Mapping[str, Any] = {"adamw_lr": 2e-3}
 """A low-rank change begins at nothing; its rate is that of the numbers themselves."""
 
 CONTEXT = 512
@@ -66,7 +67,7 @@ def plan_continuation(
     architecture: Architecture,
     device: torch.device,
     used: float,
-    low_rank: bool = False,
+    lora: bool = False,
     readings: int | None = None,
 ) -> Plan:
     """Pick every choice that is not given, to go on from a model.
@@ -77,7 +78,7 @@ def plan_continuation(
         architecture: of the model.
         device: where to train; its speed is measured here.
         used: seconds of the budget that are gone already.
-        low_rank: whether low-rank changes are learned, not the weights themselves.
+        lora: whether low-rank changes are learned, not the weights themselves.
         readings: how often the text is read where no minutes are given; None: as long as a new model would read it.
 
     Raises:
@@ -93,7 +94,7 @@ def plan_continuation(
     each = speed.seconds_per_token(architecture)
     if readings and not given.get("minutes"):
         minutes = float(min(120, max(2, round((used + readings * unique * each) / 60))))
-    sizes = {**sizes_of(architecture), "context": context, **GENTLE, **(LOW_RANK if low_rank else {})}
+    sizes = {**sizes_of(architecture), "context": context, **GENTLE, **(LORA if lora else {})}
     tokens = max(1.0, minutes * 60 - used) / each
     parts = max_replicas(count_parameters(architecture), device)
     # Half of what a new model takes: a large one gets few updates here, and little slower when they are small.

@@ -29,18 +29,13 @@ from openbook.training.plan.plan import (
     shape_choices,
     tokens_in,
 )
-from openbook.training.recipe import build_architecture, make_recipe
+from openbook.training.recipe import PAIR_DEFAULTS, build_architecture, make_recipe
 from openbook.transformer.architecture import Architecture
 
 SIZES = (
     (2, 1, 128, 0), (3, 2, 192, 6e5), (4, 3, 256, 5e6), (6, 4, 384, 2e7), (6, 6, 512, 1e8), (8, 8, 768, 1e9),
 )  # fmt: skip
 """(layers of the encoder, of the decoder, width, target tokens that make it worth its time), from small to large."""
-
-SHAPE: dict[str, Any] = {
-    "position": "relative", "norm": "rms", "query_key_norm": False, "activation": "gelu_tanh", "gated": True,
-}  # fmt: skip
-"""The default of an encoder-decoder; other programs have a name for it (docs/decisions.md)."""
 
 SMOOTHING = 0.1
 
@@ -76,14 +71,14 @@ def make_pair_plan(amount: Amount, given: Mapping[str, Any], device: torch.devic
         OpenbookError: a given choice is out of range, or what is given does not fit into memory.
     """
     apart = given.get("encoder_layers") != 0
-    make_recipe((SHAPE if apart else {}) | dict(given))
+    make_recipe((PAIR_DEFAULTS if apart else {}) | dict(given))
     minutes = given.get("minutes") or default_minutes(amount.text)
     seconds = max(1.0, minutes * 60 - used)
     kind = given.get("tokenizer", "bpe")
     vocabulary = given.get("vocab_size", pick_vocabulary(amount, kind))
     each = bytes_per_token(vocabulary, kind)
     context = given.get("context", pick_context(amount, each, apart))
-    base = (SHAPE if apart else {}) | {
+    base = (PAIR_DEFAULTS if apart else {}) | {
         "vocab_size": vocabulary,
         "context": context,
         "label_smoothing": SMOOTHING,
