@@ -78,7 +78,9 @@ def run_openbook(name: str, train: Path, held_out: Path, options: list[str], fol
     asking, _ = cost_of(["openbook", "ask", str(model), "It is a truth", "--max-tokens", "1"])
     training = json.loads(cost_of(["openbook", "inspect", str(model), "--json"])[1])["training"]
     recipe = training["recipe"]
-    shape = f"{recipe['layers']} × {recipe['width']}, {recipe['vocab_size']:,} tokens, {recipe['batch_tokens']:,} a step"
+    shape = (
+        f"{recipe['layers']} × {recipe['width']}, {recipe['vocab_size']:,} tokens, {recipe['batch_tokens']:,} a step"
+    )
     rest = f"context {recipe['context']}, dropout {recipe['dropout']:g}, {recipe['precision']}"
     return f"| {name} | {learning} | {training['bits_per_byte']:.3f} | {training['steps']:,} | {shape}, {rest} | {asking} |"
 

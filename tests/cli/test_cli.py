@@ -120,7 +120,7 @@ def test_every_kind_of_option_reaches_the_recipe(command, book):
     (book.parent / "more.toml").write_text("layers = 3\nwidth = 32\nminutes = 9\n")
     with patch("openbook.training.run.TrainingRun.plan", lambda self: seen.append(self.request)):
         code, _, err = command(
-            "train", "book.txt", "--plan", "--config", "more.toml", "--width", "48", "--steps", "5", 
+            "train", "book.txt", "--plan", "--config", "more.toml", "--width", "48", "--steps", "5",
             "--adamw-betas", "0.7", "0.8", "--no-gated", "--tied-embeddings", "--position", "none", "--dropout", "0.1",
             "--lora-rank", "3", "--from", "a",
             "--lora-targets", "query,down", "--validation", "b", "--validation", "c", "--validation-fraction", "0.1",

@@ -41,14 +41,14 @@ def updated(step, parameters, steps=5):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize(("muon_momentum", "decay"), [(MOMENTUM, DECAY), (MOMENTUM, 0.0), (0.0, DECAY)])
+@pytest.mark.parametrize(("momentum", "decay"), [(MOMENTUM, DECAY), (MOMENTUM, 0.0), (0.0, DECAY)])
 def test_muon_is_that_of_torch(dtype, momentum, decay):
     """Theirs always rounds to bfloat16: three digits, in products of another order. So they part by a few per cent
     of what was moved; in float32 ours is held to the formula below."""
     ours, theirs = matrices(), matrices()
     muon = Muon(ours, RATE, momentum, decay, dtype)
     one = updated(lambda: muon.step(1.0), ours)
-    options = {"lr": RATE, "muon_momentum": momentum, "weight_decay": decay, "ns_steps": NEWTON_SCHULZ_STEPS}
+    options = {"lr": RATE, "momentum": momentum, "weight_decay": decay, "ns_steps": NEWTON_SCHULZ_STEPS}
     other = updated(torch.optim.Muon(theirs.values(), **options).step, theirs)
     moved = (other - torch.cat([weight.detach().flatten() for weight in matrices().values()])).norm()
     assert moved > 0.1

@@ -193,9 +193,9 @@ def test_norms_stand_where_they_are_wanted(place, kinds):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_only_layer_norms_have_biases_and_only_if_wanted(biases):
-    norms = [build_architecture(recipe(norm=kind, bias=biases)).decoder.blocks[0].before for kind in ("layer", "rms")]
-    assert [norm.bias for norm in norms] == [biases, False]
+def test_only_layer_norms_have_biases_and_only_if_wanted(bias):
+    norms = [build_architecture(recipe(norm=kind, bias=bias)).decoder.blocks[0].before for kind in ("layer", "rms")]
+    assert [norm.bias for norm in norms] == [bias, False]
 
 
 def test_no_norm_means_none_at_all():
