@@ -68,11 +68,11 @@ def train_reverser(strings: list[str], folder: Path, options: list[str]) -> tupl
 def score_reverser(path: Path, tests: dict[int, list[str]]) -> dict[int, float]:
     """The share of each length's strings that come out exactly reversed."""
     import openbook
-    from openbook.training.report.sample_translations import Translations
+    from openbook.training.evaluation.translation import TranslationSet
 
     model = openbook.load(path)
     sources = [model.tokenizer.encode_source(string) for strings in tests.values() for string in strings]
-    written = Translations([], [], model.tokenizer).write(model.transformer, sources)
+    written = TranslationSet([], [], model.tokenizer).translate(model.transformer, sources)
     answers = iter(written)
     return {
         length: sum(next(answers) == string[::-1] for string in strings) / len(strings)

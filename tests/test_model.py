@@ -11,7 +11,7 @@ from openbook.errors import OpenbookError
 from openbook.model import Model
 from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.training import train_tokenizer
-from openbook.training.evaluation.perplexity import strided
+from openbook.training.evaluation.perplexity import sliding_windows
 from openbook.training.recipe import build_architecture
 from strategies import build as build_model
 from strategies import difference
@@ -82,7 +82,7 @@ def test_a_score_is_of_every_byte_of_every_file(model, tmp_path, context, stride
     found = model.evaluate(tmp_path, context=context, stride=stride)
     ids, nats = [token for text in texts for token in (model.tokenizer.end_id, *text)], 0.0
     length = context or 16
-    for start, first in strided(len(ids), length, stride or max(1, length // 2)):
+    for start, first in sliding_windows(len(ids), length, stride or max(1, length // 2)):
         logits = model.transformer(torch.tensor([ids[start : start + length]]))[0].log_softmax(-1)
         nats -= sum(float(logits[place - start - 1, ids[place]]) for place in range(first, start + length + 1))
     assert found.bytes == sum(map(len, texts)) and found.tokens == len(ids) - 1

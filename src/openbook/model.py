@@ -4,6 +4,7 @@ import os
 import tempfile
 import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ from openbook.transformer.transformer import Transformer
 if TYPE_CHECKING:
     from openbook.explanation.run import Explanation
     from openbook.training.evaluation.perplexity import Score
-    from openbook.training.evaluation.translation import PairScore
+    from openbook.training.evaluation.translation import TranslationScore
     from openbook.training.loop import Callback
 
 CHUNK = 1 << 16
@@ -227,20 +228,21 @@ class Model:
         stride: int | None = None,
         track: Track = silent,
     ) -> "Score":
-        """How well the model predicts whole files: their text as it is, each after an end-of-text token.
+        """Perplexity and bits per byte of whole files, unfiltered, each after an end-of-text token.
 
         Memory does not grow with the text.
 
         Args:
             inputs: files, folders, globs.
-            context: tokens to look back on at most; the model's own context if None.
-            stride: tokens to move on by; half the context if None. Smaller is fairer to the model, and slower.
+            context: tokens of each window; the model's context if None.
+            stride: tokens between windows; half the context if None. A smaller one gives tokens more context, and takes
+                longer.
             track: shows progress.
 
         Raises:
             OpenbookError: a file cannot be read, there is none, or a number is out of range.
         """
-        from openbook.training.evaluation.perplexity import score
+        from openbook.training.evaluation.perplexity import score_text, sliding_windows
 
         self.metadata.architecture.check_kind(encoder_decoder=False, purpose="scoring texts")
         context = self._within("context", context, self.metadata.architecture.context)
@@ -250,27 +252,33 @@ class Model:
             path = Path(folder) / "tokens"
             text_bytes = self._write_tokens(inputs, path)
             tokens = np.memmap(path, np.uint32, "r")
+            windows = sliding_windows(len(tokens), min(context, len(tokens) - 1), stride)
             with track("Scoring", len(tokens)) as advance:
-                return score(
-                    self.transformer, tokens, text_bytes, context=context, stride=stride, rows=rows, advance=advance
+                return score_text(
+                    self.transformer, tokens, text_bytes, windows, context=context, rows=rows, advance=advance
                 )
 
     def evaluate_pairs(
         self, files: str | Path | Sequence[str | Path], *, track: Track = silent, **settings: Any
-    ) -> "PairScore":
-        """BLEU and chrF of translating the sources of held-out pairs, and how well their targets are guessed.
+    ) -> "TranslationScore":
+        """BLEU and chrF of the translations of held-out sources, and the perplexity of their references.
+
+        Lines without a pair are skipped.
 
         Args:
-            files: of sentence pairs: tab-separated, JSON lines, or two whose lines belong together.
+            files: sentence pairs: tab-separated, JSON lines, or two parallel files.
             track: shows progress.
             settings: as for `translate`.
 
         Raises:
             OpenbookError: the model does not translate, a file cannot be read, or there is no pair.
         """
-        from openbook.training.evaluation.translation import evaluate_pairs
+        from openbook.training.data.pair_files import read_all_pairs
+        from openbook.training.evaluation.translation import evaluate_translation
 
-        return evaluate_pairs(self.transformer, self.translator(**settings), _listed(files), track)
+        pairs, skipped = read_all_pairs(find_files(_listed(files)))
+        score = evaluate_translation(self.transformer, self.translator(**settings), pairs, track)
+        return replace(score, skipped_lines=skipped)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file, whole or not at all."""

@@ -111,7 +111,7 @@ def test_train_prints_the_plan_and_what_came_of_it(command, book):
         options = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()]
         code, out, err = command("train", "book.txt", "--vocab-size=300", "--device=cpu", *options)
     assert (code, err) == (0, "")
-    assert "1 layers × width 16" in out and "Finished after 12 updates" in out and "Saved book.openbook" in out
+    assert "1 layers × width 16" in out and "Finished after 12 steps" in out and "Saved book.openbook" in out
     assert openbook.load(book.with_suffix(".openbook"), "cpu").metadata.training["recipe"]["micro_batch_size"] == 2
 
 
@@ -203,7 +203,7 @@ def test_evaluate_and_inspect_in_json(command, model, book):
     facts = json.loads(out)
     assert code == 0 and facts["bits_per_byte"] > 0 and facts["bytes"] > 15_000
     code, out, err = command("evaluate", model, "book.txt", "--stride=16")
-    assert (code, err) == (0, "") and "bits a byte, perplexity" in out
+    assert (code, err) == (0, "") and "bits per byte, perplexity" in out
     code, out, _ = command("inspect", model, "--json")
     assert code == 0 and json.loads(out)
     code, out, _ = command("inspect", model)

@@ -117,7 +117,7 @@ def test_scores_on_pairs(command, model, tmp_path):
     assert "1 lines had no pair" in lines[4] and "1 sources were too long" in lines[5]
     _, [line], _ = command("evaluate", model, "pairs.tsv", "--beam-size", 2, "--json")
     facts = json.loads(line)
-    assert facts["pairs"] == 3 and facts["untranslated"] == 1 and facts["perplexity"] > 1
+    assert facts["pairs"] == 3 and facts["too_long_sources"] == 1 and facts["perplexity"] > 1
     (tmp_path / "one.txt").write_text("a\nb\n")
     (tmp_path / "two.txt").write_text("a\n")
     code, _, errors = command("evaluate", model, "one.txt", "two.txt")

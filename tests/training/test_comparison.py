@@ -12,8 +12,10 @@ from test_run import interrupt_at
 from training_examples import write_pairs
 
 from openbook.errors import OpenbookError
-from openbook.training.comparison.compare import KINDS, Measured, compare, like, peak_memory
+from openbook.training.comparison.compare import compare, matching_decoder
 from openbook.training.comparison.display import comparison_table, save_picture, verdict
+from openbook.training.comparison.measure import peak_memory
+from openbook.training.comparison.result import KINDS, ComparisonResult
 from openbook.training.plan.measure import count_parameters
 from openbook.training.recipe import build_architecture, make_recipe
 
@@ -35,7 +37,7 @@ def test_both_kinds_are_trained_alike_and_measured(compared):
     both, one = results
     assert "+" in both.layers and "+" not in one.layers
     assert both.width == one.width and one.parameters == pytest.approx(both.parameters, rel=0.15)
-    assert both.updates == one.updates == 3
+    assert both.steps == one.steps == 3
     for result in results:
         assert (
             result.tokens_per_second > 0
@@ -90,14 +92,14 @@ def test_an_interrupted_comparison_goes_on(tmp_path):
                 compare([pairs], folder, CHOICES, device="cpu", callbacks=interrupting(step, at))
         results = compare([pairs], folder, CHOICES, device="cpu", callbacks=interrupting(0, ""))
     assert kinds == ["encoder-decoder", "encoder-decoder", "decoder-only", "decoder-only"]
-    assert [result.updates for result in results] == [3, 3]
+    assert [result.steps for result in results] == [3, 3]
     assert {path.name for path in folder.glob("*.json")} == {"comparison.json"}
 
 
 @pytest.mark.parametrize(("encoder_layers", "layers", "width"), [(2, 1, 128), (3, 2, 192), (6, 4, 384), (1, 6, 64)])
 def test_the_decoder_only_model_has_about_as_many_parameters(encoder_layers, layers, width):
     recipe = make_recipe({"encoder_layers": encoder_layers, "layers": layers, "width": width, "vocab_size": 4096})
-    one = make_recipe(like(recipe.as_dict()))
+    one = make_recipe(matching_decoder(recipe.as_dict()))
     wanted = count_parameters(build_architecture(recipe))
     assert one.encoder_layers == 0 and one.width == width
     assert count_parameters(build_architecture(one)) == pytest.approx(wanted, rel=0.15)
@@ -114,17 +116,18 @@ def test_peak_memory_sees_what_was_there_and_is_gone():
 
 
 @pytest.mark.parametrize(
-    ("bits", "updates", "said"),
+    ("bits", "steps", "said"),
     [
-        ((2.0, 2.5), 500, "the encoder-decoder model is ahead: 2.000 bits a byte against 2.500."),
-        ((2.5, 2.0), 500, "the decoder-only model is ahead: 2.000 bits a byte against 2.500."),
-        ((2.0, 2.01), 500, "the two do alike: 2.000 bits a byte against 2.010."),
-        ((2.0, 2.5), 20, "against 2.500. After so few updates that may change."),
+        ((2.0, 2.5), 500, "the encoder-decoder model is ahead: 2.000 bits per byte against 2.500."),
+        ((2.5, 2.0), 500, "the decoder-only model is ahead: 2.000 bits per byte against 2.500."),
+        ((2.0, 2.01), 500, "both do equally well: 2.000 bits per byte against 2.010."),
+        ((2.0, 2.5), 20, "against 2.500. After so few steps that may change."),
     ],
 )
-def test_the_answer_in_a_sentence(bits, updates, said):
-    common = dict.fromkeys(Measured.__dataclass_fields__, 1.0) | {"updates": updates}
+def test_the_answer_in_a_sentence(bits, steps, said):
+    common = dict.fromkeys(ComparisonResult.__dataclass_fields__, 1.0) | {"steps": steps}
     results = [
-        Measured(**common | {"kind": kind, "bits_per_byte": each}) for kind, each in zip(KINDS, bits, strict=True)
+        ComparisonResult(**common | {"kind": kind, "bits_per_byte": each})
+        for kind, each in zip(KINDS, bits, strict=True)
     ]
     assert verdict(results).endswith(said)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbook.training.evaluation.perplexity import Score, score, strided
+from openbook.training.evaluation.perplexity import Score, score_text, sliding_windows
 from strategies import CONTEXT, DEFAULT, VOCABULARY, build
 
 COUNTS, CONTEXTS = st.integers(2, 400), st.integers(1, 50)
@@ -17,7 +17,7 @@ COUNTS, CONTEXTS = st.integers(2, 400), st.integers(1, 50)
 def reached(count, context, stride):
     """For each token how often it is scored, and how many tokens it looks back on."""
     times, seen = np.zeros(count, int), np.zeros(count, int)
-    for start, first in strided(count, context, stride):
+    for start, first in sliding_windows(count, context, stride):
         last = start + context
         assert 0 <= start < first <= last < count
         times[first : last + 1] += 1
@@ -47,10 +47,17 @@ def test_a_stride_of_one_uses_all_context(count, context):
     assert (seen[1:] == np.minimum(np.arange(1, count), context)).all()
 
 
+def score(model, tokens, text_bytes, context, stride=None, **options):
+    """All of a text, in windows that are `stride` apart, or do not overlap."""
+    length = min(context, len(tokens) - 1)
+    windows = sliding_windows(len(tokens), length, stride or length)
+    return score_text(model, tokens, text_bytes, windows, context=context, **options)
+
+
 def naive(model, tokens, context, stride):
     """One window and one token at a time."""
     length, nats, counted = min(context, len(tokens) - 1), 0.0, 0
-    for start, first in strided(len(tokens), length, stride):
+    for start, first in sliding_windows(len(tokens), length, stride):
         for place in range(first, start + length + 1):
             ids = torch.from_numpy(tokens[start:place].astype(np.int64))[None]
             nats -= float(model(ids)[0, -1].double().log_softmax(-1)[tokens[place]])
@@ -76,7 +83,7 @@ def test_the_score_is_that_of_a_plain_loop(count, context, stride, rows):
 def test_only_the_windows_that_are_given_are_scored():
     model = build(DEFAULT)
     tokens = np.random.default_rng(0).integers(VOCABULARY, size=100).astype(np.uint16)
-    found = score(model, tokens, 1, context=CONTEXT, windows=iter([(30, 31)]))
+    found = score_text(model, tokens, 1, [(30, 31)], context=CONTEXT)
     alone = score(model, tokens[30 : 31 + CONTEXT], 1, context=CONTEXT)
     assert found.tokens == CONTEXT
     assert found.nats == pytest.approx(alone.nats)

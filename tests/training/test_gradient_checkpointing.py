@@ -4,7 +4,7 @@ import pytest
 import torch
 from training_examples import recipe
 
-from openbook.training.plan.memory import bytes_to_train, spare_memory
+from openbook.training.plan.memory import bytes_to_train, save_memory
 from openbook.training.recipe import build_architecture
 from openbook.transformer.block import Stack
 from openbook.transformer.transformer import Transformer
@@ -55,7 +55,7 @@ def test_memory_is_spared_only_where_it_is_short_and_only_by_what_is_free(monkey
 
     def spared(memory, *given):
         monkeypatch.setattr("openbook.training.plan.memory.memory_here", lambda: memory)
-        chosen = spare_memory(spec, wanted, given)
+        chosen = save_memory(spec, wanted, given)
         return chosen.gradient_checkpointing, chosen.micro_batch_size
 
     assert spared(whole) == (False, 4)

@@ -83,7 +83,7 @@ def test_adamw_is_that_of_torch(decay):
     ours, theirs = matrices(), matrices()
     adamw = AdamW(ours, 0.02, (0.8, 0.95), decay)
     one = updated(lambda: adamw.step(0.5), ours)
-    options = {"lr": 0.01, "adamw_betas": (0.8, 0.95), "weight_decay": decay, "eps": 1e-10}
+    options = {"lr": 0.01, "betas": (0.8, 0.95), "weight_decay": decay, "eps": 1e-10}
     other = updated(torch.optim.AdamW(theirs.values(), **options).step, theirs)
     assert (one - other).abs().max() < 1e-6
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import openbook
 from openbook.model_file.file import load
-from openbook.training.initialize import balance_experts, initialize
+from openbook.training.initialize import set_load_balancing, initialize
 from openbook.training.lora import add_lora, merge_lora
 from openbook.training.optimizer import Muon
 from openbook.transformer.activation import ACTIVATIONS
@@ -124,7 +124,7 @@ def imbalance_after_learning(strength):
             module.router.weight.data *= 0.1
             module.router.weight.data[:2] += 0.5  # vectors have a mean that this rewards
     model.token_embedding.weight.data += 1.0
-    balance_experts(model, strength / tokens.numel())
+    set_load_balancing(model, strength / tokens.numel())
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     for _ in range(150):
         loss = F.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())

@@ -1,35 +1,40 @@
 """`openbook evaluate`: how well a model predicts texts or translates pairs."""
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from openbook.cli.arguments import DEVICE, ENGINE, JSON, MODEL
 from openbook.errors import OpenbookError
 
+if TYPE_CHECKING:
+    from openbook.training.evaluation.perplexity import Score
+    from openbook.training.evaluation.translation import TranslationScore
+
 
 def evaluate(
     model: MODEL,
     files: Annotated[
-        list[str],
-        typer.Argument(help="texts to predict, or pairs to translate: files, folders, globs", show_default=False),
+        list[str], typer.Argument(help="texts, or sentence pairs: files, folders, globs", show_default=False)
     ],
-    context: Annotated[int | None, typer.Option(help="of texts: tokens to look back on at most")] = None,
+    context: Annotated[
+        int | None, typer.Option(help="texts: tokens of each window (default: the model's context)")
+    ] = None,
     stride: Annotated[
-        int | None, typer.Option(help="of texts: tokens to move on by; half the context if absent")
+        int | None, typer.Option(help="texts: tokens between windows (default: half the context)")
     ] = None,
-    beam_size: Annotated[
-        int | None, typer.Option(help="of pairs: how many beams to translate with; 1 is greedy")
+    beam_size: Annotated[int | None, typer.Option(help="pairs: beam size; 1 is greedy")] = None,
+    length_penalty: Annotated[
+        float | None, typer.Option(help="pairs: above 1 prefers long translations, below 1 short ones")
     ] = None,
-    length_penalty: Annotated[float | None, typer.Option(help="of beams: above 1 likes long translations")] = None,
-    target_language: Annotated[str | None, typer.Option(help="of pairs: to translate into")] = None,
-    source_language: Annotated[str | None, typer.Option(help="of pairs: to translate from")] = None,
+    target_language: Annotated[str | None, typer.Option(help="pairs: target language code")] = None,
+    source_language: Annotated[str | None, typer.Option(help="pairs: source language code")] = None,
     as_json: JSON = False,
     device: DEVICE = "auto",
     engine: ENGINE = "torch",
 ) -> None:
-    """Score a model on held-out files: how well it predicts texts, or for a translator BLEU, chrF and perplexity.
+    """Score a model on held-out files: perplexity and bits per byte of texts; BLEU, chrF and perplexity of pairs.
 
     [bold]Examples[/bold]
 
@@ -39,36 +44,62 @@ def evaluate(
     """
     from openbook.model import load
     from openbook.progress import bars
-    from openbook.training.report.pair_display import print_pair_score
 
     opened = load(model, device, engine)
-    of_pairs = {
+    for_pairs = {
         "beam_size": beam_size, "length_penalty": length_penalty,
         "target_language": target_language, "source_language": source_language,
     }  # fmt: skip
-    of_pairs = {name: value for name, value in of_pairs.items() if value is not None}
+    for_pairs = {name: value for name, value in for_pairs.items() if value is not None}
     if opened.translates:
         if context is not None or stride is not None:
-            raise OpenbookError("--context and --stride are for texts, and this model translates pairs")
+            raise OpenbookError("--context and --stride are for texts; this model translates pairs")
         opened.open_engine(bars)
-        print_pair_score(opened.evaluate_pairs(files, track=bars, **of_pairs), as_json)
+        print_translation_score(opened.evaluate_pairs(files, track=bars, **for_pairs), as_json)
         return
-    if of_pairs:
-        raise OpenbookError(f"--{next(iter(of_pairs)).replace('_', '-')} is for translators; this model predicts texts")
+    if for_pairs:
+        raise OpenbookError(
+            f"--{next(iter(for_pairs)).replace('_', '-')} is for translators; this model predicts texts"
+        )
     if engine != "torch":
-        raise OpenbookError("--engine is for translators; texts are scored by the model itself")
-    score = opened.evaluate(files, context=context, stride=stride, track=bars)
+        raise OpenbookError("--engine is for translators; texts are scored by the PyTorch model")
+    print_score(opened.evaluate(files, context=context, stride=stride, track=bars), as_json)
+
+
+def print_score(score: "Score", as_json: bool) -> None:
+    """Print how well a model predicts texts."""
     facts = {
-        "bits_per_byte": score.bits_per_byte,
-        "perplexity": score.perplexity,
-        "tokens": score.tokens,
-        "bytes": score.bytes,
-    }
+        "bits_per_byte": score.bits_per_byte, "perplexity": score.perplexity,
+        "tokens": score.tokens, "bytes": score.bytes,
+    }  # fmt: skip
     if as_json:
         print(json.dumps(facts))
     else:
-        print(f"{score.bits_per_byte:.4f} bits a byte, perplexity {score.perplexity:.2f} a token")
+        print(f"{score.bits_per_byte:.4f} bits per byte, perplexity {score.perplexity:.2f} per token")
         print(f"over {score.tokens:,} tokens, {score.bytes:,} bytes")
 
 
-DTYPE = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16; as it is, if absent")]
+def print_translation_score(score: "TranslationScore", as_json: bool) -> None:
+    """Print how well a model translates pairs."""
+    quality, references = score.quality, score.references
+    if as_json:
+        facts: dict[str, Any] = {
+            "bleu": quality.bleu, "chrf": quality.chrf, "bleu_signature": quality.bleu_signature,
+            "chrf_signature": quality.chrf_signature, "perplexity": references.perplexity,
+            "bits_per_byte": references.bits_per_byte, "pairs": score.pairs, "seconds": score.seconds,
+            "skipped_lines": score.skipped_lines, "too_long_sources": score.too_long_sources,
+            "too_long_pairs": score.too_long_pairs,
+        }  # fmt: skip
+        print(json.dumps(facts))
+        return
+    print(f"BLEU {quality.bleu:.1f}   {quality.bleu_signature}")
+    print(f"chrF {quality.chrf:.1f}   {quality.chrf_signature}")
+    print(f"perplexity {references.perplexity:.2f} per target token, {references.bits_per_byte:.4f} bits per byte")
+    print(f"over {score.pairs:,} pairs, {score.pairs / score.seconds:.1f} sentences translated per second")
+    for count, explanation in (
+        (score.skipped_lines, "lines had no pair and were skipped"),
+        (score.too_long_sources, "sources were too long for the model; they count as empty translations"),
+        (score.too_long_pairs - score.too_long_sources, "more pairs were too long for the model's perplexity"),
+    ):
+        if count:
+            print(f"{count:,} {explanation}")

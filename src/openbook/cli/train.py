@@ -109,9 +109,9 @@ def train(
         if plan:
             training.plan()
         elif training.run(overwrite).outcome.stop_reason == "interrupted":
-            raise typer.Exit(130)  # as shells say of what Ctrl-C ended, so that a script does not go on
+            raise typer.Exit(130)  # as shells report Ctrl-C, so that a script stops
     except KeyboardInterrupt:
-        print("\nopenbook: interrupted; the same command goes on from what is kept", file=sys.stderr)
+        print("\nopenbook: interrupted; the same command resumes", file=sys.stderr)
         raise
     finally:
         display.close()

@@ -29,7 +29,7 @@ def initialize(model: Transformer, seed: int) -> None:
             nn.init.normal_(parameter, std=0.02 if tied or "position" in name else 1.0, generator=generator)
 
 
-def balance_experts(model: nn.Module, strength: float) -> None:
+def set_load_balancing(model: nn.Module, strength: float) -> None:
     """Have learning spread the tokens over the experts, wherever there are any; a strength of 0 leaves them alone."""
     for module in model.modules():
         if isinstance(module, MixtureOfExperts):

@@ -1,34 +1,37 @@
-"""What a person asks of a training run, and what came of it."""
+"""What a user asks of a training run, and what can be refused before any work."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openbook.training.evaluation.perplexity import Score
-from openbook.training.loop import Outcome
-from openbook.training.lora import TARGETS
-from openbook.training.recipe import Recipe
+from openbook.errors import OpenbookError
+from openbook.model_file.adapter import load_merged, read_adapter
+from openbook.model_file.metadata import ModelMetadata
+from openbook.text.tokenizer.bpe_dropout import require_bpe
+from openbook.training.lora import TARGETS, check_lora
+from openbook.training.plan.device import choose_device
+from openbook.training.recipe import make_recipe
 
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """What a person asks for. Two runs with equal requests on equal inputs are the same run.
+    """What a user asks for. Two runs with equal requests on equal inputs are the same run.
 
     Args:
-        inputs: books or files of sentence pairs: files, folders, globs.
-        output: the model file to make.
-        choices: recipe fields that are given (see `Recipe`).
+        inputs: books, pairs or conversations: files, folders, globs.
+        output: the model file to write.
+        choices: the recipe fields that are given (see `Recipe`).
         pairs: whether the inputs are sentence pairs, not books.
         conversations: whether the inputs are conversations, not books.
-        validation: files to validate with; None holds out the tail of each document, or some of the pairs.
-        validation_fraction: how much to hold out; None picks it by the amount of text.
-        keep_duplicates: whether passages or pairs that occur twice stay.
+        validation: files to validate on; None holds out the tail of each document, or some of the pairs.
+        validation_fraction: how much to hold out; None chooses it by the amount of data.
+        keep_duplicates: whether to keep duplicate passages or pairs.
         device: auto, cpu, cuda or mps.
-        base_model: a model file to go on from.
-        lora_rank: rank of a low-rank change to learn, instead of all weights.
-        lora_targets: the matrices that it changes.
-        adapter: whether to save that change alone, in a file beside the model, instead of a whole model.
+        base_model: a model file to fine-tune.
+        lora_rank: train LoRA matrices of this rank only.
+        lora_targets: the matrices that LoRA changes.
+        adapter: whether to save the LoRA matrices alone, in a file beside the base model.
     """
 
     inputs: Sequence[str | Path]
@@ -47,17 +50,64 @@ class TrainingRequest:
 
     @property
     def folder(self) -> Path:
-        """Where the run keeps what it needs to go on, its log and its curve."""
+        """Where the run keeps its prepared data, its checkpoint, its log and its loss curve."""
         return self.output.with_suffix(".training")
 
+    def check(self) -> None:
+        """Refuse what cannot work.
 
-@dataclass(frozen=True)
-class TrainingResult:
-    """What came of it."""
+        Raises:
+            OpenbookError: naming the option.
+        """
+        make_recipe(self.choices)
+        choose_device(self.device)
+        if self.pairs and self.conversations:
+            raise OpenbookError("--pairs and --conversations: the files are one or the other")
+        if self.lora_rank is not None:
+            check_lora(self.lora_rank, self.lora_targets)
+        if self.adapter:
+            self._check_adapter()
+        if self.lora_rank is not None and self.base_model is None:
+            raise OpenbookError(f"--lora-rank {self.lora_rank}: needs a model to fine-tune; give it with --from")
+        if self.choices.get("bpe_dropout") and self.conversations:
+            raise OpenbookError("--bpe-dropout: is for books and pairs, not for conversations")
 
-    path: Path
-    outcome: Outcome
-    score: Score
-    metrics: Mapping[str, float]
-    recipe: Recipe
-    curve: Path
+    def _check_adapter(self) -> None:
+        if self.lora_rank is None or self.base_model is None:
+            raise OpenbookError("--adapter: saves LoRA matrices; give --from and --lora-rank too")
+        if read_adapter(self.base_model) is not None:
+            raise OpenbookError(f"--adapter: {self.base_model} is an adapter itself, and cannot be the base of another")
+        if self.output.absolute().parent != self.base_model.absolute().parent:
+            raise OpenbookError(
+                "--adapter: an adapter lies beside its base model; give -o a name in "
+                f"{self.base_model.absolute().parent}"
+            )
+
+    def check_output(self, overwrite: bool) -> None:
+        """Refuse an output that cannot be written, or that exists and may not be replaced.
+
+        Raises:
+            OpenbookError: naming the file.
+        """
+        output, unfinished = self.output, (self.folder / "checkpoint.safetensors").exists()
+        if output.is_dir() or output == self.folder:
+            raise OpenbookError(f"{output}: is a folder, or would be; give -o the name of a file")
+        if not output.absolute().parent.is_dir():
+            raise OpenbookError(f"{output}: the folder {output.parent} does not exist; create it first")
+        if self.base_model is not None and output.exists() and output.samefile(self.base_model):
+            raise OpenbookError(f"{output}: is the model to fine-tune, which is needed to the end; give another -o")
+        if output.exists() and not overwrite and not unfinished:
+            raise OpenbookError(f"{output}: exists; give another -o, or --overwrite to replace it")
+
+    def base_metadata(self) -> ModelMetadata | None:
+        """The metadata of the base model; None for a new model.
+
+        Raises:
+            OpenbookError: the file is damaged, or its tokenizer does not fit the choices.
+        """
+        if self.base_model is None:
+            return None
+        metadata = load_merged(self.base_model)[0]
+        if self.choices.get("bpe_dropout"):
+            require_bpe(metadata.make_source_tokenizer(), metadata.make_tokenizer())
+        return metadata

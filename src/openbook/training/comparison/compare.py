@@ -1,68 +1,25 @@
-"""Decoder-only or encoder-decoder? Both are trained on the same pairs, tokens and minutes, and measured alike."""
+"""Decoder-only or encoder-decoder? Trains both on the same pairs for the same time, and measures both."""
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from openbook.errors import OpenbookError
 from openbook.model_file.atomic import atomic_write
-from openbook.model_file.file import build, load
+from openbook.model_file.file import load
 from openbook.progress import Track, silent
 from openbook.text.corpus.working_directory import size_and_mtime
 from openbook.text.input_files import find_files
-from openbook.training.data.pair_dataset import PairDataset
+from openbook.training.comparison.measure import measure
+from openbook.training.comparison.result import KINDS, ComparisonResult
 from openbook.training.loop import Callback
-from openbook.training.plan.device import choose_device
 from openbook.training.plan.measure import count_parameters
 from openbook.training.recipe import build_architecture, make_recipe
-from openbook.training.report.log import read_log
-from openbook.training.report.sample_translations import Translations
 from openbook.training.request import TrainingRequest
 from openbook.training.run import TrainingRun
-
-KINDS = ("encoder-decoder", "decoder-only")
-
-SENTENCES = 1000
-"""Held-out sentences that are translated at most, for the quality."""
-
-ALONE = 20
-"""Sentences that are translated one after the other, for the latency."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What came of one kind. Loss and quality are those of the held-out pairs."""
-
-    kind: str
-    layers: str
-    width: int
-    parameters: int
-    seconds: float
-    """Of the whole training."""
-    updates: int
-    tokens_per_second: float
-    """Target tokens learned from, each second of learning."""
-    epochs: float
-    nats_per_token: float
-    bits_per_byte: float
-    perplexity: float
-    bleu: float
-    chrf: float
-    latency: float
-    """Seconds for a sentence alone."""
-    sentences_per_second: float
-    """Many at a time."""
-    megabytes: float | None
-    """Greatest memory of the process while it trained; None where the system does not say."""
-    model: str
-    curve: tuple[tuple[float, float], ...]
-    """(seconds, held-out bits a byte) of each validation."""
 
 
 def compare(
@@ -75,160 +32,82 @@ def compare(
     overwrite: bool = False,
     callbacks: Callable[[str], Sequence[Callback]] = lambda kind: (),
     track: Track = silent,
-) -> list[Measured]:
-    """Train and measure both kinds, each with all of the minutes; models, comparison.json and a picture go to `folder`.
+) -> list[ComparisonResult]:
+    """Train and measure both kinds, each in the full time; writes both models and comparison.json to `folder`.
 
-    The encoder-decoder's size is planned as always; the decoder-only model, which reads source and target as one row
-    and learns the target alone, is as wide and has as many layers as make about as many parameters.
+    The encoder-decoder's size is planned. The decoder-only model, which reads source and target as one sequence and
+    learns the target alone, has the same width and as many layers as give about as many parameters.
 
     Args:
         pairs: files of sentence pairs.
         folder: where everything goes.
-        choices: of both recipes: minutes or steps, vocabulary, seed …
-        validation: files to validate with; some of the pairs if None.
+        choices: of both recipes: minutes or steps, vocab_size, seed …
+        validation: files to validate on; some of the pairs are held out if None.
         device: auto, cpu, cuda or mps.
-        overwrite: replace an earlier comparison; an interrupted one of the same goes on without it.
-        callbacks: gives, for a kind, who is told of its training.
+        overwrite: replace an earlier comparison; without it an interrupted one resumes.
+        callbacks: gives, for a kind, the callbacks of its training.
         track: shows progress.
 
     Raises:
-        OpenbookError: as for training; or `folder` holds a comparison and is not to be replaced.
+        OpenbookError: as for training; or `folder` holds a comparison that may not be replaced.
     """
-    place = folder / "comparison.json"
-    if place.exists() and not overwrite:
+    path = folder / "comparison.json"
+    if path.exists() and not overwrite:
         raise OpenbookError(f"{folder}: holds a comparison; give another --output, or --overwrite to replace it")
     make_recipe(choices)
     files = find_files([*pairs, *(validation or [])])
-    identity = json.dumps([[(str(path), *size_and_mtime(path)) for path in files], dict(choices)], sort_keys=True)
+    identity = json.dumps([[(str(file), *size_and_mtime(file)) for file in files], dict(choices)], sort_keys=True)
     folder.mkdir(parents=True, exist_ok=True)
-    results: list[Measured] = []
+    results: list[ComparisonResult] = []
     given = dict(choices)
     for kind in KINDS:
         if kind == "decoder-only":
-            given |= like(load(Path(results[0].model))[0].training["recipe"])
-        output, done = folder / f"{kind}.openbook", folder / f"{kind}.json"
-        result = None if overwrite else earlier(done, identity)
+            given |= matching_decoder(load(Path(results[0].model))[0].training["recipe"])
+        output, finished = folder / f"{kind}.openbook", folder / f"{kind}.json"
+        result = None if overwrite else _finished(finished, identity)
         if result is None:
             request = TrainingRequest(pairs, output, given, pairs=True, validation=validation, device=device)
-            result = measure(kind, TrainingRun(request, callbacks(kind), track, stopwatch()), overwrite, track)
-            write(done, {"identity": identity, "measured": asdict(result)})
+            run = TrainingRun(request, callbacks(kind), track, _clock())
+            result = measure(kind, run, overwrite, track)
+            _write(finished, {"identity": identity, "result": asdict(result)})
         results.append(result)
-    write(place, [asdict(result) for result in results])
+    _write(path, [asdict(result) for result in results])
     for kind in KINDS:
         (folder / f"{kind}.json").unlink()
     return results
 
 
-def stopwatch() -> Callable[[], float]:
-    """A clock that begins now."""
-    begun = time.perf_counter()
-    return lambda: time.perf_counter() - begun
+def matching_decoder(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Sizes of a decoder-only model with about as many parameters as the encoder-decoder of this recipe."""
+    wanted = count_parameters(build_architecture(make_recipe(recipe)))
+    shared = ("vocab_size", "width", "heads", "key_value_heads", "head_width", "feed_forward_width")
+    sizes = {name: recipe[name] for name in shared} | {"encoder_layers": 0}
+
+    def difference(layers: int) -> int:
+        return abs(count_parameters(build_architecture(make_recipe(sizes | {"layers": layers}))) - wanted)
+
+    max_layers = 2 * (recipe["encoder_layers"] + recipe["layers"]) + 1
+    return sizes | {"layers": min(range(1, max_layers + 1), key=difference)}
 
 
-def write(path: Path, content: Any) -> None:
+def _clock() -> Callable[[], float]:
+    """Seconds since now."""
+    started = time.perf_counter()
+    return lambda: time.perf_counter() - started
+
+
+def _write(path: Path, content: Any) -> None:
     """Write JSON, whole or not at all."""
     with atomic_write(path) as file:
         file.write(json.dumps(content).encode())
 
 
-def earlier(path: Path, identity: str) -> Measured | None:
-    """What was measured before the same comparison was interrupted."""
+def _finished(path: Path, identity: str) -> ComparisonResult | None:
+    """The result of a kind that was finished before the same comparison was interrupted."""
     if not path.exists():
         return None
     content = json.loads(path.read_text("utf-8"))
-    measured = content["measured"]
-    measured["curve"] = tuple(tuple(point) for point in measured["curve"])
-    return Measured(**measured) if content["identity"] == identity else None
-
-
-def like(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Sizes of a decoder-only model with as many parameters as an encoder-decoder of this recipe, roughly."""
-    wanted = count_parameters(build_architecture(make_recipe(recipe)))
-    shared = ("vocab_size", "width", "heads", "key_value_heads", "head_width", "feed_forward_width")
-    sizes = {name: recipe[name] for name in shared} | {"encoder_layers": 0}
-
-    def distance(layers: int) -> int:
-        return abs(count_parameters(build_architecture(make_recipe(sizes | {"layers": layers}))) - wanted)
-
-    most = 2 * (recipe["encoder_layers"] + recipe["layers"]) + 2
-    return sizes | {"layers": min(range(1, most), key=distance)}
-
-
-def measure(kind: str, training: TrainingRun, overwrite: bool, track: Track) -> Measured:
-    """Train one kind, or go on training it, and measure what came of it.
-
-    Raises:
-        KeyboardInterrupt: training was interrupted; the same goes on.
-    """
-    request = training.request
-    device = choose_device(request.device)
-    with peak_memory(device) as megabytes:
-        result = training.run(overwrite)
-    if result.outcome.stop_reason == "interrupted":
-        raise KeyboardInterrupt
-    contents, tensors = load(request.output)
-    model = build(contents.architecture, tensors).to(device)
-    dataset = PairDataset(request, None, silent)
-    dataset.tokenize(result.recipe)
-    translations = dataset.translations(SENTENCES)
-    with track("Translating", None):
-        latency, rate = translation_speed(translations, model)
-        quality = translations.measure(model)
-    events = read_log(request.folder / "log.jsonl")
-    recipe, score, at = result.recipe, result.score, result.outcome.state
-    learned = sum(event["tokens"] for event in events if event["event"] == "step")
-    fitting = dataset.train.fitting
-    targets = int(dataset.train.tokens.target.lengths[fitting].sum()) + len(fitting)
-    return Measured(
-        kind=kind,
-        layers=f"{recipe.encoder_layers} + {recipe.layers}" if recipe.encoder_layers else f"{recipe.layers}",
-        width=recipe.width,
-        parameters=count_parameters(contents.architecture),
-        seconds=at.seconds,
-        updates=at.step,
-        tokens_per_second=learned / max(1e-9, at.seconds - at.start_seconds),
-        epochs=learned / targets,
-        nats_per_token=score.nats / max(1, score.tokens),
-        bits_per_byte=score.bits_per_byte,
-        perplexity=score.perplexity,
-        bleu=quality["bleu"],
-        chrf=quality["chrf"],
-        latency=latency,
-        sentences_per_second=rate,
-        megabytes=megabytes(),
-        model=str(request.output),
-        curve=tuple((event["seconds"], event["score"]) for event in events if event["event"] == "validation"),
-    )
-
-
-def translation_speed(translations: Translations, model: torch.nn.Module) -> tuple[float, float]:
-    """Seconds for a sentence alone, and sentences a second many at a time."""
-    sources = translations.sources
-    translations.write(model, sources[:2])  # what is set up at first use
-    alone = sources[:: max(1, len(sources) // ALONE)][:ALONE]
-    begun = time.perf_counter()
-    for source in alone:
-        translations.write(model, [source])
-    latency = (time.perf_counter() - begun) / len(alone)
-    begun = time.perf_counter()
-    translations.write(model, sources)
-    return latency, len(sources) / (time.perf_counter() - begun)
-
-
-@contextmanager
-def peak_memory(device: torch.device) -> Iterator[Callable[[], float | None]]:
-    """Gives a function that says the greatest memory since, in megabytes; None where the system does not say."""
-    peak: list[float | None] = [None]
-    reset = Path("/proc/self/clear_refs")
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    else:
-        with suppress(OSError):
-            reset.write_text("5")  # from now on the peak of the memory counts anew
-    yield lambda: peak[0]
-    if device.type == "cuda":
-        peak[0] = torch.cuda.max_memory_allocated(device) / 1e6
-    else:
-        with suppress(OSError):
-            status = Path("/proc/self/status").read_text()
-            peak[0] = int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+    if content["identity"] != identity:
+        return None
+    result = content["result"]
+    return ComparisonResult(**result | {"curve": tuple(tuple(point) for point in result["curve"])})

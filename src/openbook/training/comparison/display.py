@@ -1,80 +1,80 @@
-"""A comparison for people: a table and a picture."""
+"""A comparison for people: a table, a sentence and a picture."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
 
-from openbook.training.comparison.compare import Measured
-from openbook.training.report.display import duration
+from openbook.training.comparison.result import ComparisonResult
+from openbook.training.report.display import format_duration
 
-COLOURS = ("#0072b2", "#d55e00")  # told apart by colour-blind eyes too (Okabe & Ito)
+COLOURS = ("#0072b2", "#d55e00")  # a palette for colour-blind eyes too (Okabe & Ito)
+
+SAME = 0.01
+"""Relative difference in bits per byte below which two models count as equal: another seed changes as much."""
+
+FEW_STEPS = 200
+"""Steps below which the order may still change."""
 
 
-ALIKE = 0.01
-"""Bits a byte that differ by a smaller share than this are no reason to choose: another seed changes them as much."""
-
-FEW = 200
-"""Updates after which it shows which model learns better."""
-
-
-def rows(result: Measured) -> dict[str, str]:
-    """What the table says of one kind."""
+def comparison_rows(result: ComparisonResult) -> dict[str, str]:
+    """The table's column for one kind, by row."""
     return {
         "layers × width": f"{result.layers} × {result.width}",
         "parameters": f"{result.parameters:,}",
-        "trained for": f"{duration(result.seconds)}",
-        "updates, epochs": f"{result.updates:,}, {result.epochs:.1f}",
-        "target tokens a second, learning": f"{result.tokens_per_second:,.0f}",
-        "loss, nats a target token": f"{result.nats_per_token:.3f}",
-        "bits a byte of target text": f"{result.bits_per_byte:.3f}",
-        "perplexity a token": f"{result.perplexity:.1f}",
+        "training time": format_duration(result.seconds),
+        "steps, epochs": f"{result.steps:,}, {result.epochs:.1f}",
+        "target tokens per second, training": f"{result.tokens_per_second:,.0f}",
+        "loss, nats per target token": f"{result.nats_per_token:.3f}",
+        "bits per byte of target text": f"{result.bits_per_byte:.3f}",
+        "perplexity per token": f"{result.perplexity:.1f}",
         "BLEU": f"{result.bleu:.1f}",
         "chrF": f"{result.chrf:.1f}",
-        "a sentence alone": f"{1000 * result.latency:.0f} ms",
-        "sentences a second, together": f"{result.sentences_per_second:.1f}",
-        "memory while training": "not known" if result.megabytes is None else f"{result.megabytes:,.0f} MB",
+        "latency of one sentence": f"{1000 * result.latency:.0f} ms",
+        "sentences per second, in batches": f"{result.sentences_per_second:.1f}",
+        "peak memory, training": "unknown" if result.megabytes is None else f"{result.megabytes:,.0f} MB",
     }
 
 
-def comparison_table(results: Sequence[Measured]) -> Table:
+def comparison_table(results: Sequence[ComparisonResult]) -> Table:
     """Both kinds side by side."""
     table = Table("", *(result.kind for result in results), box=None, header_style="bold")
-    columns = [rows(result) for result in results]
+    columns = [comparison_rows(result) for result in results]
     for name in columns[0]:
         table.add_row(name, *(column[name] for column in columns))
     return table
 
 
-def verdict(results: Sequence[Measured]) -> str:
-    """The answer in a sentence: bits a byte tell the two apart, which need not have the same tokens."""
+def verdict(results: Sequence[ComparisonResult]) -> str:
+    """The answer in a sentence, by bits per byte, which do not depend on the tokenizer."""
     better, other = sorted(results, key=lambda result: result.bits_per_byte)
-    figures = f"{better.bits_per_byte:.3f} bits a byte against {other.bits_per_byte:.3f}"
-    if other.bits_per_byte < (1 + ALIKE) * better.bits_per_byte:
-        return f"On these pairs and in this time the two do alike: {figures}."
-    said = f"On these pairs and in this time the {better.kind} model is ahead: {figures}."
-    return said if min(better.updates, other.updates) >= FEW else f"{said} After so few updates that may change."
+    figures = f"{better.bits_per_byte:.3f} bits per byte against {other.bits_per_byte:.3f}"
+    if other.bits_per_byte < (1 + SAME) * better.bits_per_byte:
+        return f"On these pairs and in this time both do equally well: {figures}."
+    sentence = f"On these pairs and in this time the {better.kind} model is ahead: {figures}."
+    few = min(better.steps, other.steps) < FEW_STEPS
+    return f"{sentence} After so few steps that may change." if few else sentence
 
 
-def save_picture(results: Sequence[Measured], path: Path) -> None:
-    """Draw how both learned, and what came of it, as PNG or SVG by the suffix of `path`."""
+def save_picture(results: Sequence[ComparisonResult], path: Path) -> None:
+    """Draw the curves and the figures of both, as PNG or SVG by the suffix of `path`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
-    learning, *bars = figure.subplots(1, 5, width_ratios=(5, 1, 1, 1, 1))
+    curves, *bars = figure.subplots(1, 5, width_ratios=(5, 1, 1, 1, 1))
     for result, colour in zip(results, COLOURS, strict=True):
         if result.curve:
-            learning.plot(*zip(*result.curve, strict=True), "o-", color=colour, markersize=4, label=result.kind)
-    learning.set_xlabel("seconds")
-    learning.set_ylabel("held-out bits a byte of target text")
-    learning.legend()
-    learning.grid(alpha=0.2)
-    least = (10, 10, 0, 0)  # what differs by less than a point shall not look like much
-    titles = ("BLEU", "chrF", "tokens learned\na second", "sentences\na second")
+            curves.plot(*zip(*result.curve, strict=True), "o-", color=colour, markersize=4, label=result.kind)
+    curves.set_xlabel("seconds")
+    curves.set_ylabel("held-out bits per byte of target text")
+    curves.legend()
+    curves.grid(alpha=0.2)
     names = ("bleu", "chrf", "tokens_per_second", "sentences_per_second")
-    for axes, title, name, top in zip(bars, titles, names, least, strict=True):
+    titles = ("BLEU", "chrF", "training\ntokens/s", "sentences/s")
+    tops = (10, 10, 0, 0)  # so that a difference of less than a point looks small
+    for axes, name, title, top in zip(bars, names, titles, tops, strict=True):
         values = [getattr(result, name) for result in results]
         drawn = axes.bar(range(len(values)), values, color=COLOURS)
         axes.bar_label(drawn, [f"{value:,.1f}" if value < 100 else f"{value:,.0f}" for value in values], fontsize=8)

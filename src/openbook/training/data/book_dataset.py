@@ -20,7 +20,7 @@ from openbook.training.data.dataset import Dataset, write
 from openbook.training.data.language_modeling_task import LanguageModelingTask
 from openbook.training.data.tokenization import TokenizedBooks, tokenize_books
 from openbook.training.plan.fine_tuning import plan_continuation
-from openbook.training.plan.memory import check_memory, spare_memory
+from openbook.training.plan.memory import check_memory, save_memory
 from openbook.training.plan.plan import SIZES, Plan, Text, make_plan, shape_choices
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
 from openbook.training.report.record import data_record
@@ -77,7 +77,7 @@ class BookDataset(Dataset):
         sizes = shape_choices(choices.get("layers", layers), choices.get("width", width), choices)
         smallest = make_recipe({"micro_batch_size": 1, **sizes, **choices})
         architecture = build_architecture(smallest)
-        check_memory(architecture, spare_memory(architecture, smallest, choices))
+        check_memory(architecture, save_memory(architecture, smallest, choices))
 
     def tokenize(self, recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
         if self.start is not None:

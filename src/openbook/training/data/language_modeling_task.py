@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from openbook.progress import Advance, Track, silent
 from openbook.text.tokenizer.bpe_dropout import MergeDropout
 from openbook.training.data.batching import step_indices
-from openbook.training.evaluation.perplexity import Score, score
+from openbook.training.evaluation.perplexity import Score, score_text, sliding_windows
 from openbook.training.loss import Batch, forward_backward
 from openbook.training.recipe import Recipe
 from openbook.transformer.transformer import Transformer
@@ -136,7 +136,7 @@ class LanguageModelingTask:
             return self.evaluate(model).bits_per_byte
         starts = np.linspace(0, len(self.validation) - 1 - self.recipe.context, self._windows, dtype=np.int64)
         windows = ((int(start), int(start) + 1) for start in starts)
-        return self._score(model, round(self.validation_bytes * self.validated_fraction), windows).bits_per_byte
+        return self._score(model, windows, round(self.validation_bytes * self.validated_fraction)).bits_per_byte
 
     def metrics(self, model: nn.Module) -> dict[str, float]:
         """Nothing: bits per byte say it all."""
@@ -144,23 +144,25 @@ class LanguageModelingTask:
 
     def evaluate(self, model: nn.Module, track: Track = silent) -> Score:
         """The score on all of the held-out text."""
+        length = min(self.recipe.context, len(self.validation) - 1)
+        windows = sliding_windows(len(self.validation), length, stride=length)
         with track("Scoring the held-out text", len(self.validation)) as advance:
-            return self._score(model, self.validation_bytes, None, advance)
+            return self._score(model, windows, self.validation_bytes, advance)
 
     def _score(
         self,
         model: nn.Module,
+        windows: Iterator[tuple[int, int]],
         text_bytes: int,
-        windows: Iterator[tuple[int, int]] | None,
-        advance: Advance | None = None,
+        advance: Advance = lambda amount: None,
     ) -> Score:
         assert isinstance(model, Transformer)
-        return score(
+        return score_text(
             model,
             self.validation,
             text_bytes,
+            windows,
             context=self.recipe.context,
-            windows=windows,
             rows=self.recipe.micro_batch_size,
             dtype=self.dtype,
             advance=advance,

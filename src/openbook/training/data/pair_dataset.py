@@ -18,10 +18,10 @@ from openbook.training.data.dataset import Dataset
 from openbook.training.data.pair_corpus import PairCorpus, prepare_pairs
 from openbook.training.data.tokenization import TokenizedPairs, tokenize_pairs
 from openbook.training.data.translation_task import PairSequences, PairTemplate, TranslationTask
+from openbook.training.evaluation.translation import TranslationSet
 from openbook.training.plan.pair_plan import Amount, make_pair_plan, plan_pair_continuation
 from openbook.training.plan.plan import Plan
 from openbook.training.recipe import Recipe
-from openbook.training.report.sample_translations import Translations
 from openbook.transformer.architecture import Architecture
 
 
@@ -151,12 +151,12 @@ class PairDataset(Dataset):
         translations = self.translations(recipe.validation_translations)
         return TranslationTask(recipe, self.train, self.validation, device, dtype, translations)
 
-    def translations(self, most: int) -> Translations:
+    def translations(self, most: int) -> TranslationSet:
         """At most so many held-out pairs, evenly spread, as sentences to translate; call `tokenize` first."""
         sequences, held_out = self.validation, self.corpus.validation
         places = np.linspace(0, len(sequences.fitting) - 1, min(most, len(sequences.fitting)), dtype=np.int64)
         indices = sequences.fitting[places].tolist()
-        return Translations(
+        return TranslationSet(
             [sequences.source(index).tolist() for index in indices],
             [next(held_out.pairs(index, index + 1)).target for index in indices],
             self.tokenizers[1],
@@ -166,5 +166,5 @@ class PairDataset(Dataset):
         """A held-out sentence and its translation."""
         translations = self.translations(50)
         source = translations.sources[(7 * number) % len(translations.sources)]
-        (written,) = translations.write(model, [source])
+        (written,) = translations.translate(model, [source])
         return self.tokenizers[0].decode(source, skip_special=True), f" → {written}"

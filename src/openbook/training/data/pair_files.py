@@ -110,6 +110,24 @@ def read_pairs(file: PairFile) -> Iterator[tuple[int, Pair | InvalidLine]]:
         ) from error
 
 
+def read_all_pairs(paths: Sequence[Path]) -> tuple[list[Pair], int]:
+    """All pairs with two texts of these files, unfiltered, and the number of lines without one.
+
+    Raises:
+        OpenbookError: a file cannot be read, two aligned files differ in their number of lines, or there are no pairs.
+    """
+    pairs: list[Pair] = []
+    lines = 0
+    for file in find_pair_files(paths):
+        for _, pair in read_pairs(file):
+            lines += 1
+            if isinstance(pair, Pair) and pair.source.strip() and pair.target.strip():
+                pairs.append(pair)
+    if not pairs:
+        raise OpenbookError("there are no pairs; give lines of source, tab, target")
+    return pairs, lines - len(pairs)
+
+
 def _read_aligned(first: Path, second: Path) -> Iterator[tuple[int, Pair | InvalidLine]]:
     sources = targets = 0
     for source, target in zip_longest(_read_lines(first), _read_lines(second)):

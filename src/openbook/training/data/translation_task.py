@@ -16,9 +16,9 @@ from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.training.data.batching import LengthGroupedSampler, pad
 from openbook.training.data.tokenization import TokenizedPairs
 from openbook.training.evaluation.perplexity import Score
+from openbook.training.evaluation.translation import TranslationSet
 from openbook.training.loss import IGNORE_INDEX, Batch, forward_backward, summed_cross_entropy
 from openbook.training.recipe import Recipe
-from openbook.training.report.sample_translations import Translations
 from openbook.transformer.mask import positions_of
 
 Ids = NDArray[np.int64]
@@ -146,7 +146,7 @@ class TranslationTask:
     validation: PairSequences
     device: torch.device
     dtype: torch.dtype
-    translations: Translations | None = None
+    translations: TranslationSet | None = None
 
     @cached_property
     def sampler(self) -> LengthGroupedSampler:
@@ -186,7 +186,7 @@ class TranslationTask:
 
     def metrics(self, model: nn.Module) -> dict[str, float]:
         """BLEU and chrF of some translations."""
-        return {} if self.translations is None else self.translations.measure(model)
+        return {} if self.translations is None else self.translations.metrics(model)
 
     def evaluate(self, model: nn.Module, track: Track = silent) -> Score:
         """The score on all held-out pairs."""

@@ -1,21 +1,21 @@
-"""How well a model of pairs does on held-out ones: what it guesses of the targets, and what it translates itself."""
+"""How well a model translates held-out pairs: BLEU and chrF of its translations, and perplexity of the references."""
 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
-from openbook.errors import OpenbookError
+from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.scheduling import batch_by_length
+from openbook.generation.settings import BeamSearch
+from openbook.generation.token_translator import TokenTranslator
 from openbook.generation.translation import Sentence, Translation, Translator
 from openbook.progress import Track, silent
-from openbook.text.input_files import find_files
-from openbook.training.data.batching import pad
-from openbook.training.data.pair_files import Pair, find_pair_files, read_pairs
+from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.training.evaluation.perplexity import Score
 from openbook.training.loss import IGNORE_INDEX, Batch, summed_cross_entropy
 from openbook.transformer.mask import positions_of
@@ -25,8 +25,8 @@ BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
-class Written:
-    """BLEU (Papineni et al. 2002) and chrF (Popović 2015) of translations, with what sacrebleu says they are."""
+class TranslationQuality:
+    """BLEU (Papineni et al. 2002) and chrF (Popović 2015), with sacrebleu's signatures."""
 
     bleu: float
     chrf: float
@@ -35,118 +35,148 @@ class Written:
 
 
 @dataclass(frozen=True)
-class PairScore:
-    """How a model does on pairs.
+class TranslationScore:
+    """How well a model does on pairs.
 
-    `written` scores its translations of all `pairs`, made in `seconds`, and `guessed` the targets. Of the lines of the
-    files, `bad_lines` had no pair; of the sources, `untranslated` were too long for the model, and count as translated
-    by nothing; `unguessed` pairs were too long for guessing, and do not count there.
+    Attributes:
+        quality: of the translations of all sources.
+        references: cross-entropy of the references, given their sources.
+        pairs: how many.
+        seconds: that translating took.
+        too_long_sources: sources beyond the model's context; they count as translated by the empty string.
+        too_long_pairs: pairs beyond the model's context, those included; they do not count in `references`.
+        skipped_lines: lines of the files that have no pair.
     """
 
-    written: Written
-    guessed: Score
+    quality: TranslationQuality
+    references: Score
     pairs: int
     seconds: float
-    bad_lines: int
-    untranslated: int
-    unguessed: int
+    too_long_sources: int
+    too_long_pairs: int
+    skipped_lines: int = 0
 
 
-def score_translations(translations: Sequence[str], references: Sequence[str]) -> Written:
-    """Cased BLEU with 13a tokens and chrF2 over all sentences together, by sacrebleu (Post 2018)."""
+class TokenizedPair(NamedTuple):
+    """A source with its special tokens, and a target from the decoder's start token to the end token."""
+
+    source: Sequence[int]
+    target: Sequence[int]
+
+
+def translation_quality(translations: Sequence[str], references: Sequence[str]) -> TranslationQuality:
+    """Corpus BLEU (cased, 13a tokenization) and chrF2, by sacrebleu (Post 2018)."""
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
     bleu, chrf = BLEU(force=True), CHRF()
-    bleu_score = bleu.corpus_score(list(translations), [list(references)])
-    chrf_score = chrf.corpus_score(list(translations), [list(references)])
-    return Written(bleu_score.score, chrf_score.score, str(bleu.get_signature()), str(chrf.get_signature()))
+    bleu_score = bleu.corpus_score(list(translations), [list(references)]).score
+    chrf_score = chrf.corpus_score(list(translations), [list(references)]).score
+    return TranslationQuality(bleu_score, chrf_score, str(bleu.get_signature()), str(chrf.get_signature()))
 
 
-def score_targets(
-    model: Transformer, sources: Sequence[Sequence[int]], targets: Sequence[Sequence[int]], target_bytes: int
-) -> Score:
-    """The surprise of all target tokens, each guessed from the source and the true tokens before it.
+def score_references(model: Transformer, pairs: Sequence[TokenizedPair], target_bytes: int) -> Score:
+    """The cross-entropy of all target tokens, each given the source and the target tokens before it.
 
     Args:
-        model: an encoder-decoder, or a decoder-only one that reads the source before the target.
-        sources: token ids with all that stands around them.
-        targets: token ids from what the decoder begins with to the end token; the first is given, not guessed. Of a
-            decoder-only model the source's last token is that.
-        target_bytes: of their text.
+        model: an encoder-decoder, or a decoder-only model that reads the source before the target.
+        pairs: the first token of a target is given, not scored. A decoder-only model reads the source's last token
+            in its place.
+        target_bytes: of the references' text.
     """
     device = next(model.parameters()).device
 
-    def made() -> Iterator[Batch]:
-        for places in batch_by_length([len(s) + len(t) for s, t in zip(sources, targets, strict=True)], BATCH_TOKENS):
-            yield _batch(model, [sources[place] for place in places], [targets[place] for place in places], device)
+    def micro_batches() -> Iterator[Batch]:
+        for indices in batch_by_length([len(source) + len(target) for source, target in pairs], BATCH_TOKENS):
+            yield _batch(model, [pairs[index] for index in indices], device)
 
-    return Score(*summed_cross_entropy(model, made()), target_bytes)
+    return Score(*summed_cross_entropy(model, micro_batches()), target_bytes)
 
 
-def _batch(
-    model: Transformer, sources: list[Sequence[int]], targets: list[Sequence[int]], device: torch.device
-) -> Batch:
+def _batch(model: Transformer, pairs: Sequence[TokenizedPair], device: torch.device) -> Batch:
     if model.architecture.is_encoder_decoder:
-        source = _padded(sources, IGNORE_INDEX, device)
-        positions = positions_of(source != IGNORE_INDEX)
-        read, told = [target[:-1] for target in targets], [target[1:] for target in targets]
-        return Batch(source.clamp(min=0), positions, _padded(read, 0, device), _padded(told, IGNORE_INDEX, device))
-    pairs = list(zip(sources, targets, strict=True))
-    read = [[*source, *target[1:-1]] for source, target in pairs]
-    told = [[*[IGNORE_INDEX] * (len(source) - 1), *target[1:]] for source, target in pairs]
-    return Batch(None, None, _padded(read, 0, device), _padded(told, IGNORE_INDEX, device))
+        source = _pad([source for source, _ in pairs], IGNORE_INDEX, device)
+        tokens, labels = [target[:-1] for _, target in pairs], [target[1:] for _, target in pairs]
+        positions, source = positions_of(source != IGNORE_INDEX), source.clamp(min=0)
+        return Batch(source, positions, _pad(tokens, 0, device), _pad(labels, IGNORE_INDEX, device))
+    tokens = [[*source, *target[1:-1]] for source, target in pairs]
+    labels = [[*[IGNORE_INDEX] * (len(source) - 1), *target[1:]] for source, target in pairs]
+    return Batch(None, None, _pad(tokens, 0, device), _pad(labels, IGNORE_INDEX, device))
 
 
-def _padded(rows: list[Sequence[int]], fill: int, device: torch.device) -> Tensor:
-    return pad([np.array(row, np.int64) for row in rows], fill).to(device)
+def _pad(rows: Sequence[Sequence[int]], value: int, device: torch.device) -> Tensor:
+    """(B, T): rows padded on the right."""
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value).to(device)
 
 
-def evaluate_pairs(
-    model: Transformer, translator: Translator, files: Sequence[str | Path], track: Track = silent
-) -> PairScore:
-    """Translate all sources, compare with the targets, and score how well the targets are guessed.
+def evaluate_translation(
+    model: Transformer, translator: Translator, pairs: Sequence[tuple[str, str]], track: Track = silent
+) -> TranslationScore:
+    """Translate all sources, compare them with the references, and score the references.
 
-    Raises:
-        OpenbookError: a file cannot be read, two differ in their number of lines, or there is no pair.
+    Args:
+        model: the model that `translator` uses.
+        translator: how to translate.
+        pairs: sources and their references.
+        track: shows progress.
     """
-    pairs, bad_lines = _read(files)
     translations: list[Translation] = []
-    start = time.perf_counter()
+    started = time.perf_counter()
     with track("Translating", len(pairs)) as advance:
-        for translation in translator([[Sentence(pair.source) for pair in pairs]]):
+        for translation in translator([[Sentence(source) for source, _ in pairs]]):
             translations.append(translation)
             advance(1)
-    seconds = time.perf_counter() - start
-    kept = [place for place, each in enumerate(translations) if each.problem is None]
-    context, rows = translator.engine.context, []
-    for place in kept:
-        source, target = translator.encode_source(pairs[place].source), translator.encode_target(pairs[place].target)
-        longest = len(target) + (0 if model.architecture.is_encoder_decoder else len(source))
-        if longest - 1 <= context:
-            rows.append((source, target, len(pairs[place].target.encode())))
-    guessed = score_targets(model, [row[0] for row in rows], [row[1] for row in rows], sum(row[2] for row in rows))
-    return PairScore(
-        written=score_translations([each.text for each in translations], [pair.target for pair in pairs]),
-        guessed=guessed,
+    seconds = time.perf_counter() - started
+    too_long_sources, target_bytes = 0, 0
+    tokenized: list[TokenizedPair] = []
+    for (source, target), translation in zip(pairs, translations, strict=True):
+        if translation.problem is not None:
+            too_long_sources += 1
+            continue
+        pair = TokenizedPair(translator.encode_source(source), translator.encode_target(target))
+        length = len(pair.target) + (0 if model.architecture.is_encoder_decoder else len(pair.source))
+        if length - 1 <= translator.engine.context:
+            tokenized.append(pair)
+            target_bytes += len(target.encode())
+    return TranslationScore(
+        quality=translation_quality([each.text for each in translations], [target for _, target in pairs]),
+        references=score_references(model, tokenized, target_bytes),
         pairs=len(pairs),
         seconds=seconds,
-        bad_lines=bad_lines,
-        untranslated=len(pairs) - len(kept),
-        unguessed=len(pairs) - len(rows),
+        too_long_sources=too_long_sources,
+        too_long_pairs=len(pairs) - len(tokenized),
     )
 
 
-def _read(files: Sequence[str | Path]) -> tuple[list[Pair], int]:
-    """All pairs of the files, and how many lines have none."""
-    pairs: list[Pair] = []
-    bad = 0
-    for file in find_pair_files(find_files(files)):
-        for _, pair in read_pairs(file):
-            if isinstance(pair, Pair) and pair.source.strip() and pair.target.strip():
-                pairs.append(pair)
-            else:
-                bad += 1
-    if not pairs:
-        raise OpenbookError("there are no pairs to score; give lines of source, tab, target")
-    return pairs, bad
+@dataclass(frozen=True)
+class TranslationSet:
+    """Held-out sentences that are translated greedily during training.
+
+    Args:
+        sources: token ids with their special tokens.
+        references: the references' text.
+        tokenizer: decodes the translations.
+    """
+
+    sources: Sequence[Sequence[int]]
+    references: Sequence[str]
+    tokenizer: Tokenizer
+
+    def metrics(self, model: nn.Module) -> dict[str, float]:
+        """BLEU and chrF of the translations."""
+        quality = translation_quality(self.translate(model, self.sources), self.references)
+        return {"bleu": round(quality.bleu, 3), "chrf": round(quality.chrf, 3)}
+
+    def translate(self, model: nn.Module, sources: Sequence[Sequence[int]]) -> list[str]:
+        """Greedy translations of these sources."""
+        assert isinstance(model, Transformer)
+        was_training = model.training
+        model.eval()
+        try:
+            engine = TorchEngine(model)
+            greedy = BeamSearch(beam_size=1, max_tokens=engine.context)
+            translator = TokenTranslator(engine=engine, special=self.tokenizer.special, decoding=greedy)
+            translations = [best.tokens for best, *_ in translator([sources])]
+        finally:
+            model.train(was_training)
+        return [self.tokenizer.decode(ids, skip_special=True) for ids in translations]

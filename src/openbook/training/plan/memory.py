@@ -67,7 +67,7 @@ def check_memory(architecture: Architecture, recipe: Recipe, frozen: bool = Fals
         )
 
 
-def spare_memory(architecture: Architecture, recipe: Recipe, given: Collection[str], frozen: bool = False) -> Recipe:
+def save_memory(architecture: Architecture, recipe: Recipe, given: Collection[str], frozen: bool = False) -> Recipe:
     """The recipe with blocks worked out again, then with fewer windows at once, where it would not fit otherwise.
 
     Choices that are `given` stay.

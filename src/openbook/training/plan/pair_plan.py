@@ -16,7 +16,7 @@ from openbook.text.tokenizer.training import choose_vocab_size
 from openbook.training.data_parallel import max_replicas
 from openbook.training.plan.fine_tuning import GENTLE, check_kept, sizes_of
 from openbook.training.plan.measure import Speed, choose_precision, count_parameters
-from openbook.training.plan.memory import check_memory, spare_memory
+from openbook.training.plan.memory import check_memory, save_memory
 from openbook.training.plan.plan import (
     PROBE,
     Plan,
@@ -96,7 +96,7 @@ def make_pair_plan(amount: Amount, given: Mapping[str, Any], device: torch.devic
     ]
     recipes = [make_recipe(size | {"batch_tokens": context, "micro_batch_size": 1}) for size in sizes]
     least = build_architecture(recipes[0])
-    check_memory(least, spare_memory(least, recipes[0], given))
+    check_memory(least, save_memory(least, recipes[0], given))
     shapes = [build_architecture(recipe) for recipe in recipes]
     speed = measured(shapes[PROBE], amount, each, device, seconds, given.get("precision", "auto"))
     unique = amount.target_bytes / each

@@ -1,4 +1,4 @@
-"""What a person sees of a run: the plan, a live line while it learns, scores, samples, and what came of it."""
+"""What a user sees of a run: the plan, a live line during training, validation scores, samples and the result."""
 
 import time
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from openbook.training.loop import Event
 
 
 class Display:
-    """Shows events (see `loop.Callback`): live on a terminal, a line for each validation elsewhere."""
+    """Shows events (see `loop.Callback`): live on a terminal, else a line for each validation."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -31,13 +31,13 @@ class Display:
         self._first: tuple[float, float] | None = None
 
     def __call__(self, event: Event) -> None:
-        """Show one event; those that are not known are left to others."""
+        """Show one event; unknown ones are ignored."""
         show = getattr(self, f"_show_{event['event']}", None)
         if show is not None:
             show(event)
 
     def close(self) -> None:
-        """End the live line, whatever happened."""
+        """End the live line."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -54,16 +54,16 @@ class Display:
 
     def _show_tokens(self, event: Event) -> None:
         if event.get("too_long"):
-            self.console.print(f"{event['too_long']:,} have more tokens than the model sees; left out.")
+            self.console.print(f"{event['too_long']:,} are longer than the context; left out.")
         held_out = f" {event['validation']:,} held out," if self._scored == "held-out" else ""
-        line = f"{event['train']:,} tokens to learn from,{held_out} {event['vocab_size']:,} kinds"
+        line = f"{event['train']:,} tokens to train on,{held_out} vocabulary size {event['vocab_size']:,}"
         if event["unknown"]:
-            line += f"; {event['unknown']:,} are not in the vocabulary and stand as unknown"
+            line += f"; {event['unknown']:,} tokens are unknown (not in the vocabulary)"
         self.console.print(line, highlight=False)
 
     def _show_resume(self, event: Event) -> None:
         self._last = (event["step"], event["seconds"])
-        self.console.print(f"Going on at update {event['step']:,}, after {duration(event['seconds'])}.")
+        self.console.print(f"Resuming at step {event['step']:,}, after {format_duration(event['seconds'])}.")
 
     def _show_step(self, event: Event) -> None:
         self._loss = event["loss"] if not self._loss else 0.9 * self._loss + 0.1 * event["loss"]
@@ -84,25 +84,25 @@ class Display:
         done = event["progress"]
         started, begun = self._first = self._first or (event["progress"], event["seconds"])
         left = (event["seconds"] - begun) * (1 - done) / (done - started) if done > started else 0.0
-        score = "" if self._score is None else f"  {self._scored} {self._score:.3f} bits a byte"
-        facts = f"loss {self._loss:.3f}{score}  {self._rate:,.0f} tokens/s  {duration(left)} left"
+        score = "" if self._score is None else f"  {self._scored} {self._score:.3f} bits per byte"
+        facts = f"loss {self._loss:.3f}{score}  {self._rate:,.0f} tokens/s  {format_duration(left)} left"
         line = Table.grid(padding=(0, 1))
-        line.add_row(f"update {event['step']:,}", ProgressBar(total=1.0, completed=done, width=20), facts)
+        line.add_row(f"step {event['step']:,}", ProgressBar(total=1.0, completed=done, width=20), facts)
         return line
 
     def _show_validation(self, event: Event) -> None:
         self._score = event["score"]
         best = "  best so far" if event["score"] <= event["best"] else f"  (best {event['best']:.3f})"
         self.console.print(
-            f"update {event['step']:>7,}  {duration(event['seconds']):>7}  loss {self._loss:.3f}  "
-            f"{self._scored} {event['score']:.3f} bits a byte{quality(event)}{best}",
+            f"step {event['step']:>7,}  {format_duration(event['seconds']):>7}  loss {self._loss:.3f}  "
+            f"{self._scored} {event['score']:.3f} bits per byte{quality(event)}{best}",
             highlight=False,
         )
         if event["stale"] >= 2 and not self._warned and self._scored == "held-out":
             self._warned = True
             self.console.print(
-                "The held-out text is no longer predicted better: the model begins to learn the rest by heart. The "
-                "best weights are kept. More text, more --dropout or fewer --minutes would help.",
+                "The held-out score no longer improves: the model begins to overfit. The best weights are kept. More "
+                "text, more --dropout or fewer --minutes would help.",
                 style="yellow",
             )
 
@@ -114,56 +114,60 @@ class Display:
         self.close()
 
     def _show_saved(self, event: Event) -> None:
-        how = {"finished": "Finished", "stopped early": "Stopped early, it got no better", "interrupted": "Interrupted"}
+        how = {
+            "finished": "Finished",
+            "stopped early": "Stopped early, without improvement",
+            "interrupted": "Interrupted",
+        }
         self.console.print(
-            f"{how[event['stop_reason']]} after {event['step']:,} updates and {duration(event['seconds'])}: "
-            f"[bold]{event['bits_per_byte']:.3f} bits a byte{quality(event)}[/bold] on {self._scored} text, with the "
-            f"weights of update {event['best_step']:,}.\n"
+            f"{how[event['stop_reason']]} after {event['step']:,} steps and {format_duration(event['seconds'])}: "
+            f"[bold]{event['bits_per_byte']:.3f} bits per byte{quality(event)}[/bold] on {self._scored} text, with the "
+            f"weights of step {event['best_step']:,}.\n"
             f"Saved {escape(event['path'])}; loss curve in {escape(event['curve'])}.",
             highlight=False,
         )
         if event["stop_reason"] == "interrupted":
-            self.console.print("The same command (without --overwrite) goes on from here.")
+            self.console.print("The same command (without --overwrite) resumes.")
 
 
 def plan_table(event: Mapping[str, Any]) -> Table:
-    """What was picked, and why."""
+    """The plan: what was chosen, and why."""
     recipe, reasons = event["recipe"], event["reasons"]
-    budget = f"{recipe['steps']:,} updates" if recipe["steps"] else f"{recipe['minutes']:g} minutes"
+    budget = f"{recipe['steps']:,} steps" if recipe["steps"] else f"{recipe['minutes']:g} minutes"
     gate = "gated " if recipe["gated"] else ""
     rate = "matrix_lr" if recipe["optimizer"] == "muon" else "adamw_lr"
     encoder = f"{recipe['encoder_layers']} + " if recipe["encoder_layers"] else ""
     rows = {
-        "budget": (budget, reasons.get("minutes", "") or f"about {duration(event['expected'])} in all"),
-        "tokens": (f"{recipe['tokenizer']}, {recipe['vocab_size']:,} kinds", reasons.get("vocab_size", "")),
+        "budget": (budget, reasons.get("minutes", "") or f"about {format_duration(event['expected'])} in all"),
+        "tokens": (f"{recipe['tokenizer']}, vocabulary size {recipe['vocab_size']:,}", reasons.get("vocab_size", "")),
         "model": (f"{encoder}{recipe['layers']} layers × width {recipe['width']}", reasons.get("layers", "")),
         "attention": (
             f"{recipe['heads']} heads × {recipe['head_width']}, {recipe['position']} positions",
-            f"sees {recipe['context']:,} tokens",
+            f"context of {recipe['context']:,} tokens",
         ),
         "feed-forward": (f"{gate}{recipe['activation']}, width {recipe['feed_forward_width']:,}", ""),
-        "batch": (f"{recipe['batch_tokens']:,} tokens an update", reasons.get("batch_tokens", "")),
+        "batch": (f"{recipe['batch_tokens']:,} tokens per step", reasons.get("batch_tokens", "")),
         "dropout": (f"{recipe['dropout']:g}{regularized(recipe)}", reasons.get("dropout", "")),
         "optimizer": (f"{recipe['optimizer']} at {recipe[rate]:g}", recipe["precision"]),
     }
-    table = Table("choice", "picked", "because", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table = Table("option", "choice", "because", box=None, header_style="bold", padding=(0, 2, 0, 0))
     for name, (picked, because) in rows.items():
         table.add_row(name, picked, because)
     return table
 
 
 def regularized(recipe: Mapping[str, Any]) -> str:
-    """What else keeps the text from being known by heart."""
-    joins = f"; {recipe['bpe_dropout']:.0%} of joins undone" if recipe["bpe_dropout"] else ""
-    return joins + ("; embedding tied to logits" if recipe["tied_embeddings"] else "")
+    """Regularization besides dropout."""
+    merges = f"; BPE dropout {recipe['bpe_dropout']:g}" if recipe["bpe_dropout"] else ""
+    return merges + ("; tied embeddings" if recipe["tied_embeddings"] else "")
 
 
 def quality(event: Mapping[str, Any]) -> str:
-    """BLEU and chrF, where translations were scored."""
+    """BLEU and chrF, if translations were scored."""
     return f", BLEU {event['bleu']:.1f}, chrF {event['chrf']:.1f}" if "bleu" in event else ""
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """42 s, 3:05 or 2:10:00."""
     whole = round(seconds)
     if whole < 100:

@@ -6,7 +6,7 @@ from openbook.training.loop import Event
 
 
 def save_curve(events: list[Event], path: Path, scored: str = "held-out") -> None:
-    """Draw training loss and bits a byte of `scored` text over time, as PNG or SVG by the suffix of `path`."""
+    """Draw training loss and bits per byte of `scored` text over time, as PNG or SVG by the suffix of `path`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -18,14 +18,14 @@ def save_curve(events: list[Event], path: Path, scored: str = "held-out") -> Non
     loss_colour, score_colour = "#0072b2", "#d55e00"  # told apart by colour-blind eyes too (Okabe & Ito)
     axes.plot([e["step"] for e in steps], [e["loss"] for e in steps], color=loss_colour, alpha=0.25, linewidth=1)
     axes.plot([e["step"] for e in steps], _smooth([e["loss"] for e in steps]), color=loss_colour)
-    axes.set_xlabel("updates")
-    axes.set_ylabel("training loss, nats a token", color=loss_colour)
+    axes.set_xlabel("step")
+    axes.set_ylabel("training loss, nats per token", color=loss_colour)
     if scores:
         right = axes.twinx()
         right.plot([e["step"] for e in scores], [e["score"] for e in scores], "o-", color=score_colour, markersize=4)
         best = min(scores, key=lambda event: event["score"])
         right.annotate(f"best {best['score']:.3f}", (best["step"], best["score"]), (0, 10), textcoords="offset points")
-        right.set_ylabel(f"{scored} bits a byte", color=score_colour)
+        right.set_ylabel(f"{scored} bits per byte", color=score_colour)
     axes.grid(alpha=0.2)
     figure.savefig(path, dpi=120)
 

@@ -24,7 +24,7 @@ class TensorBoard:
 
     def __call__(self, event: Event) -> None:
         """Take in one event."""
-        names = {"step": {"loss": "training loss"}, "validation": {"score": "held-out bits a byte"}}
+        names = {"step": {"loss": "training loss"}, "validation": {"score": "held-out bits per byte"}}
         for key, name in names.get(event["event"], {}).items():
             self._writer.add_scalar(name, event[key], event["step"])
 
