@@ -13,7 +13,7 @@ import openbook
 from openbook.errors import OpenbookError
 from openbook.training import lora, run
 from openbook.training.data import book_dataset
-from openbook.training.report.display import Display, duration
+from openbook.training.report.display import Display, format_duration
 from openbook.training.report.record import MOST_FILES, data_record, hash_of
 from openbook.training.request import TrainingRequest
 from openbook.training.run import TrainingRun
@@ -423,4 +423,4 @@ def test_names_are_not_markup(trained):
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0 s"), (99.4, "99 s"), (185, "3:05"), (7800, "2:10:00")])
 def test_durations_are_short(seconds, text):
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
