@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import openbook
 from openbook.model_file.file import load
-from openbook.training.initialize import set_load_balancing, initialize
+from openbook.training.initialize import initialize, set_load_balancing
 from openbook.training.lora import add_lora, merge_lora
 from openbook.training.optimizer import Muon
 from openbook.transformer.activation import ACTIVATIONS
