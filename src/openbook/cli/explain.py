@@ -130,12 +130,13 @@ def _print_beams(
 ) -> None:
     from rich.console import Console
 
-    from openbook.explanation.terminal.beam_tree import print_tree, search_with_trace, tree_as_json
+    from openbook.explanation.terminal.beam_tree import print_beam_tree
+    from openbook.explanation.views.beam_tree import search_tree
     from openbook.generation.token_rules import TokenRules
 
     rules = TokenRules.of(model.tokenizer.special, settings, target_language)
-    found, trace = search_with_trace(model.engine, tokens, source, settings, rules)
+    found = search_tree(model.engine, tokens, source, settings, rules)
     if as_json:
-        print(tree_as_json(found, trace, settings))
+        print(json.dumps(found.to_json()))
     else:
-        print_tree(found, trace, settings, model.tokenizer, Console())
+        print_beam_tree(found, model.tokenizer, Console())
