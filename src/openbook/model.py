@@ -1,4 +1,4 @@
-"""`Model`, the face of the library: load one, ask it, look into it, score it, save it; or train one."""
+"""`Model`, the face of the library: load or train one, then ask it, look inside, score it and save it."""
 
 import os
 import tempfile
@@ -31,7 +31,7 @@ from openbook.training.lora import TARGETS
 from openbook.training.plan.device import choose_device
 from openbook.transformer.transformer import Transformer
 
-# What asking does not need is imported by what does: opening a model comes before every answer.
+# Opening a model comes before every answer, so only what every answer needs is imported here.
 if TYPE_CHECKING:
     from openbook.explanation.run import Explanation
     from openbook.training.evaluation.perplexity import Score
@@ -42,12 +42,21 @@ CHUNK = 1 << 16
 
 
 class Model:
-    """A transformer with its tokenizer and all that its file says.
+    """A transformer with its tokenizer and everything else in its model file.
+
+        model = openbook.load("austen.openbook")
+        model.ask("It is a truth", max_tokens=40, seed=1)  # the answer
+        for chunk in model.stream(["It is a truth"]):  # the same, token by token
+            print(chunk.text, end="")
+        explanation = model.trace("It is a truth")  # every number on the way to the next token
+        explanation.trace["decoder.blocks.0.self_attention.weights"].value  # (1, H, T, T)
+        model.evaluate("heldout.txt").bits_per_byte
+        model.save("copy.openbook")
 
     Attributes:
         metadata: architecture, tokenizer, chat template, generation defaults, training record, licence.
         transformer: the PyTorch module.
-        tokenizer: text ↔ token ids.
+        tokenizer: turns text into token ids and back.
     """
 
     def __init__(self, metadata: ModelMetadata, transformer: Transformer, engine: str = "torch") -> None:
@@ -62,7 +71,7 @@ class Model:
         return open_engine(self._engine, self.transformer)
 
     def open_engine(self, track: Track = silent) -> None:
-        """Open the engine now, with progress, and not with the first question."""
+        """Open the engine now, and show progress, instead of with the first question."""
         with track("Opening the engine", None):
             _ = self.engine
 
@@ -74,7 +83,7 @@ class Model:
         """
         chosen = decoding_settings(self.metadata.generation, settings, prefer_search=False)
         if not isinstance(chosen, Sampling):
-            raise OpenbookError("beams are for a search, which does not stream; use search() or translate()")
+            raise OpenbookError("a beam search has no answer before its end; use search() or translate()")
         return chosen
 
     @cached_property
@@ -84,24 +93,39 @@ class Model:
         return None if template is None else ChatTokenizer(self.tokenizer, template)
 
     def ask(self, prompt: str, *, raw: bool = False, **settings: Any) -> str:
-        """The answer to a prompt; settings as for `Sampling`: temperature, top_k, seed, max_tokens, stop …
+        """The answer to a prompt.
 
-        A model with a chat template is asked through it, unless `raw`.
+            model.ask("It is a truth", temperature=0.7, max_tokens=40, seed=1)
+
+        Args:
+            prompt: what to continue; a model with a chat template reads it as a user's message.
+            raw: leave out the chat template.
+            settings: as for `Sampling`: temperature, top_k, seed, max_tokens, stop …; the model file's defaults for the
+                rest.
+
+        Raises:
+            OpenbookError: a setting is unknown or out of range, or the prompt does not fit the context.
         """
         return self.generate([prompt], raw=raw, **settings)[0].text
 
     def generate(self, prompts: Sequence[str], *, raw: bool = False, **settings: Any) -> list[Answer]:
-        """The answers to several prompts, generated together, with their tokens and probabilities."""
+        """The answers to several prompts, generated together, with their tokens and probabilities; see `ask`."""
         return answer(self.engine, self.tokenizer, self._templated(prompts, raw), self.sampling(**settings))
 
     def stream(self, prompts: Sequence[str], *, raw: bool = False, **settings: Any) -> Iterator[TextChunk]:
-        """The same as a stream, a chunk for each token; close the iterator to stop."""
+        """The same answers as a stream, a chunk of text for each token; close the iterator to stop."""
         return stream(self.engine, self.tokenizer, self._templated(prompts, raw), self.sampling(**settings))
 
     def reply(self, messages: Sequence[Message], **settings: Any) -> Generator[TextChunk, None, None]:
-        """What the model says next in a conversation, as it comes.
+        """The model's next message in a conversation, as a stream.
+
+            model.reply([{"role": "user", "content": "What can you do?"}])
 
         If the conversation does not fit the context, its oldest messages are left out, except those of the system.
+
+        Args:
+            messages: of the system, the user and the assistant, in order.
+            settings: as for `ask`.
 
         Raises:
             OpenbookError: the model has no chat template, or the template refuses the conversation.
@@ -109,24 +133,17 @@ class Model:
         if self.chat is None:
             raise OpenbookError("the model has no chat template, so it holds no conversation; ask it without --chat")
         sampling = self.sampling(**settings)
-        room = self.metadata.architecture.context - min(sampling.max_tokens, self.metadata.architecture.context // 4)
-        ids = self.chat.encode(messages)
-        while len(ids) > room and len(shorter := _without_the_oldest(messages)) < len(messages):
-            messages = shorter
-            ids = self.chat.encode(messages)
+        context = self.metadata.architecture.context
+        ids = self.chat.encode_latest(messages, context - min(sampling.max_tokens, context // 4))
         return stream(self.engine, self.tokenizer, [ids], sampling)
 
     def prompt_tokens(self, prompt: str, *, raw: bool = False) -> list[int]:
         """The tokens that the model reads for a prompt, with those of the chat template unless `raw`."""
-        chat = None if raw else self.chat
-        return self.tokenizer.encode_prompt(prompt) if chat is None else chat.encode([_from_user(prompt)])
+        return (self.tokenizer if raw or self.chat is None else self.chat).encode_prompt(prompt)
 
     def template_token_indices(self, prompt: str, *, raw: bool = False) -> set[int]:
         """The indices of the `prompt_tokens` that the chat template wrote; empty without one."""
         return set() if raw or self.chat is None else self.chat.template_token_indices(prompt)
-
-    def _templated(self, prompts: Sequence[str], raw: bool) -> Sequence[Prompt]:
-        return prompts if raw or self.chat is None else [self.prompt_tokens(prompt) for prompt in prompts]
 
     def search(self, prompts: Sequence[str], *, raw: bool = False, **settings: Any) -> list[tuple[Candidate, ...]]:
         """The most probable continuations of each prompt by beam search, best first; settings as for `BeamSearch`.
@@ -134,7 +151,7 @@ class Model:
         Raises:
             OpenbookError: the model is an encoder-decoder, or a setting is unknown or out of range.
         """
-        self.metadata.architecture.check_kind(encoder_decoder=False, purpose="going on from a prompt")
+        self.metadata.architecture.check_kind(encoder_decoder=False, purpose="continuing a prompt")
         chosen = decoding_settings(self.metadata.generation, settings, prefer_search=True)
         if not isinstance(chosen, BeamSearch):
             raise OpenbookError("a beam search does not sample; leave out the settings of sampling")
@@ -142,7 +159,7 @@ class Model:
 
     @property
     def translates(self) -> bool:
-        """Whether it was made to translate: an encoder reads the source, or it was trained on source and target."""
+        """Whether it translates: it has an encoder for the source, or was trained on source and target as one text."""
         return self.metadata.architecture.encoder is not None or self.tokenizer.special.separator is not None
 
     def translator(
@@ -169,6 +186,8 @@ class Model:
     ) -> list[Translation]:
         """Translate sentences, many at once; return a translation for each, in order.
 
+            model.translate(["A man sleeps."], beam_size=4)[0].text
+
         A sentence that is empty or too long for the model has a `problem` and no candidates.
 
         Args:
@@ -186,11 +205,14 @@ class Model:
         return list(translator([[Sentence(text) for text in listed]]))
 
     def trace(self, prompt: str, target: str = "", *, raw: bool = False, **languages: str | None) -> "Explanation":
-        """Every number between a prompt and the next token, or between a source with the target so far and the next.
+        """Every number on the way from a prompt to the next token, or from a source and its target so far.
+
+            explanation = model.trace("It is a truth")
+            explanation.trace["decoder.blocks.0.self_attention.weights"].value  # (1, H, T, T)
 
         Args:
-            prompt: what a language model goes on from, or a translator reads.
-            target: for a translator, what it has written already.
+            prompt: what a language model continues, or the source that a translator reads.
+            target: for a translator, the translation so far.
             raw: leave out the chat template of a language model.
             languages: target_language and source_language, as for `translate`.
 
@@ -205,11 +227,11 @@ class Model:
     def traced_tokens(
         self, prompt: str, target: str = "", *, raw: bool = False, **languages: str | None
     ) -> tuple[list[int], list[int] | None]:
-        """What `trace` runs: the tokens of prompt or target, and those of the source for an encoder-decoder."""
+        """The tokens that `trace` runs: of the prompt or the target, and of the source for an encoder-decoder."""
         if not self.translates:
             if target or any(languages.values()):
                 raise OpenbookError(
-                    "targets and languages are for models that translate; with this one write all in the prompt"
+                    "targets and languages are for models that translate; this one takes the prompt alone"
                 )
             return self.prompt_tokens(prompt, raw=raw), None
         if not prompt.strip():
@@ -280,6 +302,9 @@ class Model:
         score = evaluate_translation(self.transformer, self.translator(**settings), pairs, track)
         return replace(score, skipped_lines=skipped)
 
+    def _templated(self, prompts: Sequence[str], raw: bool) -> Sequence[Prompt]:
+        return prompts if raw or self.chat is None else [self.prompt_tokens(prompt) for prompt in prompts]
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file, whole or not at all."""
         save_file(path, self.metadata, self.transformer.state_dict())
@@ -307,21 +332,6 @@ class Model:
         if not 1 <= value <= most:
             raise OpenbookError(f"{name} {value}: must be from 1 to {most}")
         return value
-
-
-def _from_user(text: str) -> Message:
-    return {"role": "user", "content": text}
-
-
-def _without_the_oldest(messages: Sequence[Message]) -> list[Message]:
-    """Without the first message that is not the system's, and the answer to it; the last one always stays."""
-    kept = list(messages)
-    first = next((i for i, message in enumerate(kept) if message["role"] != "system"), len(kept))
-    while first < len(kept) - 1:
-        del kept[first]
-        if kept[first]["role"] == "user":
-            break
-    return kept
 
 
 def _listed(inputs: str | Path | Sequence[str | Path]) -> list[str | Path]:

@@ -24,6 +24,26 @@ class ChatTokenizer:
         text, escaped = self.render(messages, add_generation_prompt=add_generation_prompt, **variables)
         return self.tokenizer.escaping.encode(text) if escaped else self.tokenizer.encode(text, allow_special=True)
 
+    def encode_prompt(self, prompt: str) -> list[int]:
+        """Token ids of a conversation that is one message of the user.
+
+        Raises OpenbookError as `ChatTemplate.render`.
+        """
+        return self.encode([{"role": "user", "content": prompt}])
+
+    def encode_latest(self, messages: Sequence[Message], length: int) -> list[int]:
+        """Token ids of a conversation, without its oldest messages where it is longer than `length`.
+
+        Messages of the system and the last message always stay, so the result may still be too long.
+
+        Raises OpenbookError as `ChatTemplate.render`.
+        """
+        ids = self.encode(messages)
+        while len(ids) > length and len(shorter := _without_oldest(messages)) < len(messages):
+            messages = shorter
+            ids = self.encode(messages)
+        return ids
+
     def template_token_indices(self, prompt: str) -> set[int]:
         """Which tokens of `encode` the template wrote, where the conversation is one message of a user.
 
@@ -48,6 +68,17 @@ class ChatTokenizer:
         if escaped:
             given = _map_texts(given, self.tokenizer.escaping.escape)
         return self.template.render(add_generation_prompt=add_generation_prompt, **given), escaped
+
+
+def _without_oldest(messages: Sequence[Message]) -> list[Message]:
+    """Without the first message that is not the system's and the answer to it; the last message stays."""
+    kept = list(messages)
+    first = next((i for i, message in enumerate(kept) if message["role"] != "system"), len(kept))
+    while first < len(kept) - 1:
+        del kept[first]
+        if kept[first]["role"] == "user":
+            break
+    return kept
 
 
 def _token_variables(tokenizer: Tokenizer) -> dict[str, str]:
