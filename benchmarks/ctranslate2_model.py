@@ -69,7 +69,7 @@ def _write_stack(side: Any, stack: Any, model: Transformer) -> None:
         _linear(layer.self_attention.linear[0], attention.query, attention.key, attention.value)
         _linear(layer.self_attention.linear[1], attention.output)
         _norm(layer.self_attention.layer_norm, block.self_attention_residual.before)
-        layer.self_attention.queries_scale = np.float32(attention.scale)
+        layer.self_attention.queries_scale = np.float32(attention.spec.score_scale)
         if position.kind == "relative":
             layer.self_attention.relative_attention_bias = _array(stack.position.weight)
             layer.self_attention.relative_attention_max_distance = np.dtype("int32").type(position.max_distance)

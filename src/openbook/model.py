@@ -18,6 +18,7 @@ from openbook.generation.settings import BeamSearch, Sampling, decoding_settings
 from openbook.generation.text import Answer, Candidate, Prompt, TextChunk, answer, search, stream
 from openbook.generation.translation import Sentence, Translation, Translator
 from openbook.model_file.adapter import load_merged
+from openbook.model_file.architecture_summary import check_kind
 from openbook.model_file.file import build
 from openbook.model_file.file import save as save_file
 from openbook.model_file.metadata import ModelMetadata
@@ -151,7 +152,7 @@ class Model:
         Raises:
             OpenbookError: the model is an encoder-decoder, or a setting is unknown or out of range.
         """
-        self.metadata.architecture.check_kind(encoder_decoder=False, purpose="continuing a prompt")
+        check_kind(self.metadata.architecture, encoder_decoder=False, purpose="continuing a prompt")
         chosen = decoding_settings(self.metadata.generation, settings, prefer_search=True)
         if not isinstance(chosen, BeamSearch):
             raise OpenbookError("a beam search does not sample; leave out the settings of sampling")
@@ -266,7 +267,7 @@ class Model:
         """
         from openbook.training.evaluation.perplexity import score_text, sliding_windows
 
-        self.metadata.architecture.check_kind(encoder_decoder=False, purpose="scoring texts")
+        check_kind(self.metadata.architecture, encoder_decoder=False, purpose="scoring texts")
         context = self._within("context", context, self.metadata.architecture.context)
         stride = self._within("stride", max(1, context // 2) if stride is None else stride, context)
         rows = max(1, 4096 // context)

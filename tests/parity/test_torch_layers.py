@@ -10,7 +10,7 @@ from openbook.transformer.architecture import NO_NORM, Attention, Block, FeedFor
 from openbook.transformer.block import Block as BlockPart
 from openbook.transformer.block import Stack as StackPart
 from openbook.transformer.cache import EncoderOutput
-from openbook.transformer.mask import Mask, TokenPositions, encoder_mask, positions_of
+from openbook.transformer.mask import Mask, TokenPositions, make_mask, positions_of
 from strategies import randomise
 
 LIMIT = 1e-5
@@ -73,7 +73,7 @@ def test_a_block_of_an_encoder(pre):
     layer, block = theirs(pre=pre, crosses=False), BlockPart(WIDTH, block_spec(pre=pre, crosses=False), 0.0)
     block.load_state_dict(renamed(layer.state_dict(), pre=pre, crosses=False))
     x, places = some(SOURCE), TokenPositions(positions_of(REAL), padded=True)
-    mask = encoder_mask(places, places)
+    mask = make_mask(places, places, bidirectional=True)
     expected = layer(x, src_key_padding_mask=~REAL)
     assert (block(x, mask) - expected)[REAL].abs().max() <= LIMIT
 
@@ -87,7 +87,7 @@ def test_a_block_of_a_decoder(pre):
     causal = nn.Transformer.generate_square_subsequent_mask(TARGET)
     expected = layer(x, source, tgt_mask=causal, tgt_is_causal=True, memory_key_padding_mask=~REAL)
     own = Mask(torch.ones(1, TARGET, TARGET, dtype=torch.bool).tril(), is_causal=True)
-    cross = encoder_mask(TokenPositions(torch.arange(TARGET)[None]), places)
+    cross = make_mask(TokenPositions(torch.arange(TARGET)[None]), places, bidirectional=True)
     assert (block(x, own, source=source, cross_mask=cross) - expected).abs().max() <= LIMIT
 
 

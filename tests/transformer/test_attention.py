@@ -9,7 +9,7 @@ from torch import nn
 from openbook.trace import trace
 from openbook.transformer import architecture
 from openbook.transformer.attention import Attention
-from openbook.transformer.mask import Mask, TokenPositions, decoder_mask
+from openbook.transformer.mask import Mask, TokenPositions, make_mask
 
 EVERYTHING = Mask(None)
 CAUSAL = Mask(torch.ones(2, 2, dtype=torch.bool).tril()[None], is_causal=True)
@@ -145,7 +145,7 @@ def test_learning_in_bfloat16_by_plain_steps_gives_what_the_fused_kernel_gives(m
     spec = architecture.Attention(heads=4, key_value_heads=2, head_width=16)
     part = Attention(32, spec).bfloat16()
     x = torch.randn(2, 24, 32, dtype=torch.bfloat16)
-    mask = decoder_mask(TokenPositions(torch.arange(24)[None]), TokenPositions(torch.arange(24)[None]))
+    mask = make_mask(TokenPositions(torch.arange(24)[None]), TokenPositions(torch.arange(24)[None]))
     results = []
     for plain in (True, False):
         monkeypatch.setattr("openbook.transformer.fused._formula_is_faster", lambda query, key, plain=plain: plain)

@@ -7,9 +7,9 @@ from torch import nn
 from openbook.trace import trace
 from openbook.transformer import fused
 from openbook.transformer.activation import gelu_tanh
-from openbook.transformer.architecture import Position
+from openbook.transformer.architecture import Attention, Position
 from openbook.transformer.attention import attention
-from openbook.transformer.mask import Mask, TokenPositions, decoder_mask
+from openbook.transformer.mask import Mask, TokenPositions, make_mask
 from openbook.transformer.norm import layer_norm, rms_norm
 from openbook.transformer.position import Relative, relative_bias, rotate_pairs
 
@@ -72,9 +72,13 @@ def test_relative_bias(dtype, causal, max_distance):
     check(relative_bias, distance, random(8, 3, dtype=dtype), part.bucket, max_distance)
 
 
+def spec(key_value_heads=4, **options):
+    return Attention(heads=4, key_value_heads=key_value_heads, head_width=16, **options)
+
+
 def square(length, **others):
     at = TokenPositions(torch.arange(length)[None], **others)
-    return decoder_mask(at, at)
+    return make_mask(at, at)
 
 
 MASKS = {
@@ -101,19 +105,21 @@ def test_attention(dtype, mask, heads, monkeypatch):
     )
     query = random(2, 4, 24, 16, dtype=dtype)
     key, value = random(2, heads, 24, 16, dtype=dtype), random(2, heads, 24, 16, dtype=dtype)
-    check(attention, query, key, value, mask, 0.25)
+    check(attention, query, key, value, mask, spec(heads, scale=0.25))
 
 
-@pytest.mark.parametrize("options", [{"softcap": 3.0}, {"sinks": torch.zeros(4)}, {"softmax": False}])
-def test_attention_without_a_kernel_is_the_formula(options):
-    query = key = value = torch.randn(2, 4, 24, 16)
-    assert fused.attention(query, key, value, Mask(), 0.25, **options) is None
+def test_attention_without_a_kernel_is_the_formula():
+    x = torch.randn(2, 4, 24, 16)
+    assert fused.attention(x, x, x, Mask(), spec()) is not None
+    assert fused.attention(x, x, x, Mask(), spec(attention_softcap=3.0)) is None
+    assert fused.attention(x, x, x, Mask(), spec(attention_function="none")) is None
+    assert fused.attention(x, x, x, Mask(), spec(), torch.zeros(4)) is None
 
 
 def test_short_attention_on_a_cpu_is_the_formula():
     def runs_formula(queries, keys, heads=4, dtype=torch.float32, training=False):
         query, key = torch.randn(1, 4, queries, 8, dtype=dtype), torch.randn(1, heads, keys, 8, dtype=dtype)
-        return fused.attention(query.requires_grad_(training), key, key, Mask(), 1.0) is None
+        return fused.attention(query.requires_grad_(training), key, key, Mask(), spec(heads)) is None
 
     assert runs_formula(1, 128)
     assert runs_formula(8, 128)
@@ -129,12 +135,12 @@ def test_exported_graphs_have_the_steps_that_runtimes_know(monkeypatch):
     query, key = torch.randn(1, 4, 1, 8), torch.randn(1, 4, 9, 8)
     mask = Mask(torch.rand(1, 1, 9) > 0.3)
     x, scale = torch.randn(2, 8), torch.ones(8)
-    expected = attention(query, key, key, mask, 0.3), rms_norm(x, scale, 1e-5), gelu_tanh(x)
+    expected = attention(query, key, key, mask, spec(scale=0.3)), rms_norm(x, scale, 1e-5), gelu_tanh(x)
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     assert fused.rms_norm(x, scale, 1e-5) is None
     assert fused.gelu_tanh(x) is None
-    assert fused.attention(query, key, key, mask, 0.3) is not None
-    found = attention(query, key, key, mask, 0.3), rms_norm(x, scale, 1e-5), gelu_tanh(x)
+    assert fused.attention(query, key, key, mask, spec(scale=0.3)) is not None
+    found = attention(query, key, key, mask, spec(scale=0.3)), rms_norm(x, scale, 1e-5), gelu_tanh(x)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
 

@@ -7,7 +7,7 @@ from openbook.transformer.mask import (
     TokenPositions,
     both,
     causal,
-    decoder_mask,
+    make_mask,
     not_padding,
     positions_of,
     same_document,
@@ -53,44 +53,42 @@ def test_documents_see_the_beginning_that_all_share():
 
 def test_decoder_mask_joins_what_applies():
     at = places(-1, 0, 1, 2, documents=[0, 0, 0, 1])
-    mask = decoder_mask(at, at._replace(padded=True), window_size=2)
+    mask = make_mask(at, at._replace(padded=True), window_size=2)
     assert torch.equal(mask.allowed[0], square("1000", "0100", "0110", "0001"))
     assert not mask.is_causal
 
 
 def test_plain_causal_is_left_to_the_kernel():
     at = places(0, 1, 2)
-    assert decoder_mask(at, at).is_causal
-    assert decoder_mask(at, at, window_size=3).is_causal
-    assert not decoder_mask(at, at, window_size=2).is_causal
-    assert not decoder_mask(at, at._replace(padded=True)).is_causal
+    assert make_mask(at, at).is_causal
+    assert make_mask(at, at, window_size=3).is_causal
+    assert not make_mask(at, at, window_size=2).is_causal
+    assert not make_mask(at, at._replace(padded=True)).is_causal
 
 
 def test_one_new_token_sees_everything_kept():
     new, kept = places(3), places(0, 1, 2, 3)
-    assert decoder_mask(new, kept).allowed is None
-    assert decoder_mask(new, kept, window_size=4).allowed is None
-    assert torch.equal(decoder_mask(new, kept, window_size=3).allowed[0], square("0111"))
+    assert make_mask(new, kept).allowed is None
+    assert make_mask(new, kept, window_size=4).allowed is None
+    assert torch.equal(make_mask(new, kept, window_size=3).allowed[0], square("0111"))
 
 
 def test_new_tokens_among_kept_ones_are_not_the_plain_triangle():
-    mask = decoder_mask(places(2, 3), places(0, 1, 2, 3))
+    mask = make_mask(places(2, 3), places(0, 1, 2, 3))
     assert not mask.is_causal
     assert torch.equal(mask.allowed[0], square("1110", "1111"))
 
 
 def test_the_window_is_measured_in_positions_not_in_keys():
     at = places(0, 1, 9)  # three keys, but the last is far away
-    assert torch.equal(
-        decoder_mask(at, at._replace(padded=True), window_size=3).allowed[0], square("100", "110", "001")
-    )
+    assert torch.equal(make_mask(at, at._replace(padded=True), window_size=3).allowed[0], square("100", "110", "001"))
 
 
 def test_every_query_sees_something():
     """A row of softmax with nothing to weigh would be NaN, also where padding and documents meet."""
     at = places(-1, -1, 0, 1, 2, -1, documents=[0, 1, 2, 2, 3, 3])
     for size in (None, 1, 2):
-        assert decoder_mask(at, at._replace(padded=True), window_size=size).allowed.any(-1).all()
+        assert make_mask(at, at._replace(padded=True), window_size=size).allowed.any(-1).all()
 
 
 def test_positions_of_left_right_and_no_padding():

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from openbook.errors import OpenbookError
+from openbook.model_file.architecture_summary import check_kind
 from openbook.trace import Trace, note, trace
 from openbook.transformer.architecture import Architecture, Stack
 from openbook.transformer.transformer import Transformer
@@ -61,7 +62,7 @@ def explain(
     ids = _ids(model, tokens)
     read = None if source is None else _ids(model, source)
     purpose = "explaining a prompt alone" if read is None else "explaining a source and its target"
-    model.architecture.check_kind(encoder_decoder=read is not None, purpose=purpose)
+    check_kind(model.architecture, encoder_decoder=read is not None, purpose=purpose)
     _check_size(model.architecture, ids, read)
     was_training = model.training
     model.eval()

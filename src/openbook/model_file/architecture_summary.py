@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
+from openbook.errors import OpenbookError
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Position, Stack
 
 _NORMS = {"rms": "RMSNorm", "layer": "LayerNorm"}
@@ -21,6 +22,14 @@ _GATED = {
     "silu": "SwiGLU",
     "relu_squared": "gated ReLU²",
 }
+
+
+def check_kind(architecture: Architecture, *, encoder_decoder: bool, purpose: str) -> None:
+    """Raise OpenbookError if the model is of the other kind; `purpose` names what then cannot be done."""
+    if encoder_decoder and not architecture.is_encoder_decoder:
+        raise OpenbookError(f"{purpose} takes an encoder-decoder, and this model is decoder-only")
+    if architecture.is_encoder_decoder and not encoder_decoder:
+        raise OpenbookError(f"{purpose} takes a decoder-only model, and this one is an encoder-decoder")
 
 
 def summarize(architecture: Architecture) -> dict[str, str]:

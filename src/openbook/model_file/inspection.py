@@ -12,6 +12,7 @@ from torch import Tensor
 
 from openbook.errors import OpenbookError
 from openbook.model_file.adapter import FIRST, Adapter, read_adapter
+from openbook.model_file.architecture_json import write_architecture
 from openbook.model_file.architecture_summary import summarize
 from openbook.model_file.dtypes import DTYPES, INT8
 from openbook.model_file.file import ModelFile, error_context, open_model_file
@@ -57,7 +58,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
         "parameters": parameters,
         "architecture": {
             "summary": summarize(metadata.architecture),
-            "fields": json.loads(metadata.architecture.to_json()),
+            "fields": json.loads(write_architecture(metadata.architecture)),
         },
         "parts": [part | {"share": part["parameters"] / parameters} for part in parts],
         "tokenizer": tokenizer,

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
 from openbook.errors import OpenbookError
+from openbook.model_file.architecture_json import read_architecture, write_architecture
 from openbook.model_file.header import DAMAGED
 from openbook.text.printable import excerpt
 from openbook.text.strict_json import read_json
@@ -95,7 +96,7 @@ class ModelMetadata:
         }
         return {
             "format": str(self.format),
-            "architecture": self.architecture.to_json(),
+            "architecture": write_architecture(self.architecture),
             "tokenizer": self.tokenizer,
             **({} if self.source_tokenizer is None else {"source_tokenizer": self.source_tokenizer}),
             **{name: _write(name, value) for name, value in values.items() if value is not None},
@@ -158,7 +159,7 @@ def _check_format(text: str | None) -> None:
 def _read_architecture(text: str) -> Architecture:
     _read("architecture", text)  # duplicate keys and numbers that are not finite
     try:
-        return Architecture.from_json(text)
+        return read_architecture(text)
     except OpenbookError as error:
         raise OpenbookError(f"{error}; written by a newer openbook (upgrade), or {DAMAGED}") from None
 

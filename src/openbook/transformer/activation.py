@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from openbook.transformer import fused
+from openbook.trace import note
+from openbook.transformer import architecture, fused
 
 
 def relu_squared(x: Tensor) -> Tensor:
@@ -35,8 +36,11 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-def clamp_and_shift(gate: Tensor, up: Tensor, limit: float | None, up_offset: float) -> tuple[Tensor, Tensor]:
-    """gate at most `limit`, up between −limit and limit, where there is one; and up + up_offset. Shapes stay."""
-    if limit is not None:
-        gate, up = gate.clamp(max=limit), up.clamp(-limit, limit)
-    return gate, up + up_offset if up_offset else up
+def gated(
+    gate: Tensor, up: Tensor, spec: architecture.FeedForward, view: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """activation(gate) · (up_offset + up), both within the limit   (Shazeer 2020, eq. 6); all of one shape."""
+    if spec.limit is not None:
+        gate, up = gate.clamp(max=spec.limit), up.clamp(-spec.limit, spec.limit)
+    opened = note("activation", ACTIVATIONS[spec.activation](gate), view)
+    return opened * (up + spec.up_offset if spec.up_offset else up)

@@ -8,10 +8,8 @@ F feed-forward width, E experts, V vocabulary, N layers.
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, FailFast, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, FailFast, Field
 from pydantic.dataclasses import dataclass
-
-from openbook.errors import OpenbookError
 
 # The limits are far above any published model; they stop hostile files from asking for the impossible.
 Width = Annotated[int, Field(ge=1, le=2**20)]
@@ -22,7 +20,6 @@ Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
 Base = Annotated[float, Field(ge=1, le=1e15, allow_inf_nan=False)]
 Finite = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
 MAXIMUM_LAYERS = 1024
-MAXIMUM_JSON = 2**21
 
 _pure_data = ConfigDict(extra="forbid", strict=True)
 
@@ -133,6 +130,11 @@ class Attention:
     attention_function: Literal["softmax", "none"] = "softmax"
     sinks: bool = False
 
+    @property
+    def score_scale(self) -> float:
+        """What multiplies the scores."""
+        return self.head_width**-0.5 if self.scale is None else self.scale
+
     def __post_init__(self) -> None:
         if self.sinks and self.attention_function != "softmax":
             raise ValueError("sinks take part in a softmax, and this attention_function is none")
@@ -237,40 +239,12 @@ class Architecture:
         """Whether an encoder reads a source."""
         return self.encoder is not None
 
-    def check_kind(self, *, encoder_decoder: bool, purpose: str) -> None:
-        """Raise OpenbookError if it is of the other kind; `purpose` names what then cannot be done."""
-        if encoder_decoder and not self.is_encoder_decoder:
-            raise OpenbookError(f"{purpose} takes an encoder-decoder, and this model is decoder-only")
-        if self.is_encoder_decoder and not encoder_decoder:
-            raise OpenbookError(f"{purpose} takes a decoder-only model, and this one is an encoder-decoder")
-
     def __post_init__(self) -> None:
         for name, stack in self.stacks.items():
             for fault in _faults(stack, self.width, crosses=name == "decoder" and self.encoder is not None):
                 raise ValueError(f"{name}.{fault}")
         if self.source_vocab_size is not None and self.encoder is None:
             raise ValueError("source_vocab_size is for models with an encoder, and this one has none")
-
-    def to_json(self) -> str:
-        """All fields, defaults too, so that a later default cannot change an old file."""
-        return _adapter.dump_json(self).decode()
-
-    @classmethod
-    def from_json(cls, text: str) -> "Architecture":
-        """Read what `to_json` wrote.
-
-        Raises:
-            OpenbookError: naming the first field that is missing, unknown or out of range.
-        """
-        if len(text) > MAXIMUM_JSON:
-            raise OpenbookError(f"architecture: {len(text):,} characters, more than {MAXIMUM_JSON:,}")
-        try:
-            return _adapter.validate_json(text)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False)[0]
-            place = ".".join(str(part) for part in first["loc"])[:200]
-            field = f", field {place if place.isprintable() else ascii(place)}" if place else ""
-            raise OpenbookError(f"architecture{field}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def _faults(stack: Stack, width: int, crosses: bool) -> Iterator[str]:
@@ -294,6 +268,3 @@ def _faults(stack: Stack, width: int, crosses: bool) -> Iterator[str]:
         yield "blocks that share relative positions must have the same number of heads"
     if stack.position.kind == "sinusoidal" and width % 2:
         yield "position: width must be even for sinusoidal positions"
-
-
-_adapter: TypeAdapter[Architecture] = TypeAdapter(Architecture)

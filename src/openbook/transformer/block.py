@@ -11,7 +11,7 @@ from openbook.transformer.cache import AttentionCache, DecoderCache, EncoderOutp
 from openbook.transformer.dropout import Dropout
 from openbook.transformer.feed_forward import make_feed_forward
 from openbook.transformer.fused import checkpointed
-from openbook.transformer.mask import EVERYTHING, Mask, TokenPositions, decoder_mask, encoder_mask
+from openbook.transformer.mask import EVERYTHING, Mask, TokenPositions, make_mask
 from openbook.transformer.norm import make_norm
 from openbook.transformer.position import Angles, make_position
 
@@ -57,11 +57,9 @@ class Block(nn.Module):
         cross_cache: AttentionCache | None = None,
     ) -> Tensor:
         """x (B, T, D), source (B, S, D), None once `cross_cache` holds its keys and values → (B, T, D)."""
-        x = self.self_attention_residual(x, lambda x: self.self_attention(x, x, mask, angles, cache))
+        x = self.self_attention_residual(x, lambda x: self.self_attention(x, x, mask, cache, angles))
         if self.crosses:
-            x = self.cross_attention_residual(
-                x, lambda x: self.cross_attention(x, source, cross_mask, None, cross_cache)
-            )
+            x = self.cross_attention_residual(x, lambda x: self.cross_attention(x, source, cross_mask, cross_cache))
         return self.feed_forward_residual(x, self.feed_forward)
 
 
@@ -72,31 +70,27 @@ class Stack(nn.Module):
     memory for a third more time.
     """
 
-    def __init__(
-        self, width: int, context: int, spec: architecture.Stack, dropout: float, *, causal: bool = True
-    ) -> None:
+    def __init__(self, width: int, context: int, spec: architecture.Stack, dropout: float, causal: bool = True) -> None:
         super().__init__()
-        self.causal = causal
-        self.gradient_checkpointing = False
+        self.causal, self.gradient_checkpointing = causal, False
         # Layers whose position differs from the stack's share one part for each difference, and so the angles.
+        keys = [_part_key(block.position or spec.position, block.attention) for block in spec.blocks]
+        parts = {
+            key: make_position(key[0], width, context, block.attention, causal)
+            for key, block in zip(keys, spec.blocks, strict=True)
+        }
         first = next((block for block in spec.blocks if block.position is None), spec.blocks[0])
         own = _part_key(spec.position, first.attention)
-        layers = [(block.position or spec.position, block.attention) for block in spec.blocks]
-        others = {key: layer for layer in layers if (key := _part_key(*layer)) != own}
-        self.position = make_position(spec.position, width, context, first.attention, causal)
+        self.position = parts.get(own) or make_position(spec.position, width, context, first.attention, causal)
+        parts.pop(own, None)
         self.embedding_norm = make_norm(width, spec.embedding_norm)
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(Block(width, block, dropout) for block in spec.blocks)
         self.final_norm = make_norm(width, spec.final_norm)
-        self.other_positions = nn.ModuleList(
-            make_position(position, width, context, attention) for position, attention in others.values()
-        )
-        keys = [*others, own]
-        self._layers = [
-            (block.attention.window, keys.index(_part_key(*layer)))
-            for block, layer in zip(spec.blocks, layers, strict=True)
-        ]
-        """Of each layer: its window, and the index of its position part."""
+        self.other_positions = nn.ModuleList(parts.values())
+        # Of each layer: its window, and the index of its position part.
+        windows, order = [block.attention.window for block in spec.blocks], [*parts, own]
+        self._layers = list(zip(windows, map(order.index, keys), strict=True))
 
     def forward(
         self,
@@ -112,14 +106,13 @@ class Stack(nn.Module):
         parts = [*self.other_positions, self.position]
         angles = [part(query.position) for part in parts]
         biases = [part.bias(query.position, key.position) for part in parts]
-        make_mask = decoder_mask if self.causal else encoder_mask
         masks = {
-            (window, part): make_mask(query, key, window_size=window).with_bias(biases[part])
-            for window, part in dict.fromkeys(self._layers)
+            (size, part): make_mask(query, key, bidirectional=not self.causal, window_size=size).with_bias(biases[part])
+            for size, part in dict.fromkeys(self._layers)
         }
         source, cross_mask = None, EVERYTHING
         if encoder_output is not None:
-            source, cross_mask = encoder_output.hidden, encoder_mask(query, encoder_output.positions)
+            source, cross_mask = encoder_output.hidden, make_mask(query, encoder_output.positions, bidirectional=True)
         for number, (block, layer) in enumerate(zip(self.blocks, self._layers, strict=True)):
             own, cross = (None, None) if cache is None else (cache.layers[number], cache.cross_layers[number])
             inputs = x, masks[layer], angles[layer[1]], own, source, cross_mask, cross

@@ -31,6 +31,8 @@ class EncoderOutput(NamedTuple):
 class DecoderCache(Protocol):
     """Keys and values of all layers of the decoder: of its own tokens, and of the source they attend to."""
 
+    length: int
+    """How many tokens it holds."""
     source: EncoderOutput | None
     """The source whose keys and values `cross_layers` hold, without its hidden vectors; None before the first pass."""
 
@@ -41,10 +43,6 @@ class DecoderCache(Protocol):
     @property
     def cross_layers(self) -> Sequence[AttentionCache]:
         """One for each layer's cross-attention, filled once."""
-
-    @property
-    def length(self) -> int:
-        """How many tokens it holds."""
 
     def append(self, query: TokenPositions) -> TokenPositions:
         """Add the positions of the newest tokens (B or 1, T) and return those of all keys (B or 1, S)."""

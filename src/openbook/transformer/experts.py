@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from openbook.trace import note
 from openbook.transformer import architecture
-from openbook.transformer.activation import ACTIVATIONS, clamp_and_shift
+from openbook.transformer.activation import ACTIVATIONS, gated
+from openbook.transformer.fused import at_least_float32
 
 
 class ExpertLinear(nn.Module):
@@ -35,9 +36,7 @@ class MixtureOfExperts(nn.Module):
 
     def __init__(self, width: int, spec: architecture.FeedForward, experts: architecture.Experts) -> None:
         super().__init__()
-        self.limit, self.up_offset = spec.limit, spec.up_offset
-        self.experts, self.balance = experts, 0.0
-        self.activation = ACTIVATIONS[spec.activation]
+        self.spec, self.experts, self.balance = spec, experts, 0.0
         self.router = nn.Linear(width, experts.count, bias=experts.router_bias)
         self.up = ExpertLinear(experts.count, width, spec.width, spec.bias)
         self.gate = ExpertLinear(experts.count, width, spec.width, spec.bias) if spec.gated else None
@@ -58,11 +57,10 @@ class MixtureOfExperts(nn.Module):
 
         up = note("up", self.up(rows, counts), by_token)
         if self.gate is None:
-            hidden = self.activation(up)
+            hidden = ACTIVATIONS[self.spec.activation](up)
         else:
             gate = note("gate", self.gate(rows, counts), by_token)
-            gate, up = clamp_and_shift(gate, up, self.limit, self.up_offset)
-            hidden = note("activation", self.activation(gate), by_token) * up
+            hidden = gated(gate, up, self.spec, by_token)
         hidden = note("hidden", hidden, by_token)
         expert_output = note("expert_output", by_token(self.down(hidden, counts)))
         return note("output", (gate_weight[..., None].to(x.dtype) * expert_output).sum(-2))
@@ -70,8 +68,7 @@ class MixtureOfExperts(nn.Module):
     def _route(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, T, D) → gate weights and numbers of each token's experts, most probable first; both (B, T, chosen)."""
         scores = note("router_scores", self.router(x))
-        wide = torch.promote_types(scores.dtype, torch.float32)
-        probabilities = note("router_probabilities", scores.softmax(-1, dtype=wide))
+        probabilities = note("router_probabilities", at_least_float32(scores).softmax(-1))
         chosen = note("chosen", probabilities.topk(self.experts.experts_per_token, dim=-1).indices)
         if self.balance and probabilities.requires_grad:
             _balance(probabilities, chosen, self.balance)

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from openbook.trace import note
 from openbook.transformer import architecture
-from openbook.transformer.activation import ACTIVATIONS, clamp_and_shift
+from openbook.transformer.activation import ACTIVATIONS, gated
 from openbook.transformer.experts import MixtureOfExperts
 
 
@@ -13,12 +13,12 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, spec: architecture.FeedForward) -> None:
         super().__init__()
-        self.activation = ACTIVATIONS[spec.activation]
+        self.spec = spec
         self.up = nn.Linear(width, spec.width, bias=spec.bias)
         self.down = nn.Linear(spec.width, width, bias=spec.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = note("hidden", self.activation(note("up", self.up(x))))
+        hidden = note("hidden", ACTIVATIONS[self.spec.activation](note("up", self.up(x))))
         return note("output", self.down(hidden))
 
 
@@ -27,13 +27,11 @@ class GatedFeedForward(FeedForward):
 
     def __init__(self, width: int, spec: architecture.FeedForward) -> None:
         super().__init__(width, spec)
-        self.limit, self.up_offset = spec.limit, spec.up_offset
         self.gate = nn.Linear(width, spec.width, bias=spec.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = note("gate", self.gate(x)), note("up", self.up(x))
-        gate, up = clamp_and_shift(gate, up, self.limit, self.up_offset)
-        hidden = note("hidden", note("activation", self.activation(gate)) * up)
+        hidden = note("hidden", gated(gate, up, self.spec))
         return note("output", self.down(hidden))
 
 

@@ -15,19 +15,19 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from openbook.trace import tracing
+from openbook.transformer import architecture
 from openbook.transformer.mask import Mask
 
 P = ParamSpec("P")
-Formula = Callable[P, Tensor]
 
 
-def accelerated_by(drop_in: Callable[P, Tensor | None]) -> Callable[[Formula[P]], Formula[P]]:
+def accelerated_by(drop_in: Callable[P, Tensor | None]) -> Callable[[Callable[P, Tensor]], Callable[P, Tensor]]:
     """Decorates a formula: `drop_in` replaces it outside a trace, except where it returns None.
 
     The formula alone stays at hand as `__wrapped__`.
     """
 
-    def decorate(formula: Formula[P]) -> Formula[P]:
+    def decorate(formula: Callable[P, Tensor]) -> Callable[P, Tensor]:
         @wraps(formula)
         def run(*args: P.args, **kwargs: P.kwargs) -> Tensor:
             result = None if tracing() else drop_in(*args, **kwargs)
@@ -46,18 +46,13 @@ LONGEST_BFLOAT16 = 512
 
 
 def attention(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Mask,
-    scale: float,
-    softcap: float | None = None,
-    sinks: Tensor | None = None,
-    softmax: bool = True,
+    query: Tensor, key: Tensor, value: Tensor, mask: Mask, spec: architecture.Attention, sinks: Tensor | None = None
 ) -> Tensor | None:
-    """See `attention.attention`."""
-    if not softmax or softcap is not None or sinks is not None or _formula_is_faster(query, key):
+    """See `attention.attention`. There is no kernel for soft caps, sinks, or attention without softmax."""
+    fusable = spec.attention_softcap is None and sinks is None and spec.attention_function == "softmax"
+    if not fusable or _formula_is_faster(query, key):
         return None
+    scale, grouped = spec.score_scale, spec.heads != spec.key_value_heads
     allowed = mask.additive
     if allowed is None and mask.allowed is not None and not mask.is_causal:
         allowed = mask.allowed[:, None]
@@ -66,7 +61,6 @@ def attention(
         query, scale = query * scale, 1.0
         if allowed is not None and allowed.shape[2] != query.shape[2]:
             allowed = allowed.expand(-1, -1, query.shape[2], -1)
-    grouped = query.shape[1] != key.shape[1]
     return F.scaled_dot_product_attention(
         query, key, value, allowed, is_causal=mask.is_causal, scale=scale, enable_gqa=grouped
     )
@@ -181,7 +175,7 @@ def relative_bias(
     The result lies in memory as attention reads it: a quarter of the time of a small layer's attention in training.
     """
     if max_distance > LARGEST_TABLE:
-        return weight[bucket(distance)].movedim(-1, -3).contiguous()
+        return None
     table = weight[bucket(torch.arange(-max_distance, max_distance + 1, device=distance.device))].T.contiguous()
     column = distance.clamp(-max_distance, max_distance) + max_distance
     return table.index_select(1, column.flatten()).view(-1, *distance.shape).movedim(0, -3).contiguous()

@@ -4,7 +4,7 @@ A predicate takes the positions of queries and of keys, shaped so that they broa
 the query may attend to the key. Training, cached decoding, beam search and explanations share these predicates.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import reduce
 from typing import NamedTuple
 
@@ -98,36 +98,34 @@ class Mask(NamedTuple):
 EVERYTHING = Mask()
 
 
-def decoder_mask(query: TokenPositions, key: TokenPositions, *, window_size: int | None = None) -> Mask:
-    """The mask of causal self-attention: T queries, which are the last of S keys, within the layer's window if any."""
+def make_mask(
+    query: TokenPositions, key: TokenPositions, *, bidirectional: bool = False, window_size: int | None = None
+) -> Mask:
+    """The mask of attention from T queries to S keys.
+
+    Args:
+        query: positions of the queries.
+        key: positions of the keys; unless `bidirectional`, the last T are the queries themselves.
+        bidirectional: a query attends to keys before and after it, as in an encoder and in cross-attention.
+        window_size: the layer's window, if it has one.
+    """
     length, source = query.position.shape[-1], key.position.shape[-1]
-    if window_size is not None and source <= window_size and not key.padded:
-        window_size = None  # everything fits, unless positions leave gaps
-    plain = not key.padded and key.document is None and key.ancestors is None and window_size is None
-    if plain and length == 1:
+    if window_size is not None and source <= window_size and not key.padded and not bidirectional:
+        window_size = None  # everything fits into it, unless positions leave gaps
+    within = bidirectional_window if bidirectional else window
+    rules: list[tuple[Predicate, bool]] = [
+        (causal, not bidirectional),
+        (within(window_size or 0), window_size is not None),
+        (not_padding, key.padded),
+        (same_document, key.document is not None),
+        (is_ancestor, key.ancestors is not None),
+    ]
+    predicates = [rule for rule, applies in rules if applies]
+    only_causal = predicates == [causal]
+    if not predicates or (only_causal and length == 1):
         return EVERYTHING
-    predicates: list[Predicate] = [causal]
-    if window_size is not None:
-        predicates.append(window(window_size))
-    if key.padded:
-        predicates.append(not_padding)
-    if key.document is not None:
-        predicates.append(same_document)
-    if key.ancestors is not None:
-        predicates.append(is_ancestor)
-    return Mask(_allowed(predicates, query, key), is_causal=plain and length == source)
-
-
-def encoder_mask(query: TokenPositions, key: TokenPositions, *, window_size: int | None = None) -> Mask:
-    """The mask of attention in both directions, T queries to S keys: in an encoder, and in cross-attention."""
-    predicates: list[Predicate] = [not_padding] if key.padded else []
-    if window_size is not None:
-        predicates.append(bidirectional_window(window_size))
-    return Mask(_allowed(predicates, query, key)) if predicates else EVERYTHING
-
-
-def _allowed(predicates: Sequence[Predicate], query: TokenPositions, key: TokenPositions) -> Tensor:
-    return reduce(both, predicates)(query.unsqueeze(-1), key.unsqueeze(-2))
+    allowed = reduce(both, predicates)(query.unsqueeze(-1), key.unsqueeze(-2))
+    return Mask(allowed, is_causal=only_causal and length == source)
 
 
 def positions_of(real: Tensor) -> Tensor:

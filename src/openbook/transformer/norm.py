@@ -27,12 +27,13 @@ def layer_norm(x: Tensor, scale: Tensor, bias: Tensor | None, epsilon: float) ->
 
 
 class Norm(nn.Module):
-    """A trained weight for each number of a vector; the norm's scale is `offset` + weight."""
+    """What norms share: a trained weight for each number of a vector, with the scale `offset` + weight, and a bias."""
 
     def __init__(self, width: int, spec: architecture.Norm) -> None:
         super().__init__()
         self.epsilon, self.offset = spec.epsilon, spec.offset
         self.weight = nn.Parameter(torch.full((width,), 1.0 - spec.offset))
+        self.bias = nn.Parameter(torch.zeros(width)) if spec.bias else None
 
     @property
     def scale(self) -> Tensor:
@@ -49,10 +50,6 @@ class RMSNorm(Norm):
 
 class LayerNorm(Norm):
     """See `layer_norm`."""
-
-    def __init__(self, width: int, spec: architecture.Norm) -> None:
-        super().__init__(width, spec)
-        self.bias = nn.Parameter(torch.zeros(width)) if spec.bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         return layer_norm(x, self.scale, self.bias, self.epsilon)

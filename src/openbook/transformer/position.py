@@ -106,18 +106,10 @@ class Relative(NoPosition):
 
     def __init__(self, heads: int, spec: architecture.Position, causal: bool) -> None:
         super().__init__()
-        self.causal, self.buckets, self.max_distance = causal, spec.buckets, spec.max_distance
+        self.causal, self.max_distance = causal, spec.max_distance
+        self.buckets_per_side = spec.buckets if causal else spec.buckets // 2
+        self.exact = self.buckets_per_side // 2  # distances below this have a bucket each
         self.weight = nn.Parameter(torch.zeros(spec.buckets, heads))
-
-    @property
-    def buckets_per_side(self) -> int:
-        """Buckets for keys on one side of the query."""
-        return self.buckets if self.causal else self.buckets // 2
-
-    @property
-    def exact(self) -> int:
-        """Distances below this have a bucket each."""
-        return self.buckets_per_side // 2
 
     def bias(self, query: Tensor, key: Tensor) -> Tensor:
         distance = query[..., :, None] - key[..., None, :]
@@ -135,21 +127,19 @@ class Relative(NoPosition):
 @fused.accelerated_by(fused.relative_bias)
 def relative_bias(distance: Tensor, weight: Tensor, bucket: Callable[[Tensor], Tensor], max_distance: int) -> Tensor:
     """weight (buckets, H) at the bucket of each distance (B, T, S), the same from max_distance on → (B, H, T, S)."""
-    return weight[note("bucket", bucket(distance.clamp(-max_distance, max_distance)))].movedim(-1, -3)
+    buckets = note("bucket", bucket(distance.clamp(-max_distance, max_distance)))
+    return weight[buckets].movedim(-1, -3).contiguous()
 
 
 def make_position(
     spec: architecture.Position, width: int, context: int, attention: architecture.Attention, causal: bool = True
 ) -> NoPosition:
     """The part that `spec.kind` names, for layers with such `attention`."""
-    match spec.kind:
-        case "rotary":
-            return Rotary(attention.head_width, spec)
-        case "sinusoidal":
-            return Sinusoidal(spec)
-        case "learned":
-            return Learned(width, context)
-        case "relative":
-            return Relative(attention.heads, spec, causal)
-        case _:
-            return NoPosition()
+    parts: dict[str, Callable[[], NoPosition]] = {
+        "rotary": lambda: Rotary(attention.head_width, spec),
+        "sinusoidal": lambda: Sinusoidal(spec),
+        "learned": lambda: Learned(width, context),
+        "relative": lambda: Relative(attention.heads, spec, causal),
+        "none": NoPosition,
+    }
+    return parts[spec.kind]()

@@ -21,10 +21,11 @@ class Transformer(nn.Module):
         super().__init__()
         self.architecture = spec
         self.token_embedding = TokenEmbedding(spec)
-        self.source_embedding = SourceEmbedding(spec) if spec.encoder is not None else None
-        self.encoder = (
-            Stack(spec.width, spec.context, spec.encoder, dropout, causal=False) if spec.encoder is not None else None
-        )
+        self.source_embedding: SourceEmbedding | None = None
+        self.encoder: Stack | None = None
+        if spec.encoder is not None:
+            self.source_embedding = SourceEmbedding(spec)
+            self.encoder = Stack(spec.width, spec.context, spec.encoder, dropout, causal=False)
         self.decoder = Stack(spec.width, spec.context, spec.decoder, dropout)
         self.to_logits = LMHead(spec)
 
@@ -62,10 +63,8 @@ class Transformer(nn.Module):
         """The encoder's output for source tokens (B, S); it serves any number of passes of the decoder."""
         if self.encoder is None or self.source_embedding is None:
             raise ValueError("a decoder-only model reads no source")
-        padded = source_positions is not None
-        if source_positions is None:
-            source_positions = torch.arange(source.shape[1], device=source.device)[None]
-        positions = TokenPositions(note("source_positions", source_positions), padded=padded)
+        counted = _count_up(source, source_positions)
+        positions = TokenPositions(note("source_positions", counted), padded=source_positions is not None)
         x = self.source_embedding(note("source", source), self.token_embedding.weight)
         return EncoderOutput(self.encoder(x, positions, positions), positions)
 
@@ -83,18 +82,20 @@ class Transformer(nn.Module):
             ValueError: an encoder-decoder has no source, or positions are missing though the cache holds padding.
         """
         if self.encoder is not None:
-            encoder_output = _source(encoder_output, cache)
-        padded = positions is not None
-        if positions is None:
-            start = 0 if cache is None else cache.length
-            positions = torch.arange(start, start + tokens.shape[1], device=tokens.device)[None]
+            # A cache that holds a source keeps to it.
+            encoder_output = encoder_output if cache is None or cache.source is None else cache.source
+            if encoder_output is None:
+                raise ValueError("there is no source to attend to: give one, or a cache that holds one")
+            if cache is not None:
+                cache.source = encoder_output._replace(hidden=None)
+        counted = _count_up(tokens, positions, start=0 if cache is None else cache.length)
         if documents is not None:
             documents = note("documents", documents)
-        query = key = TokenPositions(note("positions", positions), documents, padded=padded)
+        query = key = TokenPositions(note("positions", counted), documents, padded=positions is not None)
         if cache is not None:
             key = cache.append(query)
             key = key._replace(position=note("key_positions", key.position))
-        if key.padded and not padded:
+        if key.padded and not query.padded:
             raise ValueError("the cache holds padding, so its length is not the next position: give the positions")
         x = self.token_embedding(note("tokens", tokens))
         return self.decoder(x, query, key, cache, encoder_output)
@@ -104,12 +105,6 @@ class Transformer(nn.Module):
         return self.to_logits(x, self.token_embedding.weight)
 
 
-def _source(encoder_output: EncoderOutput | None, cache: DecoderCache | None) -> EncoderOutput:
-    """What cross-attention attends to: the cache's source, if it has one, else the encoder's output."""
-    if cache is not None and cache.source is not None:
-        return cache.source
-    if encoder_output is None:
-        raise ValueError("there is no source to attend to: give one, or a cache that holds one")
-    if cache is not None:
-        cache.source = encoder_output._replace(hidden=None)
-    return encoder_output
+def _count_up(tokens: Tensor, positions: Tensor | None, start: int = 0) -> Tensor:
+    """The positions of tokens (B, T), if they are given, else (1, T) from `start` on."""
+    return torch.arange(start, start + tokens.shape[1], device=tokens.device)[None] if positions is None else positions

@@ -110,7 +110,7 @@ def _scale(read: Reader) -> Expression:
     source = "attention.scale of the architecture"
     if _spec(read).scale is None:
         source = f"1/√K with head width K = {_spec(read).head_width}, since the architecture sets no attention.scale"
-    return read.setting("scale", read.part.scale, source)
+    return read.setting("scale", _spec(read).score_scale, source)
 
 
 @rule(Attention, "biased_scores")

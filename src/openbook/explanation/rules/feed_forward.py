@@ -16,7 +16,6 @@ from openbook.explanation.expression import (
 from openbook.explanation.reader import Reader
 from openbook.explanation.rules.sums import linear
 from openbook.explanation.rules.table import rule
-from openbook.transformer.activation import ACTIVATIONS
 from openbook.transformer.experts import MixtureOfExperts
 from openbook.transformer.feed_forward import FeedForward, GatedFeedForward
 
@@ -68,9 +67,9 @@ def activated(read: Reader, path: str, *index: Expression) -> Expression:
     """The part's activation function of a recorded number, which a gate with a limit clamps first."""
     part = read.part
     assert isinstance(part, FeedForward | MixtureOfExperts)
-    name = next(name for name, activation in ACTIVATIONS.items() if activation is part.activation)
+    name = part.spec.activation
     x = read.recorded(path, *index)
-    limit = getattr(part, "limit", None)
+    limit = part.spec.limit
     if limit is not None:
         x = minimum(read.setting("limit", limit, "feed_forward.limit"), x)
     return FORMULAS[name](x)
@@ -81,12 +80,12 @@ def limited_up(read: Reader, *index: Expression) -> Expression:
     part = read.part
     assert isinstance(part, GatedFeedForward | MixtureOfExperts)
     up = read.noted("up", *index)
-    if part.limit is not None:
-        limit = read.setting("limit", part.limit, "feed_forward.limit")
-        up = maximum(-part.limit, minimum(limit, up))
-    if not part.up_offset:
+    if part.spec.limit is not None:
+        limit = read.setting("limit", part.spec.limit, "feed_forward.limit")
+        up = maximum(-part.spec.limit, minimum(limit, up))
+    if not part.spec.up_offset:
         return up
-    return up + read.setting("offset", part.up_offset, "feed_forward.up_offset")
+    return up + read.setting("offset", part.spec.up_offset, "feed_forward.up_offset")
 
 
 @rule(FeedForward, "up")

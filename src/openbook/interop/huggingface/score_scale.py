@@ -2,12 +2,7 @@
 
 from dataclasses import replace
 
-from openbook.transformer.architecture import Architecture, Attention, Block, Stack
-
-
-def score_scale(attention: Attention) -> float:
-    """What the scores are multiplied by."""
-    return attention.head_width**-0.5 if attention.scale is None else attention.scale
+from openbook.transformer.architecture import Architecture, Block, Stack
 
 
 def with_unscaled_scores(architecture: Architecture) -> Architecture:
@@ -42,8 +37,8 @@ def query_factors(own: Architecture, described: Architecture) -> dict[str, float
                 "cross_attention": (block.cross_attention, other.cross_attention),
             }
             for module, (one, another) in pairs.items():
-                if one is not None and another is not None and score_scale(one) != score_scale(another):
+                if one is not None and another is not None and one.score_scale != another.score_scale:
                     for leaf in ("weight", "bias"):
                         query = f"{name}.blocks.{number}.{module}.query.{leaf}"
-                        factors[query] = score_scale(one) / score_scale(another)
+                        factors[query] = one.score_scale / another.score_scale
     return factors
