@@ -13,6 +13,7 @@ from rich.console import Console
 from sample_files import metadata_of, small_file, tensors_of
 
 from openbook.errors import OpenbookError
+from openbook.model_file.architecture_json import read_architecture
 from openbook.model_file.architecture_summary import ranges, summarize
 from openbook.model_file.display import render
 from openbook.model_file.file import save
@@ -59,7 +60,7 @@ def test_totals_add_up(tmp_path_factory: pytest.TempPathFactory, architecture: A
     assert parts[-1]["tensors"][-1]["offset"] + parts[-1]["tensors"][-1]["bytes"] == description["bytes"]
     assert len({part["name"] for part in parts}) == len(parts)
     fields = json.dumps(description["architecture"]["fields"])
-    assert Architecture.from_json(fields) == architecture
+    assert read_architecture(fields) == architecture
     assert f"{parameters:,} parameters" in shown(description)
 
 

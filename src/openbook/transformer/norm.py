@@ -57,6 +57,4 @@ class LayerNorm(Norm):
 
 def make_norm(width: int, spec: architecture.Norm) -> nn.Module:
     """The norm that `spec.kind` names."""
-    if spec.kind == "none":
-        return nn.Identity()
-    return {"rms": RMSNorm, "layer": LayerNorm}[spec.kind](width, spec)
+    return {"rms": RMSNorm, "layer": LayerNorm, "none": nn.Identity}[spec.kind](width, spec)

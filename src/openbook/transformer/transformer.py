@@ -21,11 +21,9 @@ class Transformer(nn.Module):
         super().__init__()
         self.architecture = spec
         self.token_embedding = TokenEmbedding(spec)
-        self.source_embedding: SourceEmbedding | None = None
-        self.encoder: Stack | None = None
-        if spec.encoder is not None:
-            self.source_embedding = SourceEmbedding(spec)
-            self.encoder = Stack(spec.width, spec.context, spec.encoder, dropout, causal=False)
+        encoder = spec.encoder
+        self.source_embedding = None if encoder is None else SourceEmbedding(spec)
+        self.encoder = None if encoder is None else Stack(spec.width, spec.context, encoder, dropout, causal=False)
         self.decoder = Stack(spec.width, spec.context, spec.decoder, dropout)
         self.to_logits = LMHead(spec)
 
