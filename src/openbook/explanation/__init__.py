@@ -1,1 +1,1 @@
-
+"""How every number of a forward pass follows: a traced run, derivations by rules, views of them."""

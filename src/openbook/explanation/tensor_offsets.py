@@ -1,4 +1,4 @@
-"""Where the weights lie in a model file, so that a derivation can point at the very bytes."""
+"""Where the weights lie in a model file, so that a derivation can name the bytes of each."""
 
 import os
 from pathlib import Path
@@ -10,10 +10,10 @@ from openbook.model_file.header import ITEM_BYTES
 
 
 def tensor_offsets(path: str | os.PathLike[str]) -> dict[str, TensorOffset]:
-    """The place of each tensor in a model file; for an adapter, of those that it leaves alone, in its base.
+    """The offset of each tensor in a model file; for an adapter those of its base, without the tensors that it changes.
 
     Raises:
-        OpenbookError: it is not a model file that could be loaded.
+        OpenbookError: the file is missing or damaged.
     """
     adapter = read_adapter(path)
     changed = set() if adapter is None else {name[: -len(FIRST)] for name in adapter[1]}

@@ -1,6 +1,6 @@
-"""One file of rules for each file of parts; importing this package enters them all in the table.
+"""The rules by which recorded numbers follow, one file for each file of `transformer/`.
 
-A new part brings a file of its own here, and is named below.
+Importing this package enters them in the table. A new part brings a file here and is imported below.
 """
 
 from openbook.explanation.rules import attention, block, embedding, experts, feed_forward, model, norm, position
