@@ -84,8 +84,8 @@ def test_the_tokenizer_and_the_template(tmp_path: Path) -> None:
     assert [TOKENS[number] for number in model.tokenizer.encode("the the<|end|>")][:2] == ["the", "Ġthe"]
     assert end not in model.tokenizer.encode("<|end|>")
     assert model.prompt_tokens("the") == [begin, TOKENS.index("the")]
-    assert model.prompt_tokens("the", plain=True) == [begin, TOKENS.index("the")]
-    assert model.ask("the", max_tokens=3, temperature=0) == model.ask("the", max_tokens=3, temperature=0, plain=True)
+    assert model.prompt_tokens("the", raw=True) == [begin, TOKENS.index("the")]
+    assert model.ask("the", max_tokens=3, temperature=0) == model.ask("the", max_tokens=3, temperature=0, raw=True)
 
 
 def pieces_file(path: Path, **flags: bool) -> bytes:
@@ -219,7 +219,7 @@ def test_a_real_assistant(tmp_path: Path) -> None:
     import_model(place, tmp_path / "smollm2.openbook")
     model = load(tmp_path / "smollm2.openbook", "cpu")
     assert model.ask("what can you do", temperature=0, max_tokens=40).startswith("I")
-    assert model.ask("The capital of France is", plain=True, temperature=0, max_tokens=3).startswith(" Paris")
+    assert model.ask("The capital of France is", raw=True, temperature=0, max_tokens=3).startswith(" Paris")
     pytest.importorskip("accelerate", reason="transformers reads GGUF files with the help of accelerate")
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

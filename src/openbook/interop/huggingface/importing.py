@@ -1,7 +1,8 @@
 """Open a Hugging Face folder for import. Nothing in it is run."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from openbook.errors import OpenbookError
@@ -24,6 +25,7 @@ class FolderCheckpoint:
 
     path: Path
     config: ConfigFields
+    read_tokenizer: Callable[[LegacyLayout], ImportedTokenizer]
 
     @cached_property
     def weights(self) -> SafetensorsWeights:
@@ -40,10 +42,6 @@ class FolderCheckpoint:
             return dtypes.pop()
         named = self.config.optional_string("dtype") or self.config.optional_string("torch_dtype")
         return EXPORT_DTYPES.get(named or "", "F32")
-
-    def read_tokenizer(self, layout: LegacyLayout) -> ImportedTokenizer:
-        """The tokenizer, in whatever files it is."""
-        return read_tokenizer(self.path, layout)
 
     def add_metadata(self, metadata: ModelMetadata) -> ModelMetadata:
         """The metadata with generation defaults, and what an export from here left in `openbook.json`."""
@@ -63,4 +61,5 @@ def open_folder(path: Path) -> FolderCheckpoint:
         raise OpenbookError(path_problem(path) or "is no folder")
     if not (path / "config.json").is_file():
         raise OpenbookError("has no config.json; give the folder of one model, as transformers saves it")
-    return FolderCheckpoint(path, ConfigFields(read_small_json(path / "config.json", MAX_CONFIG_BYTES)))
+    config = ConfigFields(read_small_json(path / "config.json", MAX_CONFIG_BYTES))
+    return FolderCheckpoint(path, config, partial(read_tokenizer, path))
