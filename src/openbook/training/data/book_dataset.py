@@ -16,7 +16,7 @@ from openbook.text.corpus.prepare import prepare
 from openbook.text.tokenizer.bpe_dropout import MergeDropout
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import TRAINING_SAMPLE_BYTES, train_tokenizer
-from openbook.training.data.dataset import Dataset, write
+from openbook.training.data.dataset import Dataset, generate_text
 from openbook.training.data.language_modeling_task import LanguageModelingTask
 from openbook.training.data.tokenization import TokenizedBooks, tokenize_books
 from openbook.training.plan.fine_tuning import plan_continuation
@@ -44,7 +44,7 @@ class BookDataset(Dataset):
     tokens: TokenizedBooks = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.start is not None and self.start.architecture.encoder is not None:
+        if self.base is not None and self.base.architecture.encoder is not None:
             raise OpenbookError(f"{self.request.base_model}: is an encoder-decoder; it learns from pairs: give --pairs")
         self.corpus = self._prepare(prepare)
 
@@ -65,9 +65,9 @@ class BookDataset(Dataset):
 
     def plan(self, device: torch.device, clock: Callable[[], float]) -> Plan:
         text = Text(self.corpus.train.bytes, self.corpus.validation.bytes)
-        if self.start is not None:
+        if self.base is not None:
             lora = self.request.lora_rank is not None
-            return plan_continuation(text, self.request.choices, self.start.architecture, device, clock(), lora)
+            return plan_continuation(text, self.request.choices, self.base.architecture, device, clock(), lora)
         self._check_smallest()
         return make_plan(text, self.request.choices, device, clock())
 
@@ -80,10 +80,10 @@ class BookDataset(Dataset):
         check_memory(architecture, save_memory(architecture, smallest, choices))
 
     def tokenize(self, recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
-        if self.start is not None:
-            self.tokenizer = self.start.make_tokenizer()
+        if self.base is not None:
+            self.tokenizer = self.base.make_tokenizer()
         else:
-            self.tokenizer = self._tokenizer("tokenizer", lambda: self._train_tokenizer(recipe))
+            self.tokenizer = self._load_or_train("tokenizer", lambda: self._train_tokenizer(recipe))
         self.tokens = tokenize_books(self.corpus, self.tokenizer, self.request.folder / "tokens", track=self.track)
         train, validation = self.tokens.train, self.tokens.validation
         if len(train.ids) <= recipe.context + 1:
@@ -93,7 +93,7 @@ class BookDataset(Dataset):
             )
         if len(validation.ids) < 2:
             raise OpenbookError("too little text to hold any out for validation; add books, or give --validation")
-        if self.start is None:
+        if self.base is None:
             recipe = replace(recipe, vocab_size=self.tokenizer.vocab_size)
         return recipe, {
             "vocab_size": self.tokenizer.vocab_size,
@@ -128,4 +128,4 @@ class BookDataset(Dataset):
         held_out = self.tokens.validation.ids
         start = (number + 1) * (len(held_out) // 7) % max(1, len(held_out) - PROMPT_TOKENS)
         prompt = held_out[start : start + PROMPT_TOKENS].tolist()
-        return self.tokenizer.decode(prompt), write(model, self.tokenizer, prompt, SAMPLING)
+        return self.tokenizer.decode(prompt), generate_text(model, self.tokenizer, prompt, SAMPLING)

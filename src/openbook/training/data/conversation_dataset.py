@@ -17,7 +17,7 @@ from openbook.text.formatting import format_count
 from openbook.text.input_files import find_files
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.training.data.conversation_task import ConversationTask, PackedConversations
-from openbook.training.data.dataset import Dataset, write
+from openbook.training.data.dataset import Dataset, generate_text
 from openbook.training.data.tokenization import TokenizedConversations, tokenize_conversations
 from openbook.training.plan.fine_tuning import plan_continuation
 from openbook.training.plan.plan import Plan, Text, bytes_per_token
@@ -54,13 +54,13 @@ class ConversationDataset(Dataset):
 
     def __post_init__(self) -> None:
         request = self.request
-        if self.start is None:
+        if self.base is None:
             raise OpenbookError("conversations need a model to continue from; give it with --from")
-        if self.start.chat_template is None:
+        if self.base.chat_template is None:
             raise OpenbookError(
                 f"{request.base_model}: has no chat template, so there is no form to write conversations in"
             )
-        self.tokenizer = self.start.make_tokenizer()
+        self.tokenizer = self.base.make_tokenizer()
         found = self._tokenized("train", request.inputs)
         share = request.validation_fraction
         self.held_out = len(found) >= LEAST_TO_HOLD_OUT or request.validation is not None or share is not None
@@ -72,10 +72,10 @@ class ConversationDataset(Dataset):
             self.train, self.validation = hold_out(found, VALIDATION_SHARE if share is None else share)
 
     def _tokenized(self, name: str, inputs: Any) -> TokenizedConversations:
-        assert self.start is not None and self.start.chat_template is not None
+        assert self.base is not None and self.base.chat_template is not None
         stem = self.request.folder / "tokens" / name
         return tokenize_conversations(
-            find_files(inputs), self.tokenizer, self.start.chat_template, stem, track=self.track
+            find_files(inputs), self.tokenizer, self.base.chat_template, stem, track=self.track
         )
 
     @property
@@ -99,8 +99,8 @@ class ConversationDataset(Dataset):
         }
 
     def plan(self, device: torch.device, clock: Callable[[], float]) -> Plan:
-        assert self.start is not None
-        architecture = self.start.architecture
+        assert self.base is not None
+        architecture = self.base.architecture
         longest = int(self.train.lengths.max())
         context = max(CONTEXT, -(-longest // CONTEXT_MULTIPLE) * CONTEXT_MULTIPLE)
         # Where nothing is held out the score can only fall: one validation tells how long the last will take.
@@ -135,8 +135,8 @@ class ConversationDataset(Dataset):
         }
 
     def metadata(self, architecture: Architecture) -> ModelMetadata:
-        assert self.start is not None
-        return self.start
+        assert self.base is not None
+        return self.base
 
     def task(self, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> ConversationTask:
         return ConversationTask(recipe, *self._pack(recipe.context), device, dtype)
@@ -146,7 +146,7 @@ class ConversationDataset(Dataset):
         index = number % len(self.validation)
         answers = self.validation.answer_mask[self.validation.span(index)]
         prompt = self.validation[index][: int(np.argmax(answers))].tolist()
-        return self.tokenizer.decode(prompt, skip_special=True), write(model, self.tokenizer, prompt, SAMPLING)
+        return self.tokenizer.decode(prompt, skip_special=True), generate_text(model, self.tokenizer, prompt, SAMPLING)
 
 
 def hold_out(

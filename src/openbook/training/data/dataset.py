@@ -49,12 +49,12 @@ class Dataset(ABC):
 
     Args:
         request: what the user asked for.
-        start: metadata of the model to continue from; None for a new model.
+        base: metadata of the model to continue from; None for a new model.
         track: shows progress.
     """
 
     request: TrainingRequest
-    start: ModelMetadata | None
+    base: ModelMetadata | None
     track: Track
 
     @cached_property
@@ -129,8 +129,8 @@ class Dataset(ABC):
             track=self.track,
         )
 
-    def _tokenizer(self, name: str, train: Callable[[], Tokenizer]) -> Tokenizer:
-        """The tokenizer of that name in the run's folder; trains it if there is none."""
+    def _load_or_train(self, name: str, train: Callable[[], Tokenizer]) -> Tokenizer:
+        """The tokenizer of that name in the run's folder, trained if there is none."""
         path = self.request.folder / f"{name}.json"
         if path.exists():
             return Tokenizer.from_json(path.read_text("utf-8"))
@@ -140,7 +140,7 @@ class Dataset(ABC):
         return tokenizer
 
 
-def write(model: nn.Module, tokenizer: Tokenizer, prompt: list[int], sampling: Sampling) -> str:
+def generate_text(model: nn.Module, tokenizer: Tokenizer, prompt: list[int], sampling: Sampling) -> str:
     """What a decoder-only model writes after a prompt."""
     rules = TokenRules(end_ids=tokenizer.end_ids)
     tokens = generate(TorchEngine(model), [prompt], sampling, rules)  # type: ignore[arg-type]

@@ -59,8 +59,8 @@ class PairDataset(Dataset):
         train = self.corpus.train
         longer_side = np.maximum(train.index["source"], train.index["target"])
         amount = Amount(len(train), train.source_bytes, train.target_bytes, float(np.quantile(longer_side, 0.995)))
-        if self.start is not None:
-            return plan_pair_continuation(amount, self.request.choices, self.start.architecture, device, clock())
+        if self.base is not None:
+            return plan_pair_continuation(amount, self.request.choices, self.base.architecture, device, clock())
         return make_pair_plan(amount, self.request.choices, device, clock())
 
     def tokenize(self, recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
@@ -75,7 +75,7 @@ class PairDataset(Dataset):
                 f"--context {recipe.context}: no pairs to learn from, or none to validate with, have so few tokens; "
                 "take a longer one"
             )
-        if self.start is None:
+        if self.base is None:
             recipe = replace(recipe, vocab_size=target.vocab_size)
         return recipe, {
             "vocab_size": target.vocab_size,
@@ -110,33 +110,33 @@ class PairDataset(Dataset):
     def _special(self, has_encoder: bool) -> SpecialTokens:
         """What the special tokens are for. In a new vocabulary the end-of-text token also starts the decoder."""
         special = self.tokenizers[1].special
-        if self.start is not None or not has_encoder:
+        if self.base is not None or not has_encoder:
             return special
         end = special.end[0]
         never = tuple(token for token in (special.padding, special.separator) if token is not None)
         return replace(special, suffix=(end,), decoder_start=end, suppressed=never)
 
     def _tokenizers(self, recipe: Recipe) -> tuple[Tokenizer, Tokenizer]:
-        if self.start is not None:
-            return self.start.make_source_tokenizer(), self.start.make_tokenizer()
+        if self.base is not None:
+            return self.base.make_source_tokenizer(), self.base.make_tokenizer()
         if recipe.shared_vocabulary or not recipe.encoder_layers:
-            both = self._trained(recipe, "tokenizer", recipe.vocab_size, source=True, target=True)
+            both = self._side_tokenizer(recipe, "tokenizer", recipe.vocab_size, source=True, target=True)
             return both, both
-        source = self._trained(recipe, "tokenizer-source", recipe.vocab_size, source=True, target=False)
-        target = self._trained(recipe, "tokenizer-target", source.vocab_size, source=False, target=True)
+        source = self._side_tokenizer(recipe, "tokenizer-source", recipe.vocab_size, source=True, target=False)
+        target = self._side_tokenizer(recipe, "tokenizer-target", source.vocab_size, source=False, target=True)
         if target.vocab_size < source.vocab_size:  # special tokens come last, and need the same ids in both
-            source = self._trained(recipe, "tokenizer-smaller", target.vocab_size, source=True, target=False)
+            source = self._side_tokenizer(recipe, "tokenizer-smaller", target.vocab_size, source=True, target=False)
         return source, target
 
-    def _trained(self, recipe: Recipe, name: str, vocab_size: int, *, source: bool, target: bool) -> Tokenizer:
-        """A tokenizer of the sources, of the targets or of both, trained once."""
+    def _side_tokenizer(self, recipe: Recipe, name: str, vocab_size: int, *, source: bool, target: bool) -> Tokenizer:
+        """The tokenizer of the sources, of the targets or of both."""
         special = (END, PADDING, SEPARATOR)
 
         def train() -> Tokenizer:
             sentences = self.corpus.train.sample(TRAINING_SAMPLE_BYTES, source=source, target=target)
             return train_tokenizer(sentences, recipe.tokenizer, vocab_size, special, sentences=True, track=self.track)
 
-        return self._tokenizer(name, train)
+        return self._load_or_train(name, train)
 
     def metadata(self, architecture: Architecture) -> ModelMetadata:
         source, target = self.tokenizers
