@@ -1,15 +1,12 @@
 """`Model`, the face of the library: load or train one, then ask it, look inside, score it and save it."""
 
 import os
-import tempfile
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from openbook.errors import OpenbookError
 from openbook.generation.engines.engine import Engine
@@ -25,9 +22,6 @@ from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track, silent
 from openbook.text.chat.chat_tokenizer import ChatTokenizer
 from openbook.text.chat.template import Message
-from openbook.text.corpus.chunking import token_safe_chunks
-from openbook.text.corpus.readers.document import read_document
-from openbook.text.input_files import find_files
 from openbook.training.lora import TARGETS
 from openbook.training.plan.device import choose_device
 from openbook.transformer.transformer import Transformer
@@ -38,8 +32,6 @@ if TYPE_CHECKING:
     from openbook.training.evaluation.perplexity import Score
     from openbook.training.evaluation.translation import TranslationScore
     from openbook.training.loop import Callback
-
-CHUNK = 1 << 16
 
 
 class Model:
@@ -265,21 +257,11 @@ class Model:
         Raises:
             OpenbookError: a file cannot be read, there is none, or a number is out of range.
         """
-        from openbook.training.evaluation.perplexity import score_text, sliding_windows
+        from openbook.training.evaluation.text_files import score_files
 
         check_kind(self.metadata.architecture, encoder_decoder=False, purpose="scoring texts")
-        context = self._within("context", context, self.metadata.architecture.context)
-        stride = self._within("stride", max(1, context // 2) if stride is None else stride, context)
-        rows = max(1, 4096 // context)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "tokens"
-            text_bytes = self._write_tokens(inputs, path)
-            tokens = np.memmap(path, np.uint32, "r")
-            windows = sliding_windows(len(tokens), min(context, len(tokens) - 1), stride)
-            with track("Scoring", len(tokens)) as advance:
-                return score_text(
-                    self.transformer, tokens, text_bytes, windows, context=context, rows=rows, advance=advance
-                )
+        files = _listed(inputs)
+        return score_files(self.transformer, self.tokenizer, files, context=context, stride=stride, track=track)
 
     def evaluate_pairs(
         self, files: str | Path | Sequence[str | Path], *, track: Track = silent, **settings: Any
@@ -296,6 +278,7 @@ class Model:
         Raises:
             OpenbookError: the model does not translate, a file cannot be read, or there is no pair.
         """
+        from openbook.text.input_files import find_files
         from openbook.training.data.pair_files import read_all_pairs
         from openbook.training.evaluation.translation import evaluate_translation
 
@@ -303,36 +286,16 @@ class Model:
         score = evaluate_translation(self.transformer, self.translator(**settings), pairs, track)
         return replace(score, skipped_lines=skipped)
 
-    def _templated(self, prompts: Sequence[str], raw: bool) -> Sequence[Prompt]:
-        return prompts if raw or self.chat is None else [self.prompt_tokens(prompt) for prompt in prompts]
-
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model file, whole or not at all."""
+        """Write the model file, completely or not at all.
+
+        Raises:
+            OpenbookError: it cannot be written.
+        """
         save_file(path, self.metadata, self.transformer.state_dict())
 
-    def _write_tokens(self, inputs: str | Path | Sequence[str | Path], path: Path) -> int:
-        """All tokens of the files in a row; gives the bytes of their text."""
-        text_bytes = 0
-        with path.open("wb") as out:
-            for book in find_files(_listed(inputs)):
-                try:
-                    pieces = read_document(book).chunks
-                    out.write(np.array([self.tokenizer.end_id], np.uint32).tobytes())
-                    for text in token_safe_chunks(pieces, CHUNK):
-                        out.write(np.array(self.tokenizer.encode(text), np.uint32).tobytes())
-                        text_bytes += len(text.encode())
-                except OSError as error:
-                    raise OpenbookError(f"{book}: cannot be read ({error.strerror})") from None
-        if not text_bytes:
-            raise OpenbookError("there is no text to score; name some files")
-        return text_bytes
-
-    @staticmethod
-    def _within(name: str, value: int | None, most: int) -> int:
-        value = most if value is None else value
-        if not 1 <= value <= most:
-            raise OpenbookError(f"{name} {value}: must be from 1 to {most}")
-        return value
+    def _templated(self, prompts: Sequence[str], raw: bool) -> Sequence[Prompt]:
+        return prompts if raw or self.chat is None else [self.prompt_tokens(prompt) for prompt in prompts]
 
 
 def _listed(inputs: str | Path | Sequence[str | Path]) -> list[str | Path]:
@@ -340,15 +303,17 @@ def _listed(inputs: str | Path | Sequence[str | Path]) -> list[str | Path]:
 
 
 def load(path: str | os.PathLike[str], device: str = "auto", engine: str = "torch") -> Model:
-    """Open a model file, or an adapter beside one; weights stay in the file until they are used.
+    """Open a model file, or an adapter beside its base model; weights stay in the file until they are used.
+
+        model = openbook.load("austen.openbook")
 
     Args:
-        path: the file.
+        path: the model file or the adapter.
         device: auto, cpu, cuda or mps.
-        engine: what decodes: torch, or onnx for many sentences on a processor (see `generation.engines`).
+        engine: what decodes: torch, or onnx for many sentences on a CPU (see `generation.engines`).
 
     Raises:
-        OpenbookError: the file is missing or damaged; the message names the field and the cure.
+        OpenbookError: the file is missing or damaged; the message names the field and says what to do.
     """
     check_engine(engine)
     metadata, tensors = load_merged(path)
@@ -377,22 +342,26 @@ def train(
 ) -> Model:
     """Train on books, sentence pairs or conversations, and save the model file at `output`.
 
+        model = openbook.train("books/", "austen.openbook", minutes=5)
+        translator = openbook.train(pairs="en-de.tsv", output="en-de.openbook", minutes=10)
+        openbook.train("notes/", "mine.openbook", base_model="austen.openbook", lora_rank=8)
+
     Args:
         inputs: books: files, folders, globs.
-        output: the model file; what a run needs to go on lies beside it in a folder with the suffix .training.
-        pairs: in place of books, files of sentence pairs, for a translator.
-        conversations: in place of books, JSON lines of messages or of prompt and answer, for a model to go on from.
-        validation: files to validate with; the tails of the documents, or some of the pairs, if None.
-        validation_fraction: how much of each document, or of the pairs, to hold out; picked by their amount if None.
-        keep_duplicates: whether passages or pairs that occur twice stay.
-        base_model: a model file to go on from.
-        lora_rank: rank of a low-rank change to learn, instead of all weights.
-        lora_targets: the matrices that it changes.
-        adapter: save that change alone, in a small file beside the model that it changes.
+        output: the model file. Checkpoints are beside it, in a folder with the suffix .training.
+        pairs: files of sentence pairs, to train a translator instead.
+        conversations: JSON lines of messages, or of prompt and answer, to train `base_model` on instead.
+        validation: files to validate with; if None, the ends of the documents or some of the pairs.
+        validation_fraction: how much of each document, or of the pairs, is held out; if None, it depends on their size.
+        keep_duplicates: keep passages or pairs that occur more than once.
+        base_model: a model file to continue from.
+        lora_rank: train low-rank updates of this rank (LoRA) instead of all weights.
+        lora_targets: the matrices that get one.
+        adapter: save the updates alone, as a small file beside the base model.
         device: auto, cpu, cuda or mps.
         overwrite: replace an existing output.
-        callbacks: called with every event.
-        track: shows progress of the preparations.
+        callbacks: called with every training event.
+        track: shows progress of the preparation.
         choices: fields of `training.recipe.Recipe`: minutes, layers, width …
 
     Raises:
@@ -403,7 +372,7 @@ def train(
 
     given = [each for each in (inputs, pairs, conversations) if each is not None]
     if len(given) != 1:
-        raise OpenbookError("give books, pairs or conversations to train on, one of them")
+        raise OpenbookError("give one of these to train on: books, pairs or conversations")
     request = TrainingRequest(
         _listed(given[0]),
         Path(output),
@@ -419,6 +388,6 @@ def train(
         lora_targets=lora_targets,
         adapter=adapter,
     )
-    begun = time.perf_counter()
-    result = TrainingRun(request, callbacks, track, lambda: time.perf_counter() - begun).run(overwrite)
+    start = time.perf_counter()
+    result = TrainingRun(request, callbacks, track, lambda: time.perf_counter() - start).run(overwrite)
     return load(result.path, device)

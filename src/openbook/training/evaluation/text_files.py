@@ -1,0 +1,78 @@
+"""The score of whole text files, of any size."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from openbook.errors import OpenbookError
+from openbook.progress import Track, silent
+from openbook.text.corpus.chunking import token_safe_chunks
+from openbook.text.corpus.readers.document import read_document
+from openbook.text.input_files import find_files
+from openbook.text.tokenizer.tokenizer import Tokenizer
+from openbook.training.evaluation.perplexity import Score, score_text, sliding_windows
+from openbook.transformer.transformer import Transformer
+
+CHUNK_CHARACTERS = 1 << 16
+BATCH_TOKENS = 4096
+
+
+def score_files(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    inputs: Sequence[str | Path],
+    *,
+    context: int | None = None,
+    stride: int | None = None,
+    track: Track = silent,
+) -> Score:
+    """Score files, unfiltered, each after an end-of-text token. Their tokens go to a temporary file, not to memory.
+
+    Args:
+        model: a decoder-only model.
+        tokenizer: the model's.
+        inputs: files, folders, globs.
+        context: tokens of each window; the model's context if None.
+        stride: tokens between windows; half the context if None.
+        track: shows progress.
+
+    Raises:
+        OpenbookError: a file cannot be read, there is none, or a number is out of range.
+    """
+    context = _in_range("context", context, model.architecture.context)
+    stride = _in_range("stride", max(1, context // 2) if stride is None else stride, context)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tokens"
+        text_bytes = _write_tokens(tokenizer, inputs, path)
+        tokens = np.memmap(path, np.uint32, "r")
+        windows = sliding_windows(len(tokens), min(context, len(tokens) - 1), stride)
+        rows = max(1, BATCH_TOKENS // context)
+        with track("Scoring", len(tokens)) as advance:
+            return score_text(model, tokens, text_bytes, windows, context=context, rows=rows, advance=advance)
+
+
+def _write_tokens(tokenizer: Tokenizer, inputs: Sequence[str | Path], path: Path) -> int:
+    """Write the tokens of all files; return the bytes of their text."""
+    text_bytes = 0
+    with path.open("wb") as out:
+        for file in find_files(inputs):
+            try:
+                chunks = read_document(file).chunks
+                out.write(np.array([tokenizer.end_id], np.uint32).tobytes())
+                for text in token_safe_chunks(chunks, CHUNK_CHARACTERS):
+                    out.write(np.array(tokenizer.encode(text), np.uint32).tobytes())
+                    text_bytes += len(text.encode())
+            except OSError as error:
+                raise OpenbookError(f"{file}: cannot be read ({error.strerror})") from None
+    if not text_bytes:
+        raise OpenbookError("there is no text to score; name some files")
+    return text_bytes
+
+
+def _in_range(name: str, value: int | None, most: int) -> int:
+    value = most if value is None else value
+    if not 1 <= value <= most:
+        raise OpenbookError(f"{name} {value}: must be from 1 to {most}")
+    return value
