@@ -171,6 +171,15 @@ def test_files_that_are_named_exist(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_functions_that_are_named_exist(page):
+    """In the rows of a table that end with a file and the functions or classes in it."""
+    for path, names in re.findall(r"\| `([\w/]+\.py)` \| ((?:`\w+`(?:, )?)+) \|$", prose_of(page), re.MULTILINE):
+        code = (SOURCE / path).read_text("utf-8")
+        for name in re.findall(r"\w+", names):
+            assert re.search(rf"\b(def|class) {name}\b", code), f"{path}: {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
 def test_options_that_are_named_exist(page):
     known = {option for each in COMMANDS.values() for p in each.params for option in (*p.opts, *p.secondary_opts)}
     known |= {"--help", "--version"}
