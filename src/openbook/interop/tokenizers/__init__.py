@@ -5,8 +5,8 @@ other programs load; `write_tokenizer_pair` writes those of two SentencePiece vo
 """
 
 from openbook.interop.tokenizers.legacy_layout import LegacyLayout
-from openbook.interop.tokenizers.tokenizer_export import write_tokenizer
-from openbook.interop.tokenizers.tokenizer_import import ImportedTokenizer, read_tokenizer
+from openbook.interop.tokenizers.tokenizer_folder_export import write_tokenizer
+from openbook.interop.tokenizers.tokenizer_folder_import import ImportedTokenizer, read_tokenizer
 from openbook.interop.tokenizers.tokenizer_pair_export import write_tokenizer_pair
 
 __all__ = ["ImportedTokenizer", "LegacyLayout", "read_tokenizer", "write_tokenizer", "write_tokenizer_pair"]
