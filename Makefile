@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FAST := tests/test_house.py tests/test_trace.py tests/test_model.py tests/transformer tests/text tests/model_file \
-	tests/explanation/test_derivations.py tests/generation/test_sampling.py tests/generation/test_cache.py
+	tests/explanation/test_derivations.py tests/generation/test_sampling.py tests/generation/cache/test_kv_cache.py
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help demo format lint test test-fast test-slow docs docs-serve hooks clean
