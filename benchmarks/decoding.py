@@ -170,7 +170,8 @@ def side_by_side(asked: argparse.Namespace, answerers: dict[str, Answerer], rows
     bound = max(reading) / bytes_per_token(asked, rows)
     theirs = speeds["transformers"]
     print(
-        f"Batch {rows}: memory reads {max(reading) / 1e9:.1f} GB/s, {bytes_per_token(asked, rows) / 1e6:.0f} MB a token, "
+        f"Batch {rows}: memory reads {max(reading) / 1e9:.1f} GB/s, "
+        f"{bytes_per_token(asked, rows) / 1e6:.0f} MB a token, "
     )
     print(f"so {bound:.0f} tokens/s at most; {same} of {asked.tokens} steps alike.\n")
     print("| | tokens/s, best of rounds | median | ratio of bests | ratio of each round | share of the bound |")

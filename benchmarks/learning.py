@@ -82,7 +82,8 @@ def run_openbook(name: str, train: Path, held_out: Path, options: list[str], fol
         f"{recipe['layers']} × {recipe['width']}, {recipe['vocab_size']:,} tokens, {recipe['batch_tokens']:,} a step"
     )
     rest = f"context {recipe['context']}, dropout {recipe['dropout']:g}, {recipe['precision']}"
-    return f"| {name} | {learning} | {training['bits_per_byte']:.3f} | {training['steps']:,} | {shape}, {rest} | {asking} |"
+    score, steps = f"{training['bits_per_byte']:.3f}", f"{training['steps']:,}"
+    return f"| {name} | {learning} | {score} | {steps} | {shape}, {rest} | {asking} |"
 
 
 def run_nanogpt(repository: Path, train: Path, held_out: Path) -> tuple[Cost, float]:

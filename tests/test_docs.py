@@ -193,6 +193,21 @@ def test_extras_that_are_named_exist(page):
     assert set(re.findall(r"openbook\[(\w+)\]", page.read_text("utf-8"))) <= set(EXTRAS)
 
 
+@pytest.mark.parametrize("script", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda path: path.name)
+def test_options_that_benchmarks_give_exist(script):
+    """Those of the command, or of the script itself; nanoGPT's are written --name=value."""
+    code = script.read_text("utf-8")
+    known = {option for each in COMMANDS.values() for p in each.params for option in (*p.opts, *p.secondary_opts)}
+    known |= set(re.findall(r"\"(--[a-z-]+)\"", SCRIPTS)) | {f"--{name}" for name in re.findall(r'"([a-z-]+)":', code)}
+    given = set(re.findall(r"(?<![\w-])(--[a-z][\w-]*)(?![\w=-])", code))
+    assert given <= known, given - known
+
+
+def test_decisions_are_two_lines_at_most():
+    entries = re.split(r"^(?=- |#)", (ROOT / "docs" / "decisions.md").read_text("utf-8"), flags=re.MULTILINE)
+    assert not [each for each in entries if each.startswith("- ") and len(each.strip().splitlines()) > 2]
+
+
 def test_api_pages_name_what_there_is():
     for name in re.findall(r"^::: (\S+)$", (ROOT / "docs" / "api.md").read_text("utf-8"), re.MULTILINE):
         for depth in range(len(parts := name.split(".")), 0, -1):
