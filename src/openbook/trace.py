@@ -4,7 +4,7 @@
         model(tokens)
     recorded["decoder.blocks.0.self_attention.scores"].value
 
-Outside `trace` a note is an identity that costs one look-up, so it may stand in the hot path.
+Outside `trace` a note is an identity that costs one look-up, so it can stay in the hot path.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -32,8 +32,8 @@ class Record:
 class Trace(Mapping[str, Record]):
     """Everything noted in one forward pass, by path, in the order in which it was computed.
 
-    `inputs` tells for each module that ran which recorded values it was called with: a path for each tensor
-    among its positional arguments, those inside tuples too, or None where it was not a recorded value.
+    `inputs` maps each module that ran to the recorded values it was called with: a path for each tensor among its
+    positional arguments, inside tuples too, or None where the tensor was not recorded.
     Together with the records this is the graph of what depends on what.
     """
 
@@ -52,7 +52,7 @@ class Trace(Mapping[str, Record]):
         return len(self.records)
 
     def origin(self, value: Tensor) -> str | None:
-        """The path under which this very tensor was recorded, if it was."""
+        """The path under which this tensor object was recorded, or None."""
         path = self._origin.get(id(value))
         return path if path is not None and self.records[path].value is value else None
 
@@ -61,7 +61,7 @@ class Trace(Mapping[str, Record]):
         path = f"{module}.{name}" if module else name
         if path in self.records:
             raise ValueError(f"{path} is noted twice in one forward pass; give the second note a name of its own")
-        # The record keeps the tensor alive, so its id stays unique for as long as the trace lives.
+        # The record keeps the tensor alive, so its id stays unique as long as the trace exists.
         self.records[path] = Record(path, module, name, value)
         self._origin[id(value)] = path
 
@@ -89,19 +89,19 @@ def note(name: str, value: Tensor, view: Callable[[Tensor], Tensor] | None = Non
 
 
 def tracing() -> bool:
-    """Whether a trace is being taken, so that a fused kernel gives way to the readable steps it hides."""
+    """Whether a trace is being recorded: fused kernels then give way to the formulas they hide."""
     return _active.get() is not None
 
 
 @contextmanager
 def trace(model: nn.Module) -> Iterator[Trace]:
-    """Record every note of `model`'s next forward pass. Holds the values themselves, so run it without gradients."""
+    """Record every note of `model`'s next forward pass. It keeps the values themselves, so run it without gradients."""
     recorded = Trace()
     paths = {module: path for path, module in model.named_modules()}
 
     def enter(module: nn.Module, arguments: tuple[object, ...]) -> None:
         if _active.get() is not recorded:
-            return  # another thread runs the model, or an inner trace watches it
+            return  # another thread runs the model, or an inner trace records it
         recorded.inputs[paths[module]] = tuple(recorded.origin(tensor) for tensor in _tensors(arguments))
         recorded._modules.append(paths[module])
 

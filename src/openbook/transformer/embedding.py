@@ -19,12 +19,12 @@ class TokenEmbedding(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens (B, T) → (B, T, D)."""
         x = F.embedding(tokens, self.weight)
-        # The scale is rounded to the weights' type, as those who train in bfloat16 do.
+        # Models trained in bfloat16 round the scale to it too.
         return note("output", x if self.scale == 1.0 else x * self.weight.new_tensor(self.scale))
 
 
 class SourceEmbedding(nn.Module):
-    """The same for the tokens of a source: with a table of its own, or by that of the token embedding."""
+    """The same for the tokens of a source, with a table of its own or that of the token embedding."""
 
     def __init__(self, spec: architecture.Architecture) -> None:
         super().__init__()
@@ -32,13 +32,13 @@ class SourceEmbedding(nn.Module):
         self.weight = None if rows is None else nn.Parameter(torch.empty(rows, spec.width))
 
     def forward(self, tokens: Tensor, embedding: Tensor) -> Tensor:
-        """tokens (B, S) and the token embedding (V, D), used when this has no table → (B, S, D)."""
+        """tokens (B, S), and the token embedding (V, D) for where this has no table → (B, S, D)."""
         x = F.embedding(tokens, embedding if self.weight is None else self.weight)
         return note("output", x if self.scale == 1.0 else x * self.scale)
 
 
 class LMHead(nn.Module):
-    """A score for every token of the vocabulary: x · weightᵀ, scaled, with bias and soft cap where there are any."""
+    """A score for every token of the vocabulary: x · weightᵀ, with the scale, bias and soft cap of the architecture."""
 
     def __init__(self, spec: architecture.Architecture) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class LMHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(spec.vocab_size)) if spec.logit_bias else None
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """x (B, T, D) and the token embedding (V, D), used when the two are tied → logits (B, T, V)."""
+        """x (B, T, D), and the token embedding (V, D) for where the two are tied → logits (B, T, V)."""
         logits = F.linear(x, embedding if self.weight is None else self.weight)
         if self.scale != 1.0:
             logits = logits * self.scale
