@@ -21,8 +21,8 @@ from openbook.training.data.language_modeling_task import LanguageModelingTask
 from openbook.training.initialize import initialize
 from openbook.training.loop import TrainingLoop
 from openbook.training.optimizer import NEWTON_SCHULZ_STEPS
-from openbook.training.plan.measure import count_parameters, floating_operations, multiplies_fast
-from openbook.training.plan.plan import shape_choices
+from openbook.training.plan.measure import count_parameters, matmul_is_fast, token_flops
+from openbook.training.plan.rules import shape_choices
 from openbook.training.recipe import build_architecture, make_recipe
 from openbook.transformer.transformer import Transformer
 
@@ -53,14 +53,14 @@ def main() -> None:
     wanted = parser.parse_args()
     rates: list[float] = []
     achieved: dict[str, list[float]] = {"float32": []}
-    if multiplies_fast(torch.bfloat16, torch.device("cpu")):
+    if matmul_is_fast(torch.bfloat16, torch.device("cpu")):
         achieved["bfloat16"] = []
     with tempfile.TemporaryDirectory() as folder:
         loops = {name: make_loop(wanted, name, Path(folder)) for name in achieved}
         model = loops["float32"].model
         assert isinstance(model, Transformer)
         architecture = model.architecture
-        work = floating_operations(architecture, 256) * wanted.batch_tokens
+        work = token_flops(architecture, 256) * wanted.batch_tokens
         for _ in range(wanted.rounds):
             for name, loop in loops.items():
                 begun = time.perf_counter()

@@ -49,7 +49,7 @@ def command(monkeypatch, capsys, tmp_path):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    with patch("openbook.training.plan.measure.seconds_of_step", lambda *arguments: 0.01):
+    with patch("openbook.training.plan.measure.step_seconds", lambda *arguments: 0.01):
         openbook.train(write_book(folder / "book.txt"), folder / "it.openbook", device="cpu",
                        **TINY | {"vocab_size": 300, "steps": 4})  # fmt: skip
     return folder / "it.openbook"
@@ -107,7 +107,7 @@ def test_version(command):
 
 
 def test_train_prints_the_plan_and_what_came_of_it(command, book):
-    with patch("openbook.training.plan.measure.seconds_of_step", lambda *arguments: 0.01):
+    with patch("openbook.training.plan.measure.step_seconds", lambda *arguments: 0.01):
         options = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()]
         code, out, err = command("train", "book.txt", "--vocab-size=300", "--device=cpu", *options)
     assert (code, err) == (0, "")
@@ -138,7 +138,7 @@ def test_every_kind_of_option_reaches_the_recipe(command, book):
 
 
 def test_plan_does_not_train(command, book):
-    with patch("openbook.training.plan.measure.seconds_of_step", lambda *arguments: 0.01):
+    with patch("openbook.training.plan.measure.step_seconds", lambda *arguments: 0.01):
         code, out, _ = command("train", "book.txt", "--plan", "--minutes", "0.5", "--device", "cpu")
     assert code == 0 and "0.5 minutes" in out and "because" in out
     assert not book.with_suffix(".openbook").exists()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from training_examples import recipe
 
-from openbook.training.plan.memory import bytes_to_train, save_memory
+from openbook.training.plan.memory import save_memory, training_bytes
 from openbook.training.recipe import build_architecture
 from openbook.transformer.block import Stack
 from openbook.transformer.transformer import Transformer
@@ -47,14 +47,14 @@ def test_memory_is_spared_only_where_it_is_short_and_only_by_what_is_free(monkey
     wanted = recipe(layers=4, micro_batch_size=4, batch_tokens=64)
     spec = build_architecture(wanted)
     whole, again = (
-        bytes_to_train(spec, wanted),
-        bytes_to_train(spec, recipe(layers=4, micro_batch_size=4, gradient_checkpointing=True)),
+        training_bytes(spec, wanted),
+        training_bytes(spec, recipe(layers=4, micro_batch_size=4, gradient_checkpointing=True)),
     )
-    least = bytes_to_train(spec, recipe(layers=4, micro_batch_size=1, gradient_checkpointing=True))
+    least = training_bytes(spec, recipe(layers=4, micro_batch_size=1, gradient_checkpointing=True))
     assert least < again < whole
 
     def spared(memory, *given):
-        monkeypatch.setattr("openbook.training.plan.memory.memory_here", lambda: memory)
+        monkeypatch.setattr("openbook.training.plan.memory.machine_memory", lambda: memory)
         chosen = save_memory(spec, wanted, given)
         return chosen.gradient_checkpointing, chosen.micro_batch_size
 

@@ -25,7 +25,7 @@ CONTINUED = {name: CHOICES[name] for name in ("context", "batch_tokens", "precis
 @pytest.fixture(scope="module", autouse=True)
 def _measured():
     """The speed of this machine is not measured again and again."""
-    with patch("openbook.training.plan.measure.seconds_of_step", lambda *arguments: 0.01):
+    with patch("openbook.training.plan.measure.step_seconds", lambda *arguments: 0.01):
         yield
 
 
@@ -252,7 +252,7 @@ def test_what_is_wrong_is_refused_before_any_work(trained, tmp_path):
     refused("binary.openbook", book, output, base_model=tmp_path / "binary.openbook")
     refused("--lora-rank 8: .*--from", book, output, lora_rank=8)
     refused("--lora-rank 0: the rank must be 1", book, output, lora_rank=0, base_model=start)
-    refused("it.openbook: is the model to go on from", book, start, base_model=start, overwrite=True)
+    refused("it.openbook: is the model to fine-tune", book, start, base_model=start, overwrite=True)
     refused("validation fraction", book, output, validation_fraction=0.9)
     refused("none.txt: no such file", tmp_path / "none.txt", output)
     assert not output.exists()
@@ -269,7 +269,7 @@ def test_a_rank_below_one_is_refused(trained, tmp_path, rank):
 def test_what_a_model_keeps_cannot_be_chosen(trained, tmp_path, name):
     _, folder, _ = trained
     value = "words" if name == "tokenizer" else 300
-    refused("keeps its own", folder / "book.txt", tmp_path / "a.openbook",
+    refused("is fixed by the base model", folder / "book.txt", tmp_path / "a.openbook",
             base_model=folder / "it.openbook", **CONTINUED | {name: value})  # fmt: skip
 
 
@@ -286,7 +286,7 @@ def test_what_a_model_keeps_cannot_be_chosen(trained, tmp_path, name):
 )
 def test_what_else_a_model_keeps_cannot_be_chosen(trained, tmp_path, name, value):
     _, folder, _ = trained
-    refused("keeps its own", folder / "book.txt", tmp_path / "a.openbook",
+    refused("is fixed by the base model", folder / "book.txt", tmp_path / "a.openbook",
             base_model=folder / "it.openbook", **CONTINUED | {name: value})  # fmt: skip
 
 
@@ -326,22 +326,22 @@ def test_a_model_that_does_not_fit_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize("choices", [{"width": 2**17, "layers": 100}, {"vocab_size": 2**20, "width": 2**16}])
 def test_a_model_that_never_fits_is_not_even_measured(tmp_path, monkeypatch, choices):
     book = write_book(tmp_path / "book.txt")
-    monkeypatch.setattr("openbook.training.plan.measure.seconds_of_step", None)
+    monkeypatch.setattr("openbook.training.plan.measure.step_seconds", None)
     refused(r"takes about .* GB, and the machine has .* GB; take a smaller --width", book, tmp_path / "a.openbook",
             minutes=0.1, **choices)  # fmt: skip
 
 
 def test_memory_is_reckoned_with_all_that_grows(trained):
-    from openbook.training.plan.memory import bytes_to_train
+    from openbook.training.plan.memory import training_bytes
 
     spec = trained[0].metadata.architecture
     from training_examples import recipe
 
-    least = bytes_to_train(spec, recipe())
+    least = training_bytes(spec, recipe())
     assert least > 4 * 4 * sum(weight.numel() for weight in trained[0].transformer.parameters())
-    assert bytes_to_train(spec, recipe(ema_decay=0.9)) > least
-    assert bytes_to_train(spec, recipe(micro_batch_size=4)) > least
-    assert bytes_to_train(spec, recipe(), frozen=True) < least
+    assert training_bytes(spec, recipe(ema_decay=0.9)) > least
+    assert training_bytes(spec, recipe(micro_batch_size=4)) > least
+    assert training_bytes(spec, recipe(), frozen=True) < least
 
 
 def test_books_that_go_while_it_trains_do_not_cost_the_model(tmp_path):

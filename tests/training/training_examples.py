@@ -122,7 +122,7 @@ def die_after(calls):
     def count(frame, event, argument):
         nonlocal left
         path = frame.f_code.co_filename
-        if "openbook" in path and not path.endswith(("measure.py", "plan.py")):  # they measure, each time differently
+        if "openbook" in path and "/training/plan/" not in path:  # a plan measures, each time differently
             left -= 1
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -151,7 +151,7 @@ def run_training(folder, choices, calls):
     """`openbook.train` on a book or pairs in `folder`, a checkpoint after every step. Dies after so many calls."""
     torch.set_num_threads(1)
     run.TrainingLoop = partial(TrainingLoop, checkpoint_seconds=0.0)
-    measure.seconds_of_step = lambda *arguments: 0.01
+    measure.step_seconds = lambda *arguments: 0.01
     used = die_after(calls)
     if (folder / "pairs.tsv").exists():
         model.train(pairs=folder / "pairs.tsv", output=folder / "it.openbook", device="cpu", **choices)
@@ -167,7 +167,7 @@ def run_command(folder, arguments, limit=None):
 
     torch.set_num_threads(1)
     run.TrainingLoop = partial(TrainingLoop, checkpoint_seconds=0.0)
-    measure.seconds_of_step = lambda *arguments: 0.01
+    measure.step_seconds = lambda *arguments: 0.01
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     if limit:

@@ -166,7 +166,7 @@ def test_low_rank_changes_of_experts():
 
 
 def test_a_model_with_experts_is_trained_by_the_command(tmp_path):
-    with patch("openbook.training.plan.measure.seconds_of_step", lambda *arguments: 0.01):
+    with patch("openbook.training.plan.measure.step_seconds", lambda *arguments: 0.01):
         choices = TINY | {"vocab_size": 300, "steps": 30, "experts": 4, "experts_per_token": 2, "validations": 2}
         model = openbook.train(write_book(tmp_path / "b.txt"), tmp_path / "m.openbook", device="cpu", **choices)
     losses = [

@@ -23,7 +23,7 @@ CONTINUED = {name: CHOICES[name] for name in ("context", "batch_tokens", "precis
 @pytest.fixture(scope="module", autouse=True)
 def _measured():
     """The speed of this machine is not measured again and again."""
-    with patch("openbook.training.plan.measure.seconds_of_step", lambda *arguments: 0.01):
+    with patch("openbook.training.plan.measure.step_seconds", lambda *arguments: 0.01):
         yield
 
 
@@ -157,9 +157,9 @@ def test_what_is_wrong_is_refused(trained, tmp_path):
     refused("no such file", pairs=tmp_path / "none.tsv", output=output)
     refused(r"it\.openbook: is an encoder-decoder.*--pairs", inputs=write_book(tmp_path / "book.txt"), output=output,
             base_model=folder / "it.openbook", **CONTINUED)  # fmt: skip
-    refused("--layers: a model that is gone on from keeps", pairs=pairs, output=output,
+    refused("--layers: is fixed by the base model", pairs=pairs, output=output,
             base_model=folder / "it.openbook", **CONTINUED | {"layers": 2})  # fmt: skip
-    refused("--context 64: the model sees at most 32", pairs=pairs, output=output, base_model=folder / "it.openbook",
+    refused("--context 64: the model's context is 32", pairs=pairs, output=output, base_model=folder / "it.openbook",
             **CONTINUED | {"context": 64})  # fmt: skip
     refused("--context 1: no pairs to learn from", pairs=pairs, output=output,
             **CHOICES | {"context": 1})  # fmt: skip

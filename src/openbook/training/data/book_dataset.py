@@ -19,10 +19,10 @@ from openbook.text.tokenizer.training import TRAINING_SAMPLE_BYTES, train_tokeni
 from openbook.training.data.dataset import Dataset, generate_text
 from openbook.training.data.language_modeling_task import LanguageModelingTask
 from openbook.training.data.tokenization import TokenizedBooks, tokenize_books
-from openbook.training.plan.fine_tuning import plan_continuation
-from openbook.training.plan.memory import check_memory, save_memory
-from openbook.training.plan.plan import SIZES, Plan, Text, make_plan, shape_choices
-from openbook.training.recipe import Recipe, build_architecture, make_recipe
+from openbook.training.plan.book_rules import BookRules
+from openbook.training.plan.fine_tuning import BaseModel, plan_fine_tuning
+from openbook.training.plan.plan import Plan, make_plan
+from openbook.training.recipe import Recipe
 from openbook.training.report.record import data_record
 from openbook.transformer.architecture import Architecture
 
@@ -64,20 +64,11 @@ class BookDataset(Dataset):
         return data_record(self.corpus, self.files)
 
     def plan(self, device: torch.device, clock: Callable[[], float]) -> Plan:
-        text = Text(self.corpus.train.bytes, self.corpus.validation.bytes)
+        rules = BookRules(self.corpus.train.bytes)
         if self.base is not None:
-            lora = self.request.lora_rank is not None
-            return plan_continuation(text, self.request.choices, self.base.architecture, device, clock(), lora)
-        self._check_smallest()
-        return make_plan(text, self.request.choices, device, clock())
-
-    def _check_smallest(self) -> None:
-        """Refuse choices that do not fit into memory at the smallest size, before the plan measures any."""
-        choices, (layers, width, _) = self.request.choices, SIZES[0]
-        sizes = shape_choices(choices.get("layers", layers), choices.get("width", width), choices)
-        smallest = make_recipe({"micro_batch_size": 1, **sizes, **choices})
-        architecture = build_architecture(smallest)
-        check_memory(architecture, save_memory(architecture, smallest, choices))
+            base = BaseModel(self.base.architecture, lora=self.request.lora_rank is not None)
+            return plan_fine_tuning(rules, self.request.choices, base, device, clock())
+        return make_plan(rules, self.request.choices, device, clock())
 
     def tokenize(self, recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
         if self.base is not None:

@@ -19,8 +19,10 @@ from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.training.data.conversation_task import ConversationTask, PackedConversations
 from openbook.training.data.dataset import Dataset, generate_text
 from openbook.training.data.tokenization import TokenizedConversations, tokenize_conversations
-from openbook.training.plan.fine_tuning import plan_continuation
-from openbook.training.plan.plan import Plan, Text, bytes_per_token
+from openbook.training.plan.book_rules import BookRules
+from openbook.training.plan.fine_tuning import BaseModel, plan_fine_tuning
+from openbook.training.plan.plan import Plan
+from openbook.training.plan.rules import bytes_per_token
 from openbook.training.recipe import Recipe
 from openbook.training.report.record import hash_of
 from openbook.transformer.architecture import Architecture
@@ -108,9 +110,9 @@ class ConversationDataset(Dataset):
         given = {"context": min(architecture.context, context), **few, **self.request.choices}
         # The plan counts bytes of prose; here the number of tokens is known.
         token_bytes = bytes_per_token(architecture.vocab_size, "bpe")
-        text = Text(*(round(packed.tokens * token_bytes) for packed in self._pack(given["context"])))
-        lora = self.request.lora_rank is not None
-        return plan_continuation(text, given, architecture, device, clock(), lora, EPOCHS)
+        rules = BookRules(round(self._pack(given["context"])[0].tokens * token_bytes))
+        base = BaseModel(architecture, lora=self.request.lora_rank is not None)
+        return plan_fine_tuning(rules, given, base, device, clock(), EPOCHS)
 
     def _pack(self, context: int) -> tuple[PackedConversations, PackedConversations]:
         """What to learn from and what to validate with, packed once; the same where nothing is held out."""

@@ -19,8 +19,9 @@ from openbook.training.data.pair_corpus import PairCorpus, prepare_pairs
 from openbook.training.data.tokenization import TokenizedPairs, tokenize_pairs
 from openbook.training.data.translation_task import PairSequences, PairTemplate, TranslationTask
 from openbook.training.evaluation.translation import TranslationSet
-from openbook.training.plan.pair_plan import Amount, make_pair_plan, plan_pair_continuation
-from openbook.training.plan.plan import Plan
+from openbook.training.plan.fine_tuning import BaseModel, plan_fine_tuning
+from openbook.training.plan.pair_rules import PairRules
+from openbook.training.plan.plan import Plan, make_plan
 from openbook.training.recipe import Recipe
 from openbook.transformer.architecture import Architecture
 
@@ -58,10 +59,11 @@ class PairDataset(Dataset):
     def plan(self, device: torch.device, clock: Callable[[], float]) -> Plan:
         train = self.corpus.train
         longer_side = np.maximum(train.index["source"], train.index["target"])
-        amount = Amount(len(train), train.source_bytes, train.target_bytes, float(np.quantile(longer_side, 0.995)))
+        rules = PairRules(len(train), train.source_bytes, train.target_bytes, float(np.quantile(longer_side, 0.995)))
         if self.base is not None:
-            return plan_pair_continuation(amount, self.request.choices, self.base.architecture, device, clock())
-        return make_pair_plan(amount, self.request.choices, device, clock())
+            base = BaseModel(self.base.architecture, lora=self.request.lora_rank is not None)
+            return plan_fine_tuning(rules, self.request.choices, base, device, clock())
+        return make_plan(rules, self.request.choices, device, clock())
 
     def tokenize(self, recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
         self.tokenizers = source, target = self._tokenizers(recipe)

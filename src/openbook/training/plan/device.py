@@ -5,20 +5,21 @@ import torch
 from openbook.errors import OpenbookError
 
 
-def choose_device(wanted: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
     """The device of this name; `auto` is CUDA, else MPS, else the CPU.
 
     Raises:
         OpenbookError: there is no such device here.
     """
-    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if wanted == "auto":
-        return torch.device(next(kind for kind, is_here in here.items() if is_here))
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    kinds = [kind for kind, is_available in available.items() if is_available]
+    if name == "auto":
+        return torch.device(kinds[0])
     try:
-        device = torch.device(wanted)
+        device = torch.device(name)
     except RuntimeError:
         device = None
-    if device is None or not here.get(device.type):
-        offered = ", ".join(["auto", *(kind for kind, is_here in here.items() if is_here)])
-        raise OpenbookError(f"--device {wanted}: is not on this machine, or not in its PyTorch; there is {offered}")
+    if device is None or device.type not in kinds:
+        offered = ", ".join(["auto", *kinds])
+        raise OpenbookError(f"--device {name}: is not on this machine, or not in its PyTorch; there is {offered}")
     return device

@@ -1,7 +1,7 @@
-"""The plan of going on from a model: its architecture stays, and what it knows already is changed gently."""
+"""The plan of fine-tuning: the architecture is the base model's, and small learning rates keep what it knows."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -9,30 +9,21 @@ import torch
 from openbook.errors import OpenbookError
 from openbook.training.data_parallel import max_replicas
 from openbook.training.plan.measure import count_parameters
-from openbook.training.plan.plan import (
-    Plan,
-    Text,
-    bytes_per_token,
-    default_minutes,
-    fitting_context,
-    in_precision,
-    measured,
-    pick_batch,
-    plan_learning,
-)
+from openbook.training.plan.plan import Plan, measure_speed, plan_training, with_precision
+from openbook.training.plan.rules import Rules, bytes_per_token
 from openbook.training.recipe import FIELDS, make_recipe
 from openbook.transformer.architecture import Architecture
 
-LEARNING = (
+OPEN = (
     "minutes", "steps", "context", "optimizer", "batch_tokens", "micro_batch_size", "matrix_lr", "adamw_lr",
     "embedding_lr", "lm_head_lr", "norm_lr", "relative_lr", "muon_momentum", "adamw_betas", "weight_decay", "dropout",
     "bpe_dropout", "warmup_steps", "lr_schedule", "decay_fraction", "min_lr_ratio", "max_grad_norm", "ema_decay",
     "gradient_checkpointing", "document_mask", "validations", "validation_tokens", "validation_translations",
     "patience", "precision", "seed", "label_smoothing",
 )  # fmt: skip
-"""Choices that a model which is gone on from leaves open."""
+"""Fields of the recipe that the base model leaves open."""
 
-GENTLE: Mapping[str, Any] = {
+SMALL_RATES: Mapping[str, Any] = {
     "optimizer": "adamw",
     "relative_lr": True,
     "adamw_lr": 8e-4,
@@ -41,76 +32,85 @@ GENTLE: Mapping[str, Any] = {
     "norm_lr": 8e-4,
     "decay_fraction": 0.9,
 }
-"""AdamW, whose rates are shares of each tensor's own size.
+"""AdamW, with rates relative to each tensor's root mean square.
 
-Muon's own products would take as long as the rest of an update, since a large model sees few tokens in it here.
+Muon's matrix products would take as long as the rest of a step, since a large model sees few tokens per step here.
 """
 
-LORA: Mapping[str, Any] = {"adamw_lr": 2e-3}
-"""A low-rank change begins at nothing; its rate is that of the numbers themselves."""
-
-CONTEXT = 512
-"""Tokens of a window, if the model sees as many: more than a new one's, since it knows how to use them already."""
+LORA_RATES: Mapping[str, Any] = {"adamw_lr": 2e-3}
+"""The LoRA matrices are new, so their rate is not relative."""
 
 
-def check_kept(given: Mapping[str, Any]) -> None:
-    """Raises OpenbookError for a choice that is out of range, or that a model to go on from has made already."""
+@dataclass(frozen=True)
+class BaseModel:
+    """What is fine-tuned: all weights of this architecture, or LoRA matrices."""
+
+    architecture: Architecture
+    lora: bool = False
+
+
+def check_choices(given: Mapping[str, Any]) -> None:
+    """Raises OpenbookError for a choice that is out of range, or that the base model fixes."""
     for name in FIELDS:
-        if name in given and name not in LEARNING:
-            raise OpenbookError(f"--{name.replace('_', '-')}: a model that is gone on from keeps its own")
+        if name in given and name not in OPEN:
+            raise OpenbookError(f"--{name.replace('_', '-')}: is fixed by the base model")
     make_recipe(given)
 
 
-def plan_continuation(
-    text: Text,
+def plan_fine_tuning(
+    rules: Rules,
     given: Mapping[str, Any],
-    architecture: Architecture,
+    base: BaseModel,
     device: torch.device,
     used: float,
-    lora: bool = False,
-    readings: int | None = None,
+    epochs: int | None = None,
 ) -> Plan:
-    """Pick every choice that is not given, to go on from a model.
+    """Choose every field that is not given, for fine-tuning.
 
     Args:
-        text: how much there is.
+        rules: the amount of data and its rules.
         given: choices by name (see `Recipe`); they are kept.
-        architecture: of the model.
+        base: what is fine-tuned.
         device: where to train; its speed is measured here.
-        used: seconds of the budget that are gone already.
-        lora: whether low-rank changes are learned, not the weights themselves.
-        readings: how often the text is read where no minutes are given; None: as long as a new model would read it.
+        used: seconds of the budget that have passed.
+        epochs: how many to train if no minutes are given; None: for the time that a new model would get.
 
     Raises:
-        OpenbookError: a given choice is out of range, or the model's own.
+        OpenbookError: a given choice is out of range, or fixed by the base model.
     """
-    check_kept(given)
-    unique = max(1.0, text.train_bytes / bytes_per_token(architecture.vocab_size, "bpe"))
-    context = given.get("context", min(architecture.context, fitting_context(unique, CONTEXT)))
+    check_choices(given)
+    architecture = base.architecture
+    token_bytes = bytes_per_token(architecture.vocab_size, "bpe")
+    context = given.get("context", rules.fine_tuning_context(architecture, token_bytes))
     if context > architecture.context:
-        raise OpenbookError(f"--context {context}: the model sees at most {architecture.context} tokens")
-    minutes = given.get("minutes") or default_minutes(text)
-    speed = measured(architecture, context, device, minutes * 60, given.get("precision", "auto"))
-    each = speed.seconds_per_token(architecture)
-    if readings and not given.get("minutes"):
-        minutes = float(min(120, max(2, round((used + readings * unique * each) / 60))))
-    sizes = {**sizes_of(architecture), "context": context, **GENTLE, **(LORA if lora else {})}
-    tokens = max(1.0, minutes * 60 - used) / each
-    parts = max_replicas(count_parameters(architecture), device)
-    # Half of what a new model takes: a large one gets few updates here, and little slower when they are small.
-    given = {"batch_tokens": max(context, pick_batch(tokens / 4, least=256)), **given}
-    # Models of today were trained without dropout.
-    plan = plan_learning(sizes, tokens, unique, minutes, given, parts, lambda epochs: {"dropout": 0.0})
-    reasons = {"layers": f"the model's own; {speed.rate(architecture) / 1e9:.0f} GFLOP/s, measured", **plan.reasons}
-    recipe = in_precision(plan.recipe, speed.dtype)
-    return replace(plan, recipe=recipe, reasons=reasons, seconds=used + plan.tokens * each)
+        raise OpenbookError(f"--context {context}: the model's context is {architecture.context} tokens")
+    minutes = given.get("minutes") or rules.default_minutes()
+    length, rows = rules.measured_batch(architecture, context, token_bytes)
+    speed = measure_speed(architecture, length, rows, device, minutes * 60, given.get("precision", "auto"))
+    token_seconds, epoch_tokens = speed.seconds_per_token(architecture), rules.epoch_tokens(token_bytes)
+    if epochs and not given.get("minutes"):
+        minutes = float(min(120, max(2, round((used + epochs * epoch_tokens * token_seconds) / 60))))
+    tokens = max(1.0, minutes * 60 - used) / token_seconds
+    plan = plan_training(
+        {**architecture_choices(architecture), "context": context, **SMALL_RATES, **(LORA_RATES if base.lora else {})},
+        tokens,
+        epoch_tokens,
+        minutes,
+        {"batch_tokens": max(context, rules.fine_tuning_batch(tokens)), **given},
+        max_replicas(count_parameters(architecture), device),
+        rules.fine_tuning_regularization,
+    )
+    reasons = {"layers": f"the base model's; {speed.flops(architecture) / 1e9:.0f} GFLOP/s, measured", **plan.reasons}
+    recipe = with_precision(plan.recipe, speed.dtype)
+    return replace(plan, recipe=recipe, reasons=reasons, seconds=used + plan.tokens * token_seconds)
 
 
-def sizes_of(architecture: Architecture) -> dict[str, Any]:
-    """What a recipe says of a model's size."""
+def architecture_choices(architecture: Architecture) -> dict[str, Any]:
+    """The fields of a recipe that say how large this model is."""
     first = architecture.decoder.blocks[0]
     return {
         "vocab_size": architecture.vocab_size,
+        "encoder_layers": 0 if architecture.encoder is None else len(architecture.encoder.blocks),
         "layers": len(architecture.decoder.blocks),
         "width": architecture.width,
         "heads": first.attention.heads,

@@ -26,7 +26,7 @@ CHOICES = {"steps": 3, "vocab_size": 400}
 def compared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("compared")
     pairs, told = write_pairs(folder / "pairs.tsv"), []
-    with patch("openbook.training.plan.measure.seconds_of_step", lambda *arguments: 1.0):
+    with patch("openbook.training.plan.measure.step_seconds", lambda *arguments: 1.0):
         results = compare([pairs], folder / "it", CHOICES, device="cpu", callbacks=lambda kind: told.append(kind) or ())
     return folder, results, told
 
@@ -86,7 +86,7 @@ def test_an_interrupted_comparison_goes_on(tmp_path):
 
         return callbacks
 
-    with patch("openbook.training.plan.measure.seconds_of_step", lambda *arguments: 1.0):
+    with patch("openbook.training.plan.measure.step_seconds", lambda *arguments: 1.0):
         for step, at in ((1, "encoder-decoder"), (2, "decoder-only")):
             with pytest.raises(KeyboardInterrupt):
                 compare([pairs], folder, CHOICES, device="cpu", callbacks=interrupting(step, at))

@@ -8,14 +8,17 @@ from openbook.errors import OpenbookError
 from openbook.training.optimizer import orthogonalize, parameter_group
 from openbook.training.plan import fine_tuning
 from openbook.training.plan import plan as planning
-from openbook.training.plan.fine_tuning import plan_continuation
-from openbook.training.plan.measure import Speed, floating_operations, orthogonalizing_operations
-from openbook.training.plan.plan import SIZES, Text, default_minutes, make_plan
+from openbook.training.plan.book_rules import BookRules
+from openbook.training.plan.fine_tuning import BaseModel, plan_fine_tuning
+from openbook.training.plan.measure import Speed, muon_flops, token_flops
+from openbook.training.plan.plan import make_plan
+from openbook.training.plan.rules import batch_size
 from openbook.training.recipe import build_architecture, make_recipe
 from openbook.transformer.transformer import Transformer
 
 CPU = torch.device("cpu")
-MEGABYTE = Text(1_000_000, 100_000)
+MEGABYTE = BookRules(1_000_000)
+SIZES = [(size.layers, size.width) for size in BookRules.SIZES]
 
 
 @pytest.fixture
@@ -23,13 +26,13 @@ def machine(monkeypatch):
     """A machine of a stated rate, so that plans do not depend on the one at hand."""
 
     def of(rate: float) -> None:
-        def measured(architecture, context, device, seconds, precision):
+        def measure_speed(architecture, length, rows, device, seconds, precision):
             dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-            return Speed(context, 1, device, dtype, {floating_operations(architecture, context): rate})
+            return Speed(length, 1, device, dtype, {token_flops(architecture, length): rate})
 
-        monkeypatch.setattr(planning, "measured", measured)
-        monkeypatch.setattr(fine_tuning, "measured", measured)
-        monkeypatch.setattr(Speed, "add", lambda *_: None)
+        monkeypatch.setattr(planning, "measure_speed", measure_speed)
+        monkeypatch.setattr(fine_tuning, "measure_speed", measure_speed)
+        monkeypatch.setattr(Speed, "measure", lambda *_: None)
 
     return of
 
@@ -41,7 +44,7 @@ def size_of(made) -> tuple[int, int]:
 def test_more_time_never_buys_a_smaller_model(machine):
     machine(2e11)
     plans = [make_plan(MEGABYTE, {"minutes": minutes}, CPU, used=2) for minutes in (0.25, 1, 5, 20, 120)]
-    places = [[size[:2] for size in SIZES].index(size_of(made)) for made in plans]
+    places = [SIZES.index(size_of(made)) for made in plans]
     assert places == sorted(places) and places[0] == 0 and places[-1] > places[1]
     batches = [made.recipe.batch_tokens for made in plans]
     assert batches == sorted(batches)
@@ -54,13 +57,13 @@ def test_a_faster_machine_gets_a_larger_model(machine):
     machine(2e12)
     fast = make_plan(MEGABYTE, {"minutes": 2}, CPU, used=2)
     assert size_of(slow) < size_of(fast)
-    assert slow.tokens >= SIZES[[size[:2] for size in SIZES].index(size_of(slow))][2]
+    assert slow.tokens >= BookRules.SIZES[SIZES.index(size_of(slow))].tokens
 
 
 def test_little_text_gets_a_small_model_and_much_dropout(machine):
     machine(2e12)
-    little = make_plan(Text(100_000, 10_000), {"minutes": 10}, CPU, used=2)
-    much = make_plan(Text(100_000_000, 10_000), {"minutes": 10}, CPU, used=2)
+    little = make_plan(BookRules(100_000), {"minutes": 10}, CPU, used=2)
+    much = make_plan(BookRules(100_000_000), {"minutes": 10}, CPU, used=2)
     assert size_of(little) < size_of(much)
     assert little.recipe.dropout > much.recipe.dropout == 0
     assert little.recipe.bpe_dropout > much.recipe.bpe_dropout == 0
@@ -74,22 +77,22 @@ def test_little_text_gets_a_small_model_and_much_dropout(machine):
 def test_the_rate_of_the_embedding_follows_what_it_is_tied_to(machine):
     machine(2e12)
     for tied in (False, True):
-        made = make_plan(Text(100_000, 10_000), {"minutes": 10, "tied_embeddings": tied}, CPU, used=2)
+        made = make_plan(BookRules(100_000), {"minutes": 10, "tied_embeddings": tied}, CPU, used=2)
         assert made.recipe.tied_embeddings == tied and made.recipe.embedding_lr == (0.02 if tied else 0.1)
 
 
 def test_what_has_no_joins_is_never_spelled_otherwise(machine):
     machine(2e12)
-    made = make_plan(Text(100_000, 10_000), {"minutes": 10, "tokenizer": "bytes"}, CPU, used=2)
+    made = make_plan(BookRules(100_000), {"minutes": 10, "tokenizer": "bytes"}, CPU, used=2)
     assert made.epochs > 6 and made.recipe.bpe_dropout == 0
 
 
 def test_a_model_that_does_not_fit_is_not_picked(machine, monkeypatch):
     machine(1e18)
-    text = Text(10**12, 10**9)
-    monkeypatch.setattr("openbook.training.plan.memory.memory_here", lambda: 1e9)
+    text = BookRules(10**12)
+    monkeypatch.setattr("openbook.training.plan.memory.machine_memory", lambda: 1e9)
     made = make_plan(text, {"minutes": 60}, CPU, used=2)
-    assert size_of(made) < SIZES[-1][:2]
+    assert size_of(made) < SIZES[-1]
 
 
 def test_what_is_given_stays(machine):
@@ -110,9 +113,9 @@ def test_steps_end_a_run_and_no_minutes(machine):
 @pytest.mark.parametrize("size", [100, 5_000, 1_000_000, 10**10])
 def test_any_amount_of_text_can_be_planned(machine, size):
     machine(2e11)
-    text = Text(size, size // 10)
+    text = BookRules(size)
     made = make_plan(text, {}, CPU, used=2)
-    assert made.recipe.minutes == default_minutes(text)
+    assert made.recipe.minutes == text.default_minutes()
     assert {"layers", "vocab_size", "batch_tokens", "dropout"} <= made.reasons.keys()
 
 
@@ -125,31 +128,31 @@ def test_precision_is_settled(machine):
 def test_going_on_keeps_the_architecture_and_learns_gently(machine):
     machine(2e11)
     architecture = build_architecture(make_recipe({}))
-    made = plan_continuation(MEGABYTE, {}, architecture, CPU, used=0)
+    made = plan_fine_tuning(MEGABYTE, {}, BaseModel(architecture), CPU, used=0)
     assert made.recipe.optimizer == "adamw" and made.recipe.relative_lr
     assert made.recipe.adamw_lr < make_recipe({}).adamw_lr
     assert made.recipe.context == architecture.context == 256
-    lora = plan_continuation(MEGABYTE, {}, architecture, CPU, used=0, lora=True)
+    lora = plan_fine_tuning(MEGABYTE, {}, BaseModel(architecture, lora=True), CPU, used=0)
     assert lora.recipe.adamw_lr > made.recipe.adamw_lr
-    with pytest.raises(OpenbookError, match="at most 256"):
-        plan_continuation(MEGABYTE, {"context": 512}, architecture, CPU, used=0)
+    with pytest.raises(OpenbookError, match="context is 256"):
+        plan_fine_tuning(MEGABYTE, {"context": 512}, BaseModel(architecture), CPU, used=0)
 
 
 def test_what_is_to_be_read_often_is_given_its_time(machine):
     machine(2e10)
     architecture = build_architecture(make_recipe({}))
-    some = Text(2_000_000, 2_000_000)
-    made = plan_continuation(some, {}, architecture, CPU, used=60, readings=12)
+    some = BookRules(2_000_000)
+    made = plan_fine_tuning(some, {}, BaseModel(architecture), CPU, used=60, epochs=12)
     assert made.epochs == pytest.approx(12, rel=0.1)
     assert made.recipe.minutes == pytest.approx(made.seconds / 60, abs=1)
-    assert plan_continuation(some, {"minutes": 3}, architecture, CPU, used=60, readings=12).recipe.minutes == 3
+    assert plan_fine_tuning(some, {"minutes": 3}, BaseModel(architecture), CPU, used=60, epochs=12).recipe.minutes == 3
 
 
 def test_speed_is_really_measured():
     architecture = build_architecture(make_recipe({"layers": 1, "width": 32, "head_width": 16, "context": 16}))
-    speed = planning.measured(architecture, 16, CPU, seconds=1, precision="float32")
-    assert 1e6 < speed.rate(architecture) < 1e15
-    assert speed.seconds_per_token(architecture) == floating_operations(architecture, 16) / speed.rate(architecture)
+    speed = planning.measure_speed(architecture, 16, 64, CPU, seconds=1, precision="float32")
+    assert 1e6 < speed.flops(architecture) < 1e15
+    assert speed.seconds_per_token(architecture) == token_flops(architecture, 16) / speed.flops(architecture)
 
 
 def test_an_update_s_own_products_are_counted():
@@ -162,9 +165,9 @@ def test_an_update_s_own_products_are_counted():
     with FlopCounterMode(display=False) as counter:
         for matrix in matrices:
             orthogonalize(matrix[None], torch.float32)
-    assert orthogonalizing_operations(architecture) == counter.get_total_flops()
-    speed = Speed(16, 1, CPU, torch.float32, {floating_operations(architecture, 16): 1e9})
+    assert muon_flops(architecture) == counter.get_total_flops()
+    speed = Speed(16, 1, CPU, torch.float32, {token_flops(architecture, 16): 1e9})
     tokens = planning.tokens_in(60, architecture, speed)
-    updates = tokens / planning.pick_batch(tokens)
-    spent = tokens * floating_operations(architecture, 16) + updates * orthogonalizing_operations(architecture)
+    steps = tokens / batch_size(tokens)
+    spent = tokens * token_flops(architecture, 16) + steps * muon_flops(architecture)
     assert spent == pytest.approx(0.9 * 60e9, rel=0.01)
