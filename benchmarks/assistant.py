@@ -30,7 +30,7 @@ def open_openbook(path: Path, question: str) -> Answerer:
 
     def answer(count: int) -> list[int]:
         how = {"temperature": 0, "max_tokens": count, "min_tokens": count, "repetition_penalty": 1}
-        return [piece.chosen.token for piece in model.stream([question], **how)]
+        return [chunk.token.token_id for chunk in model.stream([question], **how)]
 
     return answer
 

@@ -86,7 +86,7 @@ def open_openbook(folder: Path) -> Answerer:
     def answer(prompts: list[list[int]], count: int) -> Iterator[list[int]]:
         stream = generate(engine, prompts, Sampling(temperature=0, max_tokens=count))
         for first in stream:
-            yield [first.token, *(next(stream).token for _ in prompts[1:])]
+            yield [first.token_id, *(next(stream).token_id for _ in prompts[1:])]
 
     return answer
 

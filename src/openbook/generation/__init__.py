@@ -1,4 +1,7 @@
-"""Asking a model: an engine gives logits, sampling chooses tokens, `generate` streams them, `stream` makes text.
+"""Decoding, in layers.
 
-cache (keys and values) → engine (token ids in, logits out) → sampling → generate (token ids) → text.
+text · translation      text in, text out
+generate · beam_search  token ids in, token ids out: sampling, or search; scheduling of batches
+engines                 token ids in, logits out
+cache                   keys and values
 """

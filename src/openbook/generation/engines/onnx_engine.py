@@ -100,9 +100,9 @@ class OnnxSession(CachedSession):
         start = cache.length
         positions = cache.reserve(len(tokens), tokens.shape[1])
         keys_and_values = [buffer for layer in cache.layers for buffer in layer.reserve(0)]
-        beside = (positions.position, positions.ancestors, suppressed, *keys_and_values)
+        bound = (positions.position, positions.ancestors, suppressed, *keys_and_values)
         buffers = self._buffers
-        if buffers is None or not buffers.fit(tokens, count, beside):
+        if buffers is None or not buffers.fit(tokens, count, bound):
             buffers = self._buffers = self._bind(tokens, count, positions, suppressed, keys_and_values)
         buffers.tokens[:] = tokens
         buffers.log_probs[:] = log_probs
@@ -134,8 +134,8 @@ class OnnxSession(CachedSession):
             inputs += [cache.source.positions.position.expand(rows, -1), *crossed]
         outputs: list[Tensor | NDArray[Any]] = [logits, best, indices, positions.position, *keys_and_values]
         self._graph.bind(_as_tensors(inputs), _as_tensors(outputs))
-        beside = (positions.position, positions.ancestors, suppressed, *keys_and_values)
-        return _Buffers(newest, log_probs, start, logits, best, indices, beside)
+        bound = (positions.position, positions.ancestors, suppressed, *keys_and_values)
+        return _Buffers(newest, log_probs, start, logits, best, indices, bound)
 
 
 def _as_tensors(values: Iterable[Tensor | NDArray[Any]]) -> list[Tensor]:
@@ -144,7 +144,7 @@ def _as_tensors(values: Iterable[Tensor | NDArray[Any]]) -> list[Tensor]:
 
 
 class _Buffers(NamedTuple):
-    """What a pass reads and writes; good for the next pass if nothing that is bound `beside` them has moved."""
+    """What a pass reads and writes; good for the next pass unless something `bound` beside them has moved."""
 
     tokens: IntArray
     log_probs: FloatArray
@@ -152,11 +152,11 @@ class _Buffers(NamedTuple):
     logits: Tensor
     best: FloatArray
     indices: IntArray
-    beside: tuple[Tensor | IntArray | None, ...]
+    bound: tuple[Tensor | IntArray | None, ...]
 
-    def fit(self, tokens: IntArray, count: int, beside: Sequence[Tensor | IntArray | None]) -> bool:
+    def fit(self, tokens: IntArray, count: int, bound: Sequence[Tensor | IntArray | None]) -> bool:
         """Whether they are for such a pass."""
-        same = all(one is other for one, other in zip(self.beside, beside, strict=True))
+        same = all(one is other for one, other in zip(self.bound, bound, strict=True))
         return same and self.tokens.shape == tokens.shape and self.best.shape[1] == count
 
 
