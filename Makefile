@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-FAST := tests/test_house.py tests/test_trace.py tests/test_model.py tests/transformer tests/text tests/model_file \
-	tests/explanation/test_derivations.py tests/generation/test_sampling.py tests/generation/cache/test_kv_cache.py
+FAST := tests/test_house.py tests/test_trace.py tests/test_model.py tests/transformer tests/text/tokenizer \
+	tests/model_file/test_architecture_json.py tests/generation/test_sampling.py tests/generation/test_text.py \
+	tests/training/test_recipe.py tests/training/test_optimizer.py
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: help demo format lint test test-fast test-slow docs docs-serve hooks clean

@@ -203,6 +203,12 @@ def test_options_that_benchmarks_give_exist(script):
     assert given <= known, given - known
 
 
+def test_the_fast_tests_exist():
+    """Those that `make test-fast` runs."""
+    listed = re.search(r"^FAST := ((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert listed and not [each for each in listed[1].replace("\\", "").split() if not (ROOT / each).exists()]
+
+
 def test_decisions_are_two_lines_at_most():
     entries = re.split(r"^(?=- |#)", (ROOT / "docs" / "decisions.md").read_text("utf-8"), flags=re.MULTILINE)
     assert not [each for each in entries if each.startswith("- ") and len(each.strip().splitlines()) > 2]
