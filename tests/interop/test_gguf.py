@@ -197,7 +197,7 @@ def test_what_openbook_trains_is_exported(tmp_path: Path) -> None:
     Model(ModelMetadata(architecture=architecture, tokenizer=words.to_json()), build(architecture)).save(
         tmp_path / "words.openbook"
     )
-    with pytest.raises(OpenbookError, match=r"words.openbook: GGUF files hold tokenizers of byte pairs"):
+    with pytest.raises(OpenbookError, match=r"words.openbook: GGUF files hold BPE tokenizers"):
         export_model(tmp_path / "words.openbook", tmp_path / "words.gguf", "gguf")
 
 

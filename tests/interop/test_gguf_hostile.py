@@ -84,7 +84,7 @@ HUGE = 2**64 - 1
         (file(text("a") + struct.pack("<I", 8) + struct.pack("<Q", 10**6), 1), "should have 1,000,000 bytes"),
         (file(text("a") + struct.pack("<IIQ", 9, 4, HUGE), 1), "elements, more than"),
         (file(text("a") + struct.pack("<IIQ", 9, 4, 10**6), 1), "should have 4,000,000 bytes"),
-        (file(text("a") + struct.pack("<IIQ", 9, 8, 10**6), 1), "1,000,000 texts are more than the file holds"),
+        (file(text("a") + struct.pack("<IIQ", 9, 8, 10**6), 1), "1,000,000 strings are more than the file holds"),
         (file(text("a") + struct.pack("<IIQ", 9, 9, 1), 1), "arrays within arrays"),
         (file(text("a") + struct.pack("<I", 99), 1), "the kind 99 is not known"),
         (file(text("a") + U32 + U32 + text("a") + U32 + U32, 2), "is there twice"),

@@ -1,4 +1,4 @@
-"""Details of importing that no class of transformers shows: a family without one, packed weights, older embedding_names."""
+"""Details of importing that no class of transformers shows: a family without one, MXFP4 weights, older spellings."""
 
 import json
 import math

@@ -23,7 +23,7 @@ def refusal(path: Path) -> str:
 def test_missing_file(tmp_path: Path) -> None:
     assert refusal(tmp_path / "austen") == "there is no such file; check its name"
     (tmp_path / "austen.openbook").write_bytes(small_file())
-    assert "do you mean" in refusal(tmp_path / "austen")
+    assert "did you mean" in refusal(tmp_path / "austen")
 
 
 def test_folders(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from openbook.explanation.reader import TensorOffset
-from openbook.model_file.adapter import FIRST, base_of, read_adapter
+from openbook.model_file.adapter import LORA_A, base_of, read_adapter
 from openbook.model_file.file import open_model_file
 from openbook.model_file.header import ITEM_BYTES
 
@@ -16,7 +16,7 @@ def tensor_offsets(path: str | os.PathLike[str]) -> dict[str, TensorOffset]:
         OpenbookError: the file is missing or damaged.
     """
     adapter = read_adapter(path)
-    changed = set() if adapter is None else {name[: -len(FIRST)] for name in adapter[1]}
+    changed = set() if adapter is None else {name[: -len(LORA_A)] for name in adapter[1]}
     file = path if adapter is None else base_of(Path(path), adapter[0])
     entries = {name: each for name, each in open_model_file(file).header.tensors.items() if name not in changed}
     return {name: TensorOffset(each.begin, ITEM_BYTES[each.dtype], each.shape) for name, each in entries.items()}

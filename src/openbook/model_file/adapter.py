@@ -1,7 +1,7 @@
-"""An adapter: what a low-rank change of a model has learned, in a small file of its own (Hu et al. 2021, eq. 3).
+"""LoRA adapters: a low-rank update of a model in a small file of its own (Hu et al. 2021, eq. 3).
 
-It names the model that it changes, which lies in the same folder, and knows it by a fingerprint. Wherever a model file
-is asked for an adapter will do: the weights are then those of the model with the change added.
+An adapter names its base model, a file in the same folder, and recognises it by a fingerprint. Every command that takes
+a model file takes an adapter too: the weights are then those of the base with the update added.
 """
 
 import hashlib
@@ -24,21 +24,24 @@ from openbook.model_file.writing import write_tensors
 from openbook.text.strict_json import read_json
 
 FIELD = "openbook_adapter"
-LONGEST = 4_000_000
-SAMPLES, SAMPLE = 256, 4096
-"""TokenPositions of a model file that its fingerprint looks at, and bytes of each."""
-BEGINNING = 100
-"""Bytes in which an adapter says that it is one."""
-FIRST, SECOND = ".a", ".b"
-"""Ends of the names of A (rank, inputs) and B (outputs, rank)."""
+MAX_JSON = 4_000_000
+SAMPLE_COUNT, SAMPLE_BYTES = 256, 4096
+"""How many samples of a model file its fingerprint reads, and the bytes of each."""
+MARK_WITHIN = 100
+"""Bytes from the beginning of a file that show whether it is an adapter."""
+LORA_A, LORA_B = ".a", ".b"
+"""Suffixes of the names of A (rank, in) and B (out, rank)."""
 
 
 @dataclass(frozen=True)
 class Adapter:
     """What an adapter's file says besides its tensors.
 
-    weight + scale · B · A takes the place of each weight of the model in the file `base` with this `fingerprint`;
-    `training` is the record of how that was learned.
+    Attributes:
+        base: name of the file with the model that it changes: weight + scale · B · A replaces some of its weights.
+        fingerprint: of that file.
+        scale: see above.
+        training: the training record.
     """
 
     base: str
@@ -48,16 +51,16 @@ class Adapter:
 
 
 def fingerprint(path: Path) -> str:
-    """A hash of a model file's header, length and evenly spread bytes: large files are known at once."""
+    """A hash of a model file's header, length and evenly spread samples, so that large files are recognised at once."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         start = file.read(8)
         digest.update(start + file.read(int.from_bytes(start, "little")))
         size = path.stat().st_size
         digest.update(size.to_bytes(8, "little"))
-        for number in range(SAMPLES):
-            file.seek(max(0, size - SAMPLE) * number // (SAMPLES - 1))
-            digest.update(file.read(SAMPLE))
+        for number in range(SAMPLE_COUNT):
+            file.seek(max(0, size - SAMPLE_BYTES) * number // (SAMPLE_COUNT - 1))
+            digest.update(file.read(SAMPLE_BYTES))
     return digest.hexdigest()
 
 
@@ -67,7 +70,7 @@ def save_adapter(path: Path, adapter: Adapter, tensors: Mapping[str, Tensor]) ->
     Args:
         path: in the folder of the model that it changes.
         adapter: what the file says.
-        tensors: A and B under the name of the weight that they change, with `.a` and `.b` behind it.
+        tensors: A and B, named as the weight that they change with `.a` and `.b` at the end.
 
     Raises:
         OpenbookError: the disk is full or cannot be written.
@@ -77,29 +80,29 @@ def save_adapter(path: Path, adapter: Adapter, tensors: Mapping[str, Tensor]) ->
 
 
 def load_merged(path: str | os.PathLike[str]) -> tuple[ModelMetadata, dict[str, Tensor]]:
-    """Metadata and tensors of a model file, or of the model that an adapter makes of its base.
+    """Metadata and tensors of a model file or, of an adapter, those of its base with the update added.
 
     Raises:
         OpenbookError: naming the file, what is wrong with it, and the cure.
     """
-    read = read_adapter(path)
-    if read is None:
+    found = read_adapter(path)
+    if found is None:
         return load(path)
-    path, (adapter, changes) = Path(path), read
+    path, (adapter, changes) = Path(path), found
     with error_context(path):
         base = base_of(path, adapter)
         metadata, tensors = load(base)
-        for name, (a, b) in _pairs(changes, tensors).items():
+        for name, (a, b) in _lora_pairs(changes, tensors).items():
             weight = tensors[name]
             tensors[name] = (weight.float() + adapter.scale * (b.float() @ a.float())).to(weight.dtype)
     return replace(metadata, training=adapter.training), tensors
 
 
 def base_of(path: Path, adapter: Adapter) -> Path:
-    """The model file that an adapter changes.
+    """The file of an adapter's base model.
 
     Raises:
-        OpenbookError: it is not beside the adapter, or is another one.
+        OpenbookError: it is not beside the adapter, or has another fingerprint.
     """
     base = path.parent / adapter.base
     if Path(adapter.base).name != adapter.base or adapter.base in ("", ".", ".."):
@@ -121,11 +124,10 @@ def read_adapter(path: str | os.PathLike[str]) -> tuple[Adapter, dict[str, Tenso
     """
     path = Path(path)
     with error_context(path):
-        fault = path_problem(path)
-        if fault is not None:
-            return None  # `load` says it
+        if path_problem(path) is not None:
+            return None  # `load` reports it
         with path.open("rb") as file:
-            if f'"{FIELD}"'.encode() not in file.read(BEGINNING):
+            if f'"{FIELD}"'.encode() not in file.read(MARK_WITHIN):
                 return None
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         if not looks_like_safetensors(data[:9]):
@@ -133,27 +135,27 @@ def read_adapter(path: str | os.PathLike[str]) -> tuple[Adapter, dict[str, Tenso
         header = read_header(data)
         if FIELD not in header.metadata:
             return None
-        said = read_json(f"field {FIELD}", header.metadata[FIELD], LONGEST)
-        training = read_json("field training", header.metadata.get("training", "{}"), LONGEST)
-        match said:
+        fields = read_json(f"field {FIELD}", header.metadata[FIELD], MAX_JSON)
+        training = read_json("field training", header.metadata.get("training", "{}"), MAX_JSON)
+        match fields:
             case {"base": str(base), "fingerprint": str(known), "scale": float() | int() as scale, **rest} if not rest:
                 if not abs(scale) <= 1e6 or not isinstance(training, dict):
-                    raise OpenbookError(f"field {FIELD}: its scale or training record is not one; {DAMAGED}")
+                    raise OpenbookError(f"field {FIELD}: its scale or training record is not valid; {DAMAGED}")
                 return Adapter(base, known, float(scale), training), map_tensors(header, data)
         raise OpenbookError(f"field {FIELD}: should have base, fingerprint and scale; {DAMAGED}")
 
 
-def _pairs(changes: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-    """A and B for each weight that changes."""
+def _lora_pairs(changes: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+    """Weight → its A and B."""
     pairs = {}
-    for end in changes:
-        name = end.removesuffix(FIRST).removesuffix(SECOND)
-        a, b = changes.get(name + FIRST), changes.get(name + SECOND)
+    for suffixed in changes:
+        name = suffixed.removesuffix(LORA_A).removesuffix(LORA_B)
+        a, b = changes.get(name + LORA_A), changes.get(name + LORA_B)
         weight = weights.get(name)
         if a is None or b is None or weight is None or weight.ndim != 2:
-            raise OpenbookError(f"tensor {end}: changes no matrix of its base; {DAMAGED}")
+            raise OpenbookError(f"tensor {suffixed}: changes no matrix of its base; {DAMAGED}")
         outputs, inputs = weight.shape
         if a.ndim != 2 or a.shape[1] != inputs or b.shape != (outputs, a.shape[0]):
-            raise OpenbookError(f"tensor {end}: its shape does not fit {name} ({outputs} × {inputs}); {DAMAGED}")
+            raise OpenbookError(f"tensor {suffixed}: its shape does not fit {name} ({outputs} × {inputs}); {DAMAGED}")
         pairs[name] = (a, b)
     return pairs

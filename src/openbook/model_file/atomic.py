@@ -1,4 +1,4 @@
-"""Replace a file as a whole or not at all."""
+"""Write a file or folder whole or not at all."""
 
 import errno
 import os
@@ -14,13 +14,13 @@ from openbook.errors import OpenbookError
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A file to write; when the `with` ends well it takes the place of `path`, otherwise `path` stays as it is.
+    """A file to write. It replaces `path` when the `with` block ends well; otherwise `path` stays as it is.
 
-    Whoever has the old file open or mapped goes on seeing the old bytes. A process killed in between leaves a
-    `.NAME.….partial` file beside, which may be deleted.
+    A program that has the old file open or mapped still sees the old bytes. A process killed in between leaves a
+    `.NAME.….partial` file behind, which may be deleted.
 
     Raises:
-        OpenbookError: the disk is full, the folder is missing or may not be written.
+        OpenbookError: the disk is full, or the folder is missing or not writable.
     """
     target = Path(os.path.realpath(path))  # a link stays a link
     if target.is_dir():
@@ -40,17 +40,19 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
-            raise OpenbookError(f"{path}: {_fault(error)}{'; the old file is unchanged' * target.exists()}") from error
+            raise OpenbookError(
+                f"{path}: {_os_error_text(error)}{'; the old file is unchanged' * target.exists()}"
+            ) from error
         raise
     _sync_folder(target.parent)
 
 
 @contextmanager
 def atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
-    """A folder to fill; when the `with` ends well it takes the place of `path`, otherwise `path` stays as it is.
+    """A folder to fill. It replaces `path` when the `with` block ends well; otherwise `path` stays as it is.
 
     Raises:
-        OpenbookError: there is something already and `overwrite` is not set, or the disk cannot be written.
+        OpenbookError: the folder is not empty and `overwrite` is not set, or the disk cannot be written.
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_dir():
@@ -76,20 +78,20 @@ def atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, OSError):
-            raise OpenbookError(f"{path}: {_fault(error)}") from error
+            raise OpenbookError(f"{path}: {_os_error_text(error)}") from error
         raise
     shutil.rmtree(old, ignore_errors=True)
     _sync_folder(target.parent)
 
 
-def _fault(error: OSError) -> str:
+def _os_error_text(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "the disk is full or the file over its limit; make room"
     return f"cannot be written ({error.strerror})"
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name last through a power cut, where the system can."""
+    """Make the new name survive a power cut, where the system can."""
     with suppress(OSError):  # the file is in place already; Windows and some network disks cannot
         handle = os.open(folder, os.O_RDONLY)
         try:

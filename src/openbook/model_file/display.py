@@ -1,7 +1,7 @@
-"""A model file's description, shown to people.
+"""Print what a model file includes.
 
-Every string from the file goes through `_text`, which makes a plain rich `Text` of printable characters: neither rich's
-markup nor the terminal's control characters in it can do anything.
+Every string from the file goes through `_text`, which makes a rich `Text` of printable characters, so that neither
+markup nor control characters in it have an effect.
 """
 
 import math
@@ -17,14 +17,14 @@ from rich.text import Text
 from openbook.model_file.architecture_summary import ranges
 from openbook.text.printable import excerpt, printable
 
-_LONGEST = 600  # characters of one string
-_MOST_LINES = 8  # of a chat template
-_MOST_ROWS = 8  # of a list in the training record
+_MAX_STRING = 600  # characters of one string
+_MAX_TEMPLATE_LINES = 8  # of a chat template
+_MAX_ROWS = 8  # of a list in the training record
 _SPARKS = "▁▂▃▄▅▆▇█"
 
 
 def render(description: Mapping[str, Any], console: Console) -> None:
-    """Print what `describe` gave: the parts with shapes, sizes and places, then everything else in the file."""
+    """Print a description from `inspection.describe`."""
     d = description
     if "adapter" in d:
         _render_adapter(d, console)
@@ -65,12 +65,12 @@ def _section(console: Console, title: str, rows: Iterable[tuple[str, object]]) -
 
 
 def _parts_table(parts: Sequence[Mapping[str, Any]]) -> Table:
-    """One row a part and one a tensor; blocks of equal shapes share one set of rows."""
+    """A row for each part and each tensor; blocks of equal shapes share their rows."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("part", overflow="fold")
     for heading in ("shape", "parameters", "share", "bytes", "offset"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for _, group in groupby(parts, key=_likeness):
+    for _, group in groupby(parts, key=_group_key):
         members = list(group)
         first, total = members[0], sum(part["parameters"] for part in members)
         share = f"{sum(part['share'] for part in members):.1%}"
@@ -94,8 +94,8 @@ def _parts_table(parts: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _likeness(part: Mapping[str, Any]) -> object:
-    """Equal for blocks whose tensors have equal names and shapes; unlike for everything else."""
+def _group_key(part: Mapping[str, Any]) -> object:
+    """Equal for blocks whose tensors have equal names and shapes, different for everything else."""
     stem, _, number = part["name"].rpartition(".")
     if not number.isdigit():
         return part["name"]
@@ -106,7 +106,7 @@ def _tokenizer_rows(tokenizer: Mapping[str, Any]) -> Iterator[tuple[str, object]
     merges = f", {tokenizer['merges']:,} merges" if tokenizer["merges"] else ""
     yield "kind", f"{tokenizer['kind']}, {tokenizer['vocab_size']:,} tokens{merges}"
     special = [{"id": number, "text": text} for text, number in tokenizer["special_tokens"].items()]
-    yield "special", _tokens(special[:_MOST_ROWS])
+    yield "special", _tokens(special[:_MAX_ROWS])
     yield "samples", _tokens(tokenizer["samples"])
     yield "sentence", tokenizer["sentence"]["text"]
     yield "in tokens", _tokens(tokenizer["sentence"]["tokens"])
@@ -116,7 +116,7 @@ def _tokens(tokens: Iterable[Mapping[str, Any]]) -> Text:
     """Tokens with their ids, spaces shown as dots."""
     shown = Text()
     for token in tokens:
-        text = printable(token["text"][:_LONGEST]).replace(" ", "·")
+        text = printable(token["text"][:_MAX_STRING]).replace(" ", "·")
         shown.append(text, style="reverse").append(f" {token['id']}  ", style="dim")
     return shown
 
@@ -135,10 +135,10 @@ def _record_rows(record: Mapping[str, Any]) -> list[tuple[str, object]]:
 
 
 def _records_table(records: Sequence[Mapping[str, Any]]) -> Table:
-    """At most `_MOST_ROWS` of the records, evenly picked, with the first and the last."""
+    """At most `_MAX_ROWS` records, evenly spaced, with the first and the last."""
     last = len(records) - 1
-    picked = sorted({round(i * last / (_MOST_ROWS - 1)) for i in range(_MOST_ROWS)})
-    names = list(dict.fromkeys(name for number in picked for name in records[number]))[:_MOST_ROWS]
+    picked = sorted({round(i * last / (_MAX_ROWS - 1)) for i in range(_MAX_ROWS)})
+    names = list(dict.fromkeys(name for number in picked for name in records[number]))[:_MAX_ROWS]
     table = Table(box=None, pad_edge=False)
     for name in names:
         table.add_column(_text(name), overflow="fold")
@@ -148,7 +148,7 @@ def _records_table(records: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _curves(losses: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, object]]:
-    """Each number but the step as a small curve, with where it began, its least and where it ended."""
+    """A sparkline of each number but the step, with its first, last and lowest value."""
     for name in dict.fromkeys(name for record in losses for name in record if name != "step"):
         values = [r[name] for r in losses if type(r.get(name)) in (int, float)]
         if len(values) < 2 or not math.isfinite(max(values) - min(values)):
@@ -177,12 +177,12 @@ def _plain(value: object) -> str:
 
 def _head(text: str) -> str:
     lines = text.splitlines()
-    rest = len(lines) - _MOST_LINES
-    return "\n".join(lines[:_MOST_LINES]) + (f"\n… {rest:,} more lines (--json has them)" if rest > 0 else "")
+    rest = len(lines) - _MAX_TEMPLATE_LINES
+    return "\n".join(lines[:_MAX_TEMPLATE_LINES]) + (f"\n… {rest:,} more lines (--json has them)" if rest > 0 else "")
 
 
 def _text(text: str, keep_lines: bool = False) -> Text:
-    return Text(printable(text[:_LONGEST], keep_lines) + ("…" if len(text) > _LONGEST else ""))
+    return Text(printable(text[:_MAX_STRING], keep_lines) + ("…" if len(text) > _MAX_STRING else ""))
 
 
 def _shape(tensor: Mapping[str, Any]) -> str:

@@ -1,11 +1,11 @@
-"""What a path that is not a model file looks like, and what to do about it."""
+"""What a path is that is not a model file, and what to do about it."""
 
 from pathlib import Path
 
 PICKLE = "refused, because loading a pickle runs whatever program it was made to hold"
 CONVERT = "save the model as safetensors with the program that made it"
 
-# The first bytes of a file, what they give away, and the cure.
+# The first bytes of a file → what it is, and the cure.
 _SIGNATURES = (
     (b"PK\x03\x04", f"looks like a zip file, perhaps a PyTorch checkpoint (.pt, .bin): {PICKLE}; {CONVERT}"),
     (b"\x80", f"looks like a pickle (.pkl, .pt, .bin): {PICKLE}; {CONVERT}"),
@@ -23,7 +23,7 @@ _SIGNATURES = (
 
 
 def path_problem(path: Path) -> str | None:
-    """Why nothing can be read from `path`, with the cure; None when it is a file with bytes in it."""
+    """Why `path` cannot be read, with the cure; None for a file with bytes in it."""
     if path.is_dir():
         if (path / "config.json").exists():
             return "is a folder, it looks like one of Hugging Face; turn it into a model file with `openbook import`"
@@ -31,7 +31,7 @@ def path_problem(path: Path) -> str | None:
         return "is a folder; give a model file" + (f" in it, such as {', '.join(inside)}" if inside else "")
     if not path.exists():
         suffixed = path.with_name(f"{path.name}.openbook")
-        return "there is no such file" + (f"; do you mean {suffixed}?" if suffixed.exists() else "; check its name")
+        return "there is no such file" + (f"; did you mean {suffixed}?" if suffixed.exists() else "; check its name")
     if not path.is_file():
         return "is not a plain file; copy its contents to one"
     if path.stat().st_size == 0:
@@ -40,10 +40,10 @@ def path_problem(path: Path) -> str | None:
 
 
 def content_problem(start: bytes) -> str:
-    """What a file that does not begin as a model file looks like, from its first kilobyte or so, with the cure."""
-    for signature, fault in _SIGNATURES:
+    """What a file is that does not begin as a model file, from its first kilobyte, with the cure."""
+    for signature, problem in _SIGNATURES:
         if start.removeprefix(b"\xef\xbb\xbf").startswith(signature):
-            return fault
+            return problem
     if start.isascii() and start.decode().replace("\n", "").replace("\t", "").replace("\r", "").isprintable():
         return "looks like text; train on it with `openbook train`"
     return "is no model file, or its beginning is damaged; copy or download it again"

@@ -1,10 +1,10 @@
 """The header of a safetensors file, read and checked without trusting any of it.
 
-A safetensors file is 8 bytes (the header's length, little-endian), the header (one JSON object that gives each tensor's
-dtype, shape and place, and a `__metadata__` of strings), then the tensors' bytes without gaps.
+A safetensors file is 8 bytes (the header's length, little-endian), the header (a JSON object with each tensor's dtype,
+shape and place, and a `__metadata__` of strings), then the tensors' bytes without gaps.
 
-The reader walks exactly this grammar, so nesting, counts and numbers cannot run away: its cost is bounded by the
-header's length, whatever the header says. Errors name no file; whoever opened the file adds its name.
+The reader accepts this grammar and nothing else, so that time and memory are bounded by the header's length: no deep
+nesting, no key twice, no endless numbers. Errors name no file; the caller adds its name (`file.error_context`).
 """
 
 import json
@@ -19,8 +19,8 @@ from openbook.errors import OpenbookError
 from openbook.text.printable import excerpt
 from openbook.text.strict_json import DAMAGED as DAMAGED
 
-MAXIMUM_HEADER = 100_000_000  # bytes; the limit of the safetensors library too
-MAXIMUM_ENTRIES = 20_000  # tensors, or metadata fields; 1,024 layers of 19
+MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library too
+MAX_ENTRIES = 20_000  # tensors, or metadata fields; 1,024 layers of 19
 
 ITEM_BYTES = {
     **dict.fromkeys(("F64", "I64", "U64"), 8),
@@ -43,7 +43,7 @@ _JSON = json.JSONDecoder()
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """One tensor: its safetensors dtype, its shape, and where its bytes are, counted from the file's beginning."""
+    """A tensor's dtype by the names of safetensors, its shape, and where its bytes begin and end in the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -53,7 +53,7 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file's header says, all of it checked."""
+    """A checked header: metadata strings, and tensors by name."""
 
     metadata: dict[str, str]
     tensors: dict[str, TensorInfo]
@@ -61,7 +61,7 @@ class Header:
 
 def looks_like_safetensors(start: bytes) -> bool:
     """Whether a file's first 9 bytes are an acceptable length and the beginning of a JSON object."""
-    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= MAXIMUM_HEADER
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= MAX_HEADER
 
 
 def read_header(file: bytes | mmap.mmap) -> Header:
@@ -80,7 +80,7 @@ def read_header(file: bytes | mmap.mmap) -> Header:
         text = file[8:start].decode()
     except UnicodeDecodeError as error:
         raise OpenbookError(f"its header is not UTF-8 at byte {8 + error.start:,}; {DAMAGED}") from None
-    header = _Scanner(text).header(start)
+    header = _Parser(text).header(start)
     _check_layout(header.tensors, start, size)
     return header
 
@@ -100,35 +100,35 @@ def write_header(metadata: Mapping[str, str], tensors: Mapping[str, tuple[str, S
         offset = end
     text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % 64)  # tensors begin where vector instructions like to read
-    if len(text) > MAXIMUM_HEADER:
-        raise OpenbookError(f"its header would take {len(text):,} bytes, more than the {MAXIMUM_HEADER:,} allowed")
+    if len(text) > MAX_HEADER:
+        raise OpenbookError(f"its header would take {len(text):,} bytes, more than the {MAX_HEADER:,} allowed")
     return len(text).to_bytes(8, "little") + text
 
 
 def _check_layout(tensors: Mapping[str, TensorInfo], start: int, size: int) -> None:
-    """The tensors' bytes lie one behind the other from `start` to the file's end."""
+    """Check that the tensors' bytes follow each other from `start` to the file's end."""
     reached = start
-    for name, entry in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
-        if entry.begin != reached:
-            fault = "overlaps the tensor before it" if entry.begin < reached else "leaves a gap before it"
-            raise OpenbookError(f"tensor {name}: it {fault} (byte {entry.begin:,}, not {reached:,}); {DAMAGED}")
-        if entry.end > size:
+    for name, info in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
+        if info.begin != reached:
+            problem = "overlaps the tensor before it" if info.begin < reached else "leaves a gap before it"
+            raise OpenbookError(f"tensor {name}: it {problem} (byte {info.begin:,}, not {reached:,}); {DAMAGED}")
+        if info.end > size:
             raise OpenbookError(
-                f"tensor {name}: it ends at byte {entry.end:,} of {size:,}, so the end is cut off; {DAMAGED}"
+                f"tensor {name}: it ends at byte {info.end:,} of {size:,}, so the end is cut off; {DAMAGED}"
             )
-        reached = entry.end
+        reached = info.end
     if reached < size:
         raise OpenbookError(f"{size - reached:,} bytes follow its last tensor and belong to nothing; {DAMAGED}")
 
 
-class _Scanner:
-    """Walks the header's text. `place` is where the next character is read."""
+class _Parser:
+    """A parser of the header's text. `place` is where it reads next."""
 
     def __init__(self, text: str) -> None:
         self.text, self.place = text, 0
 
     def header(self, start: int) -> Header:
-        """The whole text; offsets are made absolute by adding `start`."""
+        """The whole text; offsets become absolute by adding `start`."""
         metadata: dict[str, str] = {}
         tensors: dict[str, TensorInfo] = {}
         for key in self._members("the header"):
@@ -171,7 +171,7 @@ class _Scanner:
         return TensorInfo(dtype, shape, start + begin, start + end)
 
     def _members(self, where: str) -> Iterator[str]:
-        """The keys of an object; at each, `place` is at its value, which the caller reads."""
+        """The keys of an object. After each, the caller reads its value."""
         if not self._take("{"):
             self._fail(where, "it should be an object")
         if self._take("}"):
@@ -184,8 +184,8 @@ class _Scanner:
             if key in seen:
                 raise OpenbookError(f"{where}: the key {key} is there twice; {DAMAGED}")
             seen.add(key)
-            if len(seen) > MAXIMUM_ENTRIES:
-                raise OpenbookError(f"{where} has more than {MAXIMUM_ENTRIES:,} entries; {DAMAGED}")
+            if len(seen) > MAX_ENTRIES:
+                raise OpenbookError(f"{where} has more than {MAX_ENTRIES:,} entries; {DAMAGED}")
             if not self._take(":"):
                 self._fail(where, "a colon should follow the key")
             yield key

@@ -1,4 +1,4 @@
-"""What a model file includes, as plain data; `display` shows it to people."""
+"""What a model file includes, as data ready for JSON; `display` prints it."""
 
 import json
 import math
@@ -11,24 +11,24 @@ from typing import Any
 from torch import Tensor
 
 from openbook.errors import OpenbookError
-from openbook.model_file.adapter import FIRST, Adapter, read_adapter
+from openbook.model_file.adapter import LORA_A, Adapter, read_adapter
 from openbook.model_file.architecture_json import write_architecture
 from openbook.model_file.architecture_summary import summarize
 from openbook.model_file.dtypes import DTYPES, INT8
 from openbook.model_file.file import ModelFile, error_context, open_model_file
-from openbook.model_file.header import MAXIMUM_HEADER
+from openbook.model_file.header import MAX_HEADER
 from openbook.model_file.meta_model import expected_shapes
 from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.quantization import SCALE_SUFFIX
 from openbook.text.strict_json import read_json
 from openbook.text.tokenizer.tokenizer import Tokenizer
 
-SENTENCE = "What can you do? A model file keeps everything."
+SAMPLE_SENTENCE = "What can you do? A model file keeps everything."
 _SAMPLES = 16
 
 
 def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Everything about a model file but the numbers in its tensors, ready for JSON.
+    """Everything in a model file but the numbers of its tensors, ready for JSON.
 
     Keys: `file`, `bytes`, `format`, `dtype`, `parameters`, `architecture` (`summary` and all `fields`), `parts` (each
     with `name`, `parameters`, `bytes`, `share` of all parameters, and `tensors`: `name`, `shape`, `parameters`, `bytes`
@@ -41,9 +41,9 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
         OpenbookError: the file is not a model file that could be loaded.
     """
     path = Path(path)
-    read = read_adapter(path)
-    if read is not None:
-        return describe_adapter(path, *read)
+    found = read_adapter(path)
+    if found is not None:
+        return describe_adapter(path, *found)
     opened = open_model_file(path)
     metadata = opened.metadata
     with error_context(path):
@@ -54,7 +54,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
         "file": str(path),
         "bytes": len(opened.data),
         "format": metadata.format,
-        "dtype": _dtype({entry.dtype for entry in opened.header.tensors.values()}),
+        "dtype": _dtype({info.dtype for info in opened.header.tensors.values()}),
         "parameters": parameters,
         "architecture": {
             "summary": summarize(metadata.architecture),
@@ -71,7 +71,7 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def describe_adapter(path: Path, adapter: Adapter, changes: Mapping[str, Tensor]) -> dict[str, Any]:
     """What an adapter includes, as `describe` says it."""
-    ranks = {name[: -len(FIRST)]: tensor.shape[0] for name, tensor in changes.items() if name.endswith(FIRST)}
+    ranks = {name[: -len(LORA_A)]: tensor.shape[0] for name, tensor in changes.items() if name.endswith(LORA_A)}
     return {
         "file": str(path),
         "bytes": path.stat().st_size,
@@ -87,7 +87,7 @@ def describe_adapter(path: Path, adapter: Adapter, changes: Mapping[str, Tensor]
 
 
 def _parts(opened: ModelFile) -> Iterator[dict[str, Any]]:
-    """The tensors under the part that they belong to, in the order in which the model uses them."""
+    """Tensors grouped by part (block, embedding, …), in the order in which the model uses them."""
     entries = opened.header.tensors
     for part, names in groupby(expected_shapes(opened.metadata.architecture), key=_part_of):
         tensors: list[dict[str, Any]] = [
@@ -112,7 +112,7 @@ def _parts(opened: ModelFile) -> Iterator[dict[str, Any]]:
 
 
 def _dtype(kinds: set[str]) -> str:
-    """The type of the numbers in words."""
+    """The dtype of the weights in words."""
     if INT8 in kinds:
         return "int8 matrices with a float32 scale for each row"
     return str(DTYPES[kinds.pop()]).removeprefix("torch.")
@@ -125,9 +125,9 @@ def _part_of(tensor: str) -> str:
 
 
 def _tokenizer(metadata: ModelMetadata) -> dict[str, Any]:
-    """Kind, size, special tokens, tokens picked evenly from the vocabulary, and a sentence in tokens."""
+    """Model type, size, special tokens, an even sample of the vocabulary, and a sentence in tokens."""
     tokenizer = metadata.make_tokenizer()
-    model = read_json("field tokenizer", metadata.tokenizer, MAXIMUM_HEADER)["model"]
+    model = read_json("field tokenizer", metadata.tokenizer, MAX_HEADER)["model"]
     special, step = set(tokenizer.special_ids.values()), max(1, tokenizer.vocab_size // _SAMPLES)
     samples = [number for number in range(step - 1, tokenizer.vocab_size, step) if number not in special]
     return {
@@ -136,7 +136,7 @@ def _tokenizer(metadata: ModelMetadata) -> dict[str, Any]:
         "merges": len(model.get("merges", ())),
         "special_tokens": tokenizer.special_ids,
         "samples": _tokens(tokenizer, samples[:_SAMPLES]),
-        "sentence": {"text": SENTENCE, "tokens": _tokens(tokenizer, tokenizer.encode(SENTENCE))},
+        "sentence": {"text": SAMPLE_SENTENCE, "tokens": _tokens(tokenizer, tokenizer.encode(SAMPLE_SENTENCE))},
     }
 
 

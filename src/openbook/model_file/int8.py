@@ -1,7 +1,7 @@
-"""Matrices kept as whole numbers of 8 bits and one scale for each row: weight[o, i] = scale[o] · int_data[o, i].
+"""Int8 matrices with one float32 scale for each row: weight[o, i] = scale[o] · int_data[o, i].
 
-They take a quarter of the memory and stand for float32 numbers everywhere: in a product, in a look-up, or where
-somebody asks for a single one. They cannot be changed; whoever wants to learn calls `dequantize`.
+`Int8Weight` takes a quarter of the memory and acts as the float32 matrix in products, look-ups and everything else. It
+cannot be changed: to train, call `dequantize`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map_only
 
 LARGEST = 127
 CHUNK = 1 << 18
-"""Numbers of a matrix that are made floats at once: a megabyte, which a core's cache holds until they are used."""
+"""Numbers that become floats at once: a megabyte, which a core's cache holds until they are used."""
 
 _aten: Any = torch.ops.aten
 
@@ -34,7 +34,7 @@ class Int8Weight(Tensor):
         return weight
 
     def dequantize(self) -> Tensor:
-        """The float32 numbers themselves, in memory of their own."""
+        """The float32 matrix, in new memory."""
         return self.int_data * self.scale
 
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
@@ -73,14 +73,14 @@ class Int8Weight(Tensor):
             where = arguments[1]
             return _aten.index(weight.int_data, where) * _aten.index(weight.scale.expand(weight.shape), where)
         if function._schema.is_mutable:
-            raise TypeError(f"{function}: weights of 8 bits cannot be changed; take their plain numbers")
+            raise TypeError(f"{function}: int8 weights cannot be changed; dequantize them")
         return function(
             *tree_map_only(cls, cls.dequantize, arguments), **tree_map_only(cls, cls.dequantize, named or {})
         )
 
 
 def _linear(x: Tensor, weight: Int8Weight, bias: Tensor | None = None) -> Tensor:
-    """x (…, in) · weightᵀ + bias → (…, out): rows at a time, so that no float matrix is ever there as a whole."""
+    """x (…, in) · weightᵀ + bias → (…, out), some rows at a time, so that the float matrix is never whole in memory."""
     rows = max(1, CHUNK // weight.shape[-1])
     parts = [F.linear(x, some.to(x.dtype)) for some in torch.split(weight.int_data, rows)]
     product = torch.cat(parts, dim=-1) * weight.scale.mT.to(x.dtype)
@@ -88,12 +88,12 @@ def _linear(x: Tensor, weight: Int8Weight, bias: Tensor | None = None) -> Tensor
 
 
 def quantize(weight: Tensor) -> Int8Weight:
-    """The nearest such matrix to (…, out, in): the largest number of each row becomes ±127."""
+    """The nearest int8 matrix to (…, out, in): the largest number of each row becomes ±127."""
     wide = weight.float()
     scale = wide.abs().amax(-1, keepdim=True) / LARGEST
     return Int8Weight((wide / scale.clamp(min=torch.finfo(scale.dtype).tiny)).round().to(torch.int8), scale)
 
 
 def dequantize(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors with none of 8 bits among them, as learning needs them."""
+    """The same tensors with every `Int8Weight` dequantized, for training."""
     return {name: each.dequantize() if isinstance(each, Int8Weight) else each for name, each in tensors.items()}

@@ -1,4 +1,4 @@
-"""An architecture as a module without numbers: which tensors it needs, at no cost in memory."""
+"""An architecture as a module on the meta device: which tensors it needs, at no cost in memory."""
 
 from collections import defaultdict
 from dataclasses import replace
@@ -27,24 +27,24 @@ def expected_shapes(architecture: Architecture) -> dict[str, Shape]:
     small = meta_model(
         replace(
             architecture,
-            encoder=None if encoder is None else _one_of_each(encoder),
-            decoder=_one_of_each(architecture.decoder),
+            encoder=None if encoder is None else _distinct_blocks(encoder),
+            decoder=_distinct_blocks(architecture.decoder),
         )
     )
     needed = {name: tuple(tensor.shape) for name, tensor in small.state_dict().items()}
     shapes: dict[str, Shape] = {}
-    for prefix, names in groupby(needed, key=_blocks_of):
+    for prefix, names in groupby(needed, key=_stack_of):
         found = {name: needed[name] for name in names}
         shapes |= found if prefix is None else _repeated(stacks[prefix], f"{prefix}.blocks.", found)
     return shapes
 
 
-def _one_of_each(stack: Stack) -> Stack:
+def _distinct_blocks(stack: Stack) -> Stack:
     return replace(stack, blocks=tuple(dict.fromkeys(stack.blocks)))
 
 
-def _blocks_of(name: str) -> str | None:
-    """The stack that this tensor belongs to a block of, if it does."""
+def _stack_of(name: str) -> str | None:
+    """The stack whose block this tensor is in; None outside the blocks."""
     stack, _, rest = name.partition(".")
     return stack if rest.startswith("blocks.") else None
 

@@ -1,4 +1,4 @@
-"""What a model file says besides its tensors, and how that is written into the header's metadata."""
+"""What a model file has besides tensors, and how the header's metadata encodes it."""
 
 import json
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ from openbook.transformer.architecture import Architecture
 
 FORMAT = 1
 
-# The greatest length of each field that is read here, in characters: far more than anyone needs, and little enough
-# to read in no time. The tokenizer's text is kept as it is.
+# The most characters of each field that is parsed here: far more than anyone needs, yet quick to parse.
+# The tokenizer's text is kept as it is.
 LIMITS = {
     "architecture": 4_000_000,
     "chat_template": 1_000_000,
@@ -37,9 +37,9 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class Generation(TypedDict, total=False):
-    """How the model likes to be decoded; what is absent is left to whoever asks. A temperature of 0 is greedy.
+    """Decoding defaults of a model; what is absent is left to the caller. A temperature of 0 is greedy.
 
-    With `beam_size` above 1 it is searched: `length_penalty` and `early_stopping` are those of `generation.settings.BeamSearch`.
+    With a `beam_size` above 1, `length_penalty` and `early_stopping` are those of `generation.settings.BeamSearch`.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]
@@ -63,12 +63,18 @@ class Generation(TypedDict, total=False):
 class ModelMetadata:
     """A model file without its tensors.
 
-    `tokenizer` is the text of a tokenizer.json, and `source_tokenizer` that of another one which reads sources, if any;
-    without `special_tokens` those are found by the names of `text/tokenizer/special_tokens.py`. `chat_template` is a Jinja
-    template, `license` an SPDX name or a text.
-    `training` is the record of how the weights came about, any JSON object; `inspect` knows the keys `data` (a list of
-    objects with `name` and `sha256`), `recipe`, `seed`, `steps`, `losses` (a list of objects with `step` and numbers),
-    `versions` and `date`, and shows others as they are.
+    Attributes:
+        architecture: every part and size.
+        tokenizer: the text of a tokenizer.json.
+        special_tokens: what special tokens are for; None: found by the names in `text/tokenizer/special_tokens.py`.
+        source_tokenizer: the tokenizer.json of sources, where it is another one.
+        chat_template: a Jinja template.
+        generation: decoding defaults.
+        training: the training record, any JSON object. `inspect` knows the keys `data` (objects with `name` and
+            `sha256`), `recipe`, `seed`, `steps`, `losses` (objects with `step` and numbers), `versions` and `date`, and
+            shows others as they are.
+        license: an SPDX name or a text.
+        format: version of the metadata's fields.
     """
 
     architecture: Architecture
@@ -82,7 +88,7 @@ class ModelMetadata:
     format: int = FORMAT
 
     def to_header(self) -> dict[str, str]:
-        """Each field as JSON, always in the same order; what is None is left out.
+        """Header fields, each as JSON, always in the same order; what is None is left out.
 
         Raises:
             OpenbookError: a number is not finite; a loss that became NaN is written as None.
@@ -107,12 +113,12 @@ class ModelMetadata:
         return Tokenizer.from_json(self.tokenizer, self.special_tokens)
 
     def make_source_tokenizer(self) -> Tokenizer:
-        """The tokenizer that reads sources: the same, where there is no other."""
+        """The tokenizer of sources: the same, unless there is another."""
         return Tokenizer.from_json(self.source_tokenizer or self.tokenizer, self.special_tokens)
 
     @classmethod
     def from_header(cls, metadata: Mapping[str, str]) -> "ModelMetadata":
-        """Read what `to_header` wrote, and check it.
+        """Parse and check what `to_header` wrote.
 
         Raises:
             OpenbookError: naming the field and the cure, without a file's name.

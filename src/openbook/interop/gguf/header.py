@@ -1,9 +1,9 @@
-"""The beginning of a GGUF file: its metadata and the table of its tensors, read and checked without trusting any of it.
+"""The beginning of a GGUF file: its fields and the table of its tensors, read and checked without trusting any of it.
 
 Little-endian: `GGUF`, version, numbers of tensors and of fields, the fields, the table, then the tensors' bytes, each
-at a multiple of the alignment (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md). Python's whole numbers do
-not overflow, so a huge count is only a huge number; whatever is read is first compared with what is left of the file.
-Errors name no file; whoever opened the file adds its name.
+at a multiple of the alignment (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md). Python's integers do not
+overflow, so a huge count is only a huge number. Every length is compared with what is left of the file before anything
+is read. Errors name no file; the caller adds its name (`model_file.file.error_context`).
 """
 
 import math
@@ -28,10 +28,10 @@ MAX_ELEMENTS = 1 << 22
 MAX_NAME = 256
 MAX_STRING = 16_000_000
 MAX_DIMENSIONS = 4
-TIMES, LEAST_ROOM = 4, 1 << 24
-"""The fields may take so many times the file's size of memory, and bytes more."""
-TEXT, WIDEST, NUMBER = 90, 6, 48
-"""The most that Python takes for a text, for each of its bytes while it reads them, and for a number, in a list."""
+MEMORY_FACTOR, MEMORY_BASE = 4, 1 << 24
+"""The fields may take this many times the file's size in memory, plus this many bytes."""
+STRING_BYTES, CHARACTER_BYTES, NUMBER_BYTES = 90, 6, 48
+"""The most memory that Python takes for a string, for each byte of it while decoding, and for a number in a list."""
 
 _SCALARS = {
     0: "<u1",
@@ -46,12 +46,12 @@ _SCALARS = {
     11: "<i8",
     12: "<f8",
 }
-_TEXT, _ARRAY = 8, 9
+_STRING, _ARRAY = 8, 9
 
 
 @dataclass(frozen=True)
 class GgufTensor:
-    """A tensor: its type, its shape with the axis that varies slowest first, and where its bytes are in the file."""
+    """A tensor: its type, its shape as PyTorch orders it, and where its bytes begin and end in the file."""
 
     type: str
     shape: tuple[int, ...]
@@ -61,7 +61,7 @@ class GgufTensor:
 
 @dataclass(frozen=True)
 class GgufHeader:
-    """Fields by name (numbers, texts, lists of them), and tensors by name."""
+    """Fields by name (numbers, strings, lists of them), and tensors by name."""
 
     fields: dict[str, Any]
     tensors: dict[str, GgufTensor]
@@ -69,7 +69,7 @@ class GgufHeader:
 
 @dataclass(frozen=True)
 class BlockSize:
-    """How many numbers share a block of a type, and how many bytes that takes."""
+    """How many numbers a block of a type has, and how many bytes it takes."""
 
     numbers: int
     bytes: int
@@ -99,7 +99,7 @@ def read_header(data: bytes | mmap.mmap, types: dict[int, tuple[str, BlockSize]]
         )
     fields: dict[str, Any] = {}
     for _ in range(field_count):
-        name = reader.text("a field's name", MAX_NAME)
+        name = reader.string("a field's name", MAX_NAME)
         if name in fields:
             raise OpenbookError(f"field {excerpt(name)}: is there twice; {DAMAGED}")
         fields[name] = reader.value(reader.number("<I", name), f"field {excerpt(name, 100)}")
@@ -108,17 +108,17 @@ def read_header(data: bytes | mmap.mmap, types: dict[int, tuple[str, BlockSize]]
         raise OpenbookError(f"field general.alignment: {excerpt(str(alignment))} is no power of two; {DAMAGED}")
     entries = [reader.tensor() for _ in range(tensor_count)]
     start = -(-reader.place // alignment) * alignment
-    return GgufHeader(fields, _placed(entries, types, start, alignment, len(data)))
+    return GgufHeader(fields, _checked_tensors(entries, types, start, alignment, len(data)))
 
 
-def _placed(
+def _checked_tensors(
     entries: list[tuple[str, tuple[int, ...], int, int]],
     types: dict[int, tuple[str, BlockSize]],
     start: int,
     alignment: int,
     size: int,
 ) -> dict[str, GgufTensor]:
-    """Where each tensor is: within the file, and apart from all others."""
+    """The tensors, each checked to be inside the file and to overlap no other."""
     tensors: dict[str, GgufTensor] = {}
     for name, shape, kind, offset in entries:
         where = f"tensor {excerpt(name, 100)}"
@@ -142,16 +142,16 @@ def _placed(
 
 
 class _Reader:
-    """Walks a file; `place` is where the next byte is read."""
+    """Reads a file from its beginning; `place` is where the next byte is read."""
 
     def __init__(self, data: bytes | mmap.mmap) -> None:
         self.data, self.place = data, 0
-        self.room = TIMES * len(data) + LEAST_ROOM
+        self.memory_left = MEMORY_FACTOR * len(data) + MEMORY_BASE
 
-    def hold(self, memory: int, where: str) -> None:
-        """Make sure that what is about to be read takes no more memory than a file of this size may."""
-        self.room -= memory
-        if self.room < 0:
+    def reserve(self, memory: int, where: str) -> None:
+        """Refuse what would take more memory than a file of this size may."""
+        self.memory_left -= memory
+        if self.memory_left < 0:
             raise OpenbookError(f"{where}: would take {memory:,} bytes, too much for a file of this size; {DAMAGED}")
 
     def take(self, count: int, where: str) -> bytes:
@@ -163,16 +163,16 @@ class _Reader:
         return bytes(self.data[self.place - count : self.place])
 
     def number(self, form: str, where: str) -> int:
-        """The next whole number."""
+        """The next integer."""
         return int(struct.unpack(form, self.take(struct.calcsize(form), where))[0])
 
-    def text(self, where: str, longest: int) -> str:
-        """The next text: its length, then its bytes."""
+    def string(self, where: str, longest: int) -> str:
+        """The next string: its length, then its bytes."""
         length = self.number("<Q", where)
         if length > longest:
             raise OpenbookError(f"{where}: has {length:,} bytes, more than the {longest:,} allowed; {DAMAGED}")
         content = self.take(length, where)
-        self.hold(TEXT + WIDEST * length, where)
+        self.reserve(STRING_BYTES + CHARACTER_BYTES * length, where)
         try:
             return content.decode()
         except UnicodeDecodeError:
@@ -180,16 +180,16 @@ class _Reader:
 
     def value(self, kind: int, where: str) -> Any:
         """The next value of this kind."""
-        if kind == _TEXT:
-            return self.text(where, MAX_STRING)
+        if kind == _STRING:
+            return self.string(where, MAX_STRING)
         if kind == _ARRAY:
             kind, count = self.number("<I", where), self.number("<Q", where)
             if count > MAX_ELEMENTS:
                 raise OpenbookError(f"{where}: has {count:,} elements, more than {MAX_ELEMENTS:,}; {DAMAGED}")
-            if kind == _TEXT:
+            if kind == _STRING:
                 if 8 * count > len(self.data) - self.place:  # each has a length at least
-                    raise OpenbookError(f"{where}: {count:,} texts are more than the file holds; {DAMAGED}")
-                return [self.text(where, MAX_STRING) for _ in range(count)]
+                    raise OpenbookError(f"{where}: {count:,} strings are more than the file holds; {DAMAGED}")
+                return [self.string(where, MAX_STRING) for _ in range(count)]
             return self._scalars(kind, count, where)
         return self._scalars(kind, 1, where)[0]
 
@@ -198,7 +198,7 @@ class _Reader:
             raise OpenbookError(f"{where}: the kind {kind:,} is not known, or arrays within arrays; {DAMAGED}")
         dtype = np.dtype(_SCALARS[kind])
         content = self.take(count * dtype.itemsize, where)
-        self.hold(count * NUMBER, where)
+        self.reserve(count * NUMBER_BYTES, where)
         values: list[Any] = np.frombuffer(content, dtype).tolist()
         if kind == 6:  # the number of fewest digits that is this float32: 1e-05, not 9.999999747378752e-06
             values = [float(str(np.float32(value))) for value in values] if count == 1 else values
@@ -207,8 +207,8 @@ class _Reader:
         return values
 
     def tensor(self) -> tuple[str, tuple[int, ...], int, int]:
-        """The next line of the table: name, shape, number of its type, offset."""
-        name = self.text("a tensor's name", MAX_NAME)
+        """The next row of the table: name, shape, number of the type, offset."""
+        name = self.string("a tensor's name", MAX_NAME)
         axes = self.number("<I", f"tensor {excerpt(name)}")
         if not 1 <= axes <= MAX_DIMENSIONS:
             raise OpenbookError(f"tensor {excerpt(name, 100)}: has {axes:,} axes, not 1 to {MAX_DIMENSIONS}; {DAMAGED}")

@@ -11,8 +11,8 @@ from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.byte_decoder import BYTE
 from openbook.text.tokenizer.tokenizer import Tokenizer
 
-NOT_A_PIECE = -1e4
-"""The score of what no merge makes."""
+NO_MERGE = -1e4
+"""The score of a token that no merge makes."""
 
 
 def tokenizer_fields(metadata: ModelMetadata) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def tokenizer_fields(metadata: ModelMetadata) -> dict[str, Any]:
     tokenizer = metadata.make_tokenizer()
     content = json.loads(metadata.tokenizer)
     if content["model"].get("type") != "BPE" or metadata.source_tokenizer is not None:
-        raise OpenbookError("GGUF files hold tokenizers of byte pairs; this one is another; export with --to hf")
+        raise OpenbookError("GGUF files hold BPE tokenizers, and this is another; export with --to hf")
     tokens, kinds = _tokens(content, metadata.architecture.vocab_size)
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in content["model"]["merges"]]
     fields: dict[str, Any] = {f"{PREFIX}tokens": tokens, f"{PREFIX}token_type": kinds}
@@ -35,7 +35,7 @@ def tokenizer_fields(metadata: ModelMetadata) -> dict[str, Any]:
         fields |= {f"{PREFIX}model": SENTENCEPIECE, f"{PREFIX}scores": _scores(tokens, merges)}
         fields[f"{PREFIX}add_space_prefix"] = _has(content.get("decoder"), "Strip")
     else:
-        raise OpenbookError("GGUF files hold byte-level tokenizers, or those that fall back to bytes; this is neither")
+        raise OpenbookError("GGUF files hold byte-level tokenizers, or those with byte fallback; this is neither")
     fields |= _special(tokenizer)
     if metadata.chat_template is not None:
         fields["tokenizer.chat_template"] = metadata.chat_template
@@ -43,7 +43,7 @@ def tokenizer_fields(metadata: ModelMetadata) -> dict[str, Any]:
 
 
 def _tokens(content: dict[str, Any], vocab_size: int) -> tuple[list[str], list[int]]:
-    """Every id's token and its type; ids that stand for nothing get a name of their own."""
+    """The token and the type of every id; ids without a token get a placeholder."""
     names = {number: token for token, number in content["model"]["vocab"].items()}
     kinds = dict.fromkeys(names, int(PieceType.NORMAL))
     if content["model"].get("byte_fallback"):
@@ -59,7 +59,7 @@ def _tokens(content: dict[str, Any], vocab_size: int) -> tuple[list[str], list[i
 
 
 def _pre_tokenizer_name(content: dict[str, Any]) -> str:
-    """What the way in which it finds words is called."""
+    """The name of its pre-tokenizer."""
     found = tuple(_patterns(content.get("pre_tokenizer")))
     for name, pre_tokenizer in PRE_TOKENIZERS.items():
         if (
@@ -67,7 +67,7 @@ def _pre_tokenizer_name(content: dict[str, Any]) -> str:
             and bool(content["model"].get("ignore_merges")) == pre_tokenizer.ignore_merges
         ):
             return name
-    raise OpenbookError(f"GGUF files name how words are found, and this way has none of {', '.join(PRE_TOKENIZERS)}")
+    raise OpenbookError(f"GGUF files name the pre-tokenizer, and this one is none of {', '.join(PRE_TOKENIZERS)}")
 
 
 def _patterns(step: Any) -> list[str]:
@@ -83,11 +83,11 @@ def _patterns(step: Any) -> list[str]:
 
 
 def _scores(tokens: list[str], merges: list[str]) -> list[float]:
-    """Pieces that are merged sooner have higher scores, which is all that the order of merging needs."""
+    """Tokens that are merged earlier get higher scores, which gives the same order of merging."""
     made: dict[str, int] = {}
     for rank, merge in enumerate(merges):
         made.setdefault(merge.replace(" ", ""), rank)
-    return [-float(made[token]) if token in made else NOT_A_PIECE for token in tokens]
+    return [-float(made[token]) if token in made else NO_MERGE for token in tokens]
 
 
 def _special(tokenizer: Tokenizer) -> dict[str, Any]:

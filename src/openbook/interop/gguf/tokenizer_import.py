@@ -51,7 +51,7 @@ def read_tokenizer(fields: dict[str, Any]) -> ImportedTokenizer:
 
 
 def _byte_level(fields: dict[str, Any], tokens: list[str], kinds: list[int]) -> tuple[Backend, bool]:
-    """Byte-level pairs, and whether prompts get the beginning token where the file does not say."""
+    """Byte-level BPE, and whether prompts get the beginning token where the file does not say."""
     name = fields.get(f"{PREFIX}pre", PRE_TOKENIZER_OF.get(str(fields.get("general.architecture"))))
     pre_tokenizer = PRE_TOKENIZERS.get(name) if isinstance(name, str) else None
     if pre_tokenizer is None:

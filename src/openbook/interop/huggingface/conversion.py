@@ -1,4 +1,4 @@
-"""A model file in a family's form: the family that has its shape, the config.json, the tensors by the family's names."""
+"""A model file in a family's form: the family of its shape, the config.json, the tensors by the family's names."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass

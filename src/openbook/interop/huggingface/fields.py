@@ -1,4 +1,4 @@
-"""The fields of a config.json: each is read once, with its type, and what nobody read is refused by its name."""
+"""The fields of a config.json: each is read with its type, and what nobody read is refused by name."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -35,11 +35,11 @@ INERT: dict[str, Collection[Any]] = {
     "quantization_config": (),
     "per_layer_config": ({},),
 }
-"""Fields that change nothing as long as they have one of these values, or null."""
+"""Fields that change nothing if they have one of these values, or null."""
 
 
 class ConfigFields:
-    """An object of a config.json whose fields are taken one by one.
+    """An object in a config.json whose fields are read one by one.
 
     Errors name the file and the field. A field that is null counts as absent.
     """
@@ -54,16 +54,16 @@ class ConfigFields:
         return name in self._values
 
     def is_present(self, name: str) -> bool:
-        """Whether the file has this field, be it null: where an absent one has a default, null can mean none."""
+        """Whether the file has this field, even as null: an absent field may have a default where null means none."""
         return name in self._written
 
     def with_default(self, name: str, value: Any) -> "ConfigFields":
-        """The same fields, and this one where it is absent."""
+        """Set a field that is absent; returns self."""
         self._values.setdefault(name, value)
         return self
 
     def integer(self, name: str, default: int | None = None, most: int = 2**31) -> int:
-        """A whole number from 0 to `most`; required where `default` is None."""
+        """An integer from 0 to `most`; required where `default` is None."""
         value = self.optional_integer(name)
         if value is None:
             value = default
@@ -73,7 +73,7 @@ class ConfigFields:
         return value
 
     def optional_integer(self, name: str) -> int | None:
-        """A whole number, or None where there is none."""
+        """An integer, or None where the field is absent."""
         value = self._take(name)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
             raise self.error(name, f"{_shown(value)} should be a whole number")
@@ -87,7 +87,7 @@ class ConfigFields:
         return self._required(name, value)
 
     def optional_number(self, name: str) -> float | None:
-        """A number, or None where there is none."""
+        """A number, or None where the field is absent."""
         value = self._take(name)
         if value is None:
             return None
@@ -105,7 +105,7 @@ class ConfigFields:
         return value
 
     def choice(self, name: str, choices: Mapping[str, Value], default: str | None = None) -> Value:
-        """What a word means, by this table."""
+        """The meaning of a string, by this table."""
         word = self._take(name)
         word = self._required(name, default if word is None else word)
         if not isinstance(word, str) or word not in choices:
@@ -113,7 +113,7 @@ class ConfigFields:
         return choices[word]
 
     def optional_string(self, name: str) -> str | None:
-        """A word, or None where there is none."""
+        """A string, or None where the field is absent."""
         value = self._take(name)
         if value is not None and not isinstance(value, str):
             raise self.error(name, f"{_shown(value)} should be a word")
@@ -127,7 +127,7 @@ class ConfigFields:
             raise self.error(name, f"{_shown(value)} would change the result and is not supported{known}")
 
     def one_of(self, name: str, meanings: Mapping[Any, Value]) -> Value | None:
-        """What a value means, by this table; None where there is none."""
+        """The meaning of a value, by this table; None where the field is absent."""
         value = self._take(name)
         for each, meaning in meanings.items():
             if value == each and type(value) is type(each):
@@ -137,7 +137,7 @@ class ConfigFields:
         return None
 
     def nested(self, name: str) -> "ConfigFields | None":
-        """An object inside this one; its own `finish` is up to the caller."""
+        """An object inside this one; the caller calls its `finish`."""
         value = self._take(name)
         if value is None:
             return None
@@ -146,7 +146,7 @@ class ConfigFields:
         return ConfigFields(value, f"{self.where}, field {name}")
 
     def strings(self, name: str, length: int) -> list[str] | None:
-        """A list of this many words."""
+        """The first `length` of a list of strings; None where the field is absent."""
         value = self._take(name)
         if value is None:
             return None
@@ -155,7 +155,7 @@ class ConfigFields:
         return value[:length]
 
     def integers(self, name: str) -> list[int]:
-        """A list of whole numbers; empty where there is none."""
+        """A list of integers; empty where the field is absent."""
         value = self._take(name)
         if value is None:
             return []
@@ -169,7 +169,7 @@ class ConfigFields:
         self._taken.update(names)
 
     def finish(self) -> None:
-        """Refuse what nobody read and is not known to be harmless."""
+        """Refuse what nobody read, unless it is known to be harmless."""
         for name, value in self._values.items():
             if name in self._taken or HARMLESS.fullmatch(name):
                 continue

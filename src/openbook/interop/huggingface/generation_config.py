@@ -60,7 +60,7 @@ def read_generation_config(folder: Path) -> Generation:
 
 
 def write_generation_config(generation: Generation, ids: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a generation_config.json, as `read_generation_config` reads them; `ids` are those of special tokens."""
+    """The fields that `read_generation_config` reads, after `ids`, those of special tokens."""
     written: dict[str, Any] = dict(ids)
     temperature = generation.get("temperature")
     if temperature == 0:

@@ -1,4 +1,4 @@
-"""Rotary positions in a config.json: rope_theta and rope_scaling of transformers 4, rope_parameters of 5."""
+"""Rotary positions in a config.json: rope_theta and rope_scaling in transformers 4, rope_parameters in 5."""
 
 import math
 from typing import Any
@@ -10,14 +10,14 @@ KINDS = ("default", "linear", "dynamic", "llama3", "yarn")
 
 
 def read_rotary(config: ConfigFields, context: int, base: float = 10_000.0) -> Position:
-    """The positions of a config.json whose layers are all alike; `base` where it names none."""
+    """The positions of a model whose layers are all alike; `base` where the file names none."""
     return _read(_parameters(config), context, config.number("rope_theta", base), _original(config))
 
 
 def read_rotary_by_layer(
     config: ConfigFields, context: int, bases: tuple[float, float], local_base: str
 ) -> tuple[Position, Position]:
-    """Positions of full and of windowed layers; the older spelling has `local_base` for the latter."""
+    """Positions of layers without and with a window; transformers 4 has the field `local_base` for the latter."""
     base, local = config.number("rope_theta", bases[0]), config.number(local_base, bases[1])
     both, scaling = config.nested("rope_parameters"), config.nested("rope_scaling")
     full = sliding = None
@@ -41,7 +41,7 @@ def write_rotary(position: Position) -> dict[str, Any]:
 
 
 def rope_parameters(position: Position) -> dict[str, Any]:
-    """What a config.json says of positions besides their base."""
+    """The fields of rope_scaling or rope_parameters, without the base."""
     rope_scaling = position.rope_scaling
     if rope_scaling is None:
         return {"rope_type": "default"}
