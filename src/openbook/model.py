@@ -321,6 +321,7 @@ def load(path: str | os.PathLike[str], device: str = "auto", engine: str = "torc
     return Model(metadata, transformer.to(choose_device(device)), engine)
 
 
+# As long as its options: each has its own type and line, as in the command.
 def train(
     inputs: str | Path | Sequence[str | Path] | None = None,
     output: str | os.PathLike[str] = "model.openbook",

@@ -67,7 +67,7 @@ def test_it_can_be_gone_on_from(folder, tmp_path):
     model = openbook.train(
         folder / "more.txt", tmp_path / "next.openbook", base_model=folder / "small.openbook", **LEARN
     )
-    assert model.metadata.training["from"] == "small.openbook"
+    assert model.metadata.training["base_model"] == "small.openbook"
 
 
 def test_a_base_that_is_missing_or_another_is_refused(folder, tmp_path):
@@ -133,7 +133,7 @@ def test_damage_is_an_error_or_a_model(folder, place, byte):
     [
         ({"lora_rank": None}, "give --from and --lora-rank too"),
         ({"base_model": "small.openbook"}, "is an adapter itself"),
-        ({"output": "elsewhere"}, "an adapter lies beside its model"),
+        ({"output": "elsewhere"}, "an adapter lies beside its base model"),
     ],
 )
 def test_what_cannot_be_an_adapter_is_refused(folder, tmp_path, options, said):

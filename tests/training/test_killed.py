@@ -123,7 +123,7 @@ def test_the_command_itself_interrupted_once_leaves_a_model_and_goes_on(tmp_path
         output = ""
         for line in process.stdout:
             output += line
-            if line.startswith("update") and process.poll() is None:
+            if line.startswith("step") and process.poll() is None:
                 process.send_signal(signal.SIGINT)
                 break
         output += process.stdout.read()
@@ -133,7 +133,7 @@ def test_the_command_itself_interrupted_once_leaves_a_model_and_goes_on(tmp_path
     assert interrupted.metadata.training["ended"] == "interrupted"
     assert interrupted.ask("The", max_tokens=3, seed=1)
     assert in_process(run_command, tmp_path, arguments) == 0, (tmp_path / "err").read_text()
-    assert "Going on at update" in (tmp_path / "out").read_text()
+    assert "Resuming at step" in (tmp_path / "out").read_text()
     assert same(finished(tmp_path)[0], finished(whole)[0])
     assert finished(tmp_path)[1] == finished(whole)[1]
     steps = [event["step"] for event in read_log(tmp_path / "it.training" / "log.jsonl") if event["event"] == "step"]

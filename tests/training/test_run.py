@@ -58,7 +58,9 @@ def test_the_record_says_how_it_came_about(trained):
     ]
     assert record["data"][0]["bytes"] > 15_000
     assert record["recipe"]["layers"] == 1 and record["recipe"]["vocab_size"] == 300
-    assert record["seed"] == 1 and record["steps"] == 4 and record["ended"] == "finished" and record["from"] is None
+    assert (
+        record["seed"] == 1 and record["steps"] == 4 and record["ended"] == "finished" and record["base_model"] is None
+    )
     assert record["losses"][-1]["step"] == 4 and record["losses"][-1]["bits_per_byte"] > 0
     assert record["bits_per_byte"] == pytest.approx(record["losses"][-1]["bits_per_byte"], rel=0.2)
     assert {"openbook", "torch", "numpy", "python"} <= record["versions"].keys()
@@ -104,7 +106,7 @@ def test_going_on_changes_all_weights_and_keeps_the_rest(trained, tmp_path):
     )
     assert more.metadata.tokenizer == model.metadata.tokenizer
     assert more.metadata.architecture == model.metadata.architecture
-    assert more.metadata.training["from"] == "it.openbook"
+    assert more.metadata.training["base_model"] == "it.openbook"
     before, after = weights(model.transformer), weights(more.transformer)
     assert all(not torch.equal(before[name], after[name]) for name in before)
     assert same(weights(openbook.load(folder / "it.openbook", "cpu").transformer), before)  # the file is as it was

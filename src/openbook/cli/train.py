@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +14,7 @@ from openbook.cli.startup import STARTED
 
 if TYPE_CHECKING:
     from openbook.training.loop import Callback
+    from openbook.training.request import TrainingRequest
 
 
 def train(
@@ -74,21 +77,14 @@ def train(
 
     Ctrl-C saves a usable model; the same command resumes.
     """
-    from rich.console import Console
-
-    from openbook.progress import bars
     from openbook.training.recipe import read_toml, with_options
-    from openbook.training.report.display import Display
-    from openbook.training.report.tensorboard import TensorBoard
     from openbook.training.request import TrainingRequest
-    from openbook.training.run import TrainingRun
 
     given = read_toml(config) if config else {}
     given = with_options(given, {name: value for name, value in choices.items() if value is not None})
-    output = output or Path(Path(files[0]).name or "books").with_suffix(".openbook")
     request = TrainingRequest(
         files,
-        output,
+        output or Path(Path(files[0]).name or "books").with_suffix(".openbook"),
         given,
         pairs=pairs,
         conversations=conversations,
@@ -101,19 +97,39 @@ def train(
         lora_targets=lora_targets.split(","),
         adapter=adapter,
     )
-    display = Display(Console())
-    board = TensorBoard(request.folder / "tensorboard") if tensorboard else None
-    callbacks: list[Callback] = [display] if board is None else [display, board]
-    training = TrainingRun(request, callbacks, bars, lambda: time.perf_counter() - STARTED)
+    with _callbacks(request.folder if tensorboard else None) as callbacks:
+        _run(request, callbacks, plan, overwrite)
+
+
+@contextmanager
+def _callbacks(tensorboard: Path | None) -> "Iterator[list[Callback]]":
+    """What shows and logs a run; TensorBoard's files go to a folder inside this one."""
+    from rich.console import Console
+
+    from openbook.training.report.display import Display
+    from openbook.training.report.tensorboard import TensorBoard
+
+    callbacks: list[Display | TensorBoard] = [Display(Console())]
+    if tensorboard is not None:
+        callbacks.append(TensorBoard(tensorboard / "tensorboard"))
+    try:
+        yield list(callbacks)
+    finally:
+        for callback in callbacks:
+            callback.close()
+
+
+def _run(request: "TrainingRequest", callbacks: "list[Callback]", plan: bool, overwrite: bool) -> None:
+    """Train, or only plan."""
+    from openbook.progress import bars
+    from openbook.training.run import TrainingRun
+
+    run = TrainingRun(request, callbacks, bars, lambda: time.perf_counter() - STARTED)
     try:
         if plan:
-            training.plan()
-        elif training.run(overwrite).outcome.stop_reason == "interrupted":
+            run.plan()
+        elif run.run(overwrite).outcome.stop_reason == "interrupted":
             raise typer.Exit(130)  # as shells report Ctrl-C, so that a script stops
     except KeyboardInterrupt:
         print("\nopenbook: interrupted; the same command resumes", file=sys.stderr)
         raise
-    finally:
-        display.close()
-        if board is not None:
-            board.close()

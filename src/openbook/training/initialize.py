@@ -1,4 +1,4 @@
-"""First weights: small random matrices; what adds to the residual stream, and the logits, start at zero."""
+"""Weight initialization: small random matrices; output projections and the LM head start at zero."""
 
 import torch
 from torch import nn
@@ -9,11 +9,10 @@ from openbook.transformer.transformer import Transformer
 
 @torch.no_grad()
 def initialize(model: Transformer, seed: int) -> None:
-    """Fill every matrix of a new model.
+    """Initialize every matrix of a new model.
 
-    A matrix is uniform in ±√(3 / inputs), so that its outputs have the variance of its inputs. Every block begins
-    as the identity, since its output projections are zero, and all tokens begin equally likely, since untied logits
-    are zero too: learning starts from no opinion.
+    A matrix is uniform in ±√(3 / inputs), so that its outputs have the variance of its inputs. Output projections are
+    zero, so every block starts as the identity; an untied LM head is zero, so all tokens start equally likely.
     """
     generator = torch.Generator().manual_seed(seed)
     tied = model.architecture.tied_embeddings
@@ -30,7 +29,7 @@ def initialize(model: Transformer, seed: int) -> None:
 
 
 def set_load_balancing(model: nn.Module, strength: float) -> None:
-    """Have learning spread the tokens over the experts, wherever there are any; a strength of 0 leaves them alone."""
+    """Set the coefficient of the load-balancing gradient in every mixture of experts; 0 turns it off."""
     for module in model.modules():
         if isinstance(module, MixtureOfExperts):
             module.balance = strength

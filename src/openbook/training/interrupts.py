@@ -1,4 +1,4 @@
-"""Ctrl-C that loses nothing."""
+"""Ctrl-C and SIGTERM that end a run after its step, so that nothing is lost."""
 
 import signal
 import threading
@@ -9,22 +9,22 @@ from types import FrameType
 
 @contextmanager
 def interrupts() -> Iterator[Callable[[], bool]]:
-    """Inside, the first Ctrl-C (or SIGTERM) is only noted, and the function that this gives says True from then on.
+    """Gives a function that returns whether Ctrl-C was pressed (or SIGTERM sent) inside; a second one ends at once.
 
-    A second one interrupts at once. Outside the main thread signals cannot be caught, and the answer stays False.
+    Outside the main thread signals cannot be caught, and it always returns False.
     """
-    asked = False
+    interrupted = False
 
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        if interrupted:
             raise KeyboardInterrupt
-        asked = True
+        interrupted = True
 
     caught = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, note) for number in caught}
+    before = {number: signal.signal(number, handle) for number in caught}
     try:
-        yield lambda: asked
+        yield lambda: interrupted
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

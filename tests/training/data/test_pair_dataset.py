@@ -127,7 +127,7 @@ def test_going_on_changes_the_weights_and_keeps_the_rest(trained, tmp_path):
     assert more.metadata.architecture == model.metadata.architecture
     assert more.metadata.tokenizer == model.metadata.tokenizer
     assert more.metadata.special_tokens == model.metadata.special_tokens
-    assert more.metadata.training["from"] == "it.openbook"
+    assert more.metadata.training["base_model"] == "it.openbook"
     before, after = weights(model.transformer), weights(more.transformer)
     assert all(not torch.equal(before[name], after[name]) for name in before)
 
@@ -213,7 +213,7 @@ def test_a_plan_picks_everything(tmp_path, encoder_layers):
 @pytest.mark.parametrize(
     ("changed", "choices", "reason"),
     [
-        ({}, {"tokenizer": "unigram"}, "tokenizer is unigram; take --tokenizer bpe"),
+        ({}, {"tokenizer": "unigram"}, "not unigram; take --tokenizer bpe"),
         ({"pairs": False, "conversations": True}, {}, "for books and pairs"),
         ({"base_model": "words"}, {}, "not BPE"),
     ],

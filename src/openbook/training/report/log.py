@@ -1,4 +1,4 @@
-"""The log of a run: one JSON object a line, each an event of the loop as it happened."""
+"""The log of a run: a JSON object per line, each an event as it happened."""
 
 import json
 from contextlib import suppress
@@ -10,10 +10,10 @@ from openbook.training.loop import Event
 
 
 class EventLog:
-    """Appends events to a file, each at once; what came after the checkpoint that a run goes on from is cut off.
+    """A callback that appends each event to a file at once. On resuming it drops what came after the checkpoint.
 
     Raises:
-        OpenbookError: the disk is full or cannot be written.
+        OpenbookError: the disk is full or the file is not writable.
     """
 
     def __init__(self, path: Path) -> None:
@@ -21,19 +21,19 @@ class EventLog:
         self._file = path.open("ab", buffering=0)
 
     def __call__(self, event: Event) -> None:
-        """Log one event (see `loop.Callback`)."""
+        """Log an event (see `loop.Callback`)."""
         if event["event"] == "resume":
-            self._cut(event["step"])
+            self._truncate(event["step"])
         try:
             self._file.write(_line(event))
         except OSError as error:
-            raise OpenbookError(f"{self.path}: cannot be written ({error.strerror}); make room and go on") from error
+            raise OpenbookError(f"{self.path}: cannot be written ({error.strerror}); free space and resume") from error
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
-    def _cut(self, step: int) -> None:
+    def _truncate(self, step: int) -> None:
         """Keep what a run that never stopped would have logged up to this step."""
         self._file.close()
         kept = [event for event in read_log(self.path) if event["step"] <= step and not event.get("last")]
@@ -47,7 +47,7 @@ def _line(event: Event) -> bytes:
 
 
 def read_log(path: Path) -> list[Event]:
-    """All events of a log; a last line that was cut short by a kill is left out."""
+    """All events of a log, without a last line that was cut short when the process was killed."""
     events = []
     for line in path.read_text("utf-8").splitlines():
         with suppress(json.JSONDecodeError):

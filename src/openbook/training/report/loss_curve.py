@@ -6,7 +6,7 @@ from openbook.training.loop import Event
 
 
 def save_curve(events: list[Event], path: Path, scored: str = "held-out") -> None:
-    """Draw training loss and bits per byte of `scored` text over time, as PNG or SVG by the suffix of `path`."""
+    """Draw the training loss and the bits per byte of `scored` text by step, as PNG or SVG by the suffix of `path`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -15,7 +15,7 @@ def save_curve(events: list[Event], path: Path, scored: str = "held-out") -> Non
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    loss_colour, score_colour = "#0072b2", "#d55e00"  # told apart by colour-blind eyes too (Okabe & Ito)
+    loss_colour, score_colour = "#0072b2", "#d55e00"  # a palette for colour-blind eyes too (Okabe & Ito)
     axes.plot([e["step"] for e in steps], [e["loss"] for e in steps], color=loss_colour, alpha=0.25, linewidth=1)
     axes.plot([e["step"] for e in steps], _smooth([e["loss"] for e in steps]), color=loss_colour)
     axes.set_xlabel("step")
@@ -31,7 +31,7 @@ def save_curve(events: list[Event], path: Path, scored: str = "held-out") -> Non
 
 
 def _smooth(values: list[float]) -> list[float]:
-    """An exponential moving average, so that the trend shows through the noise of single batches."""
+    """An exponential moving average, which shows the trend through the noise of single batches."""
     smooth: list[float] = []
     for value in values:
         smooth.append(value if not smooth else 0.9 * smooth[-1] + 0.1 * value)

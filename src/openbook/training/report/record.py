@@ -1,4 +1,4 @@
-"""How the weights of a model came about, for its file."""
+"""The training record of a model file: data, recipe, scores and versions."""
 
 import datetime
 import hashlib
@@ -18,7 +18,7 @@ from openbook.training.loop import Event, Outcome
 from openbook.training.recipe import Recipe
 
 MOST_FILES = 1000
-"""Books that a record names one by one, so that it fits into a model file's header."""
+"""Books that a record names one by one, so that it fits in a model file's header."""
 
 
 def hash_of(path: Path) -> str:
@@ -53,18 +53,18 @@ def training_record(
     score: Score,
     metrics: Mapping[str, float],
     events: Sequence[Event],
-    start: Path | None,
+    base_model: Path | None,
 ) -> dict[str, Any]:
     """Data names and hashes, recipe, seed, steps, losses and other metrics, versions and date, as JSON."""
-    at = outcome.state
+    state = outcome.state
     return {
         "data": data,
-        "from": None if start is None else printable_path(start.name),
+        "base_model": None if base_model is None else printable_path(base_model.name),
         "recipe": recipe.as_dict(),
         "seed": recipe.seed,
-        "steps": at.step,
-        "best_step": at.best_step,
-        "seconds": round(at.seconds, 1),
+        "steps": state.step,
+        "best_step": state.best_step,
+        "seconds": round(state.seconds, 1),
         "ended": outcome.stop_reason,
         "bits_per_byte": round(score.bits_per_byte, 5),
         "perplexity": round(score.perplexity, 4),

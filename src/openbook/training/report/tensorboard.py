@@ -1,4 +1,4 @@
-"""Events for TensorBoard, from the extra `openbook[tensorboard]`."""
+"""Events for TensorBoard; needs the extra `openbook[tensorboard]`."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from openbook.training.loop import Event
 
 
 class TensorBoard:
-    """Writes losses and scores of a run to a folder that TensorBoard reads (see `loop.Callback`).
+    """A callback that writes losses and scores to a folder that TensorBoard reads.
 
     Raises:
         OpenbookError: the extra is not installed.
@@ -23,11 +23,11 @@ class TensorBoard:
         self._writer = SummaryWriter(str(folder))
 
     def __call__(self, event: Event) -> None:
-        """Take in one event."""
+        """Write an event (see `loop.Callback`)."""
         names = {"step": {"loss": "training loss"}, "validation": {"score": "held-out bits per byte"}}
         for key, name in names.get(event["event"], {}).items():
             self._writer.add_scalar(name, event[key], event["step"])
 
     def close(self) -> None:
-        """Write out what is left."""
+        """Write what is buffered."""
         self._writer.close()
