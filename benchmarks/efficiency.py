@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--width", type=int, default=384)
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--batch-tokens", type=int, default=8192, help="tokens an update; the plan's for this size")
+    parser.add_argument("--batch-tokens", type=int, default=8192, help="tokens per step; the plan's for this size")
     wanted = parser.parse_args()
     rates: list[float] = []
     achieved: dict[str, list[float]] = {"float32": []}

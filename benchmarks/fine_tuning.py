@@ -114,14 +114,14 @@ def print_tables(kept: Kept, score_bytes: int, questions: int) -> None:
     """What was found, as markdown."""
     before = kept.get("bits before")
     if before is not None:
-        print("| reads persuasion.txt | time, peak memory | tokens/s | updates | bits a byte before | after |")
+        print("| reads persuasion.txt | time, peak memory | tokens/s | steps | bits per byte before | after |")
         print("|" + " --- |" * 6)
         for way in ("lora", "all"):
             if f"bits {way}" in kept:
                 print(f"{row(way, kept)} {before[0]:.4f} | {kept[f'bits {way}'][0]:.4f} |")
         print(f"\nThe first {score_bytes:,} bytes of northangerabbey.txt; scoring them took {before[1]:.0f} s.\n")
     if "answers" in kept:
-        print("| learns facts | time, peak memory | tokens/s | updates | verbatim | asked another way |")
+        print("| learns facts | time, peak memory | tokens/s | steps | verbatim | asked another way |")
         print("|" + " --- |" * 6)
         verbatim, another = (f"{right} of {questions}" for right in kept["answers"])
         print(f"{row('facts', kept)} {verbatim} | {another} |")

@@ -87,7 +87,7 @@ def run_openbook(name: str, train: Path, held_out: Path, options: list[str], fol
 
 
 def run_nanogpt(repository: Path, train: Path, held_out: Path) -> tuple[Cost, float]:
-    """What nanoGPT's CPU recipe takes on the same text, and its bits a byte on the held-out characters."""
+    """What nanoGPT's CPU recipe takes on the same text, and its bits per byte on the held-out characters."""
     import numpy as np
 
     data = repository / "data" / "austen_char"
@@ -120,7 +120,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         train, held_out = make_austen(wanted.books, folder)
-        print("| run | learning | bits a byte | steps | shape | asking for a token |\n|" + " --- |" * 6)
+        print("| run | learning | bits per byte | steps | shape | asking for a token |\n|" + " --- |" * 6)
         for minutes in wanted.minutes:
             budget = ["--minutes", str(minutes)]
             print(run_openbook(f"{minutes:g} min, picked", train, held_out, budget, folder), flush=True)
