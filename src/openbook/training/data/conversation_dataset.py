@@ -1,8 +1,9 @@
 """Conversations as a dataset: what the chat template makes of them, and the task of learning their answers."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ once."""
 CONTEXT_MULTIPLE = 32
 LEAST_TO_HOLD_OUT = 1000
 """Of fewer conversations none is held out unless the user asks: each of them is to be known afterwards."""
-VALIDATION_SHARE = 0.05
+VALIDATION_FRACTION = 0.05
 EPOCHS = 12
 """How often conversations are read where no minutes are given."""
 SAMPLING = Sampling(max_tokens=60, temperature=0)
@@ -62,23 +63,20 @@ class ConversationDataset(Dataset):
             raise OpenbookError(
                 f"{request.base_model}: has no chat template, so there is no form to write conversations in"
             )
-        self.tokenizer = self.base.make_tokenizer()
-        found = self._tokenized("train", request.inputs)
-        share = request.validation_fraction
-        self.held_out = len(found) >= LEAST_TO_HOLD_OUT or request.validation is not None or share is not None
+        self.tokenizer, template = self.base.make_tokenizer(), self.base.chat_template
+
+        def tokenized(name: str, inputs: Sequence[str | Path]) -> TokenizedConversations:
+            stem = request.folder / "tokens" / name
+            return tokenize_conversations(find_files(inputs), self.tokenizer, template, stem, track=self.track)
+
+        found, fraction = tokenized("train", request.inputs), request.validation_fraction
+        self.held_out = len(found) >= LEAST_TO_HOLD_OUT or request.validation is not None or fraction is not None
         if not self.held_out:
             self.train = self.validation = found
         elif request.validation is not None:
-            self.train, self.validation = found, self._tokenized("validation", request.validation)
+            self.train, self.validation = found, tokenized("validation", request.validation)
         else:
-            self.train, self.validation = hold_out(found, VALIDATION_SHARE if share is None else share)
-
-    def _tokenized(self, name: str, inputs: Any) -> TokenizedConversations:
-        assert self.base is not None and self.base.chat_template is not None
-        stem = self.request.folder / "tokens" / name
-        return tokenize_conversations(
-            find_files(inputs), self.tokenizer, self.base.chat_template, stem, track=self.track
-        )
+            self.train, self.validation = hold_out(found, VALIDATION_FRACTION if fraction is None else fraction)
 
     @property
     def fingerprint(self) -> str:
@@ -152,19 +150,19 @@ class ConversationDataset(Dataset):
 
 
 def hold_out(
-    conversations: TokenizedConversations, share: float
+    conversations: TokenizedConversations, fraction: float
 ) -> tuple[TokenizedConversations, TokenizedConversations]:
     """Split into training and validation conversations by a hash of their tokens, so always in the same way.
 
     Raises:
-        OpenbookError: there are too few, or the share is not between 0 and 1.
+        OpenbookError: there are too few, or the fraction is not between 0 and 1.
     """
-    if not 0 < share < 1:
-        raise OpenbookError(f"validation fraction {share}: must be between 0 and 1")
+    if not 0 < fraction < 1:
+        raise OpenbookError(f"validation fraction {fraction}: must be between 0 and 1")
     held_out: NDArray[np.bool_] = np.zeros(len(conversations), bool)
     for index in range(len(conversations)):
         digest = hashlib.sha256(conversations[index].tobytes()).digest()
-        held_out[index] = int.from_bytes(digest[:8], "big") < share * 2**64
+        held_out[index] = int.from_bytes(digest[:8], "big") < fraction * 2**64
     if not held_out.any():
         held_out[0] = True  # there has to be one
     if held_out.all():

@@ -148,7 +148,7 @@ def prepare_pairs(
 ) -> PairCorpus:
     """Make a corpus in `folder` from the files that `inputs` name (files, folders, globs), or find it there.
 
-    A share of the sources, chosen by their hash, is held out with all their translations: a tenth, or as many as make
+    A fraction of the sources, chosen by their hash, is held out with all their translations: a tenth, or as many as make
     about a thousand pairs. With `validation` files, these are held out instead, and pairs with their sources leave the
     training pairs. Of equal pairs the first is kept.
 
@@ -172,7 +172,7 @@ def prepare_pairs(
         records = _Records.load(tasks)
         if not keep_duplicates:
             records.drop_duplicates()
-        held_out = records.hold_out_share(validation_fraction) if validation is None else records.hold_out_files()
+        held_out = records.hold_out_fraction(validation_fraction) if validation is None else records.hold_out_files()
         _write(folder, fingerprint, tasks, records, held_out)
 
     return load_or_make(folder, fingerprint, PairCorpus.load, make)
@@ -255,11 +255,11 @@ class _Records:
         self._drop(self.kept & ~self.for_validation & known, "also held out")
         return self.for_validation
 
-    def hold_out_share(self, share: float | None) -> NDArray[np.bool_]:
+    def hold_out_fraction(self, fraction: float | None) -> NDArray[np.bool_]:
         """[pairs]: those of the sources with the smallest hashes, so that no source is on both sides."""
         sources = np.unique(self.pairs["source_hash"][self.kept])
-        share = min(0.1, ENOUGH_HELD_OUT / max(1, len(sources))) if share is None else share
-        wanted = min(len(sources) - 1, max(1, round(share * len(sources))))
+        fraction = min(0.1, ENOUGH_HELD_OUT / max(1, len(sources))) if fraction is None else fraction
+        wanted = min(len(sources) - 1, max(1, round(fraction * len(sources))))
         return self.pairs["source_hash"] < sources[wanted] if wanted > 0 else np.zeros(len(self.pairs), bool)
 
 
