@@ -1,0 +1,88 @@
+// What a kernel does, whatever the instruction set: products of rows with packed matrices, and the steps of attention.
+//
+// Every number is worked out for its row alone and in one fixed order, so an answer is the same to the bit in any
+// batch, for any split of a prompt and on any number of threads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace openbook {
+
+constexpr int LANES = 16;   // outputs that lie side by side in a packed matrix: a panel
+constexpr int BLOCK = 512;  // inputs that share the scale of their 16-bit activations; 512 * 32767 * 128 < 2^31
+constexpr int GROUP = 32;   // inputs that share a scale and an offset in a matrix of 4 bits
+
+enum class Format : int32_t { float32 = 0, bfloat16 = 1, int8 = 2, int4 = 3 };
+
+// A matrix (outputs, inputs), packed in panels of 16 outputs; the last one is filled up with zeros.
+//   float32, bfloat16: [panel][input][16]
+//   int8:              [panel][input / 2][16][2], and a scale for each output
+//   int4:              [panel][group]{scale[16], offset[16] where there are offsets, both float16; 256 bytes of nibbles}
+//                      nibbles: [8][16][2] bytes; low halves are inputs 4i, 4i+1, high halves 4i+2, 4i+3
+struct Matrix {
+  Format format;
+  bool offsets;  // int4: whether groups have offsets of their own; else the offset is -8 scales
+  int outputs, inputs, panels;
+  size_t panel_bytes;
+  const std::byte* data;
+  const float* scale;
+};
+
+// Rows that a matrix is multiplied with: as they are, and in 16 bits for matrices of whole numbers.
+struct Rows {
+  const float* values;  // [rows][stride]
+  size_t stride;
+  const int16_t* whole;     // [rows][whole_stride], value = scale[block] * whole
+  size_t whole_stride;
+  const float* scale;       // [rows][blocks]
+  const int32_t* group_sum; // [rows][whole_stride / GROUP], of `whole` in each group of 32
+  size_t blocks;
+};
+
+// Queries of one head group over the columns of one row of a cache.
+struct Heads {
+  const float* query;  // [queries][width]
+  int queries, width;  // queries share keys and values
+  const float* key;    // [columns / 16][width][16]
+  const float* value;  // [columns][value_stride]
+  size_t value_stride;
+  int columns;
+};
+
+struct Kernels {
+  const char* name;
+  // target[row][16 * panel + lane] = sum over inputs, for panels first <= panel < last; rows of `target` are `stride` apart.
+  void (*product)(const Matrix& matrix, const Rows& rows, int count, int first, int last, float* target, size_t stride);
+  // 16-bit activations of one row; `whole` is filled up with zeros to a multiple of GROUP.
+  void (*quantize)(const float* x, int count, int16_t* whole, float* scale, int32_t* group_sum);
+  // scores[query][column] = query . key, `stride` floats a query; whole blocks of 16 columns are written.
+  void (*scores)(const Heads& heads, int first_column, float* scores, size_t stride);
+  // x[i] = exp(x[i] - most), in place; the sum is taken in order of the columns.
+  float (*exponentials)(float* x, int count, float most);
+  // context[query][width] = sum over columns of weights[query][column] * value[column], times factor[query].
+  void (*context)(const Heads& heads, int first_column, const float* weights, size_t stride, const float* factor,
+                  float* context);
+  // sums over one vector, in an order that only its length decides
+  float (*sum_of_squares)(const float* x, int count);
+  float (*sum)(const float* x, int count);
+  // x[i] = silu / gelu (tanh) / gelu (sigmoid), in place
+  void (*silu)(float* x, int count);
+  void (*gelu_tanh)(float* x, int count);
+  void (*gelu_sigmoid)(float* x, int count);
+};
+
+extern const Kernels portable;
+extern const Kernels avx2;
+extern const Kernels avx_vnni;
+extern const Kernels avx512;
+extern const Kernels avx512_vnni;
+extern const Kernels neon;
+
+// The fastest that this processor runs; `wanted` names another one, nullptr if it can't be had.
+const Kernels* choose_kernels(const char* wanted);
+
+float from_half(uint16_t half);
+uint16_t to_half(float value);
+
+}  // namespace openbook

@@ -1,0 +1,342 @@
+// The kernels in terms of `Simd`, sixteen lanes at a time. A file per instruction set defines `Simd` in a namespace of
+// its own, includes this file, and fills in a `Kernels`.
+//
+// Simd: F (16 floats), I (16 int32), W (16 pairs of int16);
+//       load store set add sub mul max fma div; half_load bfloat_load; widen (32 int8 -> W), nibbles (32 bytes -> 2 W);
+//       dot (I + pairs of W * one pair), zero, to_float, round (F -> I), power_of_two (I -> F).
+
+using F = Simd::F;
+using I = Simd::I;
+using W = Simd::W;
+
+inline int32_t pair_at(const int16_t* whole) {
+  int32_t pair;
+  std::memcpy(&pair, whole, sizeof pair);
+  return pair;
+}
+
+// R rows times P panels of float32 or bfloat16: each output is one chain of fused products over the inputs in order.
+template <int R, int P, bool BFLOAT>
+inline void tile_float(const Matrix& matrix, const Rows& rows, int row, int panel, float* target, size_t stride) {
+  F sum[R][P];
+  for (int r = 0; r < R; ++r)
+    for (int p = 0; p < P; ++p) sum[r][p] = Simd::set(0.0f);
+  const std::byte* weights[P];
+  for (int p = 0; p < P; ++p) weights[p] = matrix.data + (panel + p) * matrix.panel_bytes;
+  const float* x = rows.values + row * rows.stride;
+  for (int k = 0; k < matrix.inputs; ++k) {
+    F w[P];
+    for (int p = 0; p < P; ++p) {
+      if constexpr (BFLOAT)
+        w[p] = Simd::bfloat_load(reinterpret_cast<const uint16_t*>(weights[p]) + size_t(k) * LANES);
+      else
+        w[p] = Simd::load(reinterpret_cast<const float*>(weights[p]) + size_t(k) * LANES);
+    }
+    for (int r = 0; r < R; ++r) {
+      const F value = Simd::set(x[r * rows.stride + k]);
+      for (int p = 0; p < P; ++p) sum[r][p] = Simd::fma(value, w[p], sum[r][p]);
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int p = 0; p < P; ++p) Simd::store(target + (row + r) * stride + (panel + p) * LANES, sum[r][p]);
+}
+
+// R rows times P panels of 8-bit weights: whole numbers are added exactly within a block, then scaled and added up.
+template <int R, int P>
+inline void tile_int8(const Matrix& matrix, const Rows& rows, int row, int panel, float* target, size_t stride) {
+  F total[R][P];
+  for (int r = 0; r < R; ++r)
+    for (int p = 0; p < P; ++p) total[r][p] = Simd::set(0.0f);
+  const int8_t* weights[P];
+  for (int p = 0; p < P; ++p)
+    weights[p] = reinterpret_cast<const int8_t*>(matrix.data + (panel + p) * matrix.panel_bytes);
+  const int16_t* x = rows.whole + row * rows.whole_stride;
+  for (int start = 0, block = 0; start < matrix.inputs; start += BLOCK, ++block) {
+    const int end = std::min(start + BLOCK, (matrix.inputs + 1) & ~1);
+    I sum[R][P];
+    for (int r = 0; r < R; ++r)
+      for (int p = 0; p < P; ++p) sum[r][p] = Simd::zero();
+    for (int k = start; k < end; k += 2) {
+      W w[P];
+      for (int p = 0; p < P; ++p) w[p] = Simd::widen(weights[p] + size_t(k) * LANES);
+      for (int r = 0; r < R; ++r) {
+        const int32_t pair = pair_at(x + r * rows.whole_stride + k);
+        for (int p = 0; p < P; ++p) sum[r][p] = Simd::dot(sum[r][p], w[p], pair);
+      }
+    }
+    for (int r = 0; r < R; ++r) {
+      const F scale = Simd::set(rows.scale[(row + r) * rows.blocks + block]);
+      for (int p = 0; p < P; ++p) total[r][p] = Simd::fma(Simd::to_float(sum[r][p]), scale, total[r][p]);
+    }
+  }
+  for (int p = 0; p < P; ++p) {
+    const F scale = Simd::load(matrix.scale + (panel + p) * LANES);
+    for (int r = 0; r < R; ++r)
+      Simd::store(target + (row + r) * stride + (panel + p) * LANES, Simd::mul(total[r][p], scale));
+  }
+}
+
+// The same for 4-bit weights: in each group, scale * (whole numbers' sum) + offset * (activations' sum).
+template <int R, int P, bool OFFSETS>
+inline void tile_int4(const Matrix& matrix, const Rows& rows, int row, int panel, float* target, size_t stride) {
+  constexpr size_t HEADER = (OFFSETS ? 2 : 1) * LANES * sizeof(uint16_t), BYTES = HEADER + GROUP * LANES / 2;
+  F total[R][P];
+  for (int r = 0; r < R; ++r)
+    for (int p = 0; p < P; ++p) total[r][p] = Simd::set(0.0f);
+  const std::byte* weights[P];
+  for (int p = 0; p < P; ++p) weights[p] = matrix.data + (panel + p) * matrix.panel_bytes;
+  const int16_t* x = rows.whole + row * rows.whole_stride;
+  const int groups = (matrix.inputs + GROUP - 1) / GROUP;
+  for (int group = 0, block = 0; group < groups; ++block) {
+    const int last = std::min(group + BLOCK / GROUP, groups);
+    F part[R][P];
+    for (int r = 0; r < R; ++r)
+      for (int p = 0; p < P; ++p) part[r][p] = Simd::set(0.0f);
+    for (; group < last; ++group) {
+      I sum[R][P];
+      for (int r = 0; r < R; ++r)
+        for (int p = 0; p < P; ++p) sum[r][p] = Simd::zero();
+      for (int i = 0; i < GROUP / 4; ++i) {
+        for (int p = 0; p < P; ++p) {
+          W low, high;
+          Simd::nibbles(reinterpret_cast<const uint8_t*>(weights[p] + group * BYTES + HEADER) + i * 2 * LANES, low, high);
+          for (int r = 0; r < R; ++r) {
+            const int16_t* at = x + r * rows.whole_stride + group * GROUP + 4 * i;
+            sum[r][p] = Simd::dot(Simd::dot(sum[r][p], low, pair_at(at)), high, pair_at(at + 2));
+          }
+        }
+      }
+      for (int p = 0; p < P; ++p) {
+        const uint16_t* header = reinterpret_cast<const uint16_t*>(weights[p] + group * BYTES);
+        const F scale = Simd::half_load(header);
+        const F offset = OFFSETS ? Simd::half_load(header + LANES) : Simd::mul(scale, Simd::set(-8.0f));
+        for (int r = 0; r < R; ++r) {
+          const float summed = float(rows.group_sum[(row + r) * (rows.whole_stride / GROUP) + group]);
+          part[r][p] = Simd::fma(Simd::to_float(sum[r][p]), scale, part[r][p]);
+          part[r][p] = Simd::fma(Simd::set(summed), offset, part[r][p]);
+        }
+      }
+    }
+    for (int r = 0; r < R; ++r) {
+      const F scale = Simd::set(rows.scale[(row + r) * rows.blocks + block]);
+      for (int p = 0; p < P; ++p) total[r][p] = Simd::fma(part[r][p], scale, total[r][p]);
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int p = 0; p < P; ++p) Simd::store(target + (row + r) * stride + (panel + p) * LANES, total[r][p]);
+}
+
+template <int R, int P>
+inline void tile(const Matrix& matrix, const Rows& rows, int row, int panel, float* target, size_t stride) {
+  switch (matrix.format) {
+    case Format::float32: return tile_float<R, P, false>(matrix, rows, row, panel, target, stride);
+    case Format::bfloat16: return tile_float<R, P, true>(matrix, rows, row, panel, target, stride);
+    case Format::int8: return tile_int8<R, P>(matrix, rows, row, panel, target, stride);
+    case Format::int4:
+      return matrix.offsets ? tile_int4<R, P, true>(matrix, rows, row, panel, target, stride)
+                            : tile_int4<R, P, false>(matrix, rows, row, panel, target, stride);
+  }
+}
+
+// All rows with P panels, R rows at a time; the last rows by fewer. Tiles change the order of outputs, never of a sum.
+template <int R, int P>
+inline void row_tiles(const Matrix& matrix, const Rows& rows, int row, int count, int panel, float* target, size_t stride) {
+  for (; count - row >= R; row += R) tile<R, P>(matrix, rows, row, panel, target, stride);
+  if constexpr (R > 1)
+    if (row < count) row_tiles<R - 1, P>(matrix, rows, row, count, panel, target, stride);
+}
+
+static void product(const Matrix& matrix, const Rows& rows, int count, int first, int last, float* target, size_t stride) {
+  int panel = first;
+  if (count == 1) {
+    for (; last - panel >= Simd::PANELS_ALONE; panel += Simd::PANELS_ALONE)
+      tile<1, Simd::PANELS_ALONE>(matrix, rows, 0, panel, target, stride);
+    for (; panel < last; ++panel) tile<1, 1>(matrix, rows, 0, panel, target, stride);
+    return;
+  }
+  for (; last - panel >= Simd::PANELS; panel += Simd::PANELS)
+    row_tiles<Simd::ROWS, Simd::PANELS>(matrix, rows, 0, count, panel, target, stride);
+  for (; panel < last; ++panel) row_tiles<Simd::ROWS, 1>(matrix, rows, 0, count, panel, target, stride);
+}
+
+static void quantize(const float* x, int count, int16_t* whole, float* scale, int32_t* group_sum) {
+  for (int start = 0, block = 0; start < count; start += BLOCK, ++block) {
+    const int end = std::min(start + BLOCK, count);
+    float most = 0.0f;
+    for (int i = start; i < end; ++i) most = std::max(most, std::fabs(x[i]));
+    const float inverse = most > 0.0f ? 32767.0f / most : 0.0f;
+    scale[block] = most / 32767.0f;
+    for (int i = start; i < end; ++i) whole[i] = int16_t(std::lrintf(x[i] * inverse));
+  }
+  const int padded = (count + GROUP - 1) / GROUP * GROUP;
+  for (int i = count; i < padded; ++i) whole[i] = 0;
+  for (int group = 0; group < padded / GROUP; ++group) {
+    int32_t sum = 0;
+    for (int i = 0; i < GROUP; ++i) sum += whole[group * GROUP + i];
+    group_sum[group] = sum;
+  }
+}
+
+template <int Q>
+inline void scores_of(const Heads& heads, const float* query, int first_column, float* scores, size_t stride) {
+  for (int column = first_column & ~(LANES - 1); column < heads.columns; column += LANES) {
+    const float* key = heads.key + size_t(column) * heads.width;
+    F sum[Q];
+    for (int q = 0; q < Q; ++q) sum[q] = Simd::set(0.0f);
+    for (int d = 0; d < heads.width; ++d) {
+      const F k = Simd::load(key + size_t(d) * LANES);
+      for (int q = 0; q < Q; ++q) sum[q] = Simd::fma(Simd::set(query[q * heads.width + d]), k, sum[q]);
+    }
+    for (int q = 0; q < Q; ++q) Simd::store(scores + q * stride + column, sum[q]);
+  }
+}
+
+static void scores(const Heads& heads, int first_column, float* scores, size_t stride) {
+  int q = 0;
+  for (; heads.queries - q >= 4; q += 4)
+    scores_of<4>(heads, heads.query + q * heads.width, first_column, scores + q * stride, stride);
+  for (; q < heads.queries; ++q)
+    scores_of<1>(heads, heads.query + q * heads.width, first_column, scores + q * stride, stride);
+}
+
+// exp by 2^n * polynomial in the rest, to about 2 units in the last place; -inf gives 0.
+inline F exponential(F x) {
+  x = Simd::max(x, Simd::set(-104.0f));
+  x = Simd::min(x, Simd::set(88.7f));
+  const I n = Simd::round(Simd::mul(x, Simd::set(1.44269504f)));
+  const F whole = Simd::to_float(n);
+  F rest = Simd::fma(whole, Simd::set(-0.693359375f), x);
+  rest = Simd::fma(whole, Simd::set(2.12194440e-4f), rest);
+  F y = Simd::set(1.9875691500e-4f);
+  y = Simd::fma(y, rest, Simd::set(1.3981999507e-3f));
+  y = Simd::fma(y, rest, Simd::set(8.3334519073e-3f));
+  y = Simd::fma(y, rest, Simd::set(4.1665795894e-2f));
+  y = Simd::fma(y, rest, Simd::set(1.6666665459e-1f));
+  y = Simd::fma(y, rest, Simd::set(5.0000001201e-1f));
+  y = Simd::fma(Simd::mul(rest, rest), y, Simd::add(rest, Simd::set(1.0f)));
+  return Simd::mul(y, Simd::power_of_two(n));
+}
+
+static float exponentials(float* x, int count, float most) {
+  int i = 0;
+  for (; count - i >= LANES; i += LANES) Simd::store(x + i, exponential(Simd::sub(Simd::load(x + i), Simd::set(most))));
+  if (i < count) {
+    float rest[LANES];
+    for (int j = 0; j < LANES; ++j) rest[j] = i + j < count ? x[i + j] : 0.0f;
+    Simd::store(rest, exponential(Simd::sub(Simd::load(rest), Simd::set(most))));
+    for (int j = 0; i + j < count; ++j) x[i + j] = rest[j];
+  }
+  // In the order of the columns: columns that a query does not see add an exact 0 wherever they stand.
+  float sum = 0.0f;
+  for (i = 0; i < count; ++i) sum += x[i];
+  return sum;
+}
+
+template <int Q, int D>
+inline void context_of(const Heads& heads, int at, int first_column, const float* weights, size_t stride,
+                       const float* factor, float* context, int wanted) {
+  F sum[Q][D];
+  for (int q = 0; q < Q; ++q)
+    for (int d = 0; d < D; ++d) sum[q][d] = Simd::set(0.0f);
+  for (int column = first_column; column < heads.columns; ++column) {
+    const float* value = heads.value + size_t(column) * heads.value_stride + at;
+    F v[D];
+    for (int d = 0; d < D; ++d) v[d] = Simd::load(value + d * LANES);
+    for (int q = 0; q < Q; ++q) {
+      const F weight = Simd::set(weights[q * stride + column]);
+      for (int d = 0; d < D; ++d) sum[q][d] = Simd::fma(weight, v[d], sum[q][d]);
+    }
+  }
+  for (int q = 0; q < Q; ++q)
+    for (int d = 0; d < D; ++d) {
+      float part[LANES];
+      Simd::store(part, Simd::mul(sum[q][d], Simd::set(factor[q])));
+      for (int i = 0; i < LANES && d * LANES + i < wanted; ++i) context[q * heads.width + at + d * LANES + i] = part[i];
+    }
+}
+
+template <int Q>
+inline void contexts_of(const Heads& heads, int q, int first_column, const float* weights, size_t stride,
+                        const float* factor, float* context) {
+  int at = 0;
+  for (; heads.width - at >= 4 * LANES; at += 4 * LANES)
+    context_of<Q, 4>(heads, at, first_column, weights + q * stride, stride, factor + q, context + q * heads.width,
+                     4 * LANES);
+  for (; at < heads.width; at += LANES)
+    context_of<Q, 1>(heads, at, first_column, weights + q * stride, stride, factor + q, context + q * heads.width,
+                     heads.width - at);
+}
+
+static void context(const Heads& heads, int first_column, const float* weights, size_t stride, const float* factor,
+                    float* context) {
+  int q = 0;
+  for (; heads.queries - q >= Simd::QUERIES; q += Simd::QUERIES)
+    contexts_of<Simd::QUERIES>(heads, q, first_column, weights, stride, factor, context);
+  for (; q < heads.queries; ++q) contexts_of<1>(heads, q, first_column, weights, stride, factor, context);
+}
+
+inline float across(F lanes) {
+  float part[LANES];
+  Simd::store(part, lanes);
+  for (int half = LANES / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) part[i] += part[i + half];
+  return part[0];
+}
+
+static float sum_of_squares(const float* x, int count) {
+  F sum = Simd::set(0.0f);
+  int i = 0;
+  for (; count - i >= LANES; i += LANES) {
+    const F value = Simd::load(x + i);
+    sum = Simd::fma(value, value, sum);
+  }
+  float rest = 0.0f;
+  for (; i < count; ++i) rest += x[i] * x[i];
+  return across(sum) + rest;
+}
+
+static float sum(const float* x, int count) {
+  F lanes = Simd::set(0.0f);
+  int i = 0;
+  for (; count - i >= LANES; i += LANES) lanes = Simd::add(lanes, Simd::load(x + i));
+  float rest = 0.0f;
+  for (; i < count; ++i) rest += x[i];
+  return across(lanes) + rest;
+}
+
+inline F sigmoid(F x) {
+  const F e = exponential(Simd::sub(Simd::set(0.0f), x));
+  return Simd::div(Simd::set(1.0f), Simd::add(Simd::set(1.0f), e));
+}
+
+template <typename Function>
+inline void each(float* x, int count, Function function) {
+  int i = 0;
+  for (; count - i >= LANES; i += LANES) Simd::store(x + i, function(Simd::load(x + i)));
+  if (i == count) return;
+  float rest[LANES] = {};
+  std::copy(x + i, x + count, rest);
+  Simd::store(rest, function(Simd::load(rest)));
+  std::copy(rest, rest + (count - i), x + i);
+}
+
+static void silu(float* x, int count) {
+  each(x, count, [](F v) { return Simd::mul(v, sigmoid(v)); });
+}
+
+// x/2 (1 + tanh(u)) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3)
+static void gelu_tanh(float* x, int count) {
+  each(x, count, [](F v) {
+    const F u = Simd::mul(v, Simd::fma(Simd::mul(v, v), Simd::set(2 * 0.79788456f * 0.044715f), Simd::set(2 * 0.79788456f)));
+    return Simd::mul(v, sigmoid(u));
+  });
+}
+
+static void gelu_sigmoid(float* x, int count) {
+  each(x, count, [](F v) { return Simd::mul(v, sigmoid(Simd::mul(v, Simd::set(1.702f)))); });
+}
+
+static constexpr Kernels as_kernels(const char* name) {
+  return {name,    product,        quantize, scores, exponentials, context,
+          sum_of_squares, sum, silu,     gelu_tanh, gelu_sigmoid};
+}

@@ -1,0 +1,1 @@
+"""The native engine: C++ on the processor, without PyTorch on the way from a prompt to its answer."""
