@@ -106,23 +106,43 @@ void Interpreter::attend(const Op& op, int thread) {
   }
 }
 
+// Bias, soft cap and mask of one query's scores of the columns from `from` to `seen`.
+void Interpreter::mask(const Attention& attention, const Token& token, int head, int from, int seen, float* score) const {
+  const float hidden = attention.softmax ? -INFINITY : 0.0f;
+  const bool causal = attention.mode == 0;
+  if (attention.bias < 0 && attention.softcap == 0 && attention.window == 0 && token.beam < 0) {
+    if (causal && token.column + 1 < seen) std::fill(score + token.column + 1, score + seen, hidden);
+    return;
+  }
+  const Row* row = causal ? rows_[token.row] : nullptr;
+  const uint8_t* visible = causal && token.beam >= 0 ? row->seen[token.beam].data() : nullptr;
+  const float* bias = attention.bias < 0 ? nullptr : vector(attention.bias) + size_t(head) * attention.bias_count;
+  for (int column = from; column < seen; ++column) {
+    const int distance = token.position - (causal ? row->positions[column] : column);
+    float value = score[column];
+    if (bias != nullptr) value += bias[std::clamp(distance - attention.bias_first, 0, attention.bias_count - 1)];
+    if (attention.softcap > 0) value = attention.softcap * std::tanh(value / attention.softcap);
+    bool sees = !causal || (visible != nullptr ? visible[column] != 0 : column <= token.column);
+    if (attention.window > 0 && attention.mode != 2) sees = sees && std::abs(distance) < attention.window;
+    score[column] = sees ? value : hidden;
+  }
+}
+
 // Queries of `tokens` tokens and `heads` heads look at the columns of one row: softmax(query . key * scale) . value.
 void Interpreter::look(const Attention& attention, const Op& op, int first, int tokens, int group, int first_head,
                        int heads, int thread) {
   const int width = attention.head_width, queries = tokens * heads;
   const Token& newest = tokens_[first + tokens - 1];
-  Row* row = rows_.empty() ? nullptr : rows_[newest.row];
   Columns& columns = columns_of(attention.mode, newest.row);
   // What the last of them sees; a beam may see any of its row's columns.
   const int seen = attention.mode == 0 && newest.beam < 0 ? newest.column + 1 : columns.length;
   const size_t stride = size_t(seen + LANES - 1) / LANES * LANES;
   Scratch::OfThread& mine = scratch_.threads[thread];
-  float* query = room(mine.queries, size_t(queries) * width * 2 + queries);
+  float* query = room(mine.queries, size_t(queries) * (2 * width + 2));
   float* context = query + size_t(queries) * width;
-  float* factor = context + size_t(queries) * width;
+  float *sums = context + size_t(queries) * width, *most = sums + queries;
   float* scores = room(mine.scores, queries * stride);
   for (int i = 0; i < queries; ++i) {
-    const Token& token = tokens_[first + i / heads];
     float* head = query + size_t(i) * width;
     const float* from = at(op.out[0], first + i / heads) + (first_head + i % heads) * width;
     if (attention.query_norm >= 0) normalize(program_.norms[attention.query_norm], from, width, head);
@@ -134,39 +154,23 @@ void Interpreter::look(const Attention& attention, const Op& op, int first, int 
     from = std::max(0, tokens_[first].column - attention.window + 1);
   const Heads look{query, queries, width, columns.key(attention.slot, group), columns.value(attention.slot, group),
                    columns.value_stride(attention.slot), seen};
-  kernels_.scores(look, from, scores, stride);
+  kernels_.scores(look, from, attention.scale, scores, stride);
   for (int i = 0; i < queries; ++i) {
     const Token& token = tokens_[first + i / heads];
     const int head = first_head + i % heads;
     float* score = scores + i * stride;
-    const uint8_t* visible = token.beam >= 0 && attention.mode == 0 ? row->seen[token.beam].data() : nullptr;
-    const float* bias = attention.bias < 0 ? nullptr : vector(attention.bias) + size_t(head) * attention.bias_count;
-    const float hidden = attention.softmax ? -INFINITY : 0.0f;
-    float most = attention.sinks < 0 ? -INFINITY : vector(attention.sinks)[head];
-    for (int column = from; column < seen; ++column) {
-      float value = score[column] * attention.scale;
-      const int position = attention.mode == 0 ? row->positions[column] : column;
-      const int distance = token.position - position;
-      if (bias != nullptr) value += bias[std::clamp(distance - attention.bias_first, 0, attention.bias_count - 1)];
-      if (attention.softcap > 0) value = attention.softcap * std::tanh(value / attention.softcap);
-      bool sees = true;
-      if (attention.mode == 0) {
-        sees = visible != nullptr ? visible[column] != 0 : column <= token.column;
-        if (attention.window > 0) sees = sees && distance < attention.window;
-      } else if (attention.mode == 1 && attention.window > 0) {
-        sees = std::abs(distance) < attention.window;
-      }
-      score[column] = sees ? value : hidden;
-      if (sees) most = std::max(most, value);
-    }
-    factor[i] = 1.0f;
-    if (attention.softmax) {
-      float sum = kernels_.exponentials(score + from, seen - from, most);
-      if (attention.sinks >= 0) sum += std::exp(vector(attention.sinks)[head] - most);
-      factor[i] = 1.0f / sum;
-    }
+    mask(attention, token, head, from, seen, score);
+    if (!attention.softmax) continue;
+    most[i] = kernels_.largest(score + from, seen - from);
+    if (attention.sinks >= 0) most[i] = std::max(most[i], vector(attention.sinks)[head]);
+    kernels_.exponentials(score + from, seen - from, most[i]);
   }
-  kernels_.context(look, from, scores, stride, factor, context);
+  kernels_.context(look, from, scores, stride, context, sums);
+  for (int i = 0; attention.softmax && i < queries; ++i) {
+    float sum = sums[i];
+    if (attention.sinks >= 0) sum += std::exp(vector(attention.sinks)[first_head + i % heads] - most[i]);
+    for (int d = 0; d < width; ++d) context[size_t(i) * width + d] /= sum;
+  }
   for (int i = 0; i < queries; ++i)
     std::memcpy(at(op.in, first + i / heads) + (first_head + i % heads) * width, context + size_t(i) * width,
                 width * sizeof(float));

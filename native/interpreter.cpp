@@ -314,7 +314,8 @@ void Interpreter::experts(const Op& op, int thread) {
     kernels_.product(router, row, 1, 0, router.panels, scores, router_stride);
     add_bias(scores, vector(spec.router_bias), 0, spec.count);
     const float most = *std::max_element(scores, scores + spec.count);
-    const float sum = kernels_.exponentials(scores, spec.count, most);
+    kernels_.exponentials(scores, spec.count, most);
+    const float sum = kernels_.sum(scores, spec.count);
     int32_t* chosen = scratch_.chosen.data() + size_t(token) * k;
     float *weights = scratch_.gate_weights.data() + size_t(token) * k, together = 0.0f;
     for (int choice = 0; choice < k; ++choice) {

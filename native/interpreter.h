@@ -66,6 +66,7 @@ class Interpreter {
   void activate(const FeedForward& spec, float* gate, float* up, int count) const;
   void look(const Attention& attention, const Op& op, int first, int tokens, int group, int first_head, int heads,
             int thread);
+  void mask(const Attention& attention, const Token& token, int head, int from, int seen, float* score) const;
   Columns& columns_of(int mode, int row);
   std::pair<int, int> share(int total, int thread) const;
 

@@ -23,8 +23,9 @@ void best_continuations(const Kernels& kernels, Threads& threads, const float* l
       for (int beam = 0; beam < beams; ++beam) {
         const float* scores = logits + (size_t(row) * beams + beam) * vocab_size;
         std::copy(scores, scores + vocab_size, exponentials.begin());
-        const float most = *std::max_element(scores, scores + vocab_size);
-        const float log_sum = std::log(kernels.exponentials(exponentials.data(), vocab_size, most));
+        const float most = kernels.largest(scores, vocab_size);
+        kernels.exponentials(exponentials.data(), vocab_size, most);
+        const float log_sum = std::log(kernels.sum(exponentials.data(), vocab_size));
         const float added = sums[size_t(row) * beams + beam] - most - log_sum;
         float least = int(found.size()) < count ? -INFINITY : found.back().sum;
         for (int token = 0; token < vocab_size; ++token) {

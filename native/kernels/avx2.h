@@ -46,6 +46,10 @@ struct Avx2 {
   static I zero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
   static F to_float(I v) { return {_mm256_cvtepi32_ps(v.a), _mm256_cvtepi32_ps(v.b)}; }
   static I round(F v) { return {_mm256_cvtps_epi32(v.a), _mm256_cvtps_epi32(v.b)}; }
+  static void narrow(int16_t* p, I v) {
+    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(v.a, v.b), 0xd8);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), packed);
+  }
   // In two steps, since 2^n for n below -126 has no exponent of its own.
   static F power_of_two(I v) { return {power(v.a), power(v.b)}; }
 

@@ -54,15 +54,16 @@ struct Kernels {
   const char* name;
   // target[row][16 * panel + lane] = sum over inputs, for panels first <= panel < last; rows of `target` are `stride` apart.
   void (*product)(const Matrix& matrix, const Rows& rows, int count, int first, int last, float* target, size_t stride);
-  // 16-bit activations of one row; `whole` is filled up with zeros to a multiple of GROUP.
+  // 16-bit activations of one row; `whole` is filled up with zeros to a multiple of GROUP. `group_sum` may be null.
   void (*quantize)(const float* x, int count, int16_t* whole, float* scale, int32_t* group_sum);
-  // scores[query][column] = query . key, `stride` floats a query; whole blocks of 16 columns are written.
-  void (*scores)(const Heads& heads, int first_column, float* scores, size_t stride);
-  // x[i] = exp(x[i] - most), in place; the sum is taken in order of the columns.
-  float (*exponentials)(float* x, int count, float most);
-  // context[query][width] = sum over columns of weights[query][column] * value[column], times factor[query].
-  void (*context)(const Heads& heads, int first_column, const float* weights, size_t stride, const float* factor,
-                  float* context);
+  // scores[query][column] = query . key * scale, `stride` floats a query; whole blocks of 16 columns are written.
+  void (*scores)(const Heads& heads, int first_column, float scale, float* scores, size_t stride);
+  float (*largest)(const float* x, int count);
+  // x[i] = exp(x[i] - most), in place.
+  void (*exponentials)(float* x, int count, float most);
+  // context[query][width] = sum over columns of weights[query][column] * value[column], and sums[query] of the weights.
+  // Both are added up column by column, so a column of weight 0 changes nothing, wherever it stands.
+  void (*context)(const Heads& heads, int first_column, const float* weights, size_t stride, float* context, float* sums);
   // sums over one vector, in an order that only its length decides
   float (*sum_of_squares)(const float* x, int count);
   float (*sum)(const float* x, int count);
@@ -83,6 +84,5 @@ extern const Kernels neon;
 const Kernels* choose_kernels(const char* wanted);
 
 float from_half(uint16_t half);
-uint16_t to_half(float value);
 
 }  // namespace openbook

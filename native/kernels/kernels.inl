@@ -3,7 +3,7 @@
 //
 // Simd: F (16 floats), I (16 int32), W (16 pairs of int16);
 //       load store set add sub mul max fma div; half_load bfloat_load; widen (32 int8 -> W), nibbles (32 bytes -> 2 W);
-//       dot (I + pairs of W * one pair), zero, to_float, round (F -> I), power_of_two (I -> F).
+//       dot (I + pairs of W * one pair), zero, to_float, round (F -> I), narrow (I -> 16 int16), power_of_two (I -> F).
 
 using F = Simd::F;
 using I = Simd::I;
@@ -159,17 +159,38 @@ static void product(const Matrix& matrix, const Rows& rows, int count, int first
   for (; panel < last; ++panel) row_tiles<Simd::ROWS, 1>(matrix, rows, 0, count, panel, target, stride);
 }
 
+static float largest(const float* x, int count) {
+  if (count < LANES) return *std::max_element(x, x + count);
+  F most = Simd::load(x + count - LANES);
+  for (int i = 0; count - i >= LANES; i += LANES) most = Simd::max(most, Simd::load(x + i));
+  float lanes[LANES];
+  Simd::store(lanes, most);
+  return *std::max_element(lanes, lanes + LANES);
+}
+
 static void quantize(const float* x, int count, int16_t* whole, float* scale, int32_t* group_sum) {
   for (int start = 0, block = 0; start < count; start += BLOCK, ++block) {
     const int end = std::min(start + BLOCK, count);
+    F high = Simd::set(0.0f);
     float most = 0.0f;
-    for (int i = start; i < end; ++i) most = std::max(most, std::fabs(x[i]));
+    int i = start;
+    for (; end - i >= LANES; i += LANES) {
+      const F v = Simd::load(x + i);
+      high = Simd::max(high, Simd::max(v, Simd::sub(Simd::set(0.0f), v)));
+    }
+    for (; i < end; ++i) most = std::max(most, std::fabs(x[i]));
+    float lanes[LANES];
+    Simd::store(lanes, high);
+    for (const float lane : lanes) most = std::max(most, lane);
     const float inverse = most > 0.0f ? 32767.0f / most : 0.0f;
     scale[block] = most / 32767.0f;
-    for (int i = start; i < end; ++i) whole[i] = int16_t(std::lrintf(x[i] * inverse));
+    for (i = start; end - i >= LANES; i += LANES)
+      Simd::narrow(whole + i, Simd::round(Simd::mul(Simd::load(x + i), Simd::set(inverse))));
+    for (; i < end; ++i) whole[i] = int16_t(std::nearbyint(x[i] * inverse));
   }
   const int padded = (count + GROUP - 1) / GROUP * GROUP;
   for (int i = count; i < padded; ++i) whole[i] = 0;
+  if (group_sum == nullptr) return;
   for (int group = 0; group < padded / GROUP; ++group) {
     int32_t sum = 0;
     for (int i = 0; i < GROUP; ++i) sum += whole[group * GROUP + i];
@@ -178,7 +199,7 @@ static void quantize(const float* x, int count, int16_t* whole, float* scale, in
 }
 
 template <int Q>
-inline void scores_of(const Heads& heads, const float* query, int first_column, float* scores, size_t stride) {
+inline void scores_of(const Heads& heads, const float* query, int first_column, float scale, float* scores, size_t stride) {
   for (int column = first_column & ~(LANES - 1); column < heads.columns; column += LANES) {
     const float* key = heads.key + size_t(column) * heads.width;
     F sum[Q];
@@ -187,16 +208,16 @@ inline void scores_of(const Heads& heads, const float* query, int first_column, 
       const F k = Simd::load(key + size_t(d) * LANES);
       for (int q = 0; q < Q; ++q) sum[q] = Simd::fma(Simd::set(query[q * heads.width + d]), k, sum[q]);
     }
-    for (int q = 0; q < Q; ++q) Simd::store(scores + q * stride + column, sum[q]);
+    for (int q = 0; q < Q; ++q) Simd::store(scores + q * stride + column, Simd::mul(sum[q], Simd::set(scale)));
   }
 }
 
-static void scores(const Heads& heads, int first_column, float* scores, size_t stride) {
+static void scores(const Heads& heads, int first_column, float scale, float* scores, size_t stride) {
   int q = 0;
   for (; heads.queries - q >= 4; q += 4)
-    scores_of<4>(heads, heads.query + q * heads.width, first_column, scores + q * stride, stride);
+    scores_of<4>(heads, heads.query + q * heads.width, first_column, scale, scores + q * stride, stride);
   for (; q < heads.queries; ++q)
-    scores_of<1>(heads, heads.query + q * heads.width, first_column, scores + q * stride, stride);
+    scores_of<1>(heads, heads.query + q * heads.width, first_column, scale, scores + q * stride, stride);
 }
 
 // exp by 2^n * polynomial in the rest, to about 2 units in the last place; -inf gives 0.
@@ -217,25 +238,26 @@ inline F exponential(F x) {
   return Simd::mul(y, Simd::power_of_two(n));
 }
 
-static float exponentials(float* x, int count, float most) {
+template <typename Function>
+inline void each(float* x, int count, Function function) {
   int i = 0;
-  for (; count - i >= LANES; i += LANES) Simd::store(x + i, exponential(Simd::sub(Simd::load(x + i), Simd::set(most))));
-  if (i < count) {
-    float rest[LANES];
-    for (int j = 0; j < LANES; ++j) rest[j] = i + j < count ? x[i + j] : 0.0f;
-    Simd::store(rest, exponential(Simd::sub(Simd::load(rest), Simd::set(most))));
-    for (int j = 0; i + j < count; ++j) x[i + j] = rest[j];
-  }
-  // In the order of the columns: columns that a query does not see add an exact 0 wherever they stand.
-  float sum = 0.0f;
-  for (i = 0; i < count; ++i) sum += x[i];
-  return sum;
+  for (; count - i >= LANES; i += LANES) Simd::store(x + i, function(Simd::load(x + i)));
+  if (i == count) return;
+  float rest[LANES] = {};
+  std::copy(x + i, x + count, rest);
+  Simd::store(rest, function(Simd::load(rest)));
+  std::copy(rest, rest + (count - i), x + i);
+}
+
+static void exponentials(float* x, int count, float most) {
+  each(x, count, [most](F v) { return exponential(Simd::sub(v, Simd::set(most))); });
 }
 
 template <int Q, int D>
-inline void context_of(const Heads& heads, int at, int first_column, const float* weights, size_t stride,
-                       const float* factor, float* context, int wanted) {
+inline void context_of(const Heads& heads, int at, int first_column, const float* weights, size_t stride, float* context,
+                       float* sums, int wanted) {
   F sum[Q][D];
+  float total[Q] = {};
   for (int q = 0; q < Q; ++q)
     for (int d = 0; d < D; ++d) sum[q][d] = Simd::set(0.0f);
   for (int column = first_column; column < heads.columns; ++column) {
@@ -243,36 +265,37 @@ inline void context_of(const Heads& heads, int at, int first_column, const float
     F v[D];
     for (int d = 0; d < D; ++d) v[d] = Simd::load(value + d * LANES);
     for (int q = 0; q < Q; ++q) {
-      const F weight = Simd::set(weights[q * stride + column]);
-      for (int d = 0; d < D; ++d) sum[q][d] = Simd::fma(weight, v[d], sum[q][d]);
+      const float weight = weights[q * stride + column];
+      total[q] += weight;
+      for (int d = 0; d < D; ++d) sum[q][d] = Simd::fma(Simd::set(weight), v[d], sum[q][d]);
     }
   }
-  for (int q = 0; q < Q; ++q)
+  for (int q = 0; q < Q; ++q) {
+    sums[q] = total[q];
     for (int d = 0; d < D; ++d) {
       float part[LANES];
-      Simd::store(part, Simd::mul(sum[q][d], Simd::set(factor[q])));
+      Simd::store(part, sum[q][d]);
       for (int i = 0; i < LANES && d * LANES + i < wanted; ++i) context[q * heads.width + at + d * LANES + i] = part[i];
     }
+  }
 }
 
 template <int Q>
-inline void contexts_of(const Heads& heads, int q, int first_column, const float* weights, size_t stride,
-                        const float* factor, float* context) {
+inline void contexts_of(const Heads& heads, int q, int first_column, const float* weights, size_t stride, float* context,
+                        float* sums) {
   int at = 0;
   for (; heads.width - at >= 4 * LANES; at += 4 * LANES)
-    context_of<Q, 4>(heads, at, first_column, weights + q * stride, stride, factor + q, context + q * heads.width,
-                     4 * LANES);
+    context_of<Q, 4>(heads, at, first_column, weights + q * stride, stride, context + q * heads.width, sums + q, 4 * LANES);
   for (; at < heads.width; at += LANES)
-    context_of<Q, 1>(heads, at, first_column, weights + q * stride, stride, factor + q, context + q * heads.width,
+    context_of<Q, 1>(heads, at, first_column, weights + q * stride, stride, context + q * heads.width, sums + q,
                      heads.width - at);
 }
 
-static void context(const Heads& heads, int first_column, const float* weights, size_t stride, const float* factor,
-                    float* context) {
+static void context(const Heads& heads, int first_column, const float* weights, size_t stride, float* context, float* sums) {
   int q = 0;
   for (; heads.queries - q >= Simd::QUERIES; q += Simd::QUERIES)
-    contexts_of<Simd::QUERIES>(heads, q, first_column, weights, stride, factor, context);
-  for (; q < heads.queries; ++q) contexts_of<1>(heads, q, first_column, weights, stride, factor, context);
+    contexts_of<Simd::QUERIES>(heads, q, first_column, weights, stride, context, sums);
+  for (; q < heads.queries; ++q) contexts_of<1>(heads, q, first_column, weights, stride, context, sums);
 }
 
 inline float across(F lanes) {
@@ -309,17 +332,6 @@ inline F sigmoid(F x) {
   return Simd::div(Simd::set(1.0f), Simd::add(Simd::set(1.0f), e));
 }
 
-template <typename Function>
-inline void each(float* x, int count, Function function) {
-  int i = 0;
-  for (; count - i >= LANES; i += LANES) Simd::store(x + i, function(Simd::load(x + i)));
-  if (i == count) return;
-  float rest[LANES] = {};
-  std::copy(x + i, x + count, rest);
-  Simd::store(rest, function(Simd::load(rest)));
-  std::copy(rest, rest + (count - i), x + i);
-}
-
 static void silu(float* x, int count) {
   each(x, count, [](F v) { return Simd::mul(v, sigmoid(v)); });
 }
@@ -337,6 +349,6 @@ static void gelu_sigmoid(float* x, int count) {
 }
 
 static constexpr Kernels as_kernels(const char* name) {
-  return {name,    product,        quantize, scores, exponentials, context,
-          sum_of_squares, sum, silu,     gelu_tanh, gelu_sigmoid};
+  return {name,    product,        quantize, scores, largest,   exponentials,
+          context, sum_of_squares, sum,      silu,   gelu_tanh, gelu_sigmoid};
 }

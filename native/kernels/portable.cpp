@@ -62,6 +62,9 @@ struct Simd {
     for (int i = 0; i < LANES; ++i) result.lane[i] = int32_t(std::nearbyint(v.lane[i]));
     return result;
   }
+  static void narrow(int16_t* p, I v) {
+    for (int i = 0; i < LANES; ++i) p[i] = int16_t(v.lane[i]);
+  }
   static F power_of_two(I v) { return each([&](int i) { return std::ldexp(1.0f, v.lane[i]); }); }
 };
 
