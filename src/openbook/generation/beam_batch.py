@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from torch import Tensor
 
+from openbook.generation.arrays import BoolArray, FloatArray, IntArray
 from openbook.generation.beam_state import BeamState, gather
 from openbook.generation.beam_trace import BeamTrace
 from openbook.generation.candidates import Candidates
-from openbook.generation.engines.engine import BoolArray, Continuations, IntArray, Session
+from openbook.generation.engines.engine import Continuations, Session
 from openbook.generation.generate import FinishReason
 from openbook.generation.hypotheses import Hypothesis, NBest, SearchResult
 
@@ -28,11 +28,11 @@ class BeamBatch:
     """
 
     def __init__(
-        self, candidates: Candidates, session: Session, logits: Tensor, rows: Sequence[NBest], state: BeamState
+        self, candidates: Candidates, session: Session, logits: FloatArray, rows: Sequence[NBest], state: BeamState
     ) -> None:
         self.rows = list(rows)
         self._candidates, self._session, self._state = candidates, session, state
-        self._first_logits: Tensor | None = logits[:, None]
+        self._first_logits: FloatArray | None = logits[:, None]
         self._done: list[int] = []  # rows that are done but not dropped yet
 
     def step(self, trace: BeamTrace | None = None) -> list[SearchResult]:

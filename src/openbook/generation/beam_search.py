@@ -7,7 +7,7 @@ one that ends is finished if it is among the `beam_size` best of all.
 
 from collections.abc import Callable, Iterator, Sequence
 
-import torch
+import numpy as np
 
 from openbook.generation.beam_batch import BeamBatch
 from openbook.generation.beam_state import BeamState
@@ -117,4 +117,4 @@ def _prefilled(engine: Engine, requests: Sequence[DecodingRequest], candidates: 
     order = [index for part in parts for index in part]
     rows = [NBest(requests[index].row, limits[index], settings) for index in order]
     state = BeamState.start([prompts[index] for index in order], [limits[index] for index in order])
-    return BeamBatch(candidates, sessions[0], torch.cat(logits), rows, state)
+    return BeamBatch(candidates, sessions[0], np.concatenate(logits), rows, state)

@@ -5,9 +5,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-import torch
 
-from openbook.generation.engines.engine import BoolArray, Continuations, FloatArray, IntArray
+from openbook.generation.arrays import BoolArray, FloatArray, IntArray
+from openbook.generation.engines.engine import Continuations
 from openbook.generation.padding import PADDING, concat_left_padded, first_used_column, left_padded
 
 
@@ -35,7 +35,7 @@ class BeamState:
     def start(cls, prompts: Sequence[Sequence[int]], limits: Sequence[int]) -> "BeamState":
         """One beam a row, which has produced nothing."""
         return cls(
-            tokens=left_padded(prompts, torch.device("cpu"))[:, None].numpy(),
+            tokens=left_padded(prompts)[:, None],
             log_probs=np.zeros((len(prompts), 1), dtype=np.float32),
             produced=np.zeros(len(prompts), dtype=np.int64),
             limits=np.array(limits, dtype=np.int64),
@@ -63,8 +63,8 @@ class BeamState:
 
     def concatenate(self, other: "BeamState") -> "BeamState":
         """The rows of both, without columns that are all padding here."""
-        mine, others = torch.from_numpy(self.tokens), torch.from_numpy(other.tokens)
-        tokens = concat_left_padded([mine[..., first_used_column(mine) :], others], PADDING).numpy()
+        mine = self.tokens[..., first_used_column(self.tokens) :]
+        tokens = concat_left_padded([mine, other.tokens], PADDING)
         rest = [each.name for each in fields(self) if each.name != "tokens"]
         return BeamState(tokens, *(np.concatenate((getattr(self, name), getattr(other, name))) for name in rest))
 

@@ -3,13 +3,11 @@
 import math
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from openbook.errors import OpenbookError
+from openbook.generation.arrays import FloatArray, log_softmax, top_indices
 from openbook.generation.beam_state import BeamState
 from openbook.generation.engines.engine import Continuations
-from openbook.generation.engines.topk import grouped_topk
 from openbook.generation.settings import BeamSearch
 from openbook.generation.token_rules import TokenRules
 
@@ -33,16 +31,12 @@ class Candidates:
         beams = self.settings.beam_size
         return 1 if beams == 1 else max(2, 1 + len(self.rules.end_ids)) * beams
 
-    @torch.inference_mode()
-    def of_logits(self, logits: Tensor, state: BeamState) -> Continuations:
+    def of_logits(self, logits: FloatArray, state: BeamState) -> Continuations:
         """The best continuations by logits (B, W, V), with all token rules applied."""
-        device = logits.device
-        produced, at_last = torch.from_numpy(state.produced).to(device), torch.from_numpy(state.at_last).to(device)
-        scores = self.rules.apply(
-            logits.log_softmax(-1), lambda: torch.from_numpy(state.tokens).to(device), produced, at_last
-        )
-        sums, indices = grouped_topk(scores, torch.from_numpy(state.log_probs).to(device), self.count)
-        return Continuations.from_flat(sums.cpu().numpy(), indices.cpu().numpy(), logits.shape[-1])
+        scores = self.rules.apply(log_softmax(logits), lambda: state.tokens, state.produced, state.at_last)
+        sums = (scores + state.log_probs[..., None]).reshape(len(scores), -1)
+        indices = top_indices(sums, self.count)
+        return Continuations.from_flat(np.take_along_axis(sums, indices, -1), indices, logits.shape[-1])
 
     def checked(self, found: Continuations) -> Continuations:
         """At least `beam_size` of them: a small vocabulary has fewer sequences than beams at first.

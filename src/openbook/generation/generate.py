@@ -10,10 +10,9 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from openbook.errors import OpenbookError
+from openbook.generation.arrays import FloatArray, IntArray, softmax, top_indices
 from openbook.generation.engines.engine import Engine
 from openbook.generation.padding import left_padded
 from openbook.generation.sampling import History, filter_logits, sample, sampling_probabilities
@@ -51,7 +50,7 @@ class _Row:
 
     def __init__(self, number: int, prompt: Sequence[int], limit: int, seed: int | None) -> None:
         self.number, self.tokens, self.start, self.limit, self.produced = number, list(prompt), 0, limit, 0
-        self.random = torch.Generator().manual_seed(secrets.randbits(63) if seed is None else seed)
+        self.random = np.random.default_rng(secrets.randbits(63) if seed is None else seed)
 
     def shift_context(self, context: int) -> bool:
         """Forget the oldest tokens if there are more than the context takes; return whether that was so."""
@@ -114,7 +113,7 @@ def generate(
     for row in rows:
         row.shift_context(engine.context)
     session, logits = engine.prefill([row.window for row in rows], sources)
-    history = History([row.tokens for row in rows], engine.vocab_size, logits.device)
+    history = History([row.tokens for row in rows], engine.vocab_size)
     while True:
         generated = _next_tokens(logits, rows, history, sampling, rules)
         yield from generated
@@ -158,23 +157,21 @@ def limits_in_context(engine: Engine, prompts: Sequence[Sequence[int]], limits: 
 
 
 def _next_tokens(
-    logits: Tensor, rows: list[_Row], history: History, sampling: Sampling, rules: TokenRules
+    logits: FloatArray, rows: list[_Row], history: History, sampling: Sampling, rules: TokenRules
 ) -> list[GeneratedToken]:
     """Choose a token for each row from logits (B, V), and append it."""
-    if not logits.isfinite().all():
+    if not np.isfinite(logits).all():
         raise OpenbookError("the model's logits are not finite: its weights are damaged, or its training went astray")
-    produced = torch.tensor([row.produced for row in rows], device=logits.device)
-    at_last = torch.tensor([row.limit == row.produced + 1 for row in rows], device=logits.device)
-    tokens_so_far = partial(left_padded, [row.tokens for row in rows], logits.device)
-    allowed = rules.apply(logits.clone(), tokens_so_far, produced, at_last)
+    produced = np.array([row.produced for row in rows])
+    at_last = np.array([row.limit == row.produced + 1 for row in rows])
+    allowed = rules.apply(logits, partial(left_padded, [row.tokens for row in rows]), produced, at_last)
     probabilities = sampling_probabilities(filter_logits(allowed, history, sampling), sampling)
     if sampling.temperature > 0:
-        numbers = torch.stack([torch.rand((), generator=row.random, dtype=torch.float64) for row in rows])
-        tokens = sample(probabilities, numbers)
+        tokens = sample(probabilities, np.array([row.random.random() for row in rows]))
     else:
         tokens = probabilities.argmax(-1)
     history.add(tokens)
-    described = _described(tokens, logits.softmax(-1), probabilities, sampling.top_alternatives)
+    described = _described(tokens, softmax(logits), probabilities, sampling.top_alternatives)
     generated = []
     for row, (chosen, *others) in zip(rows, described, strict=True):
         row.tokens.append(chosen.token_id)
@@ -191,14 +188,20 @@ def _next_tokens(
 
 
 def _described(
-    tokens: Tensor, probability: Tensor, sampling_probability: Tensor, alternatives: int
+    tokens: IntArray, probability: FloatArray, sampling_probability: FloatArray, alternatives: int
 ) -> list[list[TokenProbability]]:
     """For each row its token (B,), then the most probable others; probabilities are (B, V)."""
     wanted = tokens[:, None]
     if alternatives:
-        others = probability.scatter(1, wanted, -1.0).topk(alternatives).indices
-        wanted = torch.cat((wanted, others), dim=1)
+        others = probability.copy()
+        np.put_along_axis(others, wanted, -1.0, -1)
+        wanted = np.concatenate((wanted, top_indices(others, alternatives)), axis=1)
     columns = [
-        each.tolist() for each in (wanted, probability.gather(1, wanted), sampling_probability.gather(1, wanted))
+        each.tolist()
+        for each in (
+            wanted,
+            np.take_along_axis(probability, wanted, -1),
+            np.take_along_axis(sampling_probability, wanted, -1),
+        )
     ]
     return [[TokenProbability(*each) for each in zip(*row, strict=True)] for row in zip(*columns, strict=True)]

@@ -7,74 +7,82 @@ depend on its batch.
 import math
 from collections.abc import Callable, Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from openbook.generation.arrays import BoolArray, FloatArray, IntArray, softmax
 from openbook.generation.settings import Sampling
 
 
 class History:
     """The tokens each row contains: `seen` (B, V) in prompt or answer, `produced` (B, V) in the answer alone."""
 
-    def __init__(self, prompts: Sequence[Sequence[int]], vocab_size: int, device: torch.device) -> None:
-        self.seen = torch.zeros(len(prompts), vocab_size, dtype=torch.bool, device=device)
-        self.produced = torch.zeros_like(self.seen)
+    def __init__(self, prompts: Sequence[Sequence[int]], vocab_size: int) -> None:
+        self.seen = np.zeros((len(prompts), vocab_size), dtype=bool)
+        self.produced = np.zeros_like(self.seen)
         for row, ids in enumerate(prompts):
             self.seen[row, list(ids)] = True
 
-    def add(self, tokens: Tensor) -> None:
+    def add(self, tokens: IntArray) -> None:
         """Add the tokens (B,) just produced."""
-        self.seen.scatter_(1, tokens[:, None], True)
-        self.produced.scatter_(1, tokens[:, None], True)
+        rows = np.arange(len(tokens))
+        self.seen[rows, tokens] = True
+        self.produced[rows, tokens] = True
 
     def reorder(self, rows: Sequence[int]) -> None:
         """Row i becomes what row rows[i] was."""
-        index = torch.tensor(rows, device=self.seen.device)
-        self.seen, self.produced = self.seen[index], self.produced[index]
+        self.seen, self.produced = self.seen[rows], self.produced[rows]
 
 
-def repetition_penalty(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+def repetition_penalty(logits: FloatArray, seen: BoolArray, penalty: float) -> FloatArray:
     """logit / penalty of `seen` (B, V) tokens, logit · penalty if negative (Keskar et al. 2019, section 4.1)."""
-    return torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
+    factor = np.float32(penalty)
+    return np.where(seen, np.where(logits < 0, logits * factor, logits / factor), logits)
 
 
-def presence_penalty(logits: Tensor, produced: Tensor, penalty: float) -> Tensor:
+def presence_penalty(logits: FloatArray, produced: BoolArray, penalty: float) -> FloatArray:
     """logit − penalty for each token that the answer has `produced` (B, V), however often (OpenAI's API reference)."""
-    return logits - penalty * produced
+    return logits - np.float32(penalty) * produced
 
 
-def temperature(logits: Tensor, degree: float) -> Tensor:
+def temperature(logits: FloatArray, degree: float) -> FloatArray:
     """(logits − max) / degree: below 1 sharpens, above 1 flattens (Ackley et al. 1985).
 
     Subtracting the maximum changes no probability and keeps small degrees from overflowing.
     """
-    return (logits - logits.amax(-1, keepdim=True)) / max(degree, torch.finfo(logits.dtype).tiny)
+    shifted = logits - logits.max(-1, keepdims=True)
+    with np.errstate(over="ignore"):  # what overflows has no probability left
+        scaled: FloatArray = shifted / np.float32(max(degree, np.finfo(np.float32).tiny))
+    return scaled
 
 
-def top_k(logits: Tensor, k: int) -> Tensor:
+def top_k(logits: FloatArray, k: int) -> FloatArray:
     """Keep the k highest logits, and any that tie with the lowest of them (Fan et al. 2018, section 5)."""
-    lowest = logits.topk(min(k, logits.shape[-1])).values[:, -1:]
-    return logits.masked_fill(logits < lowest, -torch.inf)
+    k = min(k, logits.shape[-1])
+    lowest = np.partition(logits, -k, axis=-1)[:, -k, None]
+    return np.where(logits < lowest, np.float32(-np.inf), logits)
 
 
-def top_p(logits: Tensor, p: float) -> Tensor:
+def top_p(logits: FloatArray, p: float) -> FloatArray:
     """Keep the fewest most probable tokens whose sum is at least p (Holtzman et al. 2020, section 3.1)."""
-    ordered, tokens = logits.sort(descending=True)
-    probabilities = ordered.softmax(-1)
+    tokens = np.argsort(-logits, axis=-1, kind="stable")
+    probabilities = softmax(np.take_along_axis(logits, tokens, -1))
     more_probable = probabilities.cumsum(-1) - probabilities
     dropped = more_probable >= p
     dropped[:, 0] = False
-    return logits.masked_fill(torch.zeros_like(dropped).scatter(1, tokens, dropped), -torch.inf)
+    is_dropped = np.empty_like(dropped)
+    np.put_along_axis(is_dropped, tokens, dropped, -1)
+    return np.where(is_dropped, np.float32(-np.inf), logits)
 
 
-def min_p(logits: Tensor, p: float) -> Tensor:
+def min_p(logits: FloatArray, p: float) -> FloatArray:
     """Keep tokens at least p times as probable as the most probable one (Nguyen et al. 2024, section 3)."""
-    return logits.masked_fill(logits < logits.amax(-1, keepdim=True) + math.log(p), -torch.inf)
+    lowest = logits.max(-1, keepdims=True) + np.float32(math.log(p))
+    return np.where(logits < lowest, np.float32(-np.inf), logits)
 
 
-def filter_logits(logits: Tensor, history: History, sampling: Sampling) -> Tensor:
+def filter_logits(logits: FloatArray, history: History, sampling: Sampling) -> FloatArray:
     """Apply all penalties and filters that are on, in the order of this file."""
-    chain: list[Callable[[Tensor], Tensor]] = []
+    chain: list[Callable[[FloatArray], FloatArray]] = []
     if sampling.repetition_penalty != 1:
         chain.append(lambda x: repetition_penalty(x, history.seen, sampling.repetition_penalty))
     if sampling.presence_penalty != 0:
@@ -93,18 +101,21 @@ def filter_logits(logits: Tensor, history: History, sampling: Sampling) -> Tenso
     return logits
 
 
-def sampling_probabilities(logits: Tensor, sampling: Sampling) -> Tensor:
+def sampling_probabilities(logits: FloatArray, sampling: Sampling) -> FloatArray:
     """Probabilities (B, V) of filtered logits: their softmax, or 1 for the highest at temperature 0 (greedy)."""
     if sampling.temperature > 0:
-        return logits.softmax(-1)
-    return torch.zeros_like(logits).scatter(1, logits.argmax(-1, keepdim=True), 1.0)
+        return softmax(logits)
+    probabilities = np.zeros_like(logits)
+    probabilities[np.arange(len(logits)), logits.argmax(-1)] = 1
+    return probabilities
 
 
-def sample(probabilities: Tensor, numbers: Tensor) -> Tensor:
+def sample(probabilities: FloatArray, numbers: FloatArray) -> IntArray:
     """A token (B,) for each row, by inverse transform sampling of its uniform random number (B,) from 0 to 1.
 
-    One number from the row's own generator decides, so the token is the same in every batch and on every device.
+    One number from the row's own generator decides, so the token is the same in every batch.
     """
-    cumulative = probabilities.double().cumsum(-1)
-    thresholds = numbers.to(cumulative)[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, thresholds, right=True)[:, 0].clamp(max=probabilities.shape[-1] - 1)
+    cumulative = probabilities.cumsum(-1, dtype=np.float64)
+    thresholds = numbers * cumulative[:, -1]
+    tokens = [np.searchsorted(row, number, side="right") for row, number in zip(cumulative, thresholds, strict=True)]
+    return np.minimum(np.array(tokens, dtype=np.int64), probabilities.shape[-1] - 1)

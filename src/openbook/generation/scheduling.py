@@ -9,8 +9,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
-import torch
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -79,6 +77,7 @@ def map_in_order(
     work: Callable[[WorkQueue[Item]], Iterable[tuple[int, Result]]],
     max_tokens: int,
     threads: int = 1,
+    set_cores: Callable[[int | None], None] = lambda cores: None,
 ) -> Iterator[Result]:
     """The result of every item, in the items' order, each as soon as those before it are there.
 
@@ -88,6 +87,7 @@ def map_in_order(
         work: takes batches from the queue and yields the index and result of each item as they are found.
         max_tokens: padded tokens of a batch.
         threads: how many work at once, where a window has enough items for each; see `run_in_threads`.
+        set_cores: see `Engine.set_cores`.
     """
     for window in windows:
         done: dict[int, Result] = {}
@@ -96,7 +96,7 @@ def map_in_order(
         share = max(1, -(-sum(lengths) // threads))
         in_threads = threads > 1 and len(window) >= threads * MIN_ITEMS_PER_THREAD
         waiting = WorkQueue(window, lengths, min(max_tokens, share) if in_threads else max_tokens)
-        results = run_in_threads(waiting, work, threads) if in_threads else work(waiting)
+        results = run_in_threads(waiting, work, threads, set_cores) if in_threads else work(waiting)
         for index, result in results:
             done[index] = result
             while yielded in done:
@@ -106,7 +106,10 @@ def map_in_order(
 
 
 def run_in_threads(
-    waiting: WorkQueue[Item], work: Callable[[WorkQueue[Item]], Iterable[Result]], threads: int
+    waiting: WorkQueue[Item],
+    work: Callable[[WorkQueue[Item]], Iterable[Result]],
+    threads: int,
+    set_cores: Callable[[int | None], None],
 ) -> Iterator[Result]:
     """The results of several threads that take batches from one queue until it is empty.
 
@@ -118,7 +121,7 @@ def run_in_threads(
 
     def run() -> None:
         end = _End()
-        torch.set_num_threads(1)
+        set_cores(1)
         try:
             for result in work(waiting):
                 results.put(result)
@@ -128,7 +131,6 @@ def run_in_threads(
             end = _End(error)
         results.put(end)
 
-    before = torch.get_num_threads()
     running = [threading.Thread(target=run, daemon=True) for _ in range(threads)]
     for thread in running:
         thread.start()
@@ -147,7 +149,7 @@ def run_in_threads(
         waiting.clear()
         for thread in running:
             thread.join()
-        torch.set_num_threads(before)  # the math library has one setting for all threads
+        set_cores(None)
 
 
 def read_ahead(items: Iterable[Item], max_items: int = WINDOW) -> Iterator[list[Item]]:

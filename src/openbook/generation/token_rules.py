@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from openbook.errors import OpenbookError
+from openbook.generation.arrays import BoolArray, FloatArray, IntArray
 from openbook.generation.settings import BeamSearch, Sampling
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 
@@ -65,8 +65,10 @@ class TokenRules:
         if len(set(self.suppressed)) >= vocab_size:
             raise OpenbookError("the rules allow no token at all; suppress fewer")
 
-    def apply(self, scores: Tensor, tokens: Callable[[], Tensor], produced: Tensor, at_last: Tensor) -> Tensor:
-        """Write −∞ into logits or log-probabilities for what may not come, and 0 for what must.
+    def apply(
+        self, scores: FloatArray, tokens: Callable[[], IntArray], produced: IntArray, at_last: BoolArray
+    ) -> FloatArray:
+        """Logits or log-probabilities with −∞ for what may not come, and 0 for what must.
 
         Log-probabilities are not renormalised: a sequence keeps the probability that the model gives it.
 
@@ -76,45 +78,41 @@ class TokenRules:
             produced: (B,) tokens the row has produced so far.
             at_last: (B,) True where the next token is the last that the row may produce.
         """
-        device = scores.device
+        scores = scores.copy()
         if self.suppressed:
-            scores = scores.index_fill_(-1, torch.tensor(self.suppressed, device=device), -torch.inf)
-        if self.min_tokens and self.end_ids and bool((produced < self.min_tokens).any()):
-            is_end = torch.zeros(scores.shape[-1], dtype=torch.bool, device=device)
+            scores[..., list(self.suppressed)] = -np.inf
+        if self.min_tokens and self.end_ids:
+            is_end = np.zeros(scores.shape[-1], dtype=bool)
             is_end[list(self.end_ids)] = True
-            scores = scores.masked_fill(_per_row(produced < self.min_tokens, scores) & is_end, -torch.inf)
+            too_short = (produced < self.min_tokens).reshape(-1, *[1] * (scores.ndim - 1))
+            scores[np.broadcast_to(too_short & is_end, scores.shape)] = -np.inf
         if self.no_repeat_ngram_size:
-            repeated = repeated_ngrams(tokens(), self.no_repeat_ngram_size, scores.shape[-1])
-            scores = scores.masked_fill(repeated, -torch.inf)
+            scores[repeated_ngrams(tokens(), self.no_repeat_ngram_size, scores.shape[-1])] = -np.inf
         for index, token in enumerate(self.forced_prefix):
-            if bool((produced == index).any()):
-                scores = torch.where(_per_row(produced == index, scores), _only(scores, token), scores)
-        if self.forced_end is not None and bool(at_last.any()):
-            scores = torch.where(_per_row(at_last, scores), _only(scores, self.forced_end), scores)
+            _force(scores, produced == index, token)
+        if self.forced_end is not None:
+            _force(scores, at_last, self.forced_end)
         return scores
 
 
-def repeated_ngrams(tokens: Tensor, size: int, vocab_size: int) -> Tensor:
+def repeated_ngrams(tokens: IntArray, size: int, vocab_size: int) -> BoolArray:
     """(B, …, V): which next tokens would complete an n-gram of this size that tokens (B, …, T) already contain."""
-    found = torch.zeros(*tokens.shape[:-1], vocab_size, dtype=torch.bool, device=tokens.device)
+    found = np.zeros((*tokens.shape[:-1], vocab_size), dtype=bool)
     if tokens.shape[-1] < size:
         return found
-    ngrams = tokens.unfold(-1, size, 1)
+    ngrams = np.lib.stride_tricks.sliding_window_view(tokens, size, axis=-1)
     newest = tokens[..., None, tokens.shape[-1] - size + 1 :]
     # An n-gram with padding in it is none: newest tokens that contain padding match only themselves.
     again = (ngrams[..., :-1] == newest).all(-1) & (ngrams[..., -1] >= 0)
-    return found.scatter_reduce(-1, ngrams[..., -1].clamp(min=0), again, "amax")
+    places = np.nonzero(again)
+    found[(*places[:-1], ngrams[..., -1][places])] = True
+    return found
 
 
-def _per_row(flags: Tensor, scores: Tensor) -> Tensor:
-    """Flags (B,) shaped to broadcast over scores (B, …, V)."""
-    return flags.view(-1, *[1] * (scores.dim() - 1))
-
-
-def _only(scores: Tensor, token: int) -> Tensor:
-    forced = torch.full_like(scores, -torch.inf)
-    forced[..., token] = 0.0
-    return forced
+def _force(scores: FloatArray, rows: BoolArray, token: int) -> None:
+    """Leave only this token to these rows (B,) of scores (B, …, V)."""
+    scores[rows] = -np.inf
+    scores[rows, ..., token] = 0.0
 
 
 NO_RULES = TokenRules()

@@ -63,7 +63,7 @@ class TokenTranslator:
         else:
             work = partial(self._search, self.decoding, StragglerQueue())
             max_tokens = 2 * self.batch_tokens // (1 + self.decoding.beam_size)
-        return map_in_order(windows, len, work, max_tokens, self.engine.threads)
+        return map_in_order(windows, len, work, max_tokens, self.engine.threads, self.engine.set_cores)
 
     def _search(self, settings: BeamSearch, stragglers: StragglerQueue, sources: Sources) -> Iterator[SearchResult]:
         """Each source with its n-best, as soon as they are found."""

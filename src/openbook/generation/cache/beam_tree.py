@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from openbook.generation.cache.capacity import Capacity
-from openbook.generation.padding import concat_left_padded
+from openbook.generation.cache.capacity import Capacity, concat_left_padded
 
 PRUNE_STEPS = 4
 """Steps after which columns that no beam continues are removed."""

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from openbook.generation.cache.beam_tree import BeamTree
-from openbook.generation.cache.capacity import MIN_SPARE_COLUMNS, Capacity
+from openbook.generation.cache.capacity import MIN_SPARE_COLUMNS, Capacity, concat_left_padded, first_used_column
 from openbook.generation.cache.layer_cache import LayerCache
-from openbook.generation.padding import concat_left_padded, first_used_column
 from openbook.transformer.cache import EncoderOutput
 from openbook.transformer.mask import TokenPositions
 

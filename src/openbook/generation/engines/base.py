@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from openbook.errors import OpenbookError
+from openbook.generation.arrays import FloatArray, IntArray
 from openbook.generation.cache.kv_cache import KVCache
-from openbook.generation.engines.engine import IntArray
 from openbook.generation.engines.malloc import keep_freed_memory
 from openbook.transformer.mask import positions_of
 from openbook.transformer.transformer import Transformer
@@ -26,10 +26,15 @@ class ModelEngine:
             keep_freed_memory()
         architecture = model.architecture
         self.vocab_size, self.context = architecture.vocab_size, architecture.context
+        self._cores = torch.get_num_threads()
         self.threads = torch.get_num_threads() if self.device.type == "cpu" and _is_small(model) else 1
         self.source_vocab_size = None
         if architecture.encoder is not None:
             self.source_vocab_size = architecture.source_vocab_size or architecture.vocab_size
+
+    def set_cores(self, cores: int | None) -> None:
+        """As `Engine.set_cores`. The math library has one setting for all threads."""
+        torch.set_num_threads(cores or self._cores)
 
     def check_sources(self, prompts: Sequence[Sequence[int]], sources: Sequence[Sequence[int]] | None) -> None:
         """As `Engine.check_sources`."""
@@ -40,6 +45,11 @@ class ModelEngine:
             raise OpenbookError("this model is an encoder-decoder: it needs a source to each prompt")
         elif len(sources) != len(prompts) or not all(sources):
             raise OpenbookError("each prompt needs a source of at least one token")
+
+
+def as_array(logits: Tensor) -> FloatArray:
+    """Logits as the interface of engines has them: float32, in the processor's memory."""
+    return logits.float().cpu().numpy()
 
 
 def _is_small(model: Transformer) -> bool:

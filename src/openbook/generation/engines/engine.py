@@ -4,21 +4,13 @@
     while ...:
         logits = session.step(tokens)
 
-Ids, rows and beams are NumPy arrays on the processor; logits are a tensor on the model's device.
+Everything that goes in and comes out is a NumPy array, so decoding knows no PyTorch.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float32]
-BoolArray = NDArray[np.bool_]
+from openbook.generation.arrays import FloatArray, IntArray
 
 
 class Continuations(NamedTuple):
@@ -48,7 +40,7 @@ class Session(Protocol):
         """Number of columns."""
         ...
 
-    def step(self, tokens: IntArray) -> "Tensor":
+    def step(self, tokens: IntArray) -> FloatArray:
         """Append a token to each beam, ids (B, W); return the logits (B, W, V) of the next."""
         ...
 
@@ -98,6 +90,10 @@ class Engine(Protocol):
         """How many sessions to run at once, each on its own thread, for most speed."""
         ...
 
+    def set_cores(self, cores: int | None) -> None:
+        """How many cores a pass on this thread may use; None: as many as when the engine was opened."""
+        ...
+
     @property
     def source_vocab_size(self) -> int | None:
         """Number of source tokens; None for a decoder-only model."""
@@ -109,7 +105,7 @@ class Engine(Protocol):
 
     def prefill(
         self, prompts: Sequence[Sequence[int]], sources: Sequence[Sequence[int]] | None = None
-    ) -> tuple[Session, "Tensor"]:
+    ) -> tuple[Session, FloatArray]:
         """Start a session; return it with the logits (B, V) of the token after each prompt.
 
         Args:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from openbook.errors import OpenbookError
+from openbook.generation.arrays import FloatArray, IntArray
 from openbook.generation.cache.kv_cache import KVCache
-from openbook.generation.engines.base import CachedSession, ModelEngine, as_batch
-from openbook.generation.engines.engine import Continuations, FloatArray, IntArray
+from openbook.generation.engines.base import CachedSession, ModelEngine, as_array, as_batch
+from openbook.generation.engines.engine import Continuations
 from openbook.generation.engines.onnx_graph import PrefillPass, StepPass, prefill_example, step_example
 from openbook.generation.engines.onnx_runtime import BoundGraph, open_graph, run_graph
 from openbook.generation.engines.topk import GROUP, best_continuations
@@ -53,7 +54,7 @@ class OnnxEngine(ModelEngine):
     @torch.inference_mode()
     def prefill(
         self, prompts: Sequence[Sequence[int]], sources: Sequence[Sequence[int]] | None = None
-    ) -> tuple["OnnxSession", Tensor]:
+    ) -> tuple["OnnxSession", FloatArray]:
         """As `Engine.prefill`."""
         self.check_sources(prompts, sources)
         read = [_with_positions(prompts)] if sources is None else [_with_positions(prompts), _with_positions(sources)]
@@ -65,7 +66,7 @@ class OnnxEngine(ModelEngine):
         of_layers = zip(tensors[::2], tensors[1::2], strict=True)
         for layer, (key, value) in zip((*cache.layers, *cache.cross_layers), of_layers, strict=False):
             layer.set(key, value)
-        return OnnxSession(self._step, cache, self.vocab_size), logits
+        return OnnxSession(self._step, cache, self.vocab_size), as_array(logits)
 
 
 class OnnxSession(CachedSession):
@@ -77,17 +78,18 @@ class OnnxSession(CachedSession):
         self._buffers: _Buffers | None = None
 
     @torch.inference_mode()
-    def step(self, tokens: IntArray) -> Tensor:
+    def step(self, tokens: IntArray) -> FloatArray:
         """As `Session.step`."""
         logits = self._run(tokens, np.zeros(tokens.shape, dtype=np.float32), NONE_SUPPRESSED, 1).logits
         self._buffers = None  # they are the caller's now
-        return logits
+        return as_array(logits)
 
     @torch.inference_mode()
     def step_topk(self, tokens: IntArray, log_probs: FloatArray, suppressed: IntArray, count: int) -> Continuations:
         """As `Session.step_topk`: the graph ranks continuations itself, unless its groups are too few."""
         if tokens.shape[1] * (self._vocab_size // GROUP) <= count:
-            logits, sums, never = self.step(tokens), torch.from_numpy(log_probs), torch.from_numpy(suppressed)
+            logits, sums = torch.from_numpy(self.step(tokens)), torch.from_numpy(log_probs)
+            never = torch.from_numpy(suppressed)
             best, indices = best_continuations(logits, sums, never, count)
             return Continuations.from_flat(best.numpy(), indices.numpy(), self._vocab_size)
         buffers = self._run(tokens, log_probs, suppressed, count)

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from openbook.generation.arrays import FloatArray, IntArray
 from openbook.generation.cache.kv_cache import KVCache
-from openbook.generation.engines.base import CachedSession, ModelEngine, as_batch
-from openbook.generation.engines.engine import Continuations, FloatArray, IntArray
+from openbook.generation.engines.base import CachedSession, ModelEngine, as_array, as_batch
+from openbook.generation.engines.engine import Continuations
 from openbook.generation.engines.onednn_linear import with_onednn_linear
 from openbook.generation.engines.topk import best_continuations
 from openbook.transformer.transformer import Transformer
@@ -23,14 +24,14 @@ class TorchEngine(ModelEngine):
     @torch.inference_mode()
     def prefill(
         self, prompts: Sequence[Sequence[int]], sources: Sequence[Sequence[int]] | None = None
-    ) -> tuple["TorchSession", Tensor]:
+    ) -> tuple["TorchSession", FloatArray]:
         """As `Engine.prefill`."""
         self.check_sources(prompts, sources)
         model, cache = self._model, KVCache(len(self._model.architecture.decoder.blocks))
         tokens, positions = as_batch(prompts, self.device)
         encoder_output = None if sources is None else model.encode(*as_batch(sources, self.device))
         x = model.hidden(tokens, positions, cache=cache, encoder_output=encoder_output)
-        return TorchSession(model, cache, self.device), model.logits(x[:, -1:])[:, 0].float()
+        return TorchSession(model, cache, self.device), as_array(model.logits(x[:, -1:])[:, 0])
 
 
 class TorchSession(CachedSession):
@@ -41,10 +42,10 @@ class TorchSession(CachedSession):
         self._model = model
 
     @torch.inference_mode()
-    def step(self, tokens: IntArray) -> Tensor:
+    def step(self, tokens: IntArray) -> FloatArray:
         """As `Session.step`."""
         ids, positions = self._next(tokens)
-        return self._model.logits(self._model.hidden(ids, positions, cache=self._cache)).float()
+        return as_array(self._model.logits(self._model.hidden(ids, positions, cache=self._cache)))
 
     @torch.inference_mode()
     def step_topk(self, tokens: IntArray, log_probs: FloatArray, suppressed: IntArray, count: int) -> Continuations:

@@ -125,7 +125,8 @@ class Program:
         """The number of the first expert's bias, the others follow; or -1."""
         if f"{name}.bias" not in self.tensors:
             return -1
-        return [self.vector(row) for row in self.plain(f"{name}.bias")][0]
+        first, *_ = [self.vector(row) for row in self.plain(f"{name}.bias")]
+        return first
 
     def norm(self, name: str, spec: architecture.Norm) -> int:
         """The number of a norm, or -1 where there is none."""
@@ -173,20 +174,15 @@ def _three(numbers: int | list[int]) -> Array[c_int32]:
 
 
 def _each_matrix(weight: Weight) -> list[Weight]:
-    """The matrix itself, or those of a stack of experts."""
-    if weight.numbers.ndim == 2:
-        return [
-            Weight(*(each if each is None or isinstance(each, str) else np.ascontiguousarray(each) for each in weight))
-        ]
-    return [
-        Weight(
-            weight.format,
-            np.ascontiguousarray(weight.numbers[e]),
-            None if weight.scale is None else np.ascontiguousarray(weight.scale[e]),
-            None if weight.offset is None else np.ascontiguousarray(weight.offset[e]),
-        )
-        for e in range(len(weight.numbers))
-    ]
+    """The matrix itself, or those of a stack of experts, each in one piece."""
+    stacked = weight.numbers.ndim > 2
+
+    def one(array: NDArray[Any] | None, expert: int) -> NDArray[Any] | None:
+        return None if array is None else np.ascontiguousarray(array[expert] if stacked else array)
+
+    count = len(weight.numbers) if stacked else 1
+    parts = ((one(weight.numbers, e), one(weight.scale, e), one(weight.offset, e)) for e in range(count))
+    return [Weight(weight.format, numbers, scale, offset) for numbers, scale, offset in parts if numbers is not None]
 
 
 def compile_program(model: int, spec: architecture.Architecture, tensors: Mapping[str, Weight]) -> None:
