@@ -331,6 +331,10 @@ OPENBOOK_API int openbook_length(const Session* session, int row) {
   return row >= 0 && row < int(session->rows.size()) ? session->rows[row]->own.length : -1;
 }
 
+OPENBOOK_API int openbook_branched(const Session* session) {
+  return std::any_of(session->rows.begin(), session->rows.end(), [](const auto& row) { return row->beams > 0; });
+}
+
 // Start `count` rows with prompts, and sources where the model reads them; logits (count, V) of the last tokens.
 OPENBOOK_API int openbook_prefill(Session* session, int count, const int64_t* ids, const int32_t* lengths,
                                   const int64_t* sources, const int32_t* source_lengths, float* logits) {

@@ -41,7 +41,7 @@ def repetition_penalty(logits: FloatArray, seen: BoolArray, penalty: float) -> F
 
 def presence_penalty(logits: FloatArray, produced: BoolArray, penalty: float) -> FloatArray:
     """logit − penalty for each token that the answer has `produced` (B, V), however often (OpenAI's API reference)."""
-    return logits - np.float32(penalty) * produced
+    return logits - np.float32(penalty) * produced.astype(np.float32)
 
 
 def temperature(logits: FloatArray, degree: float) -> FloatArray:
@@ -51,7 +51,7 @@ def temperature(logits: FloatArray, degree: float) -> FloatArray:
     """
     shifted = logits - logits.max(-1, keepdims=True)
     with np.errstate(over="ignore"):  # what overflows has no probability left
-        scaled: FloatArray = shifted / np.float32(max(degree, np.finfo(np.float32).tiny))
+        scaled: FloatArray = shifted / np.float32(max(degree, float(np.finfo(np.float32).tiny)))
     return scaled
 
 

@@ -6,9 +6,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from openbook.errors import OpenbookError
 from openbook.generation.arrays import FloatArray, IntArray
 from openbook.generation.cache.kv_cache import KVCache
+from openbook.generation.engines.engine import check_sources
 from openbook.generation.engines.malloc import keep_freed_memory
 from openbook.transformer.mask import positions_of
 from openbook.transformer.transformer import Transformer
@@ -38,13 +38,7 @@ class ModelEngine:
 
     def check_sources(self, prompts: Sequence[Sequence[int]], sources: Sequence[Sequence[int]] | None) -> None:
         """As `Engine.check_sources`."""
-        if self.source_vocab_size is None:
-            if sources is not None:
-                raise OpenbookError("this model is decoder-only: it reads no sources")
-        elif sources is None:
-            raise OpenbookError("this model is an encoder-decoder: it needs a source to each prompt")
-        elif len(sources) != len(prompts) or not all(sources):
-            raise OpenbookError("each prompt needs a source of at least one token")
+        check_sources(self.source_vocab_size, prompts, sources)
 
 
 def as_array(logits: Tensor) -> FloatArray:

@@ -10,6 +10,7 @@ Everything that goes in and comes out is a NumPy array, so decoding knows no PyT
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, Self
 
+from openbook.errors import OpenbookError
 from openbook.generation.arrays import FloatArray, IntArray
 
 
@@ -116,3 +117,16 @@ class Engine(Protocol):
             OpenbookError: sources are missing, or given to a decoder-only model.
         """
         ...
+
+
+def check_sources(
+    source_vocab_size: int | None, prompts: Sequence[Sequence[int]], sources: Sequence[Sequence[int]] | None
+) -> None:
+    """See `Engine.check_sources`; `source_vocab_size` is None for a decoder-only model."""
+    if source_vocab_size is None:
+        if sources is not None:
+            raise OpenbookError("this model is decoder-only: it reads no sources")
+    elif sources is None:
+        raise OpenbookError("this model is an encoder-decoder: it needs a source to each prompt")
+    elif len(sources) != len(prompts) or not all(sources):
+        raise OpenbookError("each prompt needs a source of at least one token")

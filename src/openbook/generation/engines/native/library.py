@@ -95,6 +95,7 @@ def load_library() -> ctypes.CDLL:
         "session_free": (None, [pointer]),
         "rows": (c_int, [pointer]),
         "length": (c_int, [pointer, c_int]),
+        "branched": (c_int, [pointer]),
         "prefill": (c_int, [pointer, c_int, pointer, pointer, pointer, pointer, pointer]),
         "extend": (c_int, [pointer, pointer, pointer, c_int, pointer]),
         "step": (c_int, [pointer, pointer, c_int, pointer]),
