@@ -359,12 +359,12 @@ OPENBOOK_API int openbook_extend(Session* session, const int64_t* ids, const int
     extend(*session, ids, lengths, 0, all != 0, logits);
   });
 }
-// Append a token to every beam, ids (B, W); logits (B, W, V).
+// Append a token to every beam, ids (B, W); logits (B, W, V). Rows that have not branched have one beam.
 OPENBOOK_API int openbook_step(Session* session, const int64_t* ids, int beams, float* logits) {
   return guarded([&] {
     const std::lock_guard lock(session->model->running);
     const std::vector<int32_t> ones(session->rows.size(), 1);
-    extend(*session, ids, ones.data(), beams, true, logits);
+    extend(*session, ids, ones.data(), beams == 1 && !openbook_branched(session) ? 0 : beams, true, logits);
   });
 }
 OPENBOOK_API int openbook_best(Session* session, const float* logits, int rows, int beams, const float* sums,

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -305,8 +306,9 @@ def other_token(tokens: Tensor) -> Tensor:
     return (tokens + 1) % VOCABULARY
 
 
-def difference(one: Tensor, other: Tensor) -> float:
+def difference(one: Tensor | np.ndarray, other: Tensor | np.ndarray) -> float:
     """The greatest difference, relative to the greatest number where that is above 1; NaN counts as infinite."""
+    one, other = torch.as_tensor(one), torch.as_tensor(other)
     if one.numel() == 0:
         return 0.0
     gap = (one - other).abs().max() / other.abs().max().clamp(min=1.0)

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from openbook.generation.arrays import FloatArray
 from openbook.generation.engines.engine import Session
 from openbook.generation.generate import length_after_shift
 from openbook.generation.settings import Sampling
@@ -36,7 +37,7 @@ def default_model(seed: int = 0) -> Transformer:
     return build(DEFAULT, seed)
 
 
-def step(session: Session, tokens: list[int] | list[list[int]]) -> Tensor:
+def step(session: Session, tokens: list[int] | list[list[int]]) -> FloatArray:
     """The logits after one more token a row, (B, V), or after a token for each beam, (B, W, V)."""
     ids = np.array(tokens)
     return session.step(ids) if ids.ndim == 2 else session.step(ids[:, None])[:, 0]
@@ -49,7 +50,7 @@ class ScriptedEngine:
         self.scripts, self.vocab_size, self.context, self.steps = scripts, vocab_size, 1 << 30, 0
         self.threads, self.source_vocab_size = 1, None
 
-    def prefill(self, prompts: list[list[int]], sources: object = None) -> tuple["ScriptedSession", Tensor]:
+    def prefill(self, prompts: list[list[int]], sources: object = None) -> tuple["ScriptedSession", FloatArray]:
         session = ScriptedSession(self, len(prompts))
         return session, session.logits()
 
@@ -58,14 +59,14 @@ class ScriptedSession:
     def __init__(self, engine: ScriptedEngine, rows: int) -> None:
         self.engine, self.rows, self.length = engine, list(range(rows)), 0
 
-    def logits(self) -> Tensor:
-        logits = torch.zeros(len(self.rows), self.engine.vocab_size)
+    def logits(self) -> FloatArray:
+        logits = np.zeros((len(self.rows), self.engine.vocab_size), dtype=np.float32)
         for place, row in enumerate(self.rows):
             script = self.engine.scripts[row]
             logits[place, script[self.length] if self.length < len(script) else 0] = 50.0
         return logits
 
-    def step(self, tokens: np.ndarray) -> Tensor:
+    def step(self, tokens: np.ndarray) -> FloatArray:
         self.length += 1
         self.engine.steps += 1
         return self.logits()[:, None]

@@ -1,7 +1,7 @@
 """No rows of tokens twice: against looking at each place."""
 
 import pytest
-import torch
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from naive import default_model
@@ -23,9 +23,9 @@ def slowly(tokens, count):
 
 @given(st.lists(st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=12), min_size=1), st.integers(1, 5))
 def test_what_would_repeat(rows, count):
-    found = repeated_ngrams(left_padded(rows, torch.device("cpu")), count, VOCABULARY)
+    found = repeated_ngrams(left_padded(rows), count, VOCABULARY)
     assert found.tolist() == [slowly(tokens, count) for tokens in rows]
-    beams = torch.stack([torch.tensor(rows[0])] * 2)[None]
+    beams = np.array([rows[0]] * 2)[None]
     assert repeated_ngrams(beams, count, VOCABULARY).tolist() == [[slowly(rows[0], count)] * 2]
 
 

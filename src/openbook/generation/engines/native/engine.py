@@ -137,8 +137,9 @@ class NativeSession:
         """As `Session.truncate`."""
         if load_library().openbook_branched(self.handle):
             raise ValueError("the session has branched")
+        library, dropped = load_library(), self.length - length
         for row in range(self.rows):
-            call("truncate", self.handle, row, length)
+            call("truncate", self.handle, row, library.openbook_length(self.handle, row) - dropped)
 
 
 def _flat(rows: Sequence[Sequence[int]]) -> tuple[IntArray, "np.ndarray[tuple[int], np.dtype[np.int32]]"]:

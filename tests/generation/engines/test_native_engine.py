@@ -1,0 +1,212 @@
+"""The native engine against the reference: every architecture, every kernel, every row the same to the bit."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from naive import PROMPTS, default_model
+
+from openbook.errors import OpenbookError
+from openbook.generation.beam_search import beam_search
+from openbook.generation.engines.native.engine import NativeEngine
+from openbook.generation.engines.native.library import find_library
+from openbook.generation.engines.native.program import Weight
+from openbook.generation.engines.torch_engine import TorchEngine
+from openbook.generation.generate import generate
+from openbook.generation.settings import BeamSearch, Sampling
+from openbook.transformer.transformer import Transformer
+from strategies import (
+    DEFAULT,
+    ENCODER_DECODERS,
+    ESSENTIAL,
+    SOURCE_VOCABULARY,
+    VOCABULARY,
+    architectures,
+    build,
+    difference,
+    translators,
+)
+
+pytestmark = pytest.mark.skipif(find_library() is None, reason="the native engine is not compiled")
+
+KERNELS = ("portable", "avx2", "avx_vnni", "avx512", "avx512_vnni", "neon")
+NAMED = {"default": DEFAULT, "essential": ESSENTIAL, **ENCODER_DECODERS}
+
+ids = st.integers(0, VOCABULARY - 1)
+prompts = st.lists(st.lists(ids, min_size=1, max_size=9), min_size=1, max_size=4)
+sources_of = st.lists(st.lists(st.integers(0, SOURCE_VOCABULARY - 1), min_size=1, max_size=7), min_size=4, max_size=4)
+
+
+def as_weights(model: Transformer, matrix_format: str = "float32") -> dict[str, Weight]:
+    """The tensors of a model, its matrices in this format."""
+    weights = {}
+    for name, tensor in model.state_dict().items():
+        numbers = tensor.float().numpy()
+        if matrix_format == "float32" or tensor.dim() < 2 or "position" in name:
+            weights[name] = Weight("float32", numbers)
+        elif matrix_format == "bfloat16":
+            weights[name] = Weight("bfloat16", tensor.bfloat16().view(torch.uint16).numpy())
+        else:
+            scale = np.maximum(np.abs(numbers).max(-1, keepdims=True) / 127, 1e-9).astype(np.float32)
+            weights[name] = Weight("int8", np.rint(numbers / scale).astype(np.int8), scale)
+    return weights
+
+
+def as_stored(model: Transformer, weights: dict[str, Weight]) -> Transformer:
+    """The model with the numbers that its weights stand for, in float64."""
+    tensors = {}
+    for name, weight in weights.items():
+        numbers = weight.numbers
+        if weight.format == "bfloat16":
+            numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
+        if weight.scale is not None:
+            numbers = numbers * weight.scale
+        tensors[name] = torch.from_numpy(numbers.astype(np.float64))
+    stored = Transformer(model.architecture).double().eval()
+    stored.load_state_dict(tensors)
+    return stored
+
+
+def native(model: Transformer, **options: object) -> NativeEngine:
+    return NativeEngine(model.architecture, as_weights(model), **options)
+
+
+def some_sources(model: Transformer, rows: int, seed: int = 0) -> list[list[int]] | None:
+    if model.architecture.encoder is None:
+        return None
+    size = model.architecture.source_vocab_size or model.architecture.vocab_size
+    random = np.random.default_rng(seed)
+    return [random.integers(0, size, 3 + row).tolist() for row in range(rows)]
+
+
+@torch.no_grad()
+def reference(model: Transformer, row: list[int], source: list[int] | None = None) -> torch.Tensor:
+    """Logits (T, V) after every token of a row, in one pass without a cache."""
+    given_source = None if source is None else torch.tensor([source])
+    return model(torch.tensor([row]), source=given_source)[0]
+
+
+@given(architectures(), prompts, st.integers(1, 3))
+def test_decoder_only_logits_are_those_of_the_reference(spec, rows, threads) -> None:
+    model = build(spec)
+    engine = native(model, threads=threads)
+    _, logits = engine.prefill(rows)
+    for row, ours in zip(rows, logits, strict=True):
+        assert difference(ours, reference(model, row)[-1]) < 1e-4
+
+
+@given(translators(), prompts, sources_of, st.integers(1, 3))
+def test_encoder_decoder_logits_are_those_of_the_reference(model, rows, sources, threads) -> None:
+    engine = native(model, threads=threads)
+    _, logits = engine.prefill(rows, sources[: len(rows)])
+    for row, source, ours in zip(rows, sources, logits, strict=False):
+        assert difference(ours, reference(model, row, source)[-1]) < 1e-4
+
+
+@given(architectures(), prompts, st.integers(1, 8), st.integers(1, 3), st.integers(1, 3))
+def test_an_answer_is_the_same_to_the_bit_in_any_batch_split_and_number_of_threads(
+    spec, rows, cut, threads, other_threads
+) -> None:
+    model = build(spec)
+    together, logits = native(model, threads=threads).prefill(rows)
+    next_logits = together.step(np.array([[row[0]] for row in rows]))[:, 0]
+    engine = native(model, threads=other_threads)
+    for number, row in enumerate(rows):
+        alone, first = engine.prefill([row[:cut]])
+        if row[cut:]:
+            first = alone.extend([row[cut:]])
+        assert np.array_equal(first[0], logits[number])
+        assert np.array_equal(alone.extend([[row[0]]])[0], next_logits[number])
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize(("matrix_format", "most"), [("float32", 1e-5), ("bfloat16", 1e-5), ("int8", 1e-3)])
+def test_every_kernel_answers_from_the_stored_weights(kernels, name, matrix_format, most) -> None:
+    model = build(NAMED[name])
+    weights = as_weights(model, matrix_format)
+    try:
+        engine = NativeEngine(model.architecture, weights, kernels=kernels)
+    except OpenbookError:
+        pytest.skip(f"this processor does not run {kernels}")
+    sources = some_sources(model, len(PROMPTS))
+    _, logits = engine.prefill(PROMPTS, sources)
+    stored = as_stored(model, weights)
+    for number, row in enumerate(PROMPTS):
+        expected = reference(stored, row, None if sources is None else sources[number])[-1]
+        assert difference(logits[number], expected) < most
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_beams_are_the_same_to_the_bit_as_each_alone(seed) -> None:
+    """Branched at random, beyond several prunings."""
+    random = np.random.default_rng(seed)
+    engine, rows, beams = native(default_model()), [[3, 4, 5], [7, 8]], 3
+    session, _ = engine.prefill(rows)
+    session.branch(np.zeros((2, beams), dtype=np.int64))
+    texts = [[list(row) for _ in range(beams)] for row in rows]
+    for _ in range(16):
+        tokens = random.integers(0, VOCABULARY, (2, beams))
+        logits = session.step(tokens)
+        for row, beam in np.ndindex(2, beams):
+            texts[row][beam] = [*texts[row][beam], int(tokens[row, beam])]
+        parents = random.integers(0, beams, (2, beams))
+        session.branch(parents)
+        texts = [[texts[row][parent] for parent in parents[row]] for row in range(2)]
+    for row, beam in np.ndindex(2, beams):
+        _, alone = engine.prefill([texts[row][beam]])
+        assert np.array_equal(alone[0], logits[row, parents[row, beam]])
+
+
+def test_rows_move_join_and_are_cut() -> None:
+    model = default_model()
+    engine = native(model)
+    session, _ = engine.prefill(PROMPTS)
+    session.reorder([2, 0, 0])
+    other, _ = engine.prefill([PROMPTS[1]])
+    session.join([other])
+    assert session.rows == 4 and other.rows == 0
+    logits = session.step(np.array([[5], [6], [7], [8]]))[:, 0]
+    rows = [[*PROMPTS[2], 5], [*PROMPTS[0], 6], [*PROMPTS[0], 7], [*PROMPTS[1], 8]]
+    for ours, row in zip(logits, rows, strict=True):
+        assert difference(ours, reference(model, row)[-1]) < 1e-5
+    session.truncate(session.length - 1)
+    again = session.step(np.array([[5], [6], [7], [8]]))[:, 0]
+    assert np.array_equal(again, logits)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_searches_and_answers_are_those_of_the_reference(name) -> None:
+    model = build(replace(NAMED[name]))
+    sources = some_sources(model, len(PROMPTS))
+    greedy = Sampling(temperature=0, max_tokens=9)
+    search = BeamSearch(beam_size=3, n_best=3, max_tokens=8)
+    found = []
+    for engine in (native(model), TorchEngine(model)):
+        tokens = [(t.row, t.token_id) for t in generate(engine, PROMPTS, greedy, sources=sources)]
+        best = {r.row: [h.tokens for h in r.hypotheses] for r in beam_search(engine, PROMPTS, search, sources=sources)}
+        found.append((tokens, best))
+    assert found[0] == found[1]
+
+
+def test_what_a_stranger_could_ask_is_refused() -> None:
+    engine = native(default_model())
+    with pytest.raises(OpenbookError, match="not in the vocabulary"):
+        engine.prefill([[VOCABULARY]])
+    with pytest.raises(OpenbookError, match="the context is full"):
+        engine.prefill([[1] * (engine.context + 1)])
+    session, _ = engine.prefill([[1]])
+    with pytest.raises(OpenbookError, match="no such beam"):
+        session.branch(np.array([[1, 0]]))
+    with pytest.raises(OpenbookError, match="no such row"):
+        session.reorder([1])
+    with pytest.raises(OpenbookError, match="does not run these kernels"):
+        native(default_model(), kernels="abacus")
+    weights = as_weights(default_model())
+    name = "decoder.blocks.0.feed_forward.up.weight"
+    weights[name] = Weight("float32", np.zeros((3, 5), dtype=np.float32))
+    with pytest.raises(OpenbookError, match="does not fit"):
+        NativeEngine(DEFAULT, weights)
