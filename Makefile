@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 .PHONY: help demo format lint test test-fast test-slow docs docs-serve hooks clean
 .DEFAULT_GOAL := help
 
-$(BIN)/openbook: pyproject.toml constraints.txt
+$(BIN)/openbook: pyproject.toml constraints.txt hatch_build.py $(shell find native -type f)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) --editable .
 	@touch $@

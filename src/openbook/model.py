@@ -310,7 +310,7 @@ def load(path: str | os.PathLike[str], device: str = "auto", engine: str = "torc
     Args:
         path: the model file or the adapter.
         device: auto, cpu, cuda or mps.
-        engine: what decodes: torch, or onnx for many sentences on a CPU (see `generation.engines`).
+        engine: what decodes: torch; native or onnx on a CPU (see `generation.engines`).
 
     Raises:
         OpenbookError: the file is missing or damaged; the message names the field and says what to do.

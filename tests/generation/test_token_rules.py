@@ -1,7 +1,7 @@
 """No rows of tokens twice: against looking at each place."""
 
-import pytest
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from naive import default_model

@@ -9,8 +9,6 @@ MODEL = Annotated[Path, typer.Argument(help="a model file, such as austen.openbo
 DEVICE = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 ENGINE = Annotated[
     str,
-    typer.Option(
-        help="what decodes: torch, or onnx, which takes half a minute to open and is then up to twice as fast"
-    ),
+    typer.Option(help="what decodes: torch; native, compiled C++ for CPUs; or onnx, which takes half a minute to open"),
 ]
 JSON = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]

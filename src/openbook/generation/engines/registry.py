@@ -4,8 +4,8 @@ from openbook.errors import OpenbookError
 from openbook.generation.engines.engine import Engine
 from openbook.transformer.transformer import Transformer
 
-ENGINES = ("torch", "onnx")
-"""PyTorch, on any device; ONNX Runtime, on CPUs."""
+ENGINES = ("torch", "native", "onnx")
+"""PyTorch, on any device; our own C++, and ONNX Runtime, on CPUs."""
 
 
 def check_engine(name: str) -> None:
@@ -25,6 +25,11 @@ def open_engine(name: str, model: Transformer) -> Engine:
         from openbook.generation.engines.onnx_engine import OnnxEngine
 
         return OnnxEngine(model)
+    if name == "native":
+        from openbook.generation.engines.native.engine import NativeEngine
+        from openbook.generation.engines.native.from_torch import as_weights
+
+        return NativeEngine(model.architecture, as_weights(model))
     from openbook.generation.engines.torch_engine import TorchEngine
 
     return TorchEngine(model)
