@@ -133,7 +133,7 @@ def _first(value: Tensor) -> float:
 
 
 def named(value: Tensor, name: str, index: Sequence[Node] = ()) -> Expression:
-    """A value with a name and the index at which it stands."""
+    """A value with a name and its index."""
     return Expression(value, Node("name", tuple(index), name, _first(value)))
 
 

@@ -74,7 +74,7 @@ class Reader:
 
     Attributes:
         part: the module whose rule is at work, and `path` its path.
-        noted_at: the path under which its notes stand: its own, or that of the module that called one of its methods.
+        noted_at: the path of its notes: its own, or that of the module that called one of its methods.
         name: of the note that is derived.
         offsets: where each tensor lies in the model file.
         definitions: short names inside the formula, each with what it stands for.
@@ -165,7 +165,7 @@ class Reader:
         return self._read("weight", tensor, self.model.get_parameter(tensor).detach(), index, name)
 
     def setting(self, name: str, value: float, field: str) -> Expression:
-        """A number that stands in this field of the architecture."""
+        """The number in this field of the architecture."""
         return self.constant(name, value, f"{field} of the architecture")
 
     def constant(self, name: str, value: float, source: str) -> Expression:

@@ -13,7 +13,7 @@ given_rule(
     Transformer,
     "positions",
     "bt",
-    "the token's place in the prompt",
+    "its index in the prompt",
     "The position of token t, counted from 0; padding is at −1.",
 )
 given_rule(
@@ -35,7 +35,7 @@ given_rule(
     Transformer,
     "source_positions",
     "bs",
-    "the token's place in the source",
+    "its index in the source",
     "The position of token s of the source, counted from 0; padding is at −1.",
 )
 

@@ -34,7 +34,7 @@ def print_derivation(derivation: Derivation, console: Console) -> None:
     print_line(console, derivation.meaning)
     console.print()
     print_line(console, Text(derivation.formula, style="cyan"), indent=2)
-    which = ", ".join(f"{letter} = {place}" for letter, place in derivation.letters.items())
+    which = ", ".join(f"{letter} = {index}" for letter, index in derivation.letters.items())
     print_line(console, f"for {which}", indent=2)
     for definition in derivation.definitions:
         print_line(console, f"with {definition.name} = {definition.formula} = {definition.with_numbers}", indent=2)

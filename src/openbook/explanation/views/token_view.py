@@ -1,4 +1,4 @@
-"""What a traced run has for one token and one head: the one place that knows which numbers those are."""
+"""What a traced run has for one token and one head. Only this file knows which numbers those are."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -86,7 +86,7 @@ class TokenView:
         if letter == "s" and weights is not None and ".cross_attention" in module:
             attended = self._attended(weights)
             return 0 if attended is None else attended.index
-        # Positions may stand once for the whole batch, so an axis can be shorter than what its letter counts.
+        # Positions may be recorded once for the whole batch, so an axis can be shorter than what its letter counts.
         return min(self.token, size - 1) if letter in ("t", "s") else 0
 
     def _weights_around(self, module: str) -> Record | None:
