@@ -148,9 +148,9 @@ def prepare_pairs(
 ) -> PairCorpus:
     """Make a corpus in `folder` from the files that `inputs` name (files, folders, globs), or find it there.
 
-    A fraction of the sources, chosen by their hash, is held out with all their translations: a tenth, or as many as make
-    about a thousand pairs. With `validation` files, these are held out instead, and pairs with their sources leave the
-    training pairs. Of equal pairs the first is kept.
+    A fraction of the sources, chosen by their hash, is held out with all their translations: a tenth, or as many as
+    make about a thousand pairs. With `validation` files, these are held out instead, and pairs with their sources leave
+    the training pairs. Of equal pairs the first is kept.
 
     Raises:
         OpenbookError: a file cannot be read, two aligned files do not match, or no pair is left.
