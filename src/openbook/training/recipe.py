@@ -150,7 +150,7 @@ class Recipe:
         return self
 
     @property
-    def rows(self) -> int:
+    def batch_size(self) -> int:
         """Sequences per step."""
         return self.batch_tokens // self.context
 

@@ -14,8 +14,7 @@ from training_examples import write_pairs
 from openbook.errors import OpenbookError
 from openbook.training.comparison.compare import compare, matching_decoder
 from openbook.training.comparison.display import comparison_table, save_picture, verdict
-from openbook.training.comparison.measure import peak_memory
-from openbook.training.comparison.result import KINDS, ComparisonResult
+from openbook.training.comparison.result import KINDS, ComparisonResult, peak_memory
 from openbook.training.plan.measure import count_parameters
 from openbook.training.recipe import build_architecture, make_recipe
 

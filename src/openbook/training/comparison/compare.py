@@ -13,8 +13,7 @@ from openbook.model_file.file import load
 from openbook.progress import Track, silent
 from openbook.text.corpus.working_directory import size_and_mtime
 from openbook.text.input_files import find_files
-from openbook.training.comparison.measure import measure
-from openbook.training.comparison.result import KINDS, ComparisonResult
+from openbook.training.comparison.result import KINDS, ComparisonResult, measure
 from openbook.training.loop import Callback
 from openbook.training.plan.measure import count_parameters
 from openbook.training.recipe import build_architecture, make_recipe

@@ -119,7 +119,7 @@ class ConversationTask:
     def batches(self, step: int) -> Iterator[tuple[Batch, int]]:
         """A step's rows, `micro_batch_size` at a time; each epoch visits every row once, in an order of its own."""
         rows = self.train.rows
-        _, indices = step_indices(step, self.recipe.rows, len(rows), self.recipe.seed)
+        _, indices = step_indices(step, self.recipe.batch_size, len(rows), self.recipe.seed)
         for first in range(0, len(indices), self.recipe.micro_batch_size):
             chosen = indices[first : first + self.recipe.micro_batch_size]
             batch = self.train.batch([rows[index] for index in chosen], self.device)

@@ -107,7 +107,7 @@ class LanguageModelingTask:
         """A step's windows, `micro_batch_size` at a time."""
         recipe = self.recipe
         windows = TokenWindows(self.train, recipe.context, recipe.seed, self.merge_dropout, recipe.bpe_dropout)
-        starts = windows.starts(step, recipe.rows)
+        starts = windows.starts(step, recipe.batch_size)
         for first in range(0, len(starts), recipe.micro_batch_size):
             ids, indices = windows.cut(starts[first : first + recipe.micro_batch_size], step)
             ids = ids.to(self.device)

@@ -22,13 +22,13 @@ class Display:
         self.console = console
         self._live: Live | None = None
         self._loss = 0.0
-        self._rate = 0.0
+        self._tokens_per_second = 0.0
         self._score: float | None = None
-        self._scored = "held-out"
-        self._last = (0, 0.0)
+        self._score_name = "held-out"
+        self._last_step = (0, 0.0)
         self._warned = False
-        self._shown = 0.0
-        self._first: tuple[float, float] | None = None
+        self._refreshed = 0.0
+        self._start: tuple[float, float] | None = None
 
     def __call__(self, event: Event) -> None:
         """Show one event; unknown ones are ignored."""
@@ -43,7 +43,7 @@ class Display:
             self._live = None
 
     def _show_prepared(self, event: Event) -> None:
-        self._scored = event.get("scored", self._scored)
+        self._score_name = event.get("scored", self._score_name)
         for line in event["lines"]:
             self.console.print(escape(line), highlight=False)
         if event["expectations"]:
@@ -55,37 +55,37 @@ class Display:
     def _show_tokens(self, event: Event) -> None:
         if event.get("too_long"):
             self.console.print(f"{event['too_long']:,} are longer than the context; left out.")
-        held_out = f" {event['validation']:,} held out," if self._scored == "held-out" else ""
+        held_out = f" {event['validation']:,} held out," if self._score_name == "held-out" else ""
         line = f"{event['train']:,} tokens to train on,{held_out} vocabulary size {event['vocab_size']:,}"
         if event["unknown"]:
             line += f"; {event['unknown']:,} tokens are unknown (not in the vocabulary)"
         self.console.print(line, highlight=False)
 
     def _show_resume(self, event: Event) -> None:
-        self._last = (event["step"], event["seconds"])
+        self._last_step = (event["step"], event["seconds"])
         self.console.print(f"Resuming at step {event['step']:,}, after {format_duration(event['seconds'])}.")
 
     def _show_step(self, event: Event) -> None:
-        self._loss = event["loss"] if not self._loss else 0.9 * self._loss + 0.1 * event["loss"]
-        step, seconds = self._last
+        self._loss = _average(self._loss, event["loss"])
+        step, seconds = self._last_step
         spent = event["seconds"] - seconds
         if step and spent > 0:
             rate = event["tokens"] * (event["step"] - step) / spent
-            self._rate = rate if not self._rate else 0.9 * self._rate + 0.1 * rate
-        self._last = (event["step"], event["seconds"])
+            self._tokens_per_second = _average(self._tokens_per_second, rate)
+        self._last_step = (event["step"], event["seconds"])
         if self._live is None and self.console.is_terminal:
             self._live = Live(console=self.console, refresh_per_second=4, transient=True)
             self._live.start()
-        if self._live is not None and time.monotonic() - self._shown > 0.2:
-            self._shown = time.monotonic()
+        if self._live is not None and time.monotonic() - self._refreshed > 0.2:
+            self._refreshed = time.monotonic()
             self._live.update(self._line(event))
 
     def _line(self, event: Event) -> Table:
         done = event["progress"]
-        started, begun = self._first = self._first or (event["progress"], event["seconds"])
+        started, begun = self._start = self._start or (event["progress"], event["seconds"])
         left = (event["seconds"] - begun) * (1 - done) / (done - started) if done > started else 0.0
-        score = "" if self._score is None else f"  {self._scored} {self._score:.3f} bits per byte"
-        facts = f"loss {self._loss:.3f}{score}  {self._rate:,.0f} tokens/s  {format_duration(left)} left"
+        score = "" if self._score is None else f"  {self._score_name} {self._score:.3f} bits per byte"
+        facts = f"loss {self._loss:.3f}{score}  {self._tokens_per_second:,.0f} tokens/s  {format_duration(left)} left"
         line = Table.grid(padding=(0, 1))
         line.add_row(f"step {event['step']:,}", ProgressBar(total=1.0, completed=done, width=20), facts)
         return line
@@ -95,10 +95,10 @@ class Display:
         best = "  best so far" if event["score"] <= event["best"] else f"  (best {event['best']:.3f})"
         self.console.print(
             f"step {event['step']:>7,}  {format_duration(event['seconds']):>7}  loss {self._loss:.3f}  "
-            f"{self._scored} {event['score']:.3f} bits per byte{quality(event)}{best}",
+            f"{self._score_name} {event['score']:.3f} bits per byte{quality(event)}{best}",
             highlight=False,
         )
-        if event["stale"] >= 2 and not self._warned and self._scored == "held-out":
+        if event["stale"] >= 2 and not self._warned and self._score_name == "held-out":
             self._warned = True
             self.console.print(
                 "The held-out score no longer improves: the model begins to overfit. The best weights are kept. More "
@@ -121,13 +121,18 @@ class Display:
         }
         self.console.print(
             f"{how[event['stop_reason']]} after {event['step']:,} steps and {format_duration(event['seconds'])}: "
-            f"[bold]{event['bits_per_byte']:.3f} bits per byte{quality(event)}[/bold] on {self._scored} text, with the "
-            f"weights of step {event['best_step']:,}.\n"
+            f"[bold]{event['bits_per_byte']:.3f} bits per byte{quality(event)}[/bold] on {self._score_name} text, with "
+            f"the weights of step {event['best_step']:,}.\n"
             f"Saved {escape(event['path'])}; loss curve in {escape(event['curve'])}.",
             highlight=False,
         )
         if event["stop_reason"] == "interrupted":
             self.console.print("The same command (without --overwrite) resumes.")
+
+
+def _average(average: float, value: float) -> float:
+    """The exponential moving average after another value; 0 before the first."""
+    return value if not average else 0.9 * average + 0.1 * value
 
 
 def plan_table(event: Mapping[str, Any]) -> Table:
@@ -147,7 +152,7 @@ def plan_table(event: Mapping[str, Any]) -> Table:
         ),
         "feed-forward": (f"{gate}{recipe['activation']}, width {recipe['feed_forward_width']:,}", ""),
         "batch": (f"{recipe['batch_tokens']:,} tokens per step", reasons.get("batch_tokens", "")),
-        "dropout": (f"{recipe['dropout']:g}{regularized(recipe)}", reasons.get("dropout", "")),
+        "dropout": (f"{recipe['dropout']:g}{regularization(recipe)}", reasons.get("dropout", "")),
         "optimizer": (f"{recipe['optimizer']} at {recipe[rate]:g}", recipe["precision"]),
     }
     table = Table("option", "choice", "because", box=None, header_style="bold", padding=(0, 2, 0, 0))
@@ -156,7 +161,7 @@ def plan_table(event: Mapping[str, Any]) -> Table:
     return table
 
 
-def regularized(recipe: Mapping[str, Any]) -> str:
+def regularization(recipe: Mapping[str, Any]) -> str:
     """Regularization besides dropout."""
     merges = f"; BPE dropout {recipe['bpe_dropout']:g}" if recipe["bpe_dropout"] else ""
     return merges + ("; tied embeddings" if recipe["tied_embeddings"] else "")
