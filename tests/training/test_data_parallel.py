@@ -1,4 +1,4 @@
-"""Learning from parts side by side: the same gradients as one after the other, the same bits every time."""
+"""Data parallelism: the same gradients as one micro-batch after another, and the same bits every time."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def model_of(dropout=0.0, **changes):
     return model.train()
 
 
-def parts_of(model, count):
+def micro_batches(model, count):
     choose = torch.Generator().manual_seed(1)
 
     def ids(*shape):
@@ -31,9 +31,9 @@ def parts_of(model, count):
     return [Batch(ids(3, 7), None, ids(3, 5), ids(3, 5)) for _ in range(count)]
 
 
-def gradients_of(model, workers, parts, seed=0):
-    loss = DataParallel(model, workers).forward_backward(
-        parts, lambda some, part: forward_backward(some, part, 0.1), seed
+def gradients_of(model, replicas, batches, seed=0):
+    loss = DataParallel(model, replicas).forward_backward(
+        batches, lambda replica, batch: forward_backward(replica, batch, 0.1), seed
     )
     found = [weight.grad for weight in model.parameters()]
     model.zero_grad(set_to_none=True)
@@ -41,11 +41,11 @@ def gradients_of(model, workers, parts, seed=0):
 
 
 @pytest.mark.parametrize("position", ["relative", "rotary"])
-@pytest.mark.parametrize(("workers", "count"), [(2, 1), (2, 5), (3, 3), (4, 2)])
-def test_side_by_side_the_gradients_are_those_of_one_after_the_other(position, workers, count):
+@pytest.mark.parametrize(("replicas", "count"), [(2, 1), (2, 5), (3, 3), (4, 2)])
+def test_gradients_are_those_of_one_micro_batch_after_another(position, replicas, count):
     model = model_of(position=position)
-    parts = parts_of(model, count)
-    (loss, mine), (alone, wanted) = gradients_of(model, workers, parts), gradients_of(model, 1, parts)
+    batches = micro_batches(model, count)
+    (loss, mine), (alone, wanted) = gradients_of(model, replicas, batches), gradients_of(model, 1, batches)
     torch.testing.assert_close(loss, alone)
     for one, other in zip(mine, wanted, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
@@ -53,17 +53,17 @@ def test_side_by_side_the_gradients_are_those_of_one_after_the_other(position, w
 
 def test_the_same_step_is_the_same_to_the_bit_with_dropout_too():
     model = model_of(dropout=0.4)
-    parts = parts_of(model, 6)
-    first, *others = (gradients_of(model, 2, parts, seed)[1] for seed in (1, 1, 1, 2))
+    batches = micro_batches(model, 6)
+    first, *others = (gradients_of(model, 2, batches, seed)[1] for seed in (1, 1, 1, 2))
     same = [all(map(torch.equal, first, other)) for other in others]
     assert same == [True, True, False]
 
 
-def test_each_learner_drops_other_numbers():
+def test_each_replica_has_dropout_of_its_own():
     model = model_of(dropout=0.4)
-    part = parts_of(model, 1)[0]
-    twice = gradients_of(model, 2, [part, part])[1]
-    once = gradients_of(model, 2, [part])[1]
+    batch = micro_batches(model, 1)[0]
+    twice = gradients_of(model, 2, [batch, batch])[1]
+    once = gradients_of(model, 2, [batch])[1]
     assert not all(torch.allclose(two, 2 * one) for two, one in zip(twice, once, strict=True))
 
 
@@ -80,19 +80,19 @@ def test_weights_are_shared_and_gradients_are_not():
 
 def test_threads_get_back_the_number_of_cores():
     model, before = model_of(), torch.get_num_threads()
-    gradients_of(model, 2, parts_of(model, 2))
+    gradients_of(model, 2, micro_batches(model, 2))
     assert torch.get_num_threads() == before
 
 
-def test_what_fails_in_a_part_is_raised():
-    def fail(model, part):
-        raise RuntimeError("part 1 is bad")
+def test_errors_in_a_thread_are_raised():
+    def fail(model, batch):
+        raise RuntimeError("batch 1 is bad")
 
-    with pytest.raises(RuntimeError, match="part 1 is bad"):
+    with pytest.raises(RuntimeError, match="batch 1 is bad"):
         DataParallel(model_of(), 2).forward_backward([0, 1], fail, 0)
 
 
-def test_only_small_models_on_a_processor_with_parts_worth_a_thread(monkeypatch):
+def test_only_small_models_on_a_processor_with_large_enough_micro_batches(monkeypatch):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     some = {"context": 64, "micro_batch_size": 8, "batch_tokens": 2048}
     assert choose_replicas(recipe(**some), 1000, CPU) == 4

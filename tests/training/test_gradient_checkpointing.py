@@ -1,4 +1,4 @@
-"""Working blocks out again for the gradient: the same learning, with less kept."""
+"""Gradient checkpointing: the same gradients from fewer stored activations, chosen only where memory is short."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from openbook.transformer.transformer import Transformer
 from strategies import DEFAULT, ORIGINAL, randomise, some_source, some_tokens
 
 
-def learned(spec, gradient_checkpointing):
+def gradients_and_bytes(spec, gradient_checkpointing):
     """The gradients of a pass with dropout, and the bytes that it kept for them."""
     torch.manual_seed(0)
     model = Transformer(spec, dropout=0.3)
@@ -35,8 +35,8 @@ def learned(spec, gradient_checkpointing):
 
 @pytest.mark.parametrize("spec", [DEFAULT, ORIGINAL], ids=["decoder-only", "encoder-decoder"])
 def test_gradients_are_the_same_to_the_bit_and_less_is_kept(spec):
-    plain, much = learned(spec, gradient_checkpointing=False)
-    again, little = learned(spec, gradient_checkpointing=True)
+    plain, much = gradients_and_bytes(spec, gradient_checkpointing=False)
+    again, little = gradients_and_bytes(spec, gradient_checkpointing=True)
     assert plain.keys() == again.keys()
     for name in plain:
         assert torch.equal(plain[name], again[name]), name

@@ -1,4 +1,4 @@
-"""Learning next tokens: logits a few at a time give the loss and the gradients of all at once, for both kinds."""
+"""The loss in chunks is the loss of all logits at once, and so are its gradients, for both kinds of model."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def translator(**changes):
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("kind", ["tied_embeddings", "untied", "encoder-decoder"])
-def test_logits_a_few_at_a_time_teach_what_all_at_once_teach(monkeypatch, kind, label_smoothing):
+def test_chunks_give_the_loss_and_gradients_of_all_logits_at_once(monkeypatch, kind, label_smoothing):
     monkeypatch.setattr(loss_module, "MAX_LOGITS", 1)
     monkeypatch.setattr(loss_module, "MIN_CHUNK", 50)
     model = (

@@ -1,4 +1,4 @@
-"""Muon against torch's and against the formula, the schedule, the average, and a state that comes back whole."""
+"""Muon and AdamW against torch's and the formula; the schedule, the moving average, and states that are restored."""
 
 import pytest
 import torch
@@ -115,7 +115,7 @@ def test_orthogonalised_matrices_have_singular_values_near_one(shape):
     assert (after <= 1.01 * 3.4445**NEWTON_SCHULZ_STEPS * before).all()
 
 
-def test_matrices_a_few_at_a_time_become_what_all_at_once_become(monkeypatch):
+def test_chunks_of_matrices_are_orthogonalised_alike(monkeypatch):
     matrices = torch.randn(5, 8, 24)
     made = orthogonalize(matrices, torch.float32)
     monkeypatch.setattr(optimizer, "CHUNK_NUMBERS", 2 * 8 * 24)
@@ -150,7 +150,7 @@ def test_each_weight_is_in_one_group_with_its_rate(changes):
         assert found[name] == expected, name
 
 
-def test_only_low_rank_changes_learn():
+def test_only_lora_matrices_are_trained():
     some = recipe()
     model = Transformer(build_architecture(some))
     add_lora(model, 2, ["query"], seed=1)
