@@ -241,6 +241,7 @@ class Model:
         *,
         context: int | None = None,
         stride: int | None = None,
+        encoding: str | None = None,
         track: Track = silent,
     ) -> "Score":
         """Perplexity and bits per byte of whole files, unfiltered, each after an end-of-text token.
@@ -252,6 +253,7 @@ class Model:
             context: tokens of each window; the model's context if None.
             stride: tokens between windows; half the context if None. A smaller one gives tokens more context, and takes
                 longer.
+            encoding: of the files; if None, it is found out for each.
             track: shows progress.
 
         Raises:
@@ -261,10 +263,17 @@ class Model:
 
         check_kind(self.metadata.architecture, encoder_decoder=False, purpose="scoring texts")
         files = _listed(inputs)
-        return score_files(self.transformer, self.tokenizer, files, context=context, stride=stride, track=track)
+        return score_files(
+            self.transformer, self.tokenizer, files, context=context, stride=stride, encoding=encoding, track=track
+        )
 
     def evaluate_pairs(
-        self, files: str | Path | Sequence[str | Path], *, track: Track = silent, **settings: Any
+        self,
+        files: str | Path | Sequence[str | Path],
+        *,
+        encoding: str | None = None,
+        track: Track = silent,
+        **settings: Any,
     ) -> "TranslationScore":
         """BLEU and chrF of the translations of held-out sources, and the perplexity of their references.
 
@@ -272,6 +281,7 @@ class Model:
 
         Args:
             files: sentence pairs: tab-separated, JSON lines, or two parallel files.
+            encoding: of the files; if None, it is found out for each.
             track: shows progress.
             settings: as for `translate`.
 
@@ -282,7 +292,7 @@ class Model:
         from openbook.training.data.pair_files import read_all_pairs
         from openbook.training.evaluation.translation import evaluate_translation
 
-        pairs, skipped = read_all_pairs(find_files(_listed(files)))
+        pairs, skipped = read_all_pairs(find_files(_listed(files)), encoding)
         score = evaluate_translation(self.transformer, self.translator(**settings), pairs, track)
         return replace(score, skipped_lines=skipped)
 
@@ -331,6 +341,7 @@ def train(
     validation: str | Path | Sequence[str | Path] | None = None,
     validation_fraction: float | None = None,
     keep_duplicates: bool = False,
+    encoding: str | None = None,
     base_model: str | os.PathLike[str] | None = None,
     lora_rank: int | None = None,
     lora_targets: Sequence[str] = TARGETS,
@@ -355,6 +366,7 @@ def train(
         validation: files to validate with; if None, the ends of the documents or some of the pairs.
         validation_fraction: how much of each document, or of the pairs, is held out; if None, it depends on their size.
         keep_duplicates: keep passages or pairs that occur more than once.
+        encoding: of the files; if None, it is found out for each.
         base_model: a model file to continue from.
         lora_rank: train low-rank updates of this rank (LoRA) instead of all weights.
         lora_targets: the matrices that get one.
@@ -383,6 +395,7 @@ def train(
         validation=None if validation is None else _listed(validation),
         validation_fraction=validation_fraction,
         keep_duplicates=keep_duplicates,
+        encoding=encoding,
         device=device,
         base_model=None if base_model is None else Path(base_model),
         lora_rank=lora_rank,

@@ -11,4 +11,7 @@ ENGINE = Annotated[
     str,
     typer.Option(help="what decodes: torch; native, compiled C++ for CPUs; or onnx, which takes half a minute to open"),
 ]
+ENCODING = Annotated[
+    str | None, typer.Option(help="encoding of the files, such as windows-1252 (default: found out for each file)")
+]
 JSON = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]

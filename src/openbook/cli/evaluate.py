@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openbook.cli.arguments import DEVICE, ENGINE, JSON, MODEL
+from openbook.cli.arguments import DEVICE, ENCODING, ENGINE, JSON, MODEL
 from openbook.errors import OpenbookError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def evaluate(
     ] = None,
     target_language: Annotated[str | None, typer.Option(help="pairs: target language code")] = None,
     source_language: Annotated[str | None, typer.Option(help="pairs: source language code")] = None,
+    encoding: ENCODING = None,
     as_json: JSON = False,
     device: DEVICE = "auto",
     engine: ENGINE = "torch",
@@ -55,7 +56,7 @@ def evaluate(
         if context is not None or stride is not None:
             raise OpenbookError("--context and --stride are for texts; this model translates pairs")
         opened.open_engine(bars)
-        print_translation_score(opened.evaluate_pairs(files, track=bars, **for_pairs), as_json)
+        print_translation_score(opened.evaluate_pairs(files, encoding=encoding, track=bars, **for_pairs), as_json)
         return
     if for_pairs:
         raise OpenbookError(
@@ -63,7 +64,7 @@ def evaluate(
         )
     if engine != "torch":
         raise OpenbookError("--engine is for translators; texts are scored by the PyTorch model")
-    print_score(opened.evaluate(files, context=context, stride=stride, track=bars), as_json)
+    print_score(opened.evaluate(files, context=context, stride=stride, encoding=encoding, track=bars), as_json)
 
 
 def print_score(score: "Score", as_json: bool) -> None:

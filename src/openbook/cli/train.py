@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openbook.cli.arguments import DEVICE
+from openbook.cli.arguments import DEVICE, ENCODING
 from openbook.cli.startup import STARTED
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def train(
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="keep duplicate passages or pairs")
     ] = False,
+    encoding: ENCODING = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with any of the options below")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="print the plan and do not train")] = False,
     overwrite: Annotated[
@@ -91,6 +92,7 @@ def train(
         validation=validation,
         validation_fraction=validation_fraction,
         keep_duplicates=keep_duplicates,
+        encoding=encoding,
         device=device,
         base_model=base_model,
         lora_rank=lora_rank,

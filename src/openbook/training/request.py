@@ -27,6 +27,7 @@ class TrainingRequest:
         validation: files to validate on; None holds out the tail of each document, or some of the pairs.
         validation_fraction: how much to hold out; None chooses it by the amount of data.
         keep_duplicates: whether to keep duplicate passages or pairs.
+        encoding: of the files of text or pairs; None finds it out for each.
         device: auto, cpu, cuda or mps.
         base_model: a model file to fine-tune.
         lora_rank: train LoRA matrices of this rank only.
@@ -42,6 +43,7 @@ class TrainingRequest:
     validation: Sequence[str | Path] | None = None
     validation_fraction: float | None = None
     keep_duplicates: bool = False
+    encoding: str | None = None
     device: str = "auto"
     base_model: Path | None = None
     lora_rank: int | None = None

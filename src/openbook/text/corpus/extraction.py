@@ -13,6 +13,7 @@ from openbook.text.corpus.chunking import paragraph_chunks
 from openbook.text.corpus.cleaning.chapters import Chapter, add_heading, find_headings
 from openbook.text.corpus.cleaning.gutenberg import strip_gutenberg
 from openbook.text.corpus.readers.document import read_document
+from openbook.text.corpus.readers.encodings import Certainty
 from openbook.text.corpus.working_directory import write_json
 from openbook.text.printable import printable_path
 
@@ -29,12 +30,14 @@ class FileBatch:
         stem: names the results, stem.txt and stem.json.
         size: of all files, in bytes.
         held_out: these are validation files, from which nothing is removed.
+        encoding: of the text files; None finds it out.
     """
 
     paths: tuple[Path, ...]
     stem: Path
     size: int
     held_out: bool
+    encoding: str | None = None
 
     @property
     def text(self) -> Path:
@@ -59,6 +62,9 @@ class Document:
         end: where its text ends.
         held_out: it is a validation file.
         gutenberg_characters: length of the Project Gutenberg header and footer that were removed.
+        guess: how sure its encoding is, where it is a guess.
+        replaced_characters: how many were damaged and became U+FFFD.
+        notes: a line for each part of it that was left out.
         chapters: at least one.
         boundaries: offsets between paragraphs, about a megabyte apart, including start and end.
     """
@@ -70,6 +76,9 @@ class Document:
     end: int = 0
     held_out: bool = False
     gutenberg_characters: int = 0
+    guess: Certainty | None = None
+    replaced_characters: int = 0
+    notes: list[str] = field(default_factory=list)
     chapters: list[Chapter] = field(default_factory=list)
     boundaries: list[int] = field(default_factory=list)
 
@@ -97,7 +106,7 @@ def extract_batch(batch: FileBatch, advance: Advance) -> None:
         for path in batch.paths:
             start = output.tell()
             try:
-                extracted.documents.append(_extract(path, output, batch.held_out, advance))
+                extracted.documents.append(_extract(path, output, batch, advance))
             except OpenbookError as error:
                 extracted.problems.append(str(error))
                 output.seek(start)
@@ -105,21 +114,23 @@ def extract_batch(batch: FileBatch, advance: Advance) -> None:
     write_json(batch.result, dataclasses.asdict(extracted))
 
 
-def _extract(path: Path, output: IO[bytes], held_out: bool, advance: Advance) -> Document:
-    raw = read_document(path)
-    document = Document(printable_path(path), raw.encoding, raw.bytes, output.tell(), held_out=held_out)
+def _extract(path: Path, output: IO[bytes], batch: FileBatch, advance: Advance) -> Document:
+    raw = read_document(path, batch.encoding)
+    document = Document(printable_path(path), raw.encoding, raw.bytes, output.tell(), held_out=batch.held_out)
+    document.guess, document.notes = raw.guess, raw.notes
     read = written = visible = advanced = 0
 
     def counted(chunks: Iterable[str]) -> Iterator[str]:
         nonlocal read, advanced
         for chunk in chunks:
             read += len(chunk)
+            document.replaced_characters += chunk.count("\ufffd")
             step = min(len(chunk), raw.bytes - advanced)  # characters are close enough to bytes for a progress bar
             advanced += step
             advance(step)
             yield chunk
 
-    clean = counted(raw.chunks) if held_out else strip_gutenberg(counted(raw.chunks))
+    clean = counted(raw.chunks) if batch.held_out else strip_gutenberg(counted(raw.chunks))
     position = document.start
     for marked in paragraph_chunks(clean):
         document.boundaries.append(position)

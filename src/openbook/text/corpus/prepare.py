@@ -14,11 +14,12 @@ from openbook.text.corpus.corpus import Corpus
 from openbook.text.corpus.deduplication.sections import Section, fingerprint_section
 from openbook.text.corpus.extraction import ExtractedBatch, FileBatch, extract_batch
 from openbook.text.corpus.process_pool import run_tasks
+from openbook.text.corpus.readers.encodings import named_encoding
 from openbook.text.corpus.working_directory import fingerprint_inputs, load_or_make, size_and_mtime
 from openbook.text.corpus.write_corpus import write_corpus
 from openbook.text.input_files import find_files
 
-VERSION = 1
+VERSION = 2
 """Increase it whenever the same books would give another corpus."""
 
 TASK_BYTES = 8 << 20
@@ -32,6 +33,7 @@ def prepare(
     validation: Sequence[str | Path] | None = None,
     validation_fraction: float | None = None,
     keep_duplicates: bool = False,
+    encoding: str | None = None,
     processes: int | None = None,
     track: Track = silent,
 ) -> Corpus:
@@ -41,9 +43,10 @@ def prepare(
         inputs: files, folders and globs.
         folder: where the corpus goes.
         validation: files to hold out. They stay unchanged, and passages like theirs leave the training text.
-        validation_fraction: how much of each document, at its end, to hold out where no `validation` files are given; by
-            default 10 % of little text, less of much.
+        validation_fraction: how much of each document, at its end, to hold out where no `validation` files are given;
+            by default 10 % of little text, less of much.
         keep_duplicates: remove no repeated passages.
+        encoding: of the text files; None finds it out for each.
         processes: how many to use; None: one per core if there is enough text.
         track: shows progress.
 
@@ -52,12 +55,13 @@ def prepare(
     """
     if validation_fraction is not None and not 0 <= validation_fraction <= 0.5:
         raise OpenbookError(f"validation fraction {validation_fraction}: must be from 0 to 0.5 of the text")
+    encoding = None if encoding is None else named_encoding(encoding)
     books, held_out = find_files(inputs), find_files(validation or [])
-    options = (VERSION, TASK_BYTES, validation is None, validation_fraction, keep_duplicates)
+    options = (VERSION, TASK_BYTES, validation is None, validation_fraction, keep_duplicates, encoding)
     fingerprint = fingerprint_inputs((books, held_out), *options)
 
     def make(work: Path) -> None:
-        batches = [*_batches(held_out, work, "validation"), *_batches(books, work, "training")]
+        batches = [*_batches(held_out, work, "validation", encoding), *_batches(books, work, "training", encoding)]
         with track("Reading books", sum(batch.size for batch in batches)) as advance:
             run_tasks(extract_batch, batches, processes, advance)
         extracted = [ExtractedBatch.load(batch.result) for batch in batches]
@@ -71,7 +75,7 @@ def prepare(
     return load_or_make(folder, fingerprint, Corpus.load, make)
 
 
-def _batches(paths: list[Path], work: Path, name: str) -> Iterator[FileBatch]:
+def _batches(paths: list[Path], work: Path, name: str, encoding: str | None) -> Iterator[FileBatch]:
     """Batches of consecutive files with about `TASK_BYTES` together; a larger file is a batch by itself."""
     group: list[Path] = []
     size = number = 0
@@ -79,7 +83,8 @@ def _batches(paths: list[Path], work: Path, name: str) -> Iterator[FileBatch]:
         group.append(path)
         size += size_and_mtime(path)[0]
         if size >= TASK_BYTES or position == len(paths) - 1:
-            yield FileBatch(tuple(group), work / f"{name}-{number:06}", size, held_out=name == "validation")
+            stem = work / f"{name}-{number:06}"
+            yield FileBatch(tuple(group), stem, size, name == "validation", encoding)
             group, size, number = [], 0, number + 1
 
 

@@ -1,8 +1,13 @@
 """What preparation read, removed and left out."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from openbook.text.corpus.readers.encodings import Certainty
 from openbook.text.formatting import format_bytes, format_count
+
+MOST_NAMES = 8
+"""Named in one line of the report."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +21,9 @@ class FileReport:
         bytes_kept: of its text in the corpus.
         chapters: how many were found.
         gutenberg_characters: length of the Project Gutenberg header and footer that were removed.
+        guess: how sure its encoding is, where it is a guess.
+        replaced_characters: how many were damaged and became U+FFFD.
+        notes: a line for each part of it that was left out.
     """
 
     source: str
@@ -24,6 +32,9 @@ class FileReport:
     bytes_kept: int
     chapters: int
     gutenberg_characters: int
+    guess: Certainty | None = None
+    replaced_characters: int = 0
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -56,4 +67,30 @@ class Report:
         ):
             if passages:
                 lines.append(f"Removed {format_count(passages, 'passage')} ({format_bytes(amount)}) {kind}.")
-        return [*lines, *(f"Left out {problem}" for problem in self.problems)]
+        return [*lines, *self._encoding_lines(), *(f"Left out {problem}" for problem in self._left_out())]
+
+    def _encoding_lines(self) -> Iterator[str]:
+        """Which encodings are guesses, and how many characters are lost; the unsure first."""
+        guessed = sorted((file for file in self.files if file.guess), key=lambda file: file.guess != "unsure")
+        if guessed:
+            each = [f"{file.source} is {file.encoding} ({file.guess})" for file in guessed]
+            yield f"Guessed the encoding: {_some(each)}; if one is wrong, name it with --encoding."
+        damaged = sorted(
+            (file for file in self.files if file.replaced_characters), key=lambda file: -file.replaced_characters
+        )
+        if damaged:
+            total = sum(file.replaced_characters for file in damaged)
+            each = [f"{file.source} ({file.replaced_characters:,})" for file in damaged]
+            yield f"Replaced {format_count(total, 'damaged character')} with U+FFFD: {_some(each)}."
+
+    def _left_out(self) -> Iterator[str]:
+        yield from self.problems
+        for file in self.files:
+            if file.notes:
+                yield f"of {file.source}: {_some(file.notes)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few names, and how many there are besides."""
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more:,} more (see report.json)" if more > 0 else "")

@@ -80,6 +80,9 @@ def _write_splits(
                     written,
                     len(document.chapters),
                     document.gutenberg_characters,
+                    document.guess,
+                    document.replaced_characters,
+                    tuple(document.notes),
                 )
             )
         splits = {"train": train.index(), "validation": validation.index()}

@@ -126,6 +126,7 @@ class Dataset(ABC):
             validation=request.validation,
             validation_fraction=request.validation_fraction,
             keep_duplicates=request.keep_duplicates,
+            encoding=request.encoding,
             track=self.track,
         )
 

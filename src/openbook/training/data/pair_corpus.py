@@ -143,6 +143,7 @@ def prepare_pairs(
     validation: Sequence[str | Path] | None = None,
     validation_fraction: float | None = None,
     keep_duplicates: bool = False,
+    encoding: str | None = None,
     processes: int | None = None,
     track: Track = silent,
 ) -> PairCorpus:
@@ -157,9 +158,9 @@ def prepare_pairs(
     """
     if validation_fraction is not None and not 0 < validation_fraction <= 0.5:
         raise OpenbookError(f"validation fraction {validation_fraction}: must be above 0 and at most 0.5 of the pairs")
-    groups = [find_pair_files(find_files(inputs)), find_pair_files(find_files(validation or []))]
+    groups = [find_pair_files(find_files(paths), encoding) for paths in (inputs, validation or [])]
     paths = [[path for file in files for path in file.paths] for files in groups]
-    fingerprint = fingerprint_inputs(paths, VERSION, validation is None, validation_fraction, keep_duplicates)
+    fingerprint = fingerprint_inputs(paths, VERSION, validation is None, validation_fraction, keep_duplicates, encoding)
 
     def make(work: Path) -> None:
         tasks = [

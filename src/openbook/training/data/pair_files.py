@@ -50,6 +50,8 @@ class PairFile:
 
     paths: tuple[Path, ...]
     kind: Literal["tabs", "json", "aligned"]
+    encoding: str | None = None
+    """None finds it out."""
 
     @property
     def name(self) -> str:
@@ -62,7 +64,7 @@ class PairFile:
         return sum(path.stat().st_size for path in self.paths)
 
 
-def find_pair_files(paths: Sequence[Path]) -> list[PairFile]:
+def find_pair_files(paths: Sequence[Path], encoding: str | None = None) -> list[PairFile]:
     """Tell the kind of each file by its suffix, else by whether its first line has a tab.
 
     Files of neither kind are taken two by two: the sources, then their translations.
@@ -75,13 +77,13 @@ def find_pair_files(paths: Sequence[Path]) -> list[PairFile]:
     for path in paths:
         suffix = path.suffix.lower()
         if suffix in JSON_SUFFIXES:
-            files.append(PairFile((path,), "json"))
-        elif suffix in TAB_SUFFIXES or (sources is None and _has_tab(path)):
-            files.append(PairFile((path,), "tabs"))
+            files.append(PairFile((path,), "json", encoding))
+        elif suffix in TAB_SUFFIXES or (sources is None and _has_tab(path, encoding)):
+            files.append(PairFile((path,), "tabs", encoding))
         elif sources is None:
             sources = path
         else:
-            files.append(PairFile((sources, path), "aligned"))
+            files.append(PairFile((sources, path), "aligned", encoding))
             sources = None
     if sources is not None:
         raise OpenbookError(
@@ -99,10 +101,10 @@ def read_pairs(file: PairFile) -> Iterator[tuple[int, Pair | InvalidLine]]:
     """
     try:
         if file.kind == "aligned":
-            yield from _read_aligned(*file.paths)
+            yield from _read_aligned(file.paths[0], file.paths[1], file.encoding)
             return
         parse = _parse_json if file.kind == "json" else _parse_tabs
-        for number, line in enumerate(_read_lines(file.paths[0]), start=1):
+        for number, line in enumerate(_read_lines(file.paths[0], file.encoding), start=1):
             yield number, parse(line) if isinstance(line, str) else line
     except OSError as error:
         raise OpenbookError(
@@ -110,7 +112,7 @@ def read_pairs(file: PairFile) -> Iterator[tuple[int, Pair | InvalidLine]]:
         ) from error
 
 
-def read_all_pairs(paths: Sequence[Path]) -> tuple[list[Pair], int]:
+def read_all_pairs(paths: Sequence[Path], encoding: str | None = None) -> tuple[list[Pair], int]:
     """All pairs with two texts of these files, unfiltered, and the number of lines without one.
 
     Raises:
@@ -118,7 +120,7 @@ def read_all_pairs(paths: Sequence[Path]) -> tuple[list[Pair], int]:
     """
     pairs: list[Pair] = []
     lines = 0
-    for file in find_pair_files(paths):
+    for file in find_pair_files(paths, encoding):
         for _, pair in read_pairs(file):
             lines += 1
             if isinstance(pair, Pair) and pair.source.strip() and pair.target.strip():
@@ -128,9 +130,9 @@ def read_all_pairs(paths: Sequence[Path]) -> tuple[list[Pair], int]:
     return pairs, lines - len(pairs)
 
 
-def _read_aligned(first: Path, second: Path) -> Iterator[tuple[int, Pair | InvalidLine]]:
+def _read_aligned(first: Path, second: Path, encoding: str | None) -> Iterator[tuple[int, Pair | InvalidLine]]:
     sources = targets = 0
-    for source, target in zip_longest(_read_lines(first), _read_lines(second)):
+    for source, target in zip_longest(_read_lines(first, encoding), _read_lines(second, encoding)):
         sources += source is not None
         targets += target is not None
         if source is None or target is None:
@@ -180,23 +182,26 @@ def _two_texts(content: Any) -> tuple[str, str] | None:
     return None
 
 
-def _has_tab(path: Path) -> bool:
+def _has_tab(path: Path, encoding: str | None) -> bool:
     try:
-        return "\t" in next((line for line in _read_lines(path) if isinstance(line, str) and line.strip()), "")
+        return "\t" in next(
+            (line for line in _read_lines(path, encoding) if isinstance(line, str) and line.strip()), ""
+        )
     except OSError as error:
         raise OpenbookError(
             f"{printable_path(path)}: cannot be read ({error.strerror}); check its name and permissions"
         ) from error
 
 
-def _read_lines(path: Path) -> Iterator[str | InvalidLine]:
+def _read_lines(path: Path, given: str | None) -> Iterator[str | InvalidLine]:
     """Each line without its line end, or why it is invalid.
 
     A line is decoded as UTF-8 if it can be, else in the encoding that was detected for the file, so a line in another
-    encoding does not spoil the rest.
+    encoding does not spoil the rest. With an encoding given, it is that one.
     """
-    encoding = detect_encoding(path)
-    if encoding in ("utf-16", "utf-32"):
+    encoding = detect_encoding(path, given=given).name
+    codecs_to_try = ("utf-8", encoding) if given is None else (encoding,)
+    if encoding.startswith(("utf-16", "utf-32")):
         with path.open(encoding=encoding, errors="replace", newline="\n") as text:
             while line := text.readline(LONGEST_LINE):
                 if len(line) < LONGEST_LINE:
@@ -213,15 +218,15 @@ def _read_lines(path: Path) -> Iterator[str | InvalidLine]:
             if b"\0" in block:
                 raise binary_file_error(path)
             if len(block) < LONGEST_LINE:
-                yield _decode(block.rstrip(b"\r\n"), encoding)
+                yield _decode(block.rstrip(b"\r\n"), codecs_to_try)
                 continue
             while block and not block.endswith(b"\n"):
                 block = file.readline(LONGEST_LINE)
             yield InvalidLine.TOO_LONG
 
 
-def _decode(line: bytes, encoding: str) -> str | InvalidLine:
-    for codec in ("utf-8", encoding):
+def _decode(line: bytes, encodings: Sequence[str]) -> str | InvalidLine:
+    for codec in encodings:
         try:
             return line.decode(codec)
         except UnicodeDecodeError:

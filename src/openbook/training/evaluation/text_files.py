@@ -26,6 +26,7 @@ def score_files(
     *,
     context: int | None = None,
     stride: int | None = None,
+    encoding: str | None = None,
     track: Track = silent,
 ) -> Score:
     """Score files, unfiltered, each after an end-of-text token. Their tokens go to a temporary file, not to memory.
@@ -36,6 +37,7 @@ def score_files(
         inputs: files, folders, globs.
         context: tokens of each window; the model's context if None.
         stride: tokens between windows; half the context if None.
+        encoding: of the files; if None, it is found out for each.
         track: shows progress.
 
     Raises:
@@ -45,7 +47,7 @@ def score_files(
     stride = _in_range("stride", max(1, context // 2) if stride is None else stride, context)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tokens"
-        text_bytes = _write_tokens(tokenizer, inputs, path)
+        text_bytes = _write_tokens(tokenizer, inputs, encoding, path)
         tokens = np.memmap(path, np.uint32, "r")
         windows = sliding_windows(len(tokens), min(context, len(tokens) - 1), stride)
         rows = max(1, BATCH_TOKENS // context)
@@ -53,13 +55,13 @@ def score_files(
             return score_text(model, tokens, text_bytes, windows, context=context, rows=rows, advance=advance)
 
 
-def _write_tokens(tokenizer: Tokenizer, inputs: Sequence[str | Path], path: Path) -> int:
+def _write_tokens(tokenizer: Tokenizer, inputs: Sequence[str | Path], encoding: str | None, path: Path) -> int:
     """Write the tokens of all files; return the bytes of their text."""
     text_bytes = 0
     with path.open("wb") as out:
         for file in find_files(inputs):
             try:
-                chunks = read_document(file).chunks
+                chunks = read_document(file, encoding).chunks
                 out.write(np.array([tokenizer.end_id], np.uint32).tobytes())
                 for text in token_safe_chunks(chunks, CHUNK_CHARACTERS):
                     out.write(np.array(tokenizer.encode(text), np.uint32).tobytes())

@@ -1,11 +1,15 @@
-"""Plain text files: byte order marks, then UTF-8, else the best guess from the lines that are not ASCII."""
+"""Plain text files: byte order marks, then UTF-8, then what the file declares, else the best guess."""
 
 import codecs
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from openbook.errors import OpenbookError
-from openbook.text.printable import printable_path
+from openbook.text.corpus.readers.alphabets import judge
+from openbook.text.corpus.readers.labels import codec_of
+from openbook.text.printable import printable, printable_path
 
 CHUNK = 1 << 20
 GUESS_SAMPLE = 1 << 16
@@ -16,52 +20,123 @@ BYTE_ORDER_MARKS = (  # UTF-32 first: its little-endian mark begins with that of
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+CONTROLS = bytes(set(range(32)) - set(b"\t\n\f\r\x1b"))
+MOST_CONTROLS = 0.01
+"""Share of control characters above which a file with NUL is binary; a stray one is a damaged character."""
+
+EAST_ASIAN = frozenset(["big5hkscs", "cp932", "cp949", "euc_jp", "gb18030", "iso2022_jp"])
+SURE, LIKELY = 12.0, 4.0
+"""How much likelier, in nats, the guess is than any other text that the bytes could be."""
+
+Certainty = Literal["sure", "likely", "unsure"]
 
 
-def detect_encoding(path: Path, declared: str | None = None) -> str:
-    """The name of the codec for a file; `declared` is used only where the bytes are not UTF-8.
+@dataclass(frozen=True)
+class Encoding:
+    """How to decode a file.
 
-    Reads the whole file, a block at a time.
+    Attributes:
+        name: of the codec.
+        guess: how sure the guess is; None where the encoding is known: by its bytes, declared, or given.
+    """
+
+    name: str
+    guess: Certainty | None = None
+
+
+def named_encoding(name: str) -> str:
+    """The codec for an encoding that the user names. Raises OpenbookError if there is none."""
+    codec = codec_of(name)
+    if codec is None:
+        raise OpenbookError(
+            f"encoding {printable(name)!r}: unknown; use a name such as utf-8, windows-1252, iso-8859-2 or shift_jis"
+        )
+    return codec
+
+
+def detect_encoding(path: Path, declared: str | None = None, *, given: str | None = None) -> Encoding:
+    """How to decode a file. Reads the whole file, a block at a time.
+
+    Args:
+        path: the file.
+        declared: the codec that the file names, used only where the bytes are not UTF-8.
+        given: the encoding that the user names, used whatever the bytes are.
 
     Raises:
-        OpenbookError: the file is binary, or its encoding is not recognisable.
+        OpenbookError: the file is binary, or the encoding given is unknown.
     """
+    size = controls = 0
+    valid = True
     decoder = codecs.getincrementaldecoder("utf-8")()
     with path.open("rb") as file:
         block = file.read(CHUNK)
-        for mark, encoding in BYTE_ORDER_MARKS:
-            if block.startswith(mark):
-                return encoding
+        marked = next((encoding for mark, encoding in BYTE_ORDER_MARKS if block.startswith(mark)), None)
+        if given is not None:
+            codec = named_encoding(given)
+            return Encoding(marked if marked and marked.startswith(codec) else codec)
+        if marked:
+            return Encoding(marked)
+        if b"\0" in block and (wide := _wide_encoding(block)):
+            return Encoding(wide)
+        sample, nul, escaped = b"", False, False
+        while block:
+            size += len(block)
+            if b"\0" in block:
+                nul = True
+            controls += len(block) - len(block.translate(None, CONTROLS))
+            if valid:
+                try:
+                    decoder.decode(block)
+                except UnicodeDecodeError:
+                    valid = False
+            if not block.isascii() and len(sample) < GUESS_SAMPLE:
+                sample += _telling_lines(block)
+            escaped = escaped or b"\x1b$" in block
+            block = file.read(CHUNK)
+    if nul and controls > size * MOST_CONTROLS:
+        raise binary_file_error(path)
+    if valid and sample:
         try:
-            while block:
-                if b"\0" in block:
-                    raise binary_file_error(path)
-                decoder.decode(block)
-                last, block = block, file.read(CHUNK)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
-            guess = declared or _guess(block or last)
-            if guess is None:
-                raise OpenbookError(
-                    f"{printable_path(path)}: its encoding is not recognisable; save it as UTF-8"
-                ) from None
-            return guess
-    return "utf-8"
+            valid = False
+    if valid:
+        return Encoding("iso2022_jp" if escaped and not sample else "utf-8")
+    if _mostly_utf8(sample):
+        return Encoding("utf-8")
+    return Encoding(declared) if declared and not declared.startswith("utf") else _guess(sample[:GUESS_SAMPLE])
 
 
 def decode_file(path: Path, encoding: str) -> Iterator[str]:
     """The text of a file in chunks of about a million characters, cut at line ends (or within endless lines).
 
-    CRLF and CR become LF; bytes that do not fit the encoding become U+FFFD.
+    CRLF and CR become LF; bytes that do not fit the encoding, and stray NULs, become U+FFFD.
 
     Raises:
-        OpenbookError: the text contains NUL.
+        OpenbookError: the text contains many NULs.
     """
+    read = nuls = 0
     with path.open(encoding=encoding, errors="replace", newline=None) as file:
         while chunk := file.read(CHUNK) + file.readline(CHUNK):
-            if "\0" in chunk:
+            read += len(chunk)
+            nuls += chunk.count("\0")
+            if nuls > read * MOST_CONTROLS:
                 raise binary_file_error(path)
-            yield chunk
+            yield chunk.replace("\0", "\ufffd")
+
+
+def decode_bytes(content: bytes, declared: str | None = None) -> str:
+    """The text of some markup, with its line ends as they are. `declared` is used where the bytes are not UTF-8."""
+    for mark, encoding in BYTE_ORDER_MARKS:
+        if content.startswith(mark):
+            return content.decode(encoding, "replace")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        sample = _telling_lines(content)
+    if _mostly_utf8(sample):
+        return content.decode("utf-8", "replace")
+    return content.decode(declared if declared and not declared.startswith("utf") else _guess(sample).name, "replace")
 
 
 def binary_file_error(path: Path) -> OpenbookError:
@@ -71,18 +146,40 @@ def binary_file_error(path: Path) -> OpenbookError:
     )
 
 
-def _guess(block: bytes) -> str | None:
-    import charset_normalizer
+def _telling_lines(block: bytes) -> bytes:
+    """The lines that are not ASCII: only they tell encodings apart. Whole lines keep characters whole."""
+    return b"".join(line + b"\n" for line in block.splitlines() if not line.isascii())[:GUESS_SAMPLE]
 
-    # Only lines that are not pure ASCII tell encodings apart; cutting at line ends keeps characters whole.
-    sample = b"\n".join(line for line in block.split(b"\n") if not line.isascii())[:GUESS_SAMPLE]
-    as_utf8 = sample.decode("utf-8", "replace")
-    damaged = as_utf8.count("\ufffd")
-    if damaged * 10 < sum(not character.isascii() for character in as_utf8):
-        return "utf-8"  # a few damaged bytes among valid ones: so much valid UTF-8 is no accident
-    best = charset_normalizer.from_bytes(sample).best()
-    if best is None:
-        return None
-    if sample.decode("cp1252", "replace") == str(best):
-        return "cp1252"  # the most common of the encodings that decode this sample alike
-    return best.encoding
+
+def _mostly_utf8(sample: bytes) -> bool:
+    """Whether a text is UTF-8 with some damage: so many valid characters beyond ASCII are no accident."""
+    text = sample.decode("utf-8", "replace")
+    damaged = text.count("\ufffd")
+    return sum(not character.isascii() for character in text) >= 3 * damaged
+
+
+def _wide_encoding(block: bytes) -> str | None:
+    """UTF-16 or UTF-32 without a mark: every character is in use, and there are spaces, line ends or full stops."""
+    best, most = None, 0
+    for encoding in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
+        text = block[: (GUESS_SAMPLE if len(block) > GUESS_SAMPLE else len(block)) // 4 * 4].decode(encoding, "replace")
+        odd = sum(not (character.isprintable() or character.isspace()) for character in text)
+        usual = sum(map(text.count, " \n。、"))
+        if odd <= len(text) * MOST_CONTROLS and usual > most:
+            best, most = encoding, usual
+    return best
+
+
+def _guess(sample: bytes) -> Encoding:
+    import chardetng_py
+
+    detector = chardetng_py.EncodingDetector()
+    detector.feed(sample, last=True)
+    codec = codec_of(detector.guess(tld=None, allow_utf8=False)) or "cp1252"
+    if codec in EAST_ASIAN:
+        text = sample.decode(codec, "replace")
+        beyond = sum(not character.isascii() for character in text)
+        if text.count("\ufffd") * 50 <= beyond:
+            return Encoding(codec, "sure" if beyond >= 50 else "likely")
+    codec, margin = judge(sample)
+    return Encoding(codec, "sure" if margin >= SURE else "likely" if margin >= LIKELY else "unsure")
