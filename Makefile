@@ -29,8 +29,8 @@ help:  ## list the targets
 demo: $(BIN)/openbook  ## train on Python's language reference, ask the model, look inside (2 minutes)
 	@PATH="$(abspath $(BIN)):$$PATH" sh demo.sh
 
-format: $(VENV)/test-tools  ## format the code and mend what ruff can mend
-	$(BIN)/ruff check --fix .
+format: $(VENV)/test-tools  ## format the code and fix what ruff can fix
+	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
 lint: $(VENV)/test-tools  ## check style and types
