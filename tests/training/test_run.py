@@ -414,7 +414,7 @@ def test_it_warns_once_when_it_begins_to_overfit(trained):
         {"event": "validation", "step": step, "seconds": 1.0, "score": 3.0, "best": 2.0, "best_step": 1, "stale": step}
         for step in range(5)
     ]
-    assert shown(stale).count("by heart") == 1
+    assert shown(stale).count("begins to overfit") == 1
     assert "(best 2.000)" in shown(stale)
 
 
