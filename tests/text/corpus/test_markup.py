@@ -89,7 +89,8 @@ def test_what_nobody_closes_does_not_swallow_the_book(tag: str) -> None:
 
 FB2 = """<?xml version="1.0" encoding="windows-1251"?><FictionBook><description><p>О книге</p></description>
 <body><section><title><p>Один</p></title><p>Смотритель
-<emphasis>считал</emphasis> лодки<a type="note">1</a>.</p></section></body><body name="notes"><p>Примечание</p></body><binary id="c">AAECAwQ=</binary></FictionBook>"""
+<emphasis>считал</emphasis> лодки<a type="note">1</a>.</p></section></body>
+<body name="notes"><p>Примечание</p></body><binary id="c">AAECAwQ=</binary></FictionBook>"""
 WORD = """<w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"><w:body>
 <w:p><w:pPr><w:pStyle w:val="Heading1"/></w:pPr><w:r><w:t>One</w:t></w:r></w:p>
 <w:p><w:r><w:t>The keeper </w:t></w:r><w:del><w:r><w:delText>slept</w:delText></w:r></w:del><w:r><w:t>counted.</w:t>

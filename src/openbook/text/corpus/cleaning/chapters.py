@@ -2,11 +2,14 @@
 
 import re
 from dataclasses import dataclass
+from itertools import chain
 
 MINIMUM_DISTANCE = 500
 """Bytes between the headings of two chapters; closer ones are one heading ("VOLUME I", "CHAPTER I")."""
 
 MAXIMUM_TITLE_LENGTH = 120
+MAXIMUM_TOGETHER = 8
+"""Headings within `MINIMUM_DISTANCE`; more, such as an index of numerals, are not looked at."""
 
 NUMBER = (
     r"(?:[0-9]{1,4}|[ivxlcdm]{1,9}|the\s+\w+|first|second|third|last|one|two|three|four|five|six|seven|eight|nine|ten"
@@ -51,9 +54,14 @@ def find_headings(text: str) -> tuple[str, list[tuple[int, str]]]:
     parts = text.split("\0")
     text = "".join(parts)
     headings: dict[int, str] = {}
-    for start in (0, *(blank.end() for blank in BLANK_LINES.finditer(text))):
-        if match := HEADING.match(text, start):
+    first = together = 0
+    for start in chain([0], (blank.end() for blank in BLANK_LINES.finditer(text))):
+        if start - first >= MINIMUM_DISTANCE:
+            together = 0
+        if together < MAXIMUM_TOGETHER and (match := HEADING.match(text, start)):
             headings[start] = _title(match["line"])
+            first = first if together else start
+            together += 1
     offset = len(parts[0])
     for part in parts[1:]:
         headings[offset] = _title(part.partition("\n\n")[0])
