@@ -46,15 +46,21 @@ def make_epub(
 
 
 def make_pdf(path: Path, pages: list[str]) -> Path:
-    """A minimal PDF, one line of text a page, with a correct table of offsets."""
+    """A minimal PDF, one line of text a page."""
+    return make_pdf_lines(path, [[(72, 720, text)] if text else [] for text in pages])
+
+
+def make_pdf_lines(path: Path, pages: list[list[tuple[int, int, str]]]) -> Path:
+    """A minimal PDF of lines at places (x, y), with a correct table of offsets. \\1 is the ligature fi."""
     kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(pages)))
     objects = [
         "<< /Type /Catalog /Pages 2 0 R >>",
         f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>",
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding << /Type /Encoding /Differences [1 /fi] >> >>",
     ]
-    for i, text in enumerate(pages):
-        stream = f"BT /F1 12 Tf 72 720 Td ({text}) Tj ET" if text else ""
+    for i, lines in enumerate(pages):
+        placed = " ".join(f"1 0 0 1 {x} {y} Tm ({text}) Tj" for x, y, text in lines)
+        stream = f"BT /F1 12 Tf {placed} ET" if lines else ""
         objects.append(
             f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {5 + 2 * i} 0 R"
             " /Resources << /Font << /F1 3 0 R >> >> >>"

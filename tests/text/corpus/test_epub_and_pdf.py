@@ -8,9 +8,9 @@ import pytest
 from pypdf import PdfReader, PdfWriter
 
 from openbook.errors import OpenbookError
-from openbook.text.corpus.readers import limits
+from openbook.text.corpus.readers import limits, pdf
 from openbook.text.corpus.readers.document import read_document
-from text.text_examples import make_epub, make_pdf
+from text.text_examples import make_epub, make_pdf, make_pdf_lines
 
 
 def read(path: Path) -> str:
@@ -112,7 +112,72 @@ def test_pdf_without_text_or_with_a_lock(tmp_path: Path) -> None:
             assert read(tmp_path / "locked.pdf") == "Some text.\n\n"
 
 
-def test_pdf_without_pypdf_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pypdf", None)
+def test_pdf_without_its_library_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pdfminer.pdfdocument", None)
     with pytest.raises(OpenbookError, match=r"pip install 'openbook\[pdf\]'"):
         read(make_pdf(tmp_path / "book.pdf", ["x"]))
+
+
+def test_pdf_without_what_only_the_printed_page_has(tmp_path: Path) -> None:
+    lines = [
+        [
+            (72, 760, "A TALE   12"),
+            (72, 700, "The keeper found an ex-"),
+            (72, 686, "traordinary letter in the \1rst of\1ce"),
+        ]
+        + [(72, 672, "and went home with it, for no-"), (300, 40, "12")],
+        [(72, 760, "A TALE   13"), (72, 700, "body else was"), (72, 686, "there to read it."), (300, 40, "- 13 -")],
+    ]
+    text = read(make_pdf_lines(tmp_path / "book.pdf", lines))
+    assert text.split() == [
+        "The",
+        "keeper",
+        "found",
+        "an",
+        "extraordinary",
+        "letter",
+        "in",
+        "the",
+        "first",
+        "office",
+        "and",
+        "went",
+        "home",
+        "with",
+        "it,",
+        "for",
+        "nobody",
+        "else",
+        "was",
+        "there",
+        "to",
+        "read",
+        "it.",
+    ]
+
+
+def test_pdf_columns_are_read_one_after_the_other(tmp_path: Path) -> None:
+    rows = [
+        (x, 700 - 14 * row, f"{side} line {'abcdefgh'[row]} of it")
+        for row in range(8)
+        for x, side in ((72, "left"), (320, "right"))
+    ]
+    words = read(make_pdf_lines(tmp_path / "book.pdf", [rows])).split()
+    assert [word for word in words if word in ("left", "right")] == ["left"] * 8 + ["right"] * 8
+
+
+def test_pdf_chapter_headings_stay(tmp_path: Path) -> None:
+    pages = [
+        [(72, 700, f"CHAPTER {number}"), (72, 660, f"Words of {name} here.")] for number, name in enumerate("abc", 1)
+    ]
+    text = read(make_pdf_lines(tmp_path / "book.pdf", pages))
+    assert [f"CHAPTER {number}" in text for number in (1, 2, 3)] == [True] * 3
+
+
+def test_a_pdf_may_not_unpack_to_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pdf, "MAXIMUM_STREAM", 1000)
+    writer = PdfWriter(clone_from=PdfReader(make_pdf(tmp_path / "a.pdf", ["word " * 1000])))
+    writer.pages[0].compress_content_streams()
+    writer.write(tmp_path / "bomb.pdf")
+    with pytest.raises(OpenbookError, match=r"bomb\.pdf: damaged \(ValueError: a stream in it unpacks to over"):
+        read(tmp_path / "bomb.pdf")

@@ -12,6 +12,9 @@ from openbook.text.corpus.readers.formats import detect_format
 from openbook.text.corpus.readers.limits import limit_time
 from openbook.text.printable import printable_path
 
+PDF_FACTOR = 10
+"""How much longer than other formats a PDF may take: every letter is placed on its page."""
+
 
 @dataclass(frozen=True)
 class RawDocument:
@@ -55,7 +58,7 @@ def read_document(path: Path, encoding: str | None = None) -> RawDocument:
         detected, chunks = _open(path, encoding, notes)
     except OSError as error:
         raise _unreadable(path, error) from error
-    chunks = _report_errors(path, limit_time(name, status.st_size, chunks))
+    chunks = _report_errors(path, limit_time(name, status.st_size, chunks, PDF_FACTOR if detected.name == "pdf" else 1))
     return RawDocument(status.st_size, detected.name, detected.guess, undo_typesetting(chunks), notes)
 
 

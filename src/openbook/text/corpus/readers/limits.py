@@ -109,13 +109,13 @@ def parse_xml(
     parser.Parse(b"", True)
 
 
-def limit_time(name: str, size: int, chunks: Iterator[str]) -> Iterator[str]:
-    """The same chunks; reading them may take a minute, and longer for large files.
+def limit_time(name: str, size: int, chunks: Iterator[str], factor: float = 1) -> Iterator[str]:
+    """The same chunks; reading them may take a minute, times `factor`, and longer for large files.
 
     Raises:
         OpenbookError: it takes longer.
     """
-    left = limit = SECONDS + SECONDS_PER_MEGABYTE * size / 1e6
+    left = limit = factor * (SECONDS + SECONDS_PER_MEGABYTE * size / 1e6)
     while True:
         began = time.monotonic()
         try:
