@@ -1,4 +1,4 @@
-"""Compiles the native engine while openbook is installed, where there is a C++ compiler; without one it does without."""
+"""Compiles the native engine while openbook is installed. Where there is no C++ compiler, openbook does without."""
 
 import os
 import shutil
