@@ -53,7 +53,7 @@ def test_it_stays_8_bits_and_as_it_is():
         assert isinstance(same, Int8Weight) and same.int_data.data_ptr() == linear.weight.int_data.data_ptr()
     shared = copy.deepcopy(linear, {id(linear.weight): linear.weight})
     assert shared.weight is linear.weight
-    with pytest.raises(TypeError, match="8 bits cannot be changed"):
+    with pytest.raises(TypeError, match="int8 weights cannot be changed"):
         linear.weight.data.add_(1)
 
 
