@@ -1,4 +1,4 @@
-"""An architecture in words, one line for each aspect."""
+"""A summary of an architecture for people, one line for each aspect."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -33,7 +33,7 @@ def check_kind(architecture: Architecture, *, encoder_decoder: bool, purpose: st
 
 
 def summarize(architecture: Architecture) -> dict[str, str]:
-    """Aspect → what it is. Where blocks differ, the line says which blocks are how; where the stacks do, both."""
+    """Aspect → one line. Where blocks or stacks differ, the line says which blocks or stack each phrase describes."""
     a, stacks = architecture, architecture.stacks
     layers = {name: "1 block" if len(s.blocks) == 1 else f"{len(s.blocks)} blocks" for name, s in stacks.items()}
     kind = f"decoder-only, {layers['decoder']}"
@@ -42,7 +42,7 @@ def summarize(architecture: Architecture) -> dict[str, str]:
     vocabulary = f"vocabulary {a.vocab_size:,}"
     if a.source_vocab_size is not None:
         vocabulary += f", {a.source_vocab_size:,} in sources"
-    words = {
+    summary = {
         "model": f"{kind}, width {a.width:,}, {vocabulary}",
         "context": f"{a.context:,} tokens",
         "embedding": _join(
@@ -60,10 +60,10 @@ def summarize(architecture: Architecture) -> dict[str, str]:
         ),
     }
     if a.encoder is not None:
-        words["cross-attention"] = _by_block(
+        summary["cross-attention"] = _by_block(
             a.decoder.blocks, lambda block: _attention(block.cross_attention) if block.cross_attention else "none"
         )
-    return words | {
+    return summary | {
         "feed-forward": _by_stack(
             stacks, lambda stack: _by_block(stack.blocks, lambda block: _feed_forward(block.feed_forward))
         ),
@@ -92,7 +92,7 @@ def ranges(numbers: Iterable[int]) -> str:
 
 
 def _by_stack(stacks: Mapping[str, Stack], phrase: Callable[[Stack], str | None]) -> str:
-    """What is said of the stacks, once where the same holds for all."""
+    """A phrase for each stack, or one where it holds for all."""
     said = {name: phrase(stack) or "" for name, stack in stacks.items()}
     if len(set(said.values())) == 1:
         return next(iter(said.values()))

@@ -76,9 +76,9 @@ def write(architecture: Architecture) -> dict[str, Any]:
     """The fields of `read_text`."""
     attention, written = architecture.decoder.blocks[0].attention, write_common(architecture)
     full, local = (_position(architecture, windowed) for windowed in (False, True))
-    for spelling in ("rope_theta", "rope_scaling", "rope_parameters"):
-        written.pop(spelling, None)
-    stretched = {} if full.rope_scaling is None else {"rope_scaling": rope_parameters(full)}
+    for field in ("rope_theta", "rope_scaling", "rope_parameters"):
+        written.pop(field, None)
+    scaling = {} if full.rope_scaling is None else {"rope_scaling": rope_parameters(full)}
     return {
         **written,
         "hidden_activation": written["hidden_act"],
@@ -89,7 +89,7 @@ def write(architecture: Architecture) -> dict[str, Any]:
         "layer_types": layer_types(architecture),
         "rope_theta": full.base,
         "rope_local_base_freq": local.base,
-        **stretched,
+        **scaling,
         "rope_parameters": {
             "full_attention": {**rope_parameters(full), "rope_theta": full.base},
             "sliding_attention": {**rope_parameters(local), "rope_theta": local.base},
@@ -98,7 +98,7 @@ def write(architecture: Architecture) -> dict[str, Any]:
 
 
 def _position(architecture: Architecture, windowed: bool) -> Position:
-    """The positions of the layers with a window, or of those without; the defaults where there are none."""
+    """The positions of the layers with a window, or of those without; the defaults where there are no such layers."""
     stack = architecture.decoder
     alike = (block for block in stack.blocks if (block.attention.window is not None) == windowed)
     return next((block.position or stack.position for block in alike), Position(base=BASES[windowed]))

@@ -29,7 +29,7 @@ def read_rotary_by_layer(
 
 
 def write_rotary(position: Position) -> dict[str, Any]:
-    """Both embedding_names, so that transformers of either version takes the file."""
+    """The fields of transformers 4 and of 5, so that either takes the file."""
     parameters = rope_parameters(position)
     written: dict[str, Any] = {
         "rope_theta": position.base,
