@@ -1,6 +1,6 @@
 """The same weights, the same tokens, the same logits as transformers: tiny random models of shapes that no family has.
 
-Those that can be imported are compared in tests/interop/test_families.py.
+Those that can be imported are compared in tests/interop/huggingface/test_families.py.
 """
 
 import pytest

@@ -114,12 +114,12 @@ def _position(position: Position) -> str:
     match position.kind:
         case "rotary":
             rope_scaling = position.rope_scaling
-            stretched = (
+            scaling = (
                 f"{rope_scaling.kind} scaling by {rope_scaling.factor:g} from {rope_scaling.original_context:,} tokens"
                 if rope_scaling
                 else None
             )
-            return _join(f"rotary, base {position.base:,.10g}", stretched)
+            return _join(f"rotary, base {position.base:,.10g}", scaling)
         case "sinusoidal":
             return _join(
                 f"sinusoidal, base {position.base:,.10g}",
@@ -157,7 +157,7 @@ def _feed_forward(feed_forward: FeedForward) -> str:
         f"kept within {feed_forward.limit:g}" if feed_forward.limit is not None else None,
         f"up + {feed_forward.up_offset:g}" if feed_forward.up_offset else None,
         f"{experts.count} experts, {experts.experts_per_token} of them for each token" if experts is not None else None,
-        "shares as the router gives them" if experts is not None and not experts.normalize_weights else None,
+        "gate weights not normalized" if experts is not None and not experts.normalize_weights else None,
         "router bias" if experts is not None and experts.router_bias else None,
     )
 

@@ -165,7 +165,7 @@ class ConfigFields:
         return list(value)
 
     def ignore(self, *names: str) -> None:
-        """Fields that change nothing here."""
+        """Accept fields that change nothing here."""
         self._taken.update(names)
 
     def finish(self) -> None:

@@ -1,4 +1,4 @@
-"""GPT-2: learned positions, LayerNorm, fused_columns matrices that stand on their side, tied."""
+"""GPT-2: learned positions, LayerNorm, query, key and value in one matrix, matrices stored as (in, out), tied."""
 
 from typing import Any
 

@@ -191,7 +191,7 @@ def test_a_packed_folder(tmp_path):
     assert (packed / "m.openbook").read_bytes() == (plain / "m.openbook").read_bytes()
 
 
-# Older embedding_names say the same.
+# Older spellings mean the same.
 
 LLAMA = {
     "model_type": "llama", "vocab_size": 61, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2,
