@@ -10,10 +10,11 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models
 
 from openbook.errors import OpenbookError
+from openbook.interop.gguf.pre_tokenizers import PRE_TOKENIZERS
 from openbook.text.corpus.chunking import token_safe_chunks
 from openbook.text.tokenizer.special_tokens import END, UNKNOWN, SpecialTokens
 from openbook.text.tokenizer.tokenizer import StreamDecoder, Tokenizer
-from openbook.text.tokenizer.training import TokenizerType, choose_vocab_size, train_tokenizer
+from openbook.text.tokenizer.training import BPE_PATTERN, TokenizerType, choose_vocab_size, train_tokenizer
 from openbook.text.tokenizer.word_encoder import WordEncoder
 from text.text_examples import prose
 
@@ -249,3 +250,24 @@ def test_half_characters_are_refused(text: str) -> None:
 def test_unicode_forms_stay() -> None:
     decomposed = unicodedata.normalize("NFD", "café")
     assert TOKENIZERS["bpe"].decode(TOKENIZERS["bpe"].encode(decomposed)) == decomposed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "जब जहाज़ घाट पर पहुँचा तो पूरा परिवार इंतज़ार कर रहा था",
+        "เมื่อเรือมาถึงท่า ทั้งครอบครัวก็รออยู่แล้ว",
+        "கப்பல் துறைமுகத்தை அடைந்தபோது முழுக் குடும்பமும் காத்திருந்தது",
+        "בְּרֵאשִׁית הָיָה הַיָּם שָׁקֵט וְהַיֶּלֶד יָשַׁב עַל הַחוֹף",
+        "When the boat came in, the boy's family was waiting",
+    ],
+)
+def test_marks_stay_with_their_letters(text: str) -> None:
+    tokenizer = train_tokenizer([f"{text}\n" * 50], "bpe", 2048)
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert len(tokenizer.encode(text)) <= len(text.split()) + 1 + text.count(",") + text.count("'")
+
+
+def test_the_pattern_is_one_that_other_programs_know() -> None:
+    assert PRE_TOKENIZERS["gpt-4o"].patterns == (BPE_PATTERN,)
+    assert PRE_TOKENIZERS["gpt-4o"].ignore_merges

@@ -23,10 +23,13 @@ TRAINING_SAMPLE_BYTES = 64 << 20
 CHUNK = 1 << 16
 """Characters; the library counts chunks in parallel."""
 
-# A pattern that other programs know by name, so that exported models work there (docs/decisions.md).
+# o200k's pattern, which transformers and llama.cpp ("gpt-4o") know, so that exported models work there. It keeps the
+# marks of Hindi, Thai or Hebrew with their letters (docs/decisions.md).
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_START, _ENDING = r"[^\r\n\p{L}\p{N}]?", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 BPE_PATTERN = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    rf"{_START}{_UPPER}*{_LOWER}+{_ENDING}|{_START}{_UPPER}+{_LOWER}*{_ENDING}|\p{{N}}{{1,3}}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 # Words and punctuation marks with the space before them, so that joined tokens give back the text.
 WORD_PATTERN = r" ?[\p{L}\p{M}\p{N}_]+(?:['’][\p{L}\p{M}]+)*| ?[^\s\p{L}\p{M}\p{N}_]|\n+|\s"
@@ -106,7 +109,7 @@ def _train_unigram(texts: Iterator[str], vocab_size: int) -> Backend:
 
 def _train_bpe(texts: Iterator[str], vocab_size: int) -> Backend:
     """Merges of the most frequent pairs of tokens (Sennrich et al. 2016)."""
-    backend = _byte_level(models.BPE())
+    backend = _byte_level(models.BPE(ignore_merges=True))  # as programs assume that know the pattern
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=2,
