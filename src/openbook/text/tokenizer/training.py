@@ -23,8 +23,8 @@ TRAINING_SAMPLE_BYTES = 64 << 20
 CHUNK = 1 << 16
 """Characters; the library counts chunks in parallel."""
 
-# o200k's pattern, which transformers and llama.cpp ("gpt-4o") know, so that exported models work there. It keeps the
-# marks of Hindi, Thai or Hebrew with their letters (docs/decisions.md).
+# o200k's pattern, which other programs know by name, so that exported models work there (docs/decisions.md). It keeps
+# the marks of Hindi, Thai or Hebrew with their letters.
 _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 _START, _ENDING = r"[^\r\n\p{L}\p{N}]?", r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 BPE_PATTERN = (
