@@ -1,6 +1,6 @@
 """What a family is: how its config.json is read and written, and where its tensors are."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ class Family:
         name: what people call it.
         model_types: the values of `model_type` in a config.json that mean this family; the first is written.
         class_name: the class of transformers that an export names.
+        absent: what an absent field of config.json means: the defaults of the family's own configuration.
         read: config.json → architecture; `ConfigFields.finish` is called afterwards.
         write: architecture → the fields of a config.json. It need not check that the architecture fits: what it wrote
             is read again and must give the same.
@@ -37,6 +38,7 @@ class Family:
     name: str
     model_types: tuple[str, ...]
     class_name: str
+    absent: Mapping[str, Any]
     read: Callable[[ConfigFields], Architecture]
     write: Callable[[Architecture], dict[str, Any]]
     tables: Callable[[Architecture], Sequence[KeyTable]]

@@ -41,7 +41,8 @@ INERT: dict[str, Collection[Any]] = {
 class ConfigFields:
     """An object in a config.json whose fields are read one by one.
 
-    Errors name the file and the field. A field that is null counts as absent.
+    Errors name the file and the field. An absent field has the default that `with_defaults` gave it; one that is null
+    has none, except where a value is required.
     """
 
     def __init__(self, values: Mapping[str, Any], where: str = "config.json") -> None:
@@ -49,45 +50,38 @@ class ConfigFields:
         self._written = frozenset(values)
         self._values = {name: value for name, value in values.items() if value is not None}
         self._taken: set[str] = set()
+        self._defaults: Mapping[str, Any] = {}
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
-    def is_present(self, name: str) -> bool:
-        """Whether the file has this field, even as null: an absent field may have a default where null means none."""
-        return name in self._written
-
-    def with_default(self, name: str, value: Any) -> "ConfigFields":
-        """Set a field that is absent; returns self."""
-        self._values.setdefault(name, value)
+    def with_defaults(self, defaults: Mapping[str, Any]) -> "ConfigFields":
+        """Set what absent fields mean; returns self."""
+        self._defaults = {**self._defaults, **defaults}
         return self
 
     def integer(self, name: str, default: int | None = None, most: int = 2**31) -> int:
-        """An integer from 0 to `most`; required where `default` is None."""
+        """An integer from 0 to `most`; required where there is no default."""
         value = self.optional_integer(name)
-        if value is None:
-            value = default
-        value = self._required(name, value)
+        value = self._required(name, default if value is None else value)
         if not 0 <= value <= most:
             raise self.error(name, f"{_shown(value)} should be from 0 to {most:,}")
         return value
 
     def optional_integer(self, name: str) -> int | None:
-        """An integer, or None where the field is absent."""
+        """An integer, or None where the field is null, or absent and without a default."""
         value = self._take(name)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
             raise self.error(name, f"{_shown(value)} should be a whole number")
         return value
 
     def number(self, name: str, default: float | None = None) -> float:
-        """A number; required where `default` is None."""
+        """A number; required where there is no default."""
         value = self.optional_number(name)
-        if value is None:
-            value = default
-        return self._required(name, value)
+        return self._required(name, default if value is None else value)
 
     def optional_number(self, name: str) -> float | None:
-        """A number, or None where the field is absent."""
+        """A number, or None where the field is null, or absent and without a default."""
         value = self._take(name)
         if value is None:
             return None
@@ -95,11 +89,10 @@ class ConfigFields:
             raise self.error(name, f"{_shown(value)} should be a number")
         return float(value)
 
-    def boolean(self, name: str, default: bool) -> bool:
-        """True or false."""
+    def boolean(self, name: str, default: bool | None = None) -> bool:
+        """True or false; required where there is no default."""
         value = self._take(name)
-        if value is None:
-            return default
+        value = self._required(name, default if value is None else value)
         if not isinstance(value, bool):
             raise self.error(name, f"{_shown(value)} should be true or false")
         return value
@@ -113,7 +106,7 @@ class ConfigFields:
         return choices[word]
 
     def optional_string(self, name: str) -> str | None:
-        """A string, or None where the field is absent."""
+        """A string, or None where the field is null, or absent and without a default."""
         value = self._take(name)
         if value is not None and not isinstance(value, str):
             raise self.error(name, f"{_shown(value)} should be a word")
@@ -187,11 +180,12 @@ class ConfigFields:
 
     def _take(self, name: str) -> Any:
         self._taken.add(name)
-        return self._values.get(name)
+        return self._values.get(name) if name in self._written else self._defaults.get(name)
 
     def _required(self, name: str, value: Value | None) -> Value:
+        value = self._defaults.get(name) if value is None else value
         if value is None:
-            raise self.error(name, "is missing; copy or download the file again")
+            raise self.error(name, "is missing; add it, or download the file again")
         return value
 
 

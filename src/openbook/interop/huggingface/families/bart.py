@@ -5,6 +5,7 @@ BART normalises after each sum; mBART before each sublayer, and at the end.
 
 from dataclasses import replace
 
+from openbook.interop.huggingface.families.common_encoder_decoder import ABSENT as COMMON
 from openbook.interop.huggingface.families.common_encoder_decoder import (
     TIED_COPIES,
     VERSIONS,
@@ -23,10 +24,13 @@ POST_NORM = Variant(
 )
 PRE_NORM = replace(POST_NORM, pre_norm=True)
 
+ABSENT = {**COMMON, "vocab_size": 50265}
+
 FAMILY = Family(
     name="BART",
     model_types=("bart",),
     class_name="BartForConditionalGeneration",
+    absent=ABSENT,
     read=lambda config: read_encoder_decoder(config, POST_NORM),
     write=lambda architecture: write_encoder_decoder(architecture, POST_NORM),
     tables=lambda _: with_embedding_names(encoder_decoder_table(POST_NORM)),

@@ -76,38 +76,33 @@ def table(changes: Mapping[str, str | TensorLayout] | None = None, prefix: str =
     }
 
 
+ABSENT: Mapping[str, Any] = {
+    "hidden_act": "silu",
+    "rms_norm_eps": 1e-6,
+    "rope_theta": 10_000.0,
+    "tie_word_embeddings": False,
+}
+"""What absent fields mean in most families."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Defaults:
-    """What a family's config.json means where a field is absent, and what the family always has.
+class Traits:
+    """What a family always has, whatever its config.json says.
 
     Attributes:
-        context: tokens; required in the file if None.
-        key_value_heads: as many as heads if None.
-        head_width: width / heads if None.
-        rope_base: of rotary positions.
-        tied: whether the logits use the token embedding.
-        norm_epsilon: of the RMSNorm.
-        norm_offset: what is added to the norms' weights, always.
+        norm_offset: what is added to the norms' weights.
         activation_field: the name of the field with the activation.
-        activation: their word for it.
         activations: their words for activations → ours.
     """
 
-    context: int | None = None
-    key_value_heads: int | None = None
-    head_width: int | None = None
-    rope_base: float = 10_000.0
-    tied: bool = False
-    norm_epsilon: float = 1e-6
     norm_offset: float = 0.0
     activation_field: str = "hidden_act"
-    activation: str = "silu"
     activations: Mapping[str, str] = field(default_factory=lambda: ACTIVATIONS)
 
 
 def read_common(
     config: ConfigFields,
-    defaults: Defaults,
+    traits: Traits,
     *,
     attention: Mapping[str, Any] | None = None,
     feed_forward: Mapping[str, Any] | None = None,
@@ -119,7 +114,7 @@ def read_common(
 
     Args:
         config: the config.
-        defaults: the family's.
+        traits: the family's.
         attention: arguments of `Attention` beyond the common ones.
         feed_forward: arguments of `FeedForward` beyond the common ones.
         windows: one for each layer.
@@ -127,12 +122,12 @@ def read_common(
         change: a block's number and the block that the common fields describe → the family's block.
     """
     layers, width = read_layers(config), config.integer("hidden_size")
-    context, norm = config.integer("max_position_embeddings", defaults.context), read_norm(config, defaults)
-    rotary = positions or layers * [read_rotary(config, context, defaults.rope_base)]
-    common = _read_attention(config, defaults, width, attention or {})
+    context, norm = config.integer("max_position_embeddings"), read_norm(config, traits)
+    rotary = positions or layers * [read_rotary(config, context)]
+    common = _read_attention(config, width, attention or {})
     hidden = FeedForward(
         width=config.integer("intermediate_size"),
-        activation=config.choice(defaults.activation_field, defaults.activations, defaults.activation),  # type: ignore[arg-type]
+        activation=config.choice(traits.activation_field, traits.activations),  # type: ignore[arg-type]
         **(feed_forward or {}),
     )
     blocks = []
@@ -150,23 +145,24 @@ def read_common(
         width=width,
         context=context,
         decoder=Stack(blocks=tuple(blocks), position=stack_position(rotary), final_norm=norm),
-        tied_embeddings=config.boolean("tie_word_embeddings", defaults.tied),
+        tied_embeddings=config.boolean("tie_word_embeddings"),
     )
 
 
-def read_norm(config: ConfigFields, defaults: Defaults) -> Norm:
+def read_norm(config: ConfigFields, traits: Traits) -> Norm:
     """The RMSNorm of a model."""
-    return Norm(epsilon=config.number("rms_norm_eps", defaults.norm_epsilon), offset=defaults.norm_offset)
+    return Norm(epsilon=config.number("rms_norm_eps"), offset=traits.norm_offset)
 
 
-def _read_attention(config: ConfigFields, defaults: Defaults, width: int, more: Mapping[str, Any]) -> Attention:
+def _read_attention(config: ConfigFields, width: int, more: Mapping[str, Any]) -> Attention:
     heads = config.integer("num_attention_heads")
-    head_width = config.optional_integer("head_dim") or defaults.head_width
+    head_width = config.optional_integer("head_dim")
     if head_width is None and (not heads or width % heads):
         raise config.error("hidden_size", f"{width} is not a multiple of num_attention_heads, {heads}")
+    groups = config.optional_integer("num_key_value_heads")
     return Attention(
         heads=heads,
-        key_value_heads=config.integer("num_key_value_heads", defaults.key_value_heads or heads),
+        key_value_heads=heads if groups is None else groups,
         head_width=width // heads if head_width is None else head_width,
         **more,
     )
@@ -190,8 +186,13 @@ def read_layers(config: ConfigFields, name: str = "num_hidden_layers") -> int:
     return layers
 
 
-def read_windows(config: ConfigFields, default: Sequence[bool], size: int | None) -> list[int | None]:
-    """Each layer's window, by `layer_types`, or where the default says True."""
+WITHOUT_SIZE = "names layers with a window, but sliding_window is null; set its size"
+
+
+def read_windows(
+    config: ConfigFields, default: Sequence[bool], size: int | None, without: str = WITHOUT_SIZE
+) -> list[int | None]:
+    """Each layer's window, by `layer_types`, or where the default says True; `without` is the error of no size."""
     kinds = config.strings("layer_types", len(default))
     if kinds is None:
         return [size if windowed else None for windowed in default]
@@ -199,7 +200,7 @@ def read_windows(config: ConfigFields, default: Sequence[bool], size: int | None
         if kind not in ("sliding_attention", "full_attention"):
             raise config.error("layer_types", f"{kind[:40]} is not one of sliding_attention, full_attention")
     if size is None and "sliding_attention" in kinds:
-        raise config.error("sliding_window", "is missing, though layer_types names layers that have one")
+        raise config.error("layer_types", without)
     return [size if kind == "sliding_attention" else None for kind in kinds]
 
 

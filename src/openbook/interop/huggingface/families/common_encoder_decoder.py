@@ -3,7 +3,7 @@
 A family reads and writes with these, and has code only where it differs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,19 @@ from openbook.transformer.architecture import (
     Stack,
 )
 
+ABSENT: Mapping[str, Any] = {
+    "d_model": 1024,
+    "max_position_embeddings": 1024,
+    "activation_function": "gelu",
+    "scale_embedding": False,
+    **{
+        f"{side}_{name}": value
+        for side in ("encoder", "decoder")
+        for name, value in {"layers": 12, "attention_heads": 16, "ffn_dim": 4096}.items()
+    },
+}
+"""What absent fields mean in most of these families."""
+
 NORM = Norm(kind="layer", epsilon=1e-5, bias=True)
 
 
@@ -40,21 +53,17 @@ class Variant:
         embedding_norm: the embeddings are normalized.
         position: width → the kind of positions.
         logit_bias: each token has a bias in the logits.
-        activation: of the feed-forward part, where no field says it.
-        scaled_embedding: embeddings are multiplied by √width, where no field says it.
     """
 
     pre_norm: bool
     embedding_norm: bool
     position: Callable[[int], Position]
     logit_bias: bool
-    activation: str = "gelu"
-    scaled_embedding: bool = False
 
 
 def read_encoder_decoder(config: ConfigFields, variant: Variant) -> Architecture:
     """Read the fields that these families have."""
-    width = config.integer("d_model", 1024)
+    width = config.integer("d_model")
     config.only("is_encoder_decoder", True)
     config.only("tie_word_embeddings", True)
     config.only("normalize_before", variant.pre_norm)
@@ -64,13 +73,13 @@ def read_encoder_decoder(config: ConfigFields, variant: Variant) -> Architecture
     config.only("add_bias_logits", False, variant.logit_bias)
     config.only("extra_pos_embeddings", 2)
     config.ignore("num_hidden_layers", "max_length", "force_bos_token_to_be_generated")
-    activation = config.choice("activation_function", ACTIVATIONS, variant.activation)
-    scaled = config.boolean("scale_embedding", variant.scaled_embedding)
+    activation = config.choice("activation_function", ACTIVATIONS)
+    scaled = config.boolean("scale_embedding")
     encoder, decoder = (_stack(config, variant, width, side, activation) for side in ("encoder", "decoder"))
     return Architecture(
         vocab_size=config.integer("vocab_size"),
         width=width,
-        context=config.integer("max_position_embeddings", 1024),
+        context=config.integer("max_position_embeddings"),
         encoder=encoder,
         decoder=decoder,
         tied_embeddings=True,
@@ -80,7 +89,7 @@ def read_encoder_decoder(config: ConfigFields, variant: Variant) -> Architecture
 
 
 def _stack(config: ConfigFields, variant: Variant, width: int, side: str, activation: str) -> Stack:
-    heads = config.integer(f"{side}_attention_heads", 16)
+    heads = config.integer(f"{side}_attention_heads")
     if not heads or width % heads:
         raise config.error("d_model", f"{width} is not a multiple of {side}_attention_heads, {heads}")
     attention = Attention(heads=heads, key_value_heads=heads, head_width=width // heads, bias=True, output_bias=True)
@@ -88,7 +97,7 @@ def _stack(config: ConfigFields, variant: Variant, width: int, side: str, activa
         attention=attention,
         cross_attention=attention if side == "decoder" else None,
         feed_forward=FeedForward(
-            width=config.integer(f"{side}_ffn_dim", 4096),
+            width=config.integer(f"{side}_ffn_dim"),
             activation=activation,  # type: ignore[arg-type]
             gated=False,
             bias=True,

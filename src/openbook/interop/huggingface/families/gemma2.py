@@ -4,8 +4,10 @@ import math
 from dataclasses import replace
 from typing import Any
 
+from openbook.interop.huggingface.families.common import ABSENT as COMMON
 from openbook.interop.huggingface.families.common import (
     SANDWICH,
+    Traits,
     layer_types,
     read_common,
     read_layers,
@@ -15,13 +17,29 @@ from openbook.interop.huggingface.families.common import (
     window_of,
     write_common,
 )
-from openbook.interop.huggingface.families.gemma import DEFAULTS as GEMMA
 from openbook.interop.huggingface.families.gemma import with_scaled_embeddings
 from openbook.interop.huggingface.family import Family
 from openbook.interop.huggingface.fields import ConfigFields
 from openbook.transformer.architecture import Architecture
 
-DEFAULTS = replace(GEMMA, activation_field="hidden_activation", key_value_heads=4)
+ABSENT = {
+    **COMMON,
+    "vocab_size": 256000,
+    "hidden_size": 2304,
+    "intermediate_size": 9216,
+    "num_hidden_layers": 26,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 8192,
+    "head_dim": 256,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "tie_word_embeddings": True,
+    "sliding_window": 4096,
+    "attn_logit_softcapping": 50.0,
+    "final_logit_softcapping": 30.0,
+}
+
+TRAITS = Traits(activation_field="hidden_activation", norm_offset=1.0)
 
 
 def read(config: ConfigFields) -> Architecture:
@@ -30,23 +48,22 @@ def read(config: ConfigFields) -> Architecture:
     config.only("cache_implementation", "hybrid")
     config.ignore("hidden_act")
     biased = config.boolean("attention_bias", False)
-    cap = config.optional_number("attn_logit_softcapping") if config.is_present("attn_logit_softcapping") else 50.0
-    final = config.optional_number("final_logit_softcapping") if config.is_present("final_logit_softcapping") else 30.0
     default = [number % 2 == 0 for number in range(read_layers(config))]
-    window = config.optional_integer("sliding_window") if config.is_present("sliding_window") else 4096
     architecture = read_common(
         config,
-        DEFAULTS,
+        TRAITS,
         attention={
             "bias": biased,
             "output_bias": biased,
             "scale": config.number("query_pre_attn_scalar", 256) ** -0.5,
-            "attention_softcap": cap,
+            "attention_softcap": config.optional_number("attn_logit_softcapping"),
         },
-        windows=read_windows(config, default, window),
+        windows=read_windows(config, default, config.optional_integer("sliding_window")),
         change=sandwich,
     )
-    return replace(with_scaled_embeddings(architecture), logit_softcap=final)
+    return replace(
+        with_scaled_embeddings(architecture), logit_softcap=config.optional_number("final_logit_softcapping")
+    )
 
 
 def write(architecture: Architecture) -> dict[str, Any]:
@@ -77,6 +94,7 @@ FAMILY = Family(
     name="Gemma 2",
     model_types=("gemma2",),
     class_name="Gemma2ForCausalLM",
+    absent=ABSENT,
     read=read,
     write=write,
     tables=lambda _: [table(SANDWICH)],

@@ -3,8 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
+from openbook.interop.huggingface.families.common import ABSENT as COMMON
 from openbook.interop.huggingface.families.common import (
     SANDWICH,
+    Traits,
     layer_types,
     read_common,
     read_layers,
@@ -15,7 +17,6 @@ from openbook.interop.huggingface.families.common import (
     window_of,
     write_common,
 )
-from openbook.interop.huggingface.families.gemma import DEFAULTS as GEMMA
 from openbook.interop.huggingface.families.gemma import with_scaled_embeddings
 from openbook.interop.huggingface.families.gemma2 import squared_inverse
 from openbook.interop.huggingface.families.rotary import read_rotary_by_layer, rope_parameters
@@ -27,7 +28,24 @@ BASES = (1_000_000.0, 10_000.0)
 """Rotary bases of layers without and with a window."""
 
 
-DEFAULTS = replace(GEMMA, context=131_072, activation_field="hidden_activation", key_value_heads=4)
+ABSENT = {
+    **COMMON,
+    "vocab_size": 262208,
+    "hidden_size": 2304,
+    "intermediate_size": 9216,
+    "num_hidden_layers": 26,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 131072,
+    "head_dim": 256,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "tie_word_embeddings": True,
+    "sliding_window": 4096,
+    "rope_theta": BASES[0],
+    "rope_local_base_freq": BASES[1],
+}
+
+TRAITS = Traits(activation_field="hidden_activation", norm_offset=1.0)
 
 
 def read(config: ConfigFields) -> Architecture:
@@ -37,7 +55,7 @@ def read(config: ConfigFields) -> Architecture:
         return read_text(config)
     config.ignore("vision_config", "mm_tokens_per_image")
     config.only("tie_word_embeddings", True)
-    architecture = read_text(text)
+    architecture = read_text(text.with_defaults(ABSENT))
     text.finish()
     return architecture
 
@@ -51,17 +69,17 @@ def read_text(config: ConfigFields) -> Architecture:
     biased = config.boolean("attention_bias", False)
     every = config.integer("sliding_window_pattern", config.integer("_sliding_window_pattern", 6)) or 1
     default = [bool((number + 1) % every) for number in range(read_layers(config))]
-    windows = read_windows(config, default, config.integer("sliding_window", 4096))
-    context = config.integer("max_position_embeddings", DEFAULTS.context)
-    full, local = read_rotary_by_layer(config, context, BASES, "rope_local_base_freq")
+    windows = read_windows(config, default, config.optional_integer("sliding_window"))
+    context = config.integer("max_position_embeddings")
+    full, local = read_rotary_by_layer(config, context, "rope_local_base_freq")
     architecture = read_common(
         config,
-        DEFAULTS,
+        TRAITS,
         attention={
             "bias": biased,
             "output_bias": biased,
             "scale": config.number("query_pre_attn_scalar", 256) ** -0.5,
-            "query_key_norm": read_norm(config, DEFAULTS),
+            "query_key_norm": read_norm(config, TRAITS),
         },
         windows=windows,
         positions=[full if window is None else local for window in windows],
@@ -111,6 +129,7 @@ FAMILY = Family(
     name="Gemma 3",
     model_types=("gemma3_text", "gemma3"),
     class_name="Gemma3ForCausalLM",
+    absent=ABSENT,
     read=read,
     write=write,
     tables=lambda _: [table(SANDWICH, prefix) for prefix in PREFIXES],

@@ -8,10 +8,21 @@ from openbook.interop.huggingface.fields import ConfigFields
 from openbook.interop.huggingface.tensor_mapping import KeyTable, fused_columns, transposed
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Position, Stack
 
+ABSENT = {
+    "vocab_size": 50257,
+    "n_positions": 1024,
+    "n_embd": 768,
+    "n_layer": 12,
+    "n_head": 12,
+    "activation_function": "gelu_new",
+    "layer_norm_epsilon": 1e-5,
+    "tie_word_embeddings": True,
+}
+
 
 def read(config: ConfigFields) -> Architecture:
     """Scores may go unscaled, or fall with the layer's number."""
-    width, heads, layers = config.integer("n_embd", 768), config.integer("n_head", 12), read_layers(config, "n_layer")
+    width, heads, layers = config.integer("n_embd"), config.integer("n_head"), read_layers(config, "n_layer")
     if not heads or width % heads:
         raise config.error("n_embd", f"{width} is not a multiple of n_head, {heads}")
     config.only("reorder_and_upcast_attn", False, True)  # says only in which order to multiply
@@ -19,10 +30,10 @@ def read(config: ConfigFields) -> Architecture:
         config.boolean("scale_attn_weights", True),
         config.boolean("scale_attn_by_inverse_layer_idx", False),
     )
-    norm = Norm(kind="layer", epsilon=config.number("layer_norm_epsilon", 1e-5), bias=True)
+    norm = Norm(kind="layer", epsilon=config.number("layer_norm_epsilon"), bias=True)
     hidden = FeedForward(
         width=config.integer("n_inner", 4 * width),
-        activation=config.choice("activation_function", ACTIVATIONS, "gelu_new"),  # type: ignore[arg-type]
+        activation=config.choice("activation_function", ACTIVATIONS),  # type: ignore[arg-type]
         gated=False,
         bias=True,
     )
@@ -39,11 +50,11 @@ def read(config: ConfigFields) -> Architecture:
         )
         blocks.append(Block(attention=attention, feed_forward=hidden, before=norm))
     return Architecture(
-        vocab_size=config.integer("vocab_size", 50257),
+        vocab_size=config.integer("vocab_size"),
         width=width,
-        context=config.integer("n_positions", 1024),
+        context=config.integer("n_positions"),
         decoder=Stack(blocks=tuple(blocks), position=Position(kind="learned"), final_norm=norm),
-        tied_embeddings=config.boolean("tie_word_embeddings", True),
+        tied_embeddings=config.boolean("tie_word_embeddings"),
     )
 
 
@@ -85,6 +96,7 @@ FAMILY = Family(
     name="GPT-2",
     model_types=("gpt2",),
     class_name="GPT2LMHeadModel",
+    absent=ABSENT,
     read=read,
     write=write,
     tables=lambda _: [TABLE],

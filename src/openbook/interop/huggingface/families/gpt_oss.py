@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from openbook.interop.huggingface.families.common import ABSENT as COMMON
 from openbook.interop.huggingface.families.common import (
-    Defaults,
+    Traits,
     experts_of,
     layer_types,
     read_common,
@@ -28,13 +29,22 @@ YARN = {
 }
 
 
-DEFAULTS = Defaults(
-    rope_base=150_000.0,
-    key_value_heads=8,
-    head_width=64,
-    activations={"silu": "gelu_sigmoid"},
-    context=131_072,
-)
+ABSENT = {
+    **COMMON,
+    "vocab_size": 201088,
+    "hidden_size": 2880,
+    "intermediate_size": 2880,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+    "max_position_embeddings": 131072,
+    "head_dim": 64,
+    "rms_norm_eps": 1e-05,
+    "rope_theta": 150000.0,
+    "sliding_window": 128,
+}
+
+TRAITS = Traits(activations={"silu": "gelu_sigmoid"})
 
 
 def read(config: ConfigFields) -> Architecture:
@@ -49,14 +59,13 @@ def read(config: ConfigFields) -> Architecture:
     config.only("swiglu_alpha", 1.702)
     config.ignore("experts_per_token", "initial_context_length", "rope_ntk_alpha")
     if "rope_parameters" not in config and "rope_scaling" not in config:
-        config = config.with_default("rope_parameters", YARN)
+        config = config.with_defaults({"rope_parameters": YARN})
     count = config.integer("num_experts", 128)
     biased = config.boolean("attention_bias", True)
     default = [number % 2 == 0 for number in range(read_layers(config))]
-    window = config.optional_integer("sliding_window") if config.is_present("sliding_window") else 128
     return read_common(
         config,
-        DEFAULTS,
+        TRAITS,
         attention={"bias": biased, "output_bias": biased, "sinks": True},
         feed_forward={
             "bias": True,
@@ -68,7 +77,7 @@ def read(config: ConfigFields) -> Architecture:
                 router_bias=True,
             ),
         },
-        windows=read_windows(config, default, window),
+        windows=read_windows(config, default, config.optional_integer("sliding_window")),
     )
 
 
@@ -83,7 +92,7 @@ def write(architecture: Architecture) -> dict[str, Any]:
         "swiglu_limit": hidden.limit,
         "num_local_experts": experts.count,
         "num_experts_per_tok": experts.experts_per_token,
-        "sliding_window": window_of(architecture),
+        "sliding_window": window_of(architecture) or 128,  # a size is wanted even where no layer has a window
         "layer_types": layer_types(architecture),
     }
 
@@ -110,6 +119,7 @@ FAMILY = Family(
     name="gpt-oss",
     model_types=("gpt_oss",),
     class_name="GptOssForCausalLM",
+    absent=ABSENT,
     read=read,
     write=write,
     tables=lambda _: [_table(transposed=True, mxfp4=False), _table(transposed=False, mxfp4=True)],

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
+from openbook.interop.huggingface.families.common import ABSENT as COMMON
 from openbook.interop.huggingface.families.common import (
-    Defaults,
+    Traits,
     experts_of,
     read_common,
     sandwich,
@@ -17,14 +18,16 @@ from openbook.interop.huggingface.tensor_mapping import separate_experts
 from openbook.transformer.architecture import Architecture, Experts
 
 OUTPUT_MULTIPLIER = 0.5773502691896257
-DEFAULTS = Defaults(
-    activations={"gelu": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"},
-    activation="gelu",
-    norm_epsilon=1e-5,
-    key_value_heads=8,
-    context=8192,
-    tied=True,
-)
+ABSENT = {
+    **COMMON,
+    "num_key_value_heads": 8,
+    "max_position_embeddings": 8192,
+    "hidden_act": "gelu",
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": True,
+}
+
+TRAITS = Traits(activations={"gelu": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"})
 
 
 def read(config: ConfigFields) -> Architecture:
@@ -37,7 +40,7 @@ def read(config: ConfigFields) -> Architecture:
     )
     architecture = read_common(
         config,
-        DEFAULTS,
+        TRAITS,
         attention={
             "scale": config.number("attn_output_multiplier", 0.08838834764831845),
             "attention_softcap": config.number("max_attn_value", 30.0),
@@ -72,6 +75,7 @@ FAMILY = Family(
     name="Grok-1",
     model_types=("grok-1", "grok1", "grok"),
     class_name="Grok1ModelForCausalLM",
+    absent=ABSENT,
     read=read,
     write=write,
     tables=lambda _: [

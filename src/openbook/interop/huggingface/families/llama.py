@@ -2,12 +2,23 @@
 
 from typing import Any
 
-from openbook.interop.huggingface.families.common import Defaults, read_common, table, write_common
+from openbook.interop.huggingface.families.common import ABSENT as COMMON
+from openbook.interop.huggingface.families.common import Traits, read_common, table, write_common
 from openbook.interop.huggingface.family import Family
 from openbook.interop.huggingface.fields import ConfigFields
 from openbook.transformer.architecture import Architecture
 
-DEFAULTS = Defaults(context=2048)
+ABSENT = {
+    **COMMON,
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "max_position_embeddings": 2048,
+}
+
+TRAITS = Traits()
 
 
 def read(config: ConfigFields) -> Architecture:
@@ -17,7 +28,7 @@ def read(config: ConfigFields) -> Architecture:
     biased = config.boolean("attention_bias", False)
     return read_common(
         config,
-        DEFAULTS,
+        TRAITS,
         attention={"bias": biased, "output_bias": biased},
         feed_forward={"bias": config.boolean("mlp_bias", False)},
     )
@@ -37,6 +48,7 @@ FAMILY = Family(
     name="Llama",
     model_types=("llama",),
     class_name="LlamaForCausalLM",
+    absent=ABSENT,
     read=read,
     write=write,
     tables=lambda _: [table()],

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from openbook.interop.huggingface.families.common_encoder_decoder import ABSENT as COMMON
 from openbook.interop.huggingface.families.common_encoder_decoder import (
     SINUSOIDS,
     TIED_COPIES,
@@ -23,9 +24,8 @@ def sinusoidal(width: int) -> Position:
     return Position(kind="sinusoidal", base=10_000.0 ** (half / (half - 1)), concatenated=True, offset=2)
 
 
-VARIANT = Variant(
-    pre_norm=True, embedding_norm=False, position=sinusoidal, logit_bias=False, activation="relu", scaled_embedding=True
-)
+VARIANT = Variant(pre_norm=True, embedding_norm=False, position=sinusoidal, logit_bias=False)
+ABSENT = {**COMMON, "vocab_size": 128112, "activation_function": "relu", "scale_embedding": True}
 
 
 def read(config: ConfigFields) -> Architecture:
@@ -44,6 +44,7 @@ FAMILY = Family(
     name="M2M-100",
     model_types=("m2m_100",),
     class_name="M2M100ForConditionalGeneration",
+    absent=ABSENT,
     read=read,
     write=write,
     tables=lambda _: with_embedding_names(encoder_decoder_table(VARIANT)),

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from openbook.interop.huggingface.families.common_encoder_decoder import ABSENT as COMMON
 from openbook.interop.huggingface.families.common_encoder_decoder import (
     SINUSOIDS,
     TIED_COPIES,
@@ -17,6 +18,7 @@ from openbook.interop.huggingface.fields import ConfigFields
 from openbook.interop.huggingface.tensor_mapping import KeyTable
 from openbook.transformer.architecture import Architecture, Position
 
+ABSENT = {**COMMON, "vocab_size": 58101}
 VARIANT = Variant(
     pre_norm=False,
     embedding_norm=False,
@@ -61,6 +63,7 @@ FAMILY = Family(
     name="Marian",
     model_types=("marian",),
     class_name="MarianMTModel",
+    absent=ABSENT,
     read=read,
     write=write,
     tables=tables,

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from openbook.interop.huggingface.families.common import ABSENT as COMMON
 from openbook.interop.huggingface.families.common import (
-    Defaults,
+    Traits,
     read_common,
     read_layers,
     table,
@@ -14,13 +15,25 @@ from openbook.interop.huggingface.family import Family
 from openbook.interop.huggingface.fields import ConfigFields
 from openbook.transformer.architecture import Architecture
 
-DEFAULTS = Defaults(key_value_heads=8, context=131_072)
+ABSENT = {
+    **COMMON,
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "max_position_embeddings": 131072,
+    "sliding_window": 4096,
+}
+
+TRAITS = Traits()
 
 
 def read(config: ConfigFields) -> Architecture:
     """A window that is absent has 4,096 tokens; null means no window."""
-    window = config.optional_integer("sliding_window") if config.is_present("sliding_window") else 4096
-    return read_common(config, DEFAULTS, windows=read_layers(config) * [window])
+    window = config.optional_integer("sliding_window")
+    return read_common(config, TRAITS, windows=read_layers(config) * [window])
 
 
 def write(architecture: Architecture) -> dict[str, Any]:
@@ -32,6 +45,7 @@ FAMILY = Family(
     name="Mistral",
     model_types=("mistral",),
     class_name="MistralForCausalLM",
+    absent=ABSENT,
     read=read,
     write=write,
     tables=lambda _: [table()],

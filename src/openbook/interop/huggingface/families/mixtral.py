@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from openbook.interop.huggingface.families.common import ABSENT as COMMON
 from openbook.interop.huggingface.families.common import (
-    Defaults,
+    Traits,
     experts_of,
     read_common,
     read_layers,
@@ -16,7 +17,20 @@ from openbook.interop.huggingface.fields import ConfigFields
 from openbook.interop.huggingface.tensor_mapping import separate_experts, stacked_experts
 from openbook.transformer.architecture import Architecture, Experts
 
-DEFAULTS = Defaults(key_value_heads=8, rope_base=1e6, context=131_072)
+ABSENT = {
+    **COMMON,
+    "vocab_size": 32000,
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "max_position_embeddings": 131072,
+    "rms_norm_eps": 1e-05,
+    "rope_theta": 1000000.0,
+}
+
+TRAITS = Traits()
 
 
 def read(config: ConfigFields) -> Architecture:
@@ -25,7 +39,7 @@ def read(config: ConfigFields) -> Architecture:
         count=config.integer("num_local_experts", 8), experts_per_token=config.integer("num_experts_per_tok", 2)
     )
     windows = read_layers(config) * [config.optional_integer("sliding_window")]
-    return read_common(config, DEFAULTS, feed_forward={"experts": experts}, windows=windows)
+    return read_common(config, TRAITS, feed_forward={"experts": experts}, windows=windows)
 
 
 def write(architecture: Architecture) -> dict[str, Any]:
@@ -60,6 +74,7 @@ FAMILY = Family(
     name="Mixtral",
     model_types=("mixtral",),
     class_name="MixtralForCausalLM",
+    absent=ABSENT,
     read=read,
     write=write,
     tables=lambda _: [SEPARATE, STACKED],

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
+from openbook.interop.huggingface.families.common import ABSENT as COMMON
 from openbook.interop.huggingface.families.common import (
-    Defaults,
+    Traits,
     experts_of,
     read_common,
     read_layers,
@@ -18,7 +19,19 @@ from openbook.interop.huggingface.fields import ConfigFields
 from openbook.interop.huggingface.tensor_mapping import matrix_or_experts, separate_experts, stacked_experts
 from openbook.transformer.architecture import Architecture, Block, Experts
 
-DEFAULTS = Defaults(key_value_heads=4, context=32_768)
+ABSENT = {
+    **COMMON,
+    "vocab_size": 151936,
+    "hidden_size": 2048,
+    "intermediate_size": 6144,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+    "max_position_embeddings": 32768,
+    "sliding_window": 4096,
+}
+
+TRAITS = Traits()
 
 
 def read(config: ConfigFields) -> Architecture:
@@ -33,7 +46,7 @@ def read(config: ConfigFields) -> Architecture:
     dense = set(config.integers("mlp_only_layers"))
     used = config.boolean("use_sliding_window", False)
     config.ignore("max_window_layers")
-    window = config.integer("sliding_window", 4096)
+    window = config.optional_integer("sliding_window")
 
     def change(number: int, block: Block) -> Block:
         if number in dense or (number + 1) % every:
@@ -42,7 +55,7 @@ def read(config: ConfigFields) -> Architecture:
 
     return read_common(
         config,
-        DEFAULTS,
+        TRAITS,
         attention=read_attention(config),
         windows=read_layers(config) * [window if used else None],
         change=change,
@@ -96,6 +109,7 @@ FAMILY = Family(
     name="Qwen 3 MoE",
     model_types=("qwen3_moe",),
     class_name="Qwen3MoeForCausalLM",
+    absent=ABSENT,
     read=read,
     write=write,
     tables=lambda _: [SEPARATE, STACKED],

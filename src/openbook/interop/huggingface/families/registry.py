@@ -75,7 +75,7 @@ def read_architecture(family: Family, config: ConfigFields) -> Architecture:
         OpenbookError: a field is missing, of the wrong type, out of range, or not understood.
     """
     try:
-        architecture = family.read(config)
+        architecture = family.read(config.with_defaults(family.absent))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"])

@@ -9,16 +9,14 @@ from openbook.transformer.architecture import Position, RopeScaling
 KINDS = ("default", "linear", "dynamic", "llama3", "yarn")
 
 
-def read_rotary(config: ConfigFields, context: int, base: float = 10_000.0) -> Position:
-    """The positions of a model whose layers are all alike; `base` where the file names none."""
-    return _read(_parameters(config), context, config.number("rope_theta", base), _original(config))
+def read_rotary(config: ConfigFields, context: int) -> Position:
+    """The positions of a model whose layers are all alike."""
+    return _read(_parameters(config), context, config.number("rope_theta"), _original(config))
 
 
-def read_rotary_by_layer(
-    config: ConfigFields, context: int, bases: tuple[float, float], local_base: str
-) -> tuple[Position, Position]:
+def read_rotary_by_layer(config: ConfigFields, context: int, local_base: str) -> tuple[Position, Position]:
     """Positions of layers without and with a window; transformers 4 has the field `local_base` for the latter."""
-    base, local = config.number("rope_theta", bases[0]), config.number(local_base, bases[1])
+    base, local = config.number("rope_theta"), config.number(local_base)
     both, scaling = config.nested("rope_parameters"), config.nested("rope_scaling")
     full = sliding = None
     if both is not None:
@@ -118,7 +116,7 @@ def _rope_scaling(kind: str, found: ConfigFields, context: int, base: float, ori
         original_context=original,
         low_frequency=found.optional_number("beta_slow") or 1.0,
         high_frequency=found.optional_number("beta_fast") or 32.0,
-        truncate=found.boolean("truncate", True),
+        truncate=found.with_defaults({"truncate": True}).boolean("truncate", False),
         attention_factor=_attention(factor) if attention is None else attention,
     )
 

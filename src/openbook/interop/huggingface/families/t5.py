@@ -7,7 +7,7 @@ trained here do.
 from dataclasses import replace
 from typing import Any
 
-from openbook.interop.huggingface.families.common import read_layers
+from openbook.interop.huggingface.families.common import ACTIVATION_WORDS, ACTIVATIONS, read_layers
 from openbook.interop.huggingface.family import Family
 from openbook.interop.huggingface.fields import ConfigFields
 from openbook.interop.huggingface.tensor_mapping import KeyTable, NoCounterpartError, TensorLayout
@@ -15,32 +15,50 @@ from openbook.interop.huggingface.weights import TensorSource
 from openbook.interop.tokenizers import LegacyLayout
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Position, Stack
 
+ABSENT = {
+    "vocab_size": 32128,
+    "d_model": 512,
+    "d_kv": 64,
+    "d_ff": 2048,
+    "num_layers": 6,
+    "num_heads": 8,
+    "relative_attention_num_buckets": 32,
+    "relative_attention_max_distance": 128,
+    "layer_norm_epsilon": 1e-6,
+    "feed_forward_proj": "relu",
+}
+ABSENT_MULTILINGUAL = {
+    **ABSENT,
+    "vocab_size": 250112,
+    "d_ff": 1024,
+    "num_layers": 8,
+    "num_heads": 6,
+    "feed_forward_proj": "gated-gelu",
+}
 FEED_FORWARDS = {
-    "relu": (False, "relu"),
-    "silu": (False, "silu"),
-    "gelu": (False, "gelu"),
-    "gelu_new": (False, "gelu_tanh"),
-    "gated-relu": (True, "relu"),
-    "gated-silu": (True, "silu"),
+    **{word: (False, activation) for word, activation in ACTIVATIONS.items()},
+    **{f"gated-{word}": (True, activation) for word, activation in ACTIVATIONS.items()},
     "gated-gelu": (True, "gelu_tanh"),
-    "gated-gelu_new": (True, "gelu_tanh"),
 }
 """`feed_forward_proj` → whether it is gated, and its activation; gated-gelu means the form with tanh."""
 
 
 def read(config: ConfigFields) -> Architecture:
     """Whether the logits have their own matrix is only known from the tensors, see `adapt`."""
-    width, heads = config.integer("d_model", 512), config.integer("num_heads", 8)
+    width, heads = config.integer("d_model"), config.integer("num_heads")
     config.only("is_encoder_decoder", True)
-    config.ignore("dense_act_fn", "is_gated_act", "num_hidden_layers")  # these repeat feed_forward_proj and num_layers
-    gated, activation = config.choice("feed_forward_proj", FEED_FORWARDS, "relu")
+    config.ignore("num_hidden_layers")  # repeats num_layers
+    gated, activation = config.choice("feed_forward_proj", FEED_FORWARDS)
+    gated = config.boolean("is_gated_act", gated)
+    if "dense_act_fn" in config:  # repeats feed_forward_proj, and wins where they differ
+        activation = config.choice("dense_act_fn", ACTIVATIONS)
     layers = read_layers(config, "num_layers")
-    norm = Norm(epsilon=config.number("layer_norm_epsilon", 1e-6))
-    attention = Attention(heads=heads, key_value_heads=heads, head_width=config.integer("d_kv", 64), scale=1.0)
+    norm = Norm(epsilon=config.number("layer_norm_epsilon"))
+    attention = Attention(heads=heads, key_value_heads=heads, head_width=config.integer("d_kv"), scale=1.0)
     block = Block(
         attention=attention,
         feed_forward=FeedForward(
-            width=config.integer("d_ff", 2048),
+            width=config.integer("d_ff"),
             activation=activation,  # type: ignore[arg-type]
             gated=gated,
         ),
@@ -48,13 +66,13 @@ def read(config: ConfigFields) -> Architecture:
     )
     position = Position(
         kind="relative",
-        buckets=config.integer("relative_attention_num_buckets", 32),
-        max_distance=config.integer("relative_attention_max_distance", 128),
+        buckets=config.integer("relative_attention_num_buckets"),
+        max_distance=config.integer("relative_attention_max_distance"),
     )
     written = read_layers(config, "num_decoder_layers") if "num_decoder_layers" in config else layers
     tied = config.boolean("tie_word_embeddings", True)
     return Architecture(
-        vocab_size=config.integer("vocab_size", 32128),
+        vocab_size=config.integer("vocab_size"),
         width=width,
         context=config.integer("n_positions", 512),
         encoder=Stack(blocks=layers * (block,), position=position, final_norm=norm),
@@ -67,8 +85,8 @@ def read(config: ConfigFields) -> Architecture:
 
 
 def read_multilingual(config: ConfigFields) -> Architecture:
-    """Gated where the file does not say; the logits are never scaled, even if the file says that they are tied."""
-    return replace(read(config.with_default("feed_forward_proj", "gated-gelu")), logit_scale=1.0)
+    """The logits are never scaled, even if the file says that they are tied."""
+    return replace(read(config), logit_scale=1.0)
 
 
 def adapt(architecture: Architecture, weights: TensorSource) -> Architecture:
@@ -84,10 +102,9 @@ def write(architecture: Architecture) -> dict[str, Any]:
     if encoder is None:
         raise NoCounterpartError("it has no encoder")
     first = encoder.blocks[0]
-    kind = (first.feed_forward.gated, first.feed_forward.activation)
-    word = next((word for word, part in FEED_FORWARDS.items() if part == kind), None)
-    if word is None:
-        raise NoCounterpartError(f"it has the activation {kind[1]}")
+    gated, word = first.feed_forward.gated, ACTIVATION_WORDS[first.feed_forward.activation]
+    word = word.replace("gelu_pytorch_tanh", "gelu_new")
+    proj = f"gated-{word.replace('gelu_new', 'gelu')}" if gated else word
     return {
         "is_encoder_decoder": True,
         "vocab_size": architecture.vocab_size,
@@ -100,7 +117,9 @@ def write(architecture: Architecture) -> dict[str, Any]:
         "relative_attention_num_buckets": encoder.position.buckets,
         "relative_attention_max_distance": encoder.position.max_distance,
         "layer_norm_epsilon": encoder.final_norm.epsilon,
-        "feed_forward_proj": word,
+        "feed_forward_proj": proj,
+        "is_gated_act": gated,
+        "dense_act_fn": word,
         "n_positions": architecture.context,
         "tie_word_embeddings": architecture.tied_embeddings,
         "scale_decoder_outputs": architecture.logit_scale != 1.0,
@@ -139,6 +158,7 @@ FAMILY = Family(
     name="T5",
     model_types=("t5",),
     class_name="T5ForConditionalGeneration",
+    absent=ABSENT,
     read=read,
     adapt=adapt,
     write=write,
@@ -152,6 +172,7 @@ MULTILINGUAL = replace(
     name="mT5",
     model_types=("mt5",),
     class_name="MT5ForConditionalGeneration",
+    absent=ABSENT_MULTILINGUAL,
     read=read_multilingual,
     tokenizer=LegacyLayout(),
 )
