@@ -183,9 +183,9 @@ class ConfigFields:
         return self._values.get(name) if name in self._written else self._defaults.get(name)
 
     def _required(self, name: str, value: Value | None) -> Value:
-        value = self._defaults.get(name) if value is None else value
         if value is None:
-            raise self.error(name, "is missing; add it, or download the file again")
+            found = "is null; give its value" if name in self._written else "is missing; add it"
+            raise self.error(name, f"{found}, or download the file again")
         return value
 
 

@@ -145,7 +145,7 @@ def read_common(
         width=width,
         context=context,
         decoder=Stack(blocks=tuple(blocks), position=stack_position(rotary), final_norm=norm),
-        tied_embeddings=config.boolean("tie_word_embeddings"),
+        tied_embeddings=config.boolean("tie_word_embeddings", False),
     )
 
 

@@ -74,7 +74,7 @@ def read_encoder_decoder(config: ConfigFields, variant: Variant) -> Architecture
     config.only("extra_pos_embeddings", 2)
     config.ignore("num_hidden_layers", "max_length", "force_bos_token_to_be_generated")
     activation = config.choice("activation_function", ACTIVATIONS)
-    scaled = config.boolean("scale_embedding")
+    scaled = config.boolean("scale_embedding", False)
     encoder, decoder = (_stack(config, variant, width, side, activation) for side in ("encoder", "decoder"))
     return Architecture(
         vocab_size=config.integer("vocab_size"),

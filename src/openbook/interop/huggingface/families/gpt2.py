@@ -54,7 +54,7 @@ def read(config: ConfigFields) -> Architecture:
         width=width,
         context=config.integer("n_positions"),
         decoder=Stack(blocks=tuple(blocks), position=Position(kind="learned"), final_norm=norm),
-        tied_embeddings=config.boolean("tie_word_embeddings"),
+        tied_embeddings=config.boolean("tie_word_embeddings", False),
     )
 
 

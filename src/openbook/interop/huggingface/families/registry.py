@@ -64,7 +64,7 @@ def family_of(config: ConfigFields) -> Family:
     if family is None:
         known = ", ".join(family.name for family in FAMILIES)
         found = "is missing" if kind is None else f"{excerpt(kind)} is not known"
-        raise config.error("model_type", f"{found}; there are {known}")
+        raise config.error("model_type", f"{found}; there are {known}: give a model of one of these")
     return family
 
 

@@ -11,12 +11,12 @@ KINDS = ("default", "linear", "dynamic", "llama3", "yarn")
 
 def read_rotary(config: ConfigFields, context: int) -> Position:
     """The positions of a model whose layers are all alike."""
-    return _read(_parameters(config), context, config.number("rope_theta"), _original(config))
+    return _read(_parameters(config), context, config.number("rope_theta", 10_000.0), _original(config))
 
 
 def read_rotary_by_layer(config: ConfigFields, context: int, local_base: str) -> tuple[Position, Position]:
     """Positions of layers without and with a window; transformers 4 has the field `local_base` for the latter."""
-    base, local = config.number("rope_theta"), config.number(local_base)
+    base, local = config.number("rope_theta", 1_000_000.0), config.number(local_base, 10_000.0)
     both, scaling = config.nested("rope_parameters"), config.nested("rope_scaling")
     full = sliding = None
     if both is not None:
