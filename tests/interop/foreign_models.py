@@ -212,7 +212,7 @@ def made_pair(case):
 
 def imported(folder, name="model.openbook"):
     """Our model from a folder."""
-    import_model(folder, folder / name)
+    import_model(folder, folder / name, overwrite=True)
     metadata, tensors = load(folder / name)
     return build(metadata.architecture, tensors)
 

@@ -29,7 +29,7 @@ def gguf(content: bytes) -> None:
 
 def whole_gguf(content: bytes) -> None:
     (FOLDER / "it.gguf").write_bytes(content)
-    import_model(FOLDER / "it.gguf", FOLDER / "it.openbook")
+    import_model(FOLDER / "it.gguf", FOLDER / "it.openbook", overwrite=True)
 
 
 def tokenizer(*files: str):

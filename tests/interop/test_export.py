@@ -142,6 +142,9 @@ def test_an_existing_folder_is_kept_unless_it_may_go(tmp_path):
     with pytest.raises(OpenbookError, match="--overwrite"):
         export_model(folder / "model.openbook", out, "hf")
     assert (out / "precious").read_text() == "data"
+    with pytest.raises(OpenbookError, match=r"has no config.json, so it is not replaced"):
+        export_model(folder / "model.openbook", out, "hf", overwrite=True)
+    (out / "config.json").write_text("{}")
     export_model(folder / "model.openbook", out, "hf", overwrite=True)
     assert not (out / "precious").exists() and (out / "config.json").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]

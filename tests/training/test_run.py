@@ -245,7 +245,6 @@ def test_what_is_wrong_is_refused_before_any_work(trained, tmp_path):
     refused("--device tpu: is not on this machine", book, output, device="tpu")
     refused("--device vulkan: is not on this machine", book, output, device="vulkan")
     refused("folder.openbook: is a folder", book, tmp_path / "folder.openbook", overwrite=True)
-    refused("a.training: is a folder, or would be", book, tmp_path / "a.training")
     refused("the folder .*/none does not exist", book, tmp_path / "none" / "a.openbook")
     refused(
         "none.openbook.*(no such|not exist|missing|is not there)", book, output, base_model=tmp_path / "none.openbook"
@@ -254,7 +253,7 @@ def test_what_is_wrong_is_refused_before_any_work(trained, tmp_path):
     refused("binary.openbook", book, output, base_model=tmp_path / "binary.openbook")
     refused("--lora-rank 8: .*--from", book, output, lora_rank=8)
     refused("--lora-rank 0: the rank must be 1", book, output, lora_rank=0, base_model=start)
-    refused("it.openbook: is the model to fine-tune", book, start, base_model=start, overwrite=True)
+    refused("it.openbook: is the input .*it.openbook", book, start, base_model=start, overwrite=True)
     refused("validation fraction", book, output, validation_fraction=0.9)
     refused("none.txt: no such file", tmp_path / "none.txt", output)
     assert not output.exists()

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from openbook.cli.arguments import model_output
+
 
 def import_model(
     path: Annotated[
@@ -23,6 +25,7 @@ def import_model(
             "the default is the model's own",
         ),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output if it exists")] = False,
 ) -> None:
     """Make a model file of a Hugging Face folder or a GGUF file.
 
@@ -42,8 +45,9 @@ def import_model(
       openbook inspect some.openbook
     """
     from openbook.interop.importing import import_model as make
+    from openbook.model_file.output_path import default_model_path
     from openbook.progress import bars
 
-    output = output or Path(path.resolve().name).with_suffix(".openbook")
-    made = make(path, output, dtype=dtype, track=bars)
+    output = default_model_path(path) if output is None else model_output(output)
+    made = make(path, output, dtype=dtype, overwrite=overwrite, track=bars)
     print(f"{output}: a {made.family} model, {made.dtype}; look at it with `openbook inspect {output}`")

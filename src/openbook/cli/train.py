@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openbook.cli.arguments import DEVICE, ENCODING
+from openbook.cli.arguments import DEVICE, ENCODING, model_output
 from openbook.cli.startup import STARTED
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def train(
 
     Ctrl-C saves a usable model; the same command resumes.
     """
+    from openbook.model_file.output_path import default_model_path
     from openbook.training.recipe import read_toml, with_options
     from openbook.training.request import TrainingRequest
 
@@ -85,7 +86,7 @@ def train(
     given = with_options(given, {name: value for name, value in choices.items() if value is not None})
     request = TrainingRequest(
         files,
-        output or Path(Path(files[0]).name or "books").with_suffix(".openbook"),
+        default_model_path(Path(files[0])) if output is None else model_output(output),
         given,
         pairs=pairs,
         conversations=conversations,

@@ -8,8 +8,10 @@ from openbook.errors import OpenbookError
 from openbook.interop.gguf.exporting import write_gguf
 from openbook.interop.huggingface.conversion import convert
 from openbook.interop.huggingface.exporting import write_folder
+from openbook.model_file.adapter import files_of_model
 from openbook.model_file.dtypes import EXPORT_DTYPES
 from openbook.model_file.file import error_context, open_model_file
+from openbook.model_file.output_path import check_output_file, check_output_folder
 from openbook.progress import Track, silent
 
 FORMATS = {"hf": EXPORT_DTYPES, "gguf": {**EXPORT_DTYPES, "q8_0": "Q8_0"}}
@@ -47,7 +49,7 @@ def export_model(
         dtype: float32, float16 or bfloat16; for GGUF also q8_0. None keeps the model's own (float32 for int8). In a
             GGUF file vectors are always float32.
         max_shard_bytes: the most bytes of one file of weights in a folder; a larger tensor gets a file of its own.
-        overwrite: replace an existing output.
+        overwrite: replace an existing output, but never the model itself.
         track: shows progress, in bytes.
 
     Raises:
@@ -62,9 +64,11 @@ def export_model(
     known = FORMATS[to]
     if dtype is not None and dtype not in known:
         raise OpenbookError(f"--dtype {dtype}: must be one of {', '.join(known)}")
-    if to == "gguf" and output.exists() and not overwrite:
-        raise OpenbookError(f"{output}: is there already; give another name, or --overwrite")
     opened = open_model_file(model)
+    if to == "gguf":
+        check_output_file(output, files_of_model(model), overwrite)
+    else:
+        check_output_folder(output, files_of_model(model), overwrite, "config.json")
     with error_context(model):
         conversion = convert(model, opened)
     stored = conversion.dtype if dtype is None else known[dtype]

@@ -28,6 +28,7 @@ from openbook.model_file.file import error_context, model_writer
 from openbook.model_file.header import ITEM_BYTES, Shape
 from openbook.model_file.meta_model import expected_shapes
 from openbook.model_file.metadata import ModelMetadata
+from openbook.model_file.output_path import SUFFIX, check_output_file
 from openbook.model_file.quantization import stored_specs
 from openbook.progress import Track, silent
 
@@ -72,6 +73,7 @@ def import_model(
     output: str | os.PathLike[str],
     *,
     dtype: str | None = None,
+    overwrite: bool = False,
     track: Track = silent,
 ) -> Imported:
     """Make a model file of a Hugging Face folder or a GGUF file. Nothing in it is run.
@@ -82,12 +84,16 @@ def import_model(
         path: a folder with config.json, safetensors and tokenizer files; or a GGUF file.
         output: the model file.
         dtype: float32, float16, bfloat16 or int8; None keeps the model's own (float32 for a quantized GGUF file).
+        overwrite: replace an existing output, but never a file that is read.
         track: shows progress, in bytes.
 
     Raises:
         OpenbookError: names the file, the field or tensor, and the cure.
     """
-    path = Path(path)
+    path, output = Path(path), Path(output)
+    # An earlier model file beside the weights is not read.
+    beside = (file for file in path.iterdir() if file.suffix != SUFFIX) if path.is_dir() else [path]
+    check_output_file(output, beside, overwrite)
     with error_context(path):
         checkpoint: Checkpoint = open_gguf(path) if path.is_file() else open_folder(path)
         family = family_of(checkpoint.config)

@@ -116,6 +116,14 @@ def base_of(path: Path, adapter: Adapter) -> Path:
     return base
 
 
+def files_of_model(path: Path | None) -> list[Path]:
+    """The files that a model is read from: its own and, of an adapter, its base's; none for None."""
+    if path is None:
+        return []
+    found = read_adapter(path)
+    return [path] if found is None else [path, path.parent / found[0].base]
+
+
 def read_adapter(path: str | os.PathLike[str]) -> tuple[Adapter, dict[str, Tensor]] | None:
     """An adapter and its tensors, mapped but not read; None where the file is something else.
 

@@ -22,6 +22,18 @@ _SIGNATURES = (
 )
 
 
+def looks_like_safetensors(path: Path) -> bool:
+    """Whether this is a plain file that begins as every safetensors file does, a model file among them."""
+    if not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError:
+        return False
+    return start[5:] == b"\0\0\0{"
+
+
 def path_problem(path: Path) -> str | None:
     """Why `path` cannot be read, with the cure; None for a file with bytes in it."""
     if path.is_dir():

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from openbook.errors import OpenbookError
-from openbook.model_file.adapter import load_merged, read_adapter
+from openbook.model_file.adapter import files_of_model, load_merged, read_adapter
+from openbook.model_file.file_type import looks_like_safetensors
 from openbook.model_file.metadata import ModelMetadata
+from openbook.model_file.output_path import check_output_file
+from openbook.text.input_files import find_files
 from openbook.text.tokenizer.bpe_dropout import require_bpe
 from openbook.training.lora import TARGETS, check_lora
 from openbook.training.plan.device import choose_device
@@ -91,15 +94,12 @@ class TrainingRequest:
         Raises:
             OpenbookError: naming the file.
         """
-        output, unfinished = self.output, (self.folder / "checkpoint.safetensors").exists()
-        if output.is_dir() or output == self.folder:
-            raise OpenbookError(f"{output}: is a folder, or would be; give -o the name of a file")
-        if not output.absolute().parent.is_dir():
-            raise OpenbookError(f"{output}: the folder {output.parent} does not exist; create it first")
-        if self.base_model is not None and output.exists() and output.samefile(self.base_model):
-            raise OpenbookError(f"{output}: is the model to fine-tune, which is needed to the end; give another -o")
-        if output.exists() and not overwrite and not unfinished:
-            raise OpenbookError(f"{output}: exists; give another -o, or --overwrite to replace it")
+        named = [Path(each) for each in [*self.inputs, *(self.validation or [])]]
+        files = find_files(named)
+        # An earlier model in a folder of books is not read as one of them.
+        inputs = [path for path in files if path in named or not looks_like_safetensors(path)]
+        unfinished = (self.folder / "checkpoint.safetensors").exists()
+        check_output_file(self.output, inputs + files_of_model(self.base_model), overwrite or unfinished)
 
     def base_metadata(self) -> ModelMetadata | None:
         """The metadata of the base model; None for a new model.

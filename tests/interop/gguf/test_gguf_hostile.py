@@ -38,7 +38,7 @@ def test_damaged_files_never_crash(data: st.DataObject) -> None:
         path = Path(folder, "it.gguf")
         path.write_bytes(content)
         try:
-            import_model(path, Path(folder, "it.openbook"))
+            import_model(path, Path(folder, "it.openbook"), overwrite=True)
         except OpenbookError as error:
             assert str(path) in str(error)
 

@@ -38,7 +38,7 @@ def sharded(tmp_path):
 
 def refused(folder, match):
     with pytest.raises(OpenbookError, match=match) as caught:
-        import_model(folder, folder / "m.openbook")
+        import_model(folder, folder / "m.openbook", overwrite=True)
     assert not (folder / "m.openbook").exists()
     assert str(caught.value).startswith(str(folder))
 
@@ -63,7 +63,7 @@ def test_code_in_the_folder_is_not_run(folder):
     (folder / "modeling_mine.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
     change(folder / "config.json", auto_map={"AutoModelForCausalLM": "modeling_mine.Mine"})
     change(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["modeling_mine.Mine", None]})
-    import_model(folder, folder / "m.openbook")
+    import_model(folder, folder / "m.openbook", overwrite=True)
     assert not (folder / "ran").exists()
 
 
@@ -95,7 +95,7 @@ def test_what_is_wrong_with_shards_is_said(sharded):
     table = json.loads(original)["weight_map"]
     several = [name for name, shard in table.items() if list(table.values()).count(shard) > 1]
     name = several[0]
-    import_model(sharded, sharded / "m.openbook")
+    import_model(sharded, sharded / "m.openbook", overwrite=True)
     (sharded / "m.openbook").unlink()
 
     index_path.write_text(json.dumps({"weight_map": {k: v for k, v in table.items() if k != name}}))
@@ -138,7 +138,7 @@ def test_a_copy_of_the_embedding_must_be_one(tmp_path):
     tensors = load_file(path)
     copy = tensors["model.embed_tokens.weight"].clone()
     save_file(tensors | {"lm_head.weight": copy}, path)
-    import_model(tmp_path, tmp_path / "m.openbook")
+    import_model(tmp_path, tmp_path / "m.openbook", overwrite=True)
     assert (tmp_path / "m.openbook").read_bytes() == (source / "model.openbook").read_bytes()
     (tmp_path / "m.openbook").unlink()
     copy[5, 3] += 1
@@ -171,9 +171,9 @@ def test_other_paths_are_explained(folder, tmp_path_factory):
         (empty, r"no config\.json"),
     ):
         with pytest.raises(OpenbookError, match=match):
-            import_model(path, folder / "m.openbook")
+            import_model(path, folder / "m.openbook", overwrite=True)
     with pytest.raises(OpenbookError, match="must be one of float32"):
-        import_model(folder, folder / "m.openbook", dtype="int4")
+        import_model(folder, folder / "m.openbook", overwrite=True, dtype="int4")
 
 
 def test_a_tokenizer_larger_than_the_vocabulary_is_refused(folder):
@@ -236,7 +236,7 @@ def test_any_damage_is_refused_or_harmless(data, tmp_path_factory):
     path.write_bytes(content)
     try:
         with soon():
-            import_model(spoilt, spoilt / "m.openbook")
+            import_model(spoilt, spoilt / "m.openbook", overwrite=True)
     except OpenbookError as error:
         assert str(error)
     shutil.rmtree(spoilt)

@@ -186,8 +186,8 @@ def test_a_packed_folder(tmp_path):
     config = json.loads((packed / "config.json").read_text())
     quantized = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn", "lm_head"]}
     (packed / "config.json").write_text(json.dumps(config | {"quantization_config": quantized}))
-    assert import_model(packed, packed / "m.openbook").dtype == "bfloat16"
-    import_model(plain, plain / "m.openbook")
+    assert import_model(packed, packed / "m.openbook", overwrite=True).dtype == "bfloat16"
+    import_model(plain, plain / "m.openbook", overwrite=True)
     assert (packed / "m.openbook").read_bytes() == (plain / "m.openbook").read_bytes()
 
 
@@ -300,7 +300,7 @@ def test_generation_defaults(file, expected, tmp_path):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     if file is not None:
         (tmp_path / "generation_config.json").write_text(json.dumps(file))
-    import_model(tmp_path, tmp_path / "m.openbook")
+    import_model(tmp_path, tmp_path / "m.openbook", overwrite=True)
     assert load(tmp_path / "m.openbook")[0].generation == expected
     assert read_generation_back(expected, tmp_path) == expected
 
@@ -322,4 +322,4 @@ def test_a_generation_default_out_of_range_is_refused_by_name(tmp_path):
     ):
         (tmp_path / "generation_config.json").write_text(file)
         with pytest.raises(OpenbookError, match=rf"generation_config\.json, field {field}"):
-            import_model(tmp_path, tmp_path / "m.openbook")
+            import_model(tmp_path, tmp_path / "m.openbook", overwrite=True)

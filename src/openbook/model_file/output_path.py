@@ -1,0 +1,76 @@
+"""Where an output may go: never over an input, and over another file only where that was asked for."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from openbook.errors import OpenbookError
+from openbook.text.printable import printable_path
+
+SUFFIX = ".openbook"
+"""Of a model file."""
+
+
+def with_model_suffix(path: Path) -> Path:
+    """The path with `.openbook` at its end. A path that names a folder stays as it is, to be refused by its own name."""
+    if path.name.endswith(SUFFIX) or not path.name or path.is_dir():
+        return path
+    return path.with_name(path.name + SUFFIX)
+
+
+def default_model_path(source: Path) -> Path:
+    """The name for a model made of this file or folder, in the current folder: `a.v1.txt` → `a.v1.openbook`."""
+    resolved = source.resolve()
+    name = resolved.name if resolved.is_dir() else resolved.stem
+    if not name or (not resolved.exists() and set(name) & set("*?[")):  # the root, or a glob
+        name = "model"
+    return Path(name + SUFFIX)
+
+
+def check_output_file(path: Path, inputs: Iterable[Path], overwrite: bool) -> None:
+    """Refuse a file that cannot be written, that is one of the inputs, or that exists and may not be replaced.
+
+    Raises:
+        OpenbookError: naming the output.
+    """
+    shown = printable_path(path)
+    if path.is_dir():
+        raise OpenbookError(f"{shown}: is a folder; give -o the name of a file")
+    if not path.absolute().parent.is_dir():
+        raise OpenbookError(f"{shown}: the folder {printable_path(path.parent)} does not exist; make it first")
+    if not path.exists():
+        return
+    for each in inputs:
+        if each.exists() and path.samefile(each):  # links too, symbolic and hard
+            raise OpenbookError(f"{shown}: is the input {printable_path(each)}, which stays as it is; give another -o")
+    if not overwrite:
+        raise OpenbookError(f"{shown}: exists; give another -o, or --overwrite to replace it")
+
+
+def check_output_folder(path: Path, inputs: Iterable[Path], overwrite: bool, mark: str) -> None:
+    """The same for a folder, which is replaced as a whole.
+
+    Args:
+        path: the folder to make.
+        inputs: files that must not be in it.
+        overwrite: whether a folder with files may be replaced.
+        mark: a file that such a folder has; a folder with files, but without this one, is never replaced.
+
+    Raises:
+        OpenbookError: naming the output.
+    """
+    shown, target = printable_path(path), Path(os.path.realpath(path))
+    if target.exists() and not target.is_dir():
+        raise OpenbookError(f"{shown}: is a file; give -o the name of a folder")
+    if not target.parent.is_dir():
+        raise OpenbookError(f"{shown}: the folder {printable_path(path.parent)} does not exist; make it first")
+    for each in inputs:
+        if Path(os.path.realpath(each)).is_relative_to(target):
+            raise OpenbookError(f"{shown}: holds the input {printable_path(each)}; give another -o")
+    if Path.cwd().is_relative_to(target):
+        raise OpenbookError(f"{shown}: is, or holds, the current folder; give -o the name of a new folder")
+    if target.is_dir() and any(target.iterdir()):
+        if not overwrite:
+            raise OpenbookError(f"{shown}: exists and is not empty; give another -o, or --overwrite to replace it")
+        if not (target / mark).exists():
+            raise OpenbookError(f"{shown}: has no {mark}, so it is not replaced, lest files be lost; give another -o")
