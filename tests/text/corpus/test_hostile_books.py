@@ -116,6 +116,12 @@ def test_odd_items_cost_themselves_and_are_named(tmp_path: Path) -> None:
     ]
 
 
+def test_endless_reading_orders_are_refused(tmp_path: Path) -> None:
+    opf = package("", '<itemref idref="a"/>' * 50_000)
+    with pytest.raises(OpenbookError, match=r"a\.epub: lists over 40,000 parts"):
+        read(make_epub(tmp_path / "a.epub", {"a.xhtml": CHAPTER}, opf=opf))
+
+
 def test_a_damaged_member_costs_itself(tmp_path: Path) -> None:
     path = make_epub(tmp_path / "book.epub", {"a.xhtml": f"<h1>A</h1>{CHAPTER}", "b.xhtml": f"<h1>B</h1>{CHAPTER}"})
     with zipfile.ZipFile(path) as archive:

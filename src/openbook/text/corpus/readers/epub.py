@@ -16,7 +16,7 @@ from xml.parsers import expat
 from openbook.errors import OpenbookError
 from openbook.text.corpus.readers.encodings import decode_bytes
 from openbook.text.corpus.readers.html import declared_encoding, html_paragraphs
-from openbook.text.corpus.readers.limits import Archive, parse_xml
+from openbook.text.corpus.readers.limits import MAXIMUM_MEMBERS, Archive, parse_xml
 from openbook.text.printable import excerpt
 
 CONTAINER = "META-INF/container.xml"
@@ -108,7 +108,8 @@ def _is_markup(item: Attributes) -> bool:
 def _member(members: dict[str, str], package: str, href: str) -> str | None:
     """The member that a reference in the package means."""
     folder = posixpath.dirname(package)
-    for path in (href, unquote(href), href.partition("#")[0], unquote(href.partition("#")[0])):
+    bare = href.partition("#")[0].partition("?")[0]
+    for path in (href, unquote(href), bare, unquote(bare)):
         path = path.replace("\\", "/")
         for base in (folder, ""):
             joined = posixpath.normpath(posixpath.join(base, path.lstrip("/") if path.startswith("/") else path))
@@ -144,6 +145,10 @@ def _elements(archive: Archive, member: str, wanted: frozenset[str], notes: list
     def start(tag: str, attributes: Attributes) -> None:
         if tag in wanted:
             found.append((tag, attributes))
+            if len(found) > 2 * MAXIMUM_MEMBERS:
+                raise OpenbookError(
+                    f"{archive.name}: lists over {len(found) - 1:,} parts; not a sane book, so leave it out"
+                )
 
     try:
         parse_xml(f"{archive.name}: {excerpt(member)}", archive.read(member).lstrip(), start)
