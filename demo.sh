@@ -18,5 +18,5 @@ run openbook ask demo/python.openbook "The with statement" --max-tokens 100 --se
 run openbook ask demo/python.openbook "An expression" --max-tokens 6 --temperature 0 --show-probabilities
 run openbook inspect demo/python.openbook
 echo
-echo "The loss curve is in demo/python.training/loss.png. Look inside an answer with"
+echo "The loss curve is in demo/python.openbook.training/loss.png. Look inside an answer with"
 echo '    .venv/bin/openbook explain demo/python.openbook "The with statement"'

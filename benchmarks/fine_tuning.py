@@ -41,7 +41,7 @@ def answered(model: Path, pairs: list[tuple[str, str]], folder: Path) -> int:
 
 def train(model: Path, output: Path, options: list[str]) -> dict[str, Any]:
     """What going on costs, and how fast it learned between its first update and its last."""
-    folder = output.with_suffix(".training")
+    folder = output.with_name(output.name + ".training")
     begun = folder.joinpath("checkpoint.safetensors").exists()  # by a run that was interrupted: it goes on
     anew = [] if begun else ["--overwrite"]
     cost, _ = cost_of(["openbook", "train", *options, "--from", str(model), "-o", str(output), *anew])

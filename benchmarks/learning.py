@@ -72,7 +72,7 @@ def cost_of(command: list[str], folder: Path | None = None) -> tuple[Cost, str]:
 def run_openbook(name: str, train: Path, held_out: Path, options: list[str], folder: Path) -> str:
     """Train, ask for a token, and describe both in a line of the table."""
     model = folder / "run.openbook"
-    shutil.rmtree(folder / "run.training", ignore_errors=True)
+    shutil.rmtree(folder / "run.openbook.training", ignore_errors=True)
     command = ["openbook", "train", str(train), "--validation", str(held_out), "-o", str(model), "--overwrite"]
     learning, _ = cost_of([*command, *options])
     asking, _ = cost_of(["openbook", "ask", str(model), "It is a truth", "--max-tokens", "1"])

@@ -360,7 +360,7 @@ def train(
 
     Args:
         inputs: books: files, folders, globs.
-        output: the model file. Checkpoints are beside it, in a folder with the suffix .training.
+        output: the model file. Checkpoints are beside it, in the folder of that name with .training added.
         pairs: files of sentence pairs, to train a translator instead.
         conversations: JSON lines of messages, or of prompt and answer, to train `base_model` on instead.
         validation: files to validate with; if None, the ends of the documents or some of the pairs.

@@ -81,7 +81,7 @@ def test_a_whole_run_killed_anywhere_ends_bit_identical(tmp_path, name, write, c
     assert found_tokenizer == tokenizer
     assert same(found, expected)
     assert found_losses == losses
-    assert learned(parts / "it.training" / "log.jsonl") == learned(whole / "it.training" / "log.jsonl")
+    assert learned(parts / "it.openbook.training" / "log.jsonl") == learned(whole / "it.training" / "log.jsonl")
 
 
 ARGUMENTS = [f"--{name.replace('_', '-')}={value}" for name, value in CHOICES.items()]
@@ -94,7 +94,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was(tmp_path):
     error = (tmp_path / "err").read_text()
     assert error.count("\n") == 1 and error.startswith("openbook: ") and "disk is full" in error, error
     assert not (tmp_path / "it.openbook").exists()
-    assert not list((tmp_path / "it.training").glob(".*.partial"))
+    assert not list((tmp_path / "it.openbook.training").glob(".*.partial"))
     assert in_process(run_command, tmp_path, arguments) == 0, (tmp_path / "err").read_text()
     assert load(tmp_path / "it.openbook", "cpu").metadata.training["steps"] == 6
 
@@ -136,7 +136,9 @@ def test_the_command_itself_interrupted_once_leaves_a_model_and_goes_on(tmp_path
     assert "Resuming at step" in (tmp_path / "out").read_text()
     assert same(finished(tmp_path)[0], finished(whole)[0])
     assert finished(tmp_path)[1] == finished(whole)[1]
-    steps = [event["step"] for event in read_log(tmp_path / "it.training" / "log.jsonl") if event["event"] == "step"]
+    steps = [
+        event["step"] for event in read_log(tmp_path / "it.openbook.training" / "log.jsonl") if event["event"] == "step"
+    ]
     assert steps == list(range(1, 301))
 
 

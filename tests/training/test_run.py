@@ -76,17 +76,17 @@ def test_everything_is_told_in_order(trained):
 
 def test_the_log_is_json_and_the_curve_a_picture(trained):
     _, folder, _ = trained
-    lines = (folder / "it.training" / "log.jsonl").read_text().splitlines()
+    lines = (folder / "it.openbook.training" / "log.jsonl").read_text().splitlines()
     events = [json.loads(line) for line in lines]
     assert [event["step"] for event in events if event["event"] == "step"] == [1, 2, 3, 4]
     assert [event["step"] for event in events if event["event"] == "validation"] == [1, 2, 3, 4]
-    with Image.open(folder / "it.training" / "loss.png") as picture:
+    with Image.open(folder / "it.openbook.training" / "loss.png") as picture:
         picture.load()
         assert picture.size[0] > 300 and len(picture.convert("RGB").getcolors(10**6)) > 10
 
 
 def test_nothing_of_the_run_is_left_to_go_on_from(trained):
-    left = {path.name for path in (trained[1] / "it.training").iterdir()}
+    left = {path.name for path in (trained[1] / "it.openbook.training").iterdir()}
     assert left == {"text", "tokens", "tokenizer.json", "log.jsonl", "loss.png"}
 
 
@@ -164,7 +164,7 @@ def test_validation_files_are_held_out(trained, tmp_path):
     )
     prepared = next(event for event in events if event["event"] == "prepared")
     assert prepared["validation_bytes"] == pytest.approx(held_out.stat().st_size, abs=2)
-    assert "seaside" not in (tmp_path / "a.training" / "text" / "train.txt").read_text()
+    assert "seaside" not in (tmp_path / "a.openbook.training" / "text" / "train.txt").read_text()
 
 
 def refused(words, *arguments, **options):
@@ -425,3 +425,8 @@ def test_names_are_not_markup(trained):
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0 s"), (99.4, "99 s"), (185, "3:05"), (7800, "2:10:00")])
 def test_durations_are_short(seconds, text):
     assert format_duration(seconds) == text
+
+
+def test_no_two_outputs_share_a_folder(tmp_path):
+    folders = {TrainingRequest([], tmp_path / name, {}).folder.name for name in ("novel.v1", "novel.v2", "novel")}
+    assert folders == {"novel.v1.training", "novel.v2.training", "novel.training"}

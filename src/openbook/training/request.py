@@ -56,7 +56,7 @@ class TrainingRequest:
     @property
     def folder(self) -> Path:
         """Where the run keeps its prepared data, its checkpoint, its log and its loss curve."""
-        return self.output.with_suffix(".training")
+        return self.output.with_name(self.output.name + ".training")
 
     def check(self) -> None:
         """Refuse what cannot work.

@@ -155,6 +155,7 @@ class TrainingRun:
         """The recipe of the unfinished run in the folder, or a new one."""
         request = self.request
         identity = {
+            "output": request.output.name,
             "data": dataset.fingerprint,
             "choices": dict(request.choices),
             "base_model": None if request.base_model is None else hash_of(request.base_model),

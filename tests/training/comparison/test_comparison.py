@@ -48,7 +48,7 @@ def test_both_kinds_are_trained_alike_and_measured(compared):
         assert result.megabytes is None or result.megabytes > 50
         assert len(result.curve) >= 1
         assert (folder / "it" / f"{result.kind}.openbook").exists()
-    tokenizers = [(folder / "it" / f"{kind}.training" / "tokenizer.json").read_bytes() for kind in told]
+    tokenizers = [(folder / "it" / f"{kind}.openbook.training" / "tokenizer.json").read_bytes() for kind in told]
     assert tokenizers[0] == tokenizers[1]
     saved = json.loads((folder / "it" / "comparison.json").read_text())
     assert saved == json.loads(json.dumps([asdict(result) for result in results]))

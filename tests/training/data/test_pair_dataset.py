@@ -76,7 +76,7 @@ def test_it_learns_to_translate(tmp_path):
 def test_words_are_spelled_in_other_pieces_each_time(tmp_path):
     write_pairs(tmp_path / "pairs.tsv")
     request = TrainingRequest([tmp_path / "pairs.tsv"], tmp_path / "a.openbook", {}, pairs=True)
-    (tmp_path / "a.training").mkdir()
+    (tmp_path / "a.openbook.training").mkdir()
     dataset = PairDataset(request, None, lambda *each: Quiet())
     recipe, _ = dataset.tokenize(make_recipe(CHOICES | {"bpe_dropout": 0.3}))
     task = dataset.task(recipe, torch.device("cpu"), torch.float32)
@@ -177,7 +177,7 @@ def test_samples_show_a_translation(trained, tmp_path):
         None,
         lambda *each: Quiet(),
     )
-    (tmp_path / "a.training").mkdir(exist_ok=True)
+    (tmp_path / "a.openbook.training").mkdir(exist_ok=True)
     dataset.tokenize(make_recipe(CHOICES))
     sample = dataset.samples(trained[0].transformer, 10.0, lambda *texts: told.append(texts))
     for seconds in (5, 12, 15, 23):
