@@ -37,8 +37,13 @@ class NativeEngineHook(BuildHookInterface[Any]):
         if cmake is None:
             print("openbook: no CMake, so the native engine is left out", file=sys.stderr)
             return None
+        native = Path(self.root, "native")
+        newest = max(path.stat().st_mtime for path in native.rglob("*") if path.is_file())
+        for built in Path(self.root, PLACE).iterdir():
+            if built.suffix in SUFFIXES and built.stat().st_mtime > newest:
+                return built
         with tempfile.TemporaryDirectory() as folder:
-            configure = [cmake, "-S", str(Path(self.root, "native")), "-B", folder, "-DCMAKE_BUILD_TYPE=Release"]
+            configure = [cmake, "-S", str(native), "-B", folder, "-DCMAKE_BUILD_TYPE=Release"]
             build = [cmake, "--build", folder, "--config", "Release", "--parallel", str(os.cpu_count() or 1)]
             for command in (configure, build):
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -53,6 +58,7 @@ class NativeEngineHook(BuildHookInterface[Any]):
                 return None
             place = Path(self.root, PLACE, found.name)
             # Beside it first: a process that has the old library open keeps it.
-            shutil.copy(found, place.with_suffix(".new"))
-            place.with_suffix(".new").replace(place)
+            beside = place.with_suffix(".new")
+            shutil.copyfile(found, beside)
+            beside.replace(place)
             return place

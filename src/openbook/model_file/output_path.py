@@ -12,7 +12,7 @@ SUFFIX = ".openbook"
 
 
 def with_model_suffix(path: Path) -> Path:
-    """The path with `.openbook` at its end. A path that names a folder stays as it is, to be refused by its own name."""
+    """The path with `.openbook` at its end. A folder's path stays as it is, to be refused by its own name."""
     if path.name.endswith(SUFFIX) or not path.name or path.is_dir():
         return path
     return path.with_name(path.name + SUFFIX)
