@@ -63,6 +63,8 @@ def shrink(arguments: Sequence[str]) -> list[str]:
     arguments = list(arguments)
     if arguments[0] == "ask" and "--max-tokens" not in arguments:
         return [*arguments, "--max-tokens", "8"]
+    if arguments[0] in ("import", "export"):
+        return [*arguments, "--overwrite"]
     if arguments[0] != "train":
         return arguments
     for option in ("--minutes", "--steps"):

@@ -81,7 +81,9 @@ def test_a_whole_run_killed_anywhere_ends_bit_identical(tmp_path, name, write, c
     assert found_tokenizer == tokenizer
     assert same(found, expected)
     assert found_losses == losses
-    assert learned(parts / "it.openbook.training" / "log.jsonl") == learned(whole / "it.training" / "log.jsonl")
+    assert learned(parts / "it.openbook.training" / "log.jsonl") == learned(
+        whole / "it.openbook.training" / "log.jsonl"
+    )
 
 
 ARGUMENTS = [f"--{name.replace('_', '-')}={value}" for name, value in CHOICES.items()]

@@ -430,3 +430,8 @@ def test_durations_are_short(seconds, text):
 def test_no_two_outputs_share_a_folder(tmp_path):
     folders = {TrainingRequest([], tmp_path / name, {}).folder.name for name in ("novel.v1", "novel.v2", "novel")}
     assert folders == {"novel.v1.training", "novel.v2.training", "novel.training"}
+
+
+@pytest.mark.parametrize("name", ["", ".", "/"])
+def test_a_name_that_is_a_folder_is_one_line(trained, name):
+    refused("is a folder; give -o the name of a file", trained[1] / "book.txt", name, **CHOICES)

@@ -56,7 +56,7 @@ class TrainingRequest:
     @property
     def folder(self) -> Path:
         """Where the run keeps its prepared data, its checkpoint, its log and its loss curve."""
-        return self.output.with_name(self.output.name + ".training")
+        return Path(f"{self.output}.training")  # with_name would raise for "" and "/", which are refused later
 
     def check(self) -> None:
         """Refuse what cannot work.
