@@ -170,6 +170,11 @@ def test_drawn_options_mean_what_transformers_takes_them_for(name):
     check()
 
 
+def test_null_positions_of_gpt_oss_are_yarn():
+    fields = {**OPTIONS["gpt-oss"][1], "max_position_embeddings": 24, "rope_parameters": None}
+    assert compare("gpt-oss", fields)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_many_drawn_options_mean_what_transformers_takes_them_for(name):

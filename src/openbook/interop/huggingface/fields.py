@@ -60,6 +60,12 @@ class ConfigFields:
         self._defaults = {**self._defaults, **defaults}
         return self
 
+    def null_as_absent(self, name: str) -> "ConfigFields":
+        """Let a field that is null have its default, as one that is absent has; returns self."""
+        if name not in self._values:
+            self._written -= {name}
+        return self
+
     def integer(self, name: str, default: int | None = None, most: int = 2**31) -> int:
         """An integer from 0 to `most`; required where there is no default."""
         value = self.optional_integer(name)

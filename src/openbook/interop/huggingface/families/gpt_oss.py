@@ -59,7 +59,7 @@ def read(config: ConfigFields) -> Architecture:
     config.only("swiglu_alpha", 1.702)
     config.ignore("experts_per_token", "initial_context_length", "rope_ntk_alpha")
     if "rope_parameters" not in config and "rope_scaling" not in config:
-        config = config.with_defaults({"rope_parameters": YARN})
+        config.null_as_absent("rope_parameters").with_defaults({"rope_parameters": YARN})
     count = config.integer("num_experts", 128)
     biased = config.boolean("attention_bias", True)
     default = [number % 2 == 0 for number in range(read_layers(config))]
