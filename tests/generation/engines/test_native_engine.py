@@ -210,3 +210,7 @@ def test_what_a_stranger_could_ask_is_refused() -> None:
     weights[name] = Weight("float32", np.zeros((3, 5), dtype=np.float32))
     with pytest.raises(OpenbookError, match="does not fit"):
         NativeEngine(DEFAULT, weights)
+    weights = as_weights(default_model(), "int8")
+    weights[name] = weights[name]._replace(scale=np.ones((3, 1), dtype=np.float32))
+    with pytest.raises(OpenbookError, match="its scales do not fit"):
+        NativeEngine(DEFAULT, weights)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from openbook.errors import OpenbookError
 from openbook.generation.engines.native import library
 from openbook.generation.engines.native.library import call
 from openbook.transformer import architecture
@@ -21,6 +22,8 @@ EMBED, ADD_TABLE, NORM, LINEAR, FEED, ADD, ATTEND, KEEP, EXPERTS, LOGITS = range
 ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "gelu_sigmoid", "silu", "relu_squared")
 NORMS = ("none", "rms", "layer")
 CAUSAL, BOTH_WAYS, AT_SOURCE = range(3)
+GROUP = 32
+"""Numbers of 4 bits that share a scale."""
 
 
 class Weight(NamedTuple):
@@ -90,6 +93,7 @@ class Program:
                 outputs, inputs = each.numbers.shape
                 if each.format == "int4":
                     inputs *= 2
+                _check_scales(name, each, outputs, inputs)
                 call(
                     "matrix",
                     self.model,
@@ -183,6 +187,19 @@ def _each_matrix(weight: Weight) -> list[Weight]:
     count = len(weight.numbers) if stacked else 1
     parts = ((one(weight.numbers, e), one(weight.scale, e), one(weight.offset, e)) for e in range(count))
     return [Weight(weight.format, numbers, scale, offset) for numbers, scale, offset in parts if numbers is not None]
+
+
+def _check_scales(name: str, weight: Weight, outputs: int, inputs: int) -> None:
+    """Raise OpenbookError unless scales and offsets are as many as the library will read."""
+    if weight.format not in ("int8", "int4"):
+        return
+    wanted = outputs if weight.format == "int8" else outputs * -(-inputs // GROUP)
+    dtype = np.float32 if weight.format == "int8" else np.float16
+    for part, numbers in (("scale", weight.scale), ("offset", weight.offset)):
+        if part == "offset" and numbers is None:
+            continue
+        if numbers is None or numbers.size != wanted or numbers.dtype != dtype:
+            raise OpenbookError(f"tensor {name}: its {part}s do not fit its {outputs} rows of {inputs} numbers")
 
 
 def compile_program(model: int, spec: architecture.Architecture, tensors: Mapping[str, Weight]) -> None:
