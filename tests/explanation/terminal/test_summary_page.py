@@ -46,8 +46,30 @@ def test_a_long_prompt_shows_a_window_and_says_what_is_left_out():
     spec = replace(DEFAULT, context=256)
     page = printed(spec, tokens=some_tokens(1, 200)[0].tolist(), token=100)
     assert "left out: tokens 0 to 87 and 104 to 199" in page
-    assert "which weigh" in page
     assert "← followed below" in page
+
+
+def test_no_token_is_hidden_that_weighs_more_than_one_shown():
+    spec, tokens = replace(DEFAULT, context=256), some_tokens(1, 200)[0].tolist()
+    _, summary = summed(spec, tokens, token=150)
+    weights = {row.index: row.values["weights"] for row in summary.attention["decoder.blocks.0.self_attention"]}
+    page = printed(spec, tokens=tokens, token=150)
+    _, _, table = page.partition("how token 150 attends to each token s")
+    lines = table.splitlines()[2:19]
+    shown = [int(line.split()[0]) for line in lines[:16]]
+    assert shown == sorted(sorted(weights, key=weights.get)[-16:])
+    hidden = [weight for index, weight in weights.items() if index not in shown]
+    assert "the 184 lightest of 200 tokens" in lines[16]
+    said = " ".join(table.splitlines()[18:20])
+    assert f"they weigh {sum(hidden):.4f} together and {max(hidden):.4f} at most" in " ".join(said.split())
+
+
+def test_the_closing_table_is_of_the_followed_token():
+    page = " ".join(printed(tokens=range(10), token=3).split())
+    _, summary = summed(tokens=range(10), token=3)
+    best = truncate(summary.candidates[0].text)
+    assert f"After token 3, {truncate(summary.tokens[3].text)}, the most probable of" in page
+    assert f"tokens is {best}. The text goes on with {truncate(summary.tokens[4].text)}." in page
 
 
 def test_padding_is_named_on_the_page():

@@ -57,6 +57,19 @@ def test_the_next_token_comes_with_its_runners_up():
     assert len(summary.candidates) == 10
 
 
+def test_the_candidates_are_those_after_the_chosen_token():
+    explained, summary = summed(tokens=range(10), token=3)
+    logits = explained.model(explained.tokens)[0, 3]
+    probabilities = logits.softmax(-1)
+    assert [each.id for each in summary.candidates] == logits.topk(10).indices.tolist()
+    for each in summary.candidates:
+        assert each.logit == pytest.approx(logits[each.id].item(), abs=1e-5)
+        assert each.probability == pytest.approx(probabilities[each.id].item(), abs=1e-6)
+    assert summary.candidates[0].id == summary.layer_predictions[-1].token_id
+    shown = next(tensor for tensor in summary.after if tensor.path == "to_logits.logits")
+    assert shown.numbers == pytest.approx(logits[:6].tolist(), abs=1e-5)
+
+
 def test_what_may_not_be_seen_is_told_apart():
     real = torch.tensor([[False, False, True, True, True, True, True, True]])
     documents = torch.tensor([[0, 0, 0, 1, 1, 1, 1, 1]])

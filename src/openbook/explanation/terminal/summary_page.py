@@ -139,10 +139,11 @@ def _print_chosen_layer(summary: Summary, console: Console) -> None:
 
 
 def _print_next_token(summary: Summary, console: Console) -> None:
-    last, chosen = summary.tokens[-1], summary.candidates[0]
-    sentence = (
-        f"After {truncate(last.text)} the most probable of {summary.vocab_size:,} tokens is {truncate(chosen.text)}."
-    )
+    followed, best = summary.tokens[summary.token], summary.candidates[0]
+    after = f"After token {followed.index}, {truncate(followed.text)},"
+    sentence = f"{after} the most probable of {summary.vocab_size:,} tokens is {truncate(best.text)}."
+    if followed.index + 1 < len(summary.tokens):
+        sentence += f" The text goes on with {truncate(summary.tokens[followed.index + 1].text)}."
     print_heading(console, "The next token", sentence)
     print_candidates(summary.candidates, summary.vocab_size, console)
 

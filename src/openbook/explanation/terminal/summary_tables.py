@@ -70,20 +70,18 @@ def print_layer_predictions(predictions: Sequence[LayerPrediction], console: Con
 
 def print_attention(summary: Summary, part: str, console: Console) -> None:
     """One head's row of the attention part at this path: from score to weight, for each token that can be attended."""
-    rows, tokens, center = summary.attention[part], summary.attended_tokens(part), summary.token
-    is_cross = tokens is not summary.tokens
-    if is_cross:
-        center = max(range(len(rows)), key=lambda row: abs(rows[row].values["weights"]))
+    rows, tokens = summary.attention[part], summary.attended_tokens(part)
     console.print()
-    where = " of the source" if is_cross else ""
+    where = "" if tokens is summary.tokens else " of the source"
     title = f"Head {summary.head}: how token {summary.token} attends to each token s{where}"
     console.print(Text(title, style="bold"))
     steps = [name for name in rows[0].values if name not in ("masked_scores", "weights")]
     columns = ("s", "token", *(name.replace("_", " ") for name in steps), "mask", "weight", "")
     table = make_table(*columns, left=["token", "mask", ""])
-    window = _window(center, len(rows))
+    heaviest = sorted(rows, key=lambda row: abs(row.values["weights"]), reverse=True)
+    shown, hidden = heaviest[:TOKENS_SHOWN], heaviest[TOKENS_SHOWN:]
     largest = max(1.0, *(abs(row.values["weights"]) for row in rows))
-    for row in rows[window.start : window.stop]:
+    for row in sorted(shown, key=lambda row: row.index):
         weight = row.values["weights"]
         table.add_row(
             str(row.index),
@@ -94,8 +92,10 @@ def print_attention(summary: Summary, part: str, console: Console) -> None:
             bar(abs(weight) / largest),
         )
     console.print(table)
-    outside = sum(row.values["weights"] for row in rows if row.index not in window)
-    _print_left_out(window, len(rows), console, f", which weigh {format_decimal(outside)} together")
+    if hidden:
+        most, together = hidden[0].values["weights"], sum(row.values["weights"] for row in hidden)
+        remark = f"they weigh {format_decimal(together)} together and {format_decimal(most)} at most"
+        console.print(Text(f" … left out: the {len(hidden):,} lightest of {len(rows):,} tokens; {remark}"))
     total = sum(row.values["weights"] for row in rows)
     console.print(Text(f"  sum of all weights: {format_decimal(total)}; a full bar is {format_decimal(largest)}"))
 
@@ -129,8 +129,8 @@ def _window(token: int, length: int) -> range:
     return range(first, min(length, first + TOKENS_SHOWN))
 
 
-def _print_left_out(window: range, length: int, console: Console, remark: str = "") -> None:
+def _print_left_out(window: range, length: int, console: Console) -> None:
     outside = [f"0 to {window.start - 1}"] if window.start else []
     outside += [f"{window.stop} to {length - 1}"] if window.stop < length else []
     if outside:
-        console.print(Text(f" … left out: tokens {' and '.join(outside)}{remark}"))
+        console.print(Text(f" … left out: tokens {' and '.join(outside)}"))

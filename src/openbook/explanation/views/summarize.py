@@ -94,7 +94,7 @@ def summarize(
         attention=view.attention(block),
         neurons=tuple(neurons[:NEURONS_SHOWN]),
         after=tuple(view.tensors(after)),
-        candidates=() if encoder else tuple(_candidates(explanation.logits[0], tokenizer)),
+        candidates=() if encoder else tuple(_candidates(_logits_after(explanation, token), tokenizer)),
         layer_predictions=() if encoder else tuple(_layer_predictions(explanation, tokenizer, token)),
     )
 
@@ -132,6 +132,12 @@ def _tokens(
     positions = trace["positions" if name == "tokens" else "source_positions"].value[0].tolist()
     for index, (token, position) in enumerate(zip(trace[name].value[0].tolist(), positions, strict=True)):
         yield Token(index, position, token, display_token(tokenizer, token), index in template)
+
+
+def _logits_after(explanation: Explanation, token: int) -> Tensor:
+    """(V,): the logits of the token that follows this one."""
+    *_, logits = (record.value for record in explanation.trace.values() if record.name == "logits")
+    return logits[0, token]
 
 
 def _candidates(logits: Tensor, tokenizer: Tokenizer) -> Iterator[Candidate]:

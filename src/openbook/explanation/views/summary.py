@@ -145,7 +145,7 @@ class Summary:
         attention: for each attention part of the chosen block, by path, its rows.
         neurons: the most active ones of the chosen block, the largest first, out of `neuron_count`.
         after: what is recorded after the blocks.
-        candidates: the most probable next tokens, the chosen one first; none for an encoder.
+        candidates: the most probable tokens after the chosen one, best first; none for an encoder.
         layer_predictions: what each layer predicts; none for an encoder.
     """
 
