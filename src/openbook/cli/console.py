@@ -25,7 +25,7 @@ def read_prompts(prompts: Sequence[str] | None, file: Path | None) -> list[str]:
         else:
             text = file.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 at byte {error.start:,}"
+        reason = error.strerror or error if isinstance(error, OSError) else f"not UTF-8 at byte {error.start:,}"
         raise OpenbookError(f"{file or 'standard input'}: cannot be read ({reason})") from None
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:

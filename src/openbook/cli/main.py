@@ -5,6 +5,7 @@ import openbook.cli.startup  # isort: skip  # noqa: F401  before anything heavy
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -17,8 +18,11 @@ from openbook.cli.explain import explain
 from openbook.cli.export import export_model
 from openbook.cli.import_ import import_model
 from openbook.cli.inspect import inspect
+from openbook.cli.streams import flush_output, use_safe_streams
 from openbook.cli.train import train
+from openbook.cli.usage_errors import UsageError, usage_error_text
 from openbook.errors import OpenbookError
+from openbook.text.printable import printable_path
 
 app = typer.Typer(
     name="openbook",
@@ -83,29 +87,42 @@ def common(
 
 
 def main() -> None:
-    """Run the command. An error that the user can fix is one line, not a traceback."""
+    """Run the command. What a person did wrong, or the system refused, is one line, not a traceback."""
+    if sys.stdout is sys.__stdout__:  # not where a test or a notebook catches the output
+        use_safe_streams()
+    sys.exit(_run())
+
+
+def _run() -> int:
+    """The exit code: 0, 1 for an error, 2 for options that cannot be read."""
     if "train" in sys.argv or "_OPENBOOK_COMPLETE" in os.environ:  # importing the recipe takes a while
         from openbook.cli.options import add_recipe_options
 
         add_recipe_options(train)
     try:
-        app(prog_name="openbook")
+        code = app(prog_name="openbook", standalone_mode=False)
+        flush_output()
+        return code or 0
     except OpenbookError as error:
-        print(f"openbook: {error}", file=sys.stderr)
-        sys.exit(1)
-    finally:
-        _flush_output()
+        return _failed(str(error))
+    except UsageError as error:
+        if len(sys.argv) == 1:  # the help has been printed
+            return 2
+        return _failed(usage_error_text(error), error.exit_code)
+    except BrokenPipeError:  # its reader has seen enough, as after `| head`
+        return 1
+    except OSError as error:
+        named = f"{printable_path(error.filename)}: " if isinstance(error.filename, str | bytes | os.PathLike) else ""
+        return _failed(f"{named}{error.strerror or error}")
+    except MemoryError:
+        return _failed("there is not enough memory")
 
 
-def _flush_output() -> None:
-    """Write what is still buffered. A closed pipe, as after `| head`, ends the command without a message."""
-    out = sys.__stdout__  # not what replaces it after a failed write: Python flushes both when it exits
-    try:
-        if out is not None:
-            out.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(1)
+def _failed(message: str, code: int = 1) -> int:
+    with suppress(OpenbookError, BrokenPipeError):
+        flush_output()
+    print(f"openbook: {message}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

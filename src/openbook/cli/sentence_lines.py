@@ -43,7 +43,7 @@ def translated_lines(
                     print(f"openbook: line {number} is skipped: {translation.problem}", file=sys.stderr)
                 yield (as_json_line(translation) if as_json else as_line(translation, number, n_best)) + "\n"
     except OSError as error:
-        raise OpenbookError(f"{file or 'standard input'}: cannot be read ({error.strerror})") from None
+        raise OpenbookError(f"{file or 'standard input'}: cannot be read ({error.strerror or error})") from None
     if not number:
         raise OpenbookError(f"{file or 'standard input'}: has no sentences; write one on each line")
     if skipped:
