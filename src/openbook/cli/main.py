@@ -112,7 +112,7 @@ def _run() -> int:
     except BrokenPipeError:  # its reader has seen enough, as after `| head`
         return 1
     except OSError as error:
-        named = f"{printable_path(error.filename)}: " if isinstance(error.filename, str | bytes | os.PathLike) else ""
+        named = f"{printable_path(error.filename)}: " if isinstance(error.filename, str) else ""
         return _failed(f"{named}{error.strerror or error}")
     except MemoryError:
         return _failed("there is not enough memory")

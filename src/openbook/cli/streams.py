@@ -70,8 +70,8 @@ def use_safe_streams() -> None:
                 os.close(opened)
     if sys.stdin is None:
         sys.stdin = os.fdopen(0, encoding="utf-8")
-    sys.stdout = sys.__stdout__ = StandardOutput(1, _encoding(sys.stdout))
-    sys.stderr = sys.__stderr__ = StandardError(2, _encoding(sys.stderr))
+    sys.stdout = StandardOutput(1, _encoding(sys.stdout))
+    sys.stderr = StandardError(2, _encoding(sys.stderr))
 
 
 def flush_output() -> None:
