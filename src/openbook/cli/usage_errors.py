@@ -41,7 +41,7 @@ def usage_error_text(error: Any) -> str:
 def _bad_value(error: Any) -> str:
     """`--temperature warm: give a number`."""
     option, message = _shown_name(error.param), error.message
-    details = getattr(error.__cause__, "errors", list)()
+    details: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()
     if not details:
         return f"{option}: {message}"
     first = details[0]
