@@ -31,8 +31,8 @@ def write_model(path: Path, gigabytes: float) -> None:
     import torch
 
     from openbook.model_file.file import model_writer
-    from openbook.model_file.meta_model import expected_shapes
     from openbook.model_file.metadata import ModelMetadata
+    from openbook.model_file.tensor_shapes import expected_shapes
     from openbook.text.tokenizer.training import train_tokenizer
     from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Stack
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -10,28 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 from openbook.errors import OpenbookError
 from openbook.generation.engines.engine import Engine
-from openbook.generation.engines.registry import check_engine, open_engine
+from openbook.generation.engines.registry import EngineChoice, check_engine, choose_engine, is_surely_cpu, open_engine
 from openbook.generation.settings import BeamSearch, Sampling, decoding_settings
 from openbook.generation.text import Answer, Candidate, Prompt, TextChunk, answer, search, stream
 from openbook.generation.translation import Sentence, Translation, Translator
-from openbook.model_file.adapter import load_merged
 from openbook.model_file.architecture_summary import check_kind
-from openbook.model_file.file import build
-from openbook.model_file.file import save as save_file
+from openbook.model_file.file_type import looks_like_adapter, path_problem
 from openbook.model_file.metadata import ModelMetadata
+from openbook.model_file.opening import ModelFile, error_context, open_model_file
 from openbook.progress import Track, silent
 from openbook.text.chat.chat_tokenizer import ChatTokenizer
 from openbook.text.chat.template import Message
-from openbook.training.lora import TARGETS
-from openbook.training.plan.device import choose_device
-from openbook.transformer.transformer import Transformer
 
-# Opening a model comes before every answer, so only what every answer needs is imported here.
+# Opening a model comes before every answer, so only what every answer needs is imported here: no PyTorch.
 if TYPE_CHECKING:
     from openbook.explanation.run import Explanation
     from openbook.training.evaluation.perplexity import Score
     from openbook.training.evaluation.translation import TranslationScore
     from openbook.training.loop import Callback
+    from openbook.transformer.transformer import Transformer
 
 
 class Model:
@@ -48,20 +45,65 @@ class Model:
 
     Attributes:
         metadata: architecture, tokenizer, chat template, generation defaults, training record, licence.
-        transformer: the PyTorch module.
         tokenizer: turns text into token ids and back.
+        engine_choice: the engine that decodes, and why it is this one.
     """
 
-    def __init__(self, metadata: ModelMetadata, transformer: Transformer, engine: str = "torch") -> None:
+    def __init__(
+        self,
+        metadata: ModelMetadata,
+        transformer: "Transformer | None" = None,
+        engine: EngineChoice | None = None,
+        *,
+        build: "Callable[[], Transformer] | None" = None,
+        file: ModelFile | None = None,
+    ) -> None:
+        """Args:
+        metadata: all but the tensors.
+        transformer: the PyTorch module; None if `build` makes it.
+        engine: what decodes; None chooses.
+        build: makes the PyTorch module when it is first needed.
+        file: where the tensors are, if they are all in one file.
+        """
         self.metadata = metadata
-        self.transformer = transformer
         self.tokenizer = metadata.make_tokenizer()
-        self._engine = engine
+        self._build, self._file = build, file
+        self._built: object = None
+        self._engine: tuple[object, Engine] | None = None
+        if transformer is not None:
+            self.transformer = transformer
+            engine = engine or choose_engine("auto", next(transformer.parameters()).device.type)
+        self.engine_choice = engine or choose_engine("auto", "cpu")
 
     @cached_property
+    def transformer(self) -> "Transformer":
+        """The PyTorch module; built when it is first needed."""
+        assert self._build is not None, "a model has a module, or something that makes it"
+        transformer = self._build()
+        self._built = _version(transformer)
+        return transformer
+
+    @property
     def engine(self) -> Engine:
-        """The engine that decodes; opened when it is first needed."""
-        return open_engine(self._engine, self.transformer)
+        """The engine that decodes; opened when it is first needed, and again after a weight was changed."""
+        changes = self._changes()
+        if self._engine is None or (self._engine[0] != changes and self.engine_choice.name != "torch"):
+            from_file = self.engine_choice.name == "native" and self._file is not None and changes is None
+            source = self._file if from_file and self._file is not None else self.transformer
+            self._engine = changes, open_engine(self.engine_choice.name, source)
+        return self._engine[1]
+
+    @engine.setter
+    def engine(self, engine: Engine) -> None:
+        """Put another one in its place, until a weight changes."""
+        self._engine = self._changes(), engine
+
+    def _changes(self) -> object:
+        """None as long as the weights are those of the file; else something that differs after every change."""
+        if "transformer" not in self.__dict__:
+            return None
+        version = _version(self.transformer)
+        return None if version == self._built else version
 
     def open_engine(self, track: Track = silent) -> None:
         """Open the engine now, and show progress, instead of with the first question."""
@@ -302,7 +344,9 @@ class Model:
         Raises:
             OpenbookError: it cannot be written.
         """
-        save_file(path, self.metadata, self.transformer.state_dict())
+        from openbook.model_file.file import save
+
+        save(path, self.metadata, self.transformer.state_dict())
 
     def _templated(self, prompts: Sequence[str], raw: bool) -> Sequence[Prompt]:
         return prompts if raw or self.chat is None else [self.prompt_tokens(prompt) for prompt in prompts]
@@ -312,7 +356,12 @@ def _listed(inputs: str | Path | Sequence[str | Path]) -> list[str | Path]:
     return [inputs] if isinstance(inputs, str | Path) else list(inputs)
 
 
-def load(path: str | os.PathLike[str], device: str = "auto", engine: str = "torch") -> Model:
+def _version(transformer: "Transformer") -> object:
+    """Differs after every change in place of a weight, and after one was replaced."""
+    return [(id(each), 0 if each.is_inference() else each._version) for each in transformer.parameters()]
+
+
+def load(path: str | os.PathLike[str], device: str = "auto", engine: str = "auto") -> Model:
     """Open a model file, or an adapter beside its base model; weights stay in the file until they are used.
 
         model = openbook.load("austen.openbook")
@@ -320,15 +369,46 @@ def load(path: str | os.PathLike[str], device: str = "auto", engine: str = "torc
     Args:
         path: the model file or the adapter.
         device: auto, cpu, cuda or mps.
-        engine: what decodes: torch; native or onnx on a CPU (see `generation.engines`).
+        engine: what decodes: native, our own C++ on CPUs; torch; onnx on CPUs; or auto, which is native where it is
+            compiled and the model runs on the CPU, torch otherwise.
 
     Raises:
         OpenbookError: the file is missing or damaged; the message names the field and says what to do.
     """
+    place, choice = choose_device_and_engine(device, engine)
+    path = Path(path)
+    with error_context(path):
+        is_adapter = path_problem(path) is None and looks_like_adapter(path)
+    if is_adapter:
+        from openbook.model_file.adapter import load_merged
+        from openbook.model_file.file import build
+
+        metadata, tensors = load_merged(path)
+        return Model(metadata, build(metadata.architecture, tensors).to(place), choice)
+    opened = open_model_file(path)
+
+    def from_file() -> "Transformer":
+        from openbook.model_file.file import build, tensors_of
+
+        return build(opened.metadata.architecture, tensors_of(opened)).to(place)
+
+    return Model(opened.metadata, engine=choice, build=from_file, file=opened)
+
+
+def choose_device_and_engine(device: str = "auto", engine: str = "auto") -> tuple[str, EngineChoice]:
+    """Where a model computes, by PyTorch's name of it, and what decodes; arguments as for `load`.
+
+    Raises:
+        OpenbookError: this machine has no such device, or there is no such engine.
+    """
     check_engine(engine)
-    metadata, tensors = load_merged(path)
-    transformer = build(metadata.architecture, tensors)
-    return Model(metadata, transformer.to(choose_device(device)), engine)
+    if not is_surely_cpu(device):
+        from openbook.training.plan.device import choose_device
+
+        device = str(choose_device(device))
+    else:
+        device = "cpu"
+    return device, choose_engine(engine, device)
 
 
 # As long as its options: each has its own type and line, as in the command.
@@ -344,7 +424,7 @@ def train(
     encoding: str | None = None,
     base_model: str | os.PathLike[str] | None = None,
     lora_rank: int | None = None,
-    lora_targets: Sequence[str] = TARGETS,
+    lora_targets: Sequence[str] | None = None,
     adapter: bool = False,
     device: str = "auto",
     overwrite: bool = False,
@@ -369,7 +449,7 @@ def train(
         encoding: of the files; if None, it is found out for each.
         base_model: a model file to continue from.
         lora_rank: train low-rank updates of this rank (LoRA) instead of all weights.
-        lora_targets: the matrices that get one.
+        lora_targets: the matrices that get one; all of the blocks if None.
         adapter: save the updates alone, as a small file beside the base model.
         device: auto, cpu, cuda or mps.
         overwrite: replace an existing output.
@@ -380,6 +460,7 @@ def train(
     Raises:
         OpenbookError: there is nothing to train on, or training fails; the message says what is kept.
     """
+    from openbook.training.lora import TARGETS
     from openbook.training.request import TrainingRequest
     from openbook.training.run import TrainingRun
 
@@ -399,7 +480,7 @@ def train(
         device=device,
         base_model=None if base_model is None else Path(base_model),
         lora_rank=lora_rank,
-        lora_targets=lora_targets,
+        lora_targets=TARGETS if lora_targets is None else lora_targets,
         adapter=adapter,
     )
     start = time.perf_counter()

@@ -53,7 +53,7 @@ class Recording:
 
 
 def recorded(model: Model) -> Recording:
-    model.__dict__["engine"] = Recording(model.engine)
+    model.engine = Recording(model.engine)
     return model.engine
 
 

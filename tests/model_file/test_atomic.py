@@ -16,7 +16,7 @@ from torch import Tensor
 from openbook.errors import OpenbookError
 from openbook.model_file.atomic import atomic_write
 from openbook.model_file.file import load, save
-from openbook.model_file.meta_model import expected_shapes
+from openbook.model_file.tensor_shapes import expected_shapes
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Stack
 
 BLOCK = Block(attention=Attention(heads=4, key_value_heads=4, head_width=64), feed_forward=FeedForward(width=1024))

@@ -13,10 +13,11 @@ from sample_files import metadata_of, same_bits, small_file, tensors_of, tokeniz
 from torch import Tensor
 
 from openbook.errors import OpenbookError
-from openbook.model_file.file import build, load, open_model_file, save
+from openbook.model_file.file import build, load, save
 from openbook.model_file.header import write_header
-from openbook.model_file.meta_model import expected_shapes
 from openbook.model_file.metadata import ModelMetadata
+from openbook.model_file.opening import open_model_file
+from openbook.model_file.tensor_shapes import expected_shapes
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Position, Stack
 from openbook.transformer.transformer import Transformer

@@ -12,7 +12,10 @@ MODEL = Annotated[Path, typer.Argument(help="a model file, such as austen.openbo
 DEVICE = Annotated[str, typer.Option(help="auto, cpu, cuda or mps")]
 ENGINE = Annotated[
     str,
-    typer.Option(help="what decodes: torch; native, compiled C++ for CPUs; or onnx, which takes half a minute to open"),
+    typer.Option(
+        help="what decodes: native, compiled C++ for CPUs; torch; onnx, which takes half a minute to open; or auto, "
+        "which is native where it is compiled and the model runs on the CPU, torch otherwise"
+    ),
 ]
 ENCODING = Annotated[
     str | None, typer.Option(help="encoding of the files, such as windows-1252 (default: found out for each file)")

@@ -1,5 +1,6 @@
 """`openbook ask`: continue a prompt, answer it, hold a conversation, translate."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -55,7 +56,7 @@ def ask(
     ] = False,
     as_json: JSON = False,
     device: DEVICE = "auto",
-    engine: ENGINE = "torch",
+    engine: ENGINE = "auto",
 ) -> None:
     """Ask a model: it continues your prompt, answers it if it was trained to chat, or translates your sentence.
 
@@ -95,7 +96,9 @@ def ask(
         as_json=as_json,
     )
     opened = load(model, device, engine)
-    if engine != "torch":  # takes half a minute
+    if engine == "onnx":  # takes half a minute
         opened.open_engine(bars)
+    elif opened.engine_choice.missing:
+        print(f"openbook: PyTorch answers, more slowly: {opened.engine_choice.why}", file=sys.stderr)
     for text in answers(opened, question):
         print(text, end="", flush=True)

@@ -33,7 +33,7 @@ def evaluate(
     encoding: ENCODING = None,
     as_json: JSON = False,
     device: DEVICE = "auto",
-    engine: ENGINE = "torch",
+    engine: ENGINE = "auto",
 ) -> None:
     """Score a model on held-out files: perplexity and bits per byte of texts; BLEU, chrF and perplexity of pairs.
 
@@ -62,7 +62,7 @@ def evaluate(
         raise OpenbookError(
             f"--{next(iter(for_pairs)).replace('_', '-')} is for translators; this model predicts texts"
         )
-    if engine != "torch":
+    if engine not in ("auto", "torch"):
         raise OpenbookError("--engine is for translators; texts are scored by the PyTorch model")
     print_score(opened.evaluate(files, context=context, stride=stride, encoding=encoding, track=bars), as_json)
 

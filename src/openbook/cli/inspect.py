@@ -15,10 +15,13 @@ def inspect(model: MODEL, as_json: JSON = False) -> None:
     """
     from rich.console import Console
 
+    from openbook.model import choose_device_and_engine
     from openbook.model_file.display import render
     from openbook.model_file.inspection import describe
 
     description = describe(model)
+    _, choice = choose_device_and_engine()
+    description["engine"] = {"name": choice.name, "why": choice.why}
     if as_json:
         print(json.dumps(description, ensure_ascii=False))
     else:

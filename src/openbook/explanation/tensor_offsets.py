@@ -5,8 +5,8 @@ from pathlib import Path
 
 from openbook.explanation.reader import TensorOffset
 from openbook.model_file.adapter import LORA_A, base_of, read_adapter
-from openbook.model_file.file import open_model_file
 from openbook.model_file.header import ITEM_BYTES
+from openbook.model_file.opening import open_model_file
 
 
 def tensor_offsets(path: str | os.PathLike[str]) -> dict[str, TensorOffset]:

@@ -10,7 +10,7 @@ from openbook.interop.huggingface.conversion import convert
 from openbook.interop.huggingface.exporting import write_folder
 from openbook.model_file.adapter import files_of_model
 from openbook.model_file.dtypes import EXPORT_DTYPES
-from openbook.model_file.file import error_context, open_model_file
+from openbook.model_file.opening import error_context, open_model_file
 from openbook.model_file.output_path import check_output_file, check_output_folder
 from openbook.progress import Track, silent
 

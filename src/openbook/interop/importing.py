@@ -23,13 +23,15 @@ from openbook.interop.huggingface.resolve import Mappings, resolve
 from openbook.interop.huggingface.tensor_mapping import TensorMapping
 from openbook.interop.huggingface.weights import TensorSource
 from openbook.interop.tokenizers import ImportedTokenizer, LegacyLayout
-from openbook.model_file.dtypes import DTYPES, IMPORT_DTYPES
-from openbook.model_file.file import error_context, model_writer
+from openbook.model_file.dtypes import IMPORT_DTYPES
+from openbook.model_file.file import model_writer
 from openbook.model_file.header import ITEM_BYTES, Shape
-from openbook.model_file.meta_model import expected_shapes
 from openbook.model_file.metadata import ModelMetadata
+from openbook.model_file.opening import error_context
 from openbook.model_file.output_path import SUFFIX, check_output_file
-from openbook.model_file.quantization import stored_specs
+from openbook.model_file.quantized_specs import stored_specs
+from openbook.model_file.tensor_shapes import expected_shapes
+from openbook.model_file.torch_dtypes import DTYPES
 from openbook.progress import Track, silent
 
 

@@ -16,19 +16,18 @@ from typing import Any
 from torch import Tensor
 
 from openbook.errors import OpenbookError
-from openbook.model_file.file import error_context, load, map_tensors
-from openbook.model_file.file_type import path_problem
+from openbook.model_file.file import load, map_tensors
+from openbook.model_file.file_type import ADAPTER_FIELD as FIELD
+from openbook.model_file.file_type import looks_like_adapter, path_problem
 from openbook.model_file.header import DAMAGED, looks_like_safetensors, read_header
 from openbook.model_file.metadata import ModelMetadata
+from openbook.model_file.opening import error_context
 from openbook.model_file.writing import write_tensors
 from openbook.text.strict_json import read_json
 
-FIELD = "openbook_adapter"
 MAX_JSON = 4_000_000
 SAMPLE_COUNT, SAMPLE_BYTES = 256, 4096
 """How many samples of a model file its fingerprint reads, and the bytes of each."""
-MARK_WITHIN = 100
-"""Bytes from the beginning of a file that show whether it is an adapter."""
 LORA_A, LORA_B = ".a", ".b"
 """Suffixes of the names of A (rank, in) and B (out, rank)."""
 
@@ -132,11 +131,9 @@ def read_adapter(path: str | os.PathLike[str]) -> tuple[Adapter, dict[str, Tenso
     """
     path = Path(path)
     with error_context(path):
-        if path_problem(path) is not None:
-            return None  # `load` reports it
+        if path_problem(path) is not None or not looks_like_adapter(path):
+            return None  # `load` reports what is wrong
         with path.open("rb") as file:
-            if f'"{FIELD}"'.encode() not in file.read(MARK_WITHIN):
-                return None
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         if not looks_like_safetensors(data[:9]):
             return None

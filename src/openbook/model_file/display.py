@@ -39,6 +39,8 @@ def render(description: Mapping[str, Any], console: Console) -> None:
     _section(console, "Training", _record_rows(d["training"]) or [("record", "none in the file")])
     template = d["chat_template"]
     more = {"chat template": "none" if template is None else _head(template), "license": d["license"] or "not stated"}
+    if "engine" in d:
+        more["engine here"] = f"{d['engine']['name']}: {d['engine']['why']}"
     _section(console, "More", more.items())
 
 

@@ -7,9 +7,8 @@ model = build(metadata.architecture, tensors)
 
 import mmap
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,28 +16,25 @@ from torch import Tensor
 
 from openbook.errors import OpenbookError
 from openbook.model_file.atomic import atomic_write
-from openbook.model_file.dtypes import DTYPES, HEADER_NAMES, STORED_DTYPES
-from openbook.model_file.file_type import content_problem, path_problem
-from openbook.model_file.header import DAMAGED, Header, TensorInfo, TensorSpecs, looks_like_safetensors, read_header
-from openbook.model_file.meta_model import expected_shapes, meta_model
+from openbook.model_file.header import DAMAGED, Header
+from openbook.model_file.meta_model import meta_model
 from openbook.model_file.metadata import ModelMetadata
-from openbook.model_file.quantization import QuantizingWriter, model_specs, pack, stored_specs, unpack
+from openbook.model_file.opening import (
+    ModelFile,
+    check_alignment,
+    check_tensors,
+    dtype_error,
+    error_context,
+    open_model_file,
+)
+from openbook.model_file.quantization import QuantizingWriter, pack, unpack
+from openbook.model_file.quantized_specs import stored_specs
+from openbook.model_file.tensor_shapes import expected_shapes
+from openbook.model_file.torch_dtypes import HEADER_NAMES, STORED_DTYPES
 from openbook.model_file.writing import TensorWriter, write_tensors
 from openbook.progress import Advance
-from openbook.text.printable import printable
 from openbook.transformer.architecture import Architecture
 from openbook.transformer.transformer import Transformer
-
-_TENSORS_PER_BLOCK = 6  # at least: query, key, value, output, up, down
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """A checked model file, mapped but not read."""
-
-    metadata: ModelMetadata
-    header: Header
-    data: mmap.mmap
 
 
 def save(path: str | os.PathLike[str], metadata: ModelMetadata, tensors: Mapping[str, Tensor]) -> None:
@@ -59,7 +55,7 @@ def save(path: str | os.PathLike[str], metadata: ModelMetadata, tensors: Mapping
     with error_context(path):
         header = _header_fields(metadata)
         specs = {n: (str(HEADER_NAMES.get(t.dtype, t.dtype)), tuple(t.shape)) for n, t in unpack(tensors).items()}
-        expected = _check_tensors(metadata.architecture, specs)
+        expected = check_tensors(metadata.architecture, specs)
     write_tensors(path, header, unpack({name: tensors[name] for name in expected}))
 
 
@@ -104,7 +100,12 @@ def load(path: str | os.PathLike[str]) -> tuple[ModelMetadata, dict[str, Tensor]
         OpenbookError: names the file, what is wrong with it, and the cure.
     """
     opened = open_model_file(path)
-    return opened.metadata, pack(map_tensors(opened.header, opened.data))
+    return opened.metadata, tensors_of(opened)
+
+
+def tensors_of(opened: ModelFile) -> dict[str, Tensor]:
+    """The tensors of a model file, as `load` gives them."""
+    return pack(map_tensors(opened.header, opened.data))
 
 
 def map_tensors(header: Header, data: mmap.mmap) -> dict[str, Tensor]:
@@ -116,9 +117,9 @@ def map_tensors(header: Header, data: mmap.mmap) -> dict[str, Tensor]:
     tensors = {}
     for name, info in header.tensors.items():
         if info.dtype not in STORED_DTYPES:
-            raise _dtype_error(name, info.dtype, STORED_DTYPES)
+            raise dtype_error(name, info.dtype, STORED_DTYPES)
         dtype = STORED_DTYPES[info.dtype]
-        _check_alignment(name, info)
+        check_alignment(name, info)
         count = (info.end - info.begin) // dtype.itemsize
         if count == 0:
             raise OpenbookError(f"tensor {name}: it is empty; {DAMAGED}")
@@ -134,83 +135,8 @@ def build(architecture: Architecture, tensors: Mapping[str, Tensor]) -> Transfor
     return model.eval()
 
 
-def open_model_file(path: str | os.PathLike[str]) -> ModelFile:
-    """Map a model file and check everything but the numbers in its tensors.
-
-    Raises:
-        OpenbookError: names the file, what is wrong with it, and the cure.
-    """
-    path = Path(path)
-    with error_context(path):
-        problem = path_problem(path)
-        if problem is not None:
-            raise OpenbookError(problem)
-        # A private map of one open file: what is checked is what is used, even if the path gets a new file meanwhile.
-        with path.open("rb") as file:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        start = data[:1000]
-        if not looks_like_safetensors(start):
-            raise OpenbookError(content_problem(start))
-        header = read_header(data)
-        metadata = ModelMetadata.from_header(header.metadata)
-        _check_tensors(metadata.architecture, {name: (t.dtype, t.shape) for name, t in header.tensors.items()})
-        for name, info in header.tensors.items():
-            _check_alignment(name, info)
-    return ModelFile(metadata, header, data)
-
-
 def _header_fields(metadata: ModelMetadata) -> dict[str, str]:
     """The metadata as header fields, once it is sure that they can be read back."""
     header = metadata.to_header()
     ModelMetadata.from_header(header)
     return header
-
-
-def _check_alignment(name: str, info: TensorInfo) -> None:
-    if info.begin % STORED_DTYPES[info.dtype].itemsize:
-        raise OpenbookError(f"tensor {name}: it begins at byte {info.begin:,}, between numbers; {DAMAGED}")
-
-
-def _check_tensors(architecture: Architecture, stored: TensorSpecs) -> Iterable[str]:
-    """Check that the tensors are those of the architecture; their names, in the order in which the model uses them."""
-    blocks = sum(len(stack.blocks) for stack in architecture.stacks.values())
-    if len(stored) < blocks * _TENSORS_PER_BLOCK:  # before anything as large as the architecture claims is built
-        raise OpenbookError(f"its architecture has {blocks:,} blocks, but there are {len(stored):,} tensors; {DAMAGED}")
-    found, expected = model_specs(stored), expected_shapes(architecture)
-    for name in expected:
-        if name not in found:
-            raise OpenbookError(f"tensor {name} of its architecture is missing; {DAMAGED}")
-    first = next(iter(expected))
-    for name, (dtype, shape) in found.items():
-        if name not in expected:
-            raise OpenbookError(
-                f"tensor {name} is not part of its architecture; written by a newer openbook, or {DAMAGED}"
-            )
-        if shape != expected[name]:
-            raise OpenbookError(
-                f"tensor {name}, shape: {list(shape)} should be {list(expected[name])} by its architecture; {DAMAGED}"
-            )
-        if dtype not in DTYPES:
-            raise _dtype_error(name, dtype, DTYPES)
-        if dtype != found[first][0]:
-            raise OpenbookError(
-                f"tensor {name}, dtype: {dtype} differs from {found[first][0]} of {first}; use one for all"
-            )
-    return expected
-
-
-def _dtype_error(name: str, dtype: str, known: Iterable[str]) -> OpenbookError:
-    return OpenbookError(
-        f"tensor {name}, dtype: {dtype} is not one of {', '.join(known)}; convert the model to one of them"
-    )
-
-
-@contextmanager
-def error_context(path: Path) -> Iterator[None]:
-    """Put the file's name before an error, and keep what a file says from reaching the terminal raw."""
-    try:
-        yield
-    except OpenbookError as error:
-        raise OpenbookError(f"{path}: {printable(str(error))}") from None
-    except OSError as error:
-        raise OpenbookError(f"{path}: cannot be read ({error.strerror})") from None

@@ -4,6 +4,9 @@ from pathlib import Path
 
 PICKLE = "refused, because loading a pickle runs whatever program it was made to hold"
 CONVERT = "save the model as safetensors with the program that made it"
+ADAPTER_FIELD = "openbook_adapter"
+"""The metadata field that tells an adapter from a model file."""
+_ADAPTER_WITHIN = 100  # bytes from the beginning of a file that show whether it is an adapter
 
 # The first bytes of a file → what it is, and the cure.
 _SIGNATURES = (
@@ -32,6 +35,12 @@ def looks_like_safetensors(path: Path) -> bool:
     except OSError:
         return False
     return start[5:] == b"\0\0\0{"
+
+
+def looks_like_adapter(path: Path) -> bool:
+    """Whether this plain file begins as adapters do. Raises OSError if it cannot be read."""
+    with path.open("rb") as file:
+        return f'"{ADAPTER_FIELD}"'.encode() in file.read(_ADAPTER_WITHIN)
 
 
 def path_problem(path: Path) -> str | None:

@@ -14,12 +14,12 @@ from openbook.errors import OpenbookError
 from openbook.model_file.adapter import LORA_A, Adapter, read_adapter
 from openbook.model_file.architecture_json import write_architecture
 from openbook.model_file.architecture_summary import summarize
-from openbook.model_file.dtypes import DTYPES, INT8
-from openbook.model_file.file import ModelFile, error_context, open_model_file
+from openbook.model_file.dtypes import DTYPE_NAMES, INT8
 from openbook.model_file.header import MAX_HEADER
-from openbook.model_file.meta_model import expected_shapes
 from openbook.model_file.metadata import ModelMetadata
-from openbook.model_file.quantization import SCALE_SUFFIX
+from openbook.model_file.opening import ModelFile, error_context, open_model_file
+from openbook.model_file.quantized_specs import SCALE_SUFFIX
+from openbook.model_file.tensor_shapes import expected_shapes
 from openbook.text.strict_json import read_json
 from openbook.text.tokenizer.tokenizer import Tokenizer
 
@@ -115,7 +115,7 @@ def _dtype(kinds: set[str]) -> str:
     """The dtype of the weights in words."""
     if INT8 in kinds:
         return "int8 matrices with a float32 scale for each row"
-    return str(DTYPES[kinds.pop()]).removeprefix("torch.")
+    return DTYPE_NAMES[kinds.pop()]
 
 
 def _part_of(tensor: str) -> str:

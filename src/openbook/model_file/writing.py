@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from openbook.model_file.atomic import atomic_write
-from openbook.model_file.dtypes import HEADER_NAMES
 from openbook.model_file.header import ITEM_BYTES, TensorSpecs, write_header
+from openbook.model_file.torch_dtypes import HEADER_NAMES
 from openbook.progress import Advance
 
 

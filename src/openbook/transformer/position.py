@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from openbook.trace import note
 from openbook.transformer import architecture, fused
-from openbook.transformer.rope_scaling import frequencies, scaled_frequencies
+from openbook.transformer.rope_scaling import scaled_frequencies
 
 Angles = tuple[Tensor, Tensor]
 """Cosines and sines, each (B, T, 1, K/2), computed once for all layers of a forward pass."""
@@ -44,10 +44,32 @@ class Rotary(NoPosition):
         if self.rope_scaling is None:
             angle = note("angle", rotary_angles(positions, self.head_width, self.base)[..., None, :])
             return note("cosine", angle.cos()), note("sine", angle.sin())
-        frequency = note("frequency", scaled_frequencies(positions, self.head_width, self.base, self.rope_scaling))
+        frequency = note("frequency", rotary_frequencies(positions, self.head_width, self.base, self.rope_scaling))
         angle = note("angle", (positions[..., None] * frequency)[..., None, :])
         factor = self.rope_scaling.attention_factor
         return note("cosine", angle.cos() * factor), note("sine", angle.sin() * factor)
+
+
+def rotary_frequencies(positions: Tensor, width: int, base: float, spec: architecture.RopeScaling) -> Tensor:
+    """The angle by which each pair rotates from one position to the next, scaled.
+
+    Only the `dynamic` kind reads the positions (B or 1, T): it scales by each row's own length, so that an answer does
+    not depend on the rest of the batch. Keys in a cache keep the angles they were given.
+
+    Returns:
+        (B or 1, 1, K/2), in float32.
+    """
+    if spec.kind == "dynamic":
+        length = (positions.amax(-1, keepdim=True) + 1).clamp(min=spec.original_context)
+        grown = base * (spec.factor * length / spec.original_context - spec.factor + 1) ** (width / (width - 2))
+        return frequencies(width, grown, positions.device)[:, None, :]
+    return torch.from_numpy(scaled_frequencies(width, base, spec)).to(positions.device)[None, None, :]
+
+
+def frequencies(width: int, base: float | Tensor, device: torch.device) -> Tensor:
+    """base^(−2i/width) for i < width/2: base a number or (…, 1) → (…, width/2), in float32."""
+    exponent = torch.arange(0, width, 2, device=device, dtype=torch.float32) / width
+    return 1.0 / base**exponent
 
 
 def rotary_angles(positions: Tensor, width: int, base: float) -> Tensor:

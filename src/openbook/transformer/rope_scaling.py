@@ -1,47 +1,47 @@
-"""RoPE scaling: rotary frequencies lowered for contexts longer than in training; see `architecture.RopeScaling`."""
+"""RoPE scaling: rotary frequencies lowered for contexts longer than in training; see `architecture.RopeScaling`.
+
+NumPy alone, since engines without PyTorch rotate too.
+"""
 
 import math
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from openbook.transformer import architecture
 
-
-def frequencies(width: int, base: float | Tensor, device: torch.device) -> Tensor:
-    """base^(−2i/width) for i < width/2: base a number or (…, 1) → (…, width/2), in float32."""
-    exponent = torch.arange(0, width, 2, device=device, dtype=torch.float32) / width
-    return 1.0 / base**exponent
+Frequencies = NDArray[np.float32]
 
 
-def scaled_frequencies(positions: Tensor, width: int, base: float, spec: architecture.RopeScaling) -> Tensor:
-    """The angle by which each pair rotates from one position to the next.
+def frequencies(width: int, base: float) -> Frequencies:
+    """base^(−2i/width) for i < width/2, in float32."""
+    exponent = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
+    found: Frequencies = np.float32(1.0) / np.float32(base) ** exponent
+    return found
 
-    Only the `dynamic` kind reads the positions (B or 1, T): it scales by each row's own length, so that an answer does
-    not depend on the rest of the batch. Keys in a cache keep the angles they were given.
 
-    Returns:
-        (B or 1, 1, K/2), in float32.
+def scaled_frequencies(width: int, base: float, spec: architecture.RopeScaling | None) -> Frequencies:
+    """The angle by which each pair rotates from one position to the next, (K/2).
+
+    Not for the `dynamic` kind, whose frequencies follow from the length of the sequence.
     """
-    if spec.kind == "dynamic":
-        length = (positions.amax(-1, keepdim=True) + 1).clamp(min=spec.original_context)
-        grown = base * (spec.factor * length / spec.original_context - spec.factor + 1) ** (width / (width - 2))
-        return frequencies(width, grown, positions.device)[:, None, :]
-    frequency = frequencies(width, base, positions.device)
+    frequency = frequencies(width, base)
+    if spec is None:
+        return frequency
     kept = unscaled_share(frequency, width, base, spec)
-    return (frequency * kept + frequency / spec.factor * (1 - kept))[None, None, :]
+    return (frequency * kept + frequency / np.float32(spec.factor) * (1 - kept)).astype(np.float32)
 
 
-def unscaled_share(frequency: Tensor, width: int, base: float, spec: architecture.RopeScaling) -> Tensor:
+def unscaled_share(frequency: Frequencies, width: int, base: float, spec: architecture.RopeScaling) -> Frequencies:
     """How much of its own frequency each pair keeps, from 1 (all) to 0 (divided by the factor): (K/2) → (K/2)."""
     if spec.kind == "frequency_bands":
-        rotations = spec.original_context * frequency / (2 * math.pi)
-        return ((rotations - spec.low_frequency) / (spec.high_frequency - spec.low_frequency)).clamp(0, 1)
+        rotations = spec.original_context * frequency / np.float32(2 * math.pi)
+        return ((rotations - spec.low_frequency) / (spec.high_frequency - spec.low_frequency)).clip(0, 1)
     if spec.kind == "yarn":
         first, last = ramp(width, base, spec)
-        pair = torch.arange(width // 2, device=frequency.device, dtype=torch.float32)
-        return 1 - ((pair - first) / (last - first)).clamp(0, 1)
-    return torch.zeros_like(frequency)
+        pair = np.arange(width // 2, dtype=np.float32)
+        return 1 - ((pair - first) / (last - first)).clip(0, 1)
+    return np.zeros_like(frequency)
 
 
 def ramp(width: int, base: float, spec: architecture.RopeScaling) -> tuple[float, float]:

@@ -21,8 +21,8 @@ from openbook.interop.huggingface.conversion import Conversion
 from openbook.interop.huggingface.families.registry import family_of, read_architecture
 from openbook.interop.huggingface.fields import ConfigFields
 from openbook.model_file.atomic import atomic_write
-from openbook.model_file.file import error_context
 from openbook.model_file.header import Shape
+from openbook.model_file.opening import error_context
 from openbook.progress import Track
 
 

@@ -16,8 +16,8 @@ from openbook.interop.gguf.weights import ROPE_FREQS, GgufWeights, TensorLocatio
 from openbook.interop.huggingface.fields import ConfigFields
 from openbook.interop.huggingface.resolve import Mappings
 from openbook.interop.tokenizers import ImportedTokenizer, LegacyLayout
-from openbook.model_file.file import error_context
 from openbook.model_file.metadata import ModelMetadata
+from openbook.model_file.opening import error_context
 from openbook.text.printable import excerpt
 
 

@@ -17,10 +17,10 @@ from openbook.interop.huggingface.score_scale import query_factors, with_unscale
 from openbook.interop.huggingface.tensor_mapping import TensorMapping, full_shape, tensor_mappings
 from openbook.interop.huggingface.weights import SafetensorsWeights
 from openbook.model_file.dtypes import INT8
-from openbook.model_file.file import ModelFile
 from openbook.model_file.header import Shape
-from openbook.model_file.meta_model import expected_shapes
 from openbook.model_file.metadata import ModelMetadata
+from openbook.model_file.opening import ModelFile
+from openbook.model_file.tensor_shapes import expected_shapes
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.transformer.architecture import Architecture
 

@@ -11,7 +11,8 @@ from openbook.interop.huggingface.generation_config import write_generation_conf
 from openbook.interop.huggingface.weights import INDEX, SINGLE
 from openbook.interop.tokenizers import write_tokenizer, write_tokenizer_pair
 from openbook.model_file.atomic import atomic_folder, atomic_write
-from openbook.model_file.dtypes import DTYPES, EXPORT_DTYPES
+from openbook.model_file.dtypes import EXPORT_DTYPES
+from openbook.model_file.torch_dtypes import DTYPES
 from openbook.model_file.writing import TensorWriter
 from openbook.progress import Advance, Track
 from openbook.text.tokenizer.special_tokens import SpecialTokens

@@ -12,9 +12,10 @@ from openbook.interop.huggingface.generation_config import read_generation_confi
 from openbook.interop.huggingface.resolve import Mappings
 from openbook.interop.huggingface.weights import SafetensorsWeights, open_weights, read_small_json
 from openbook.interop.tokenizers import ImportedTokenizer, LegacyLayout, read_tokenizer
-from openbook.model_file.dtypes import DTYPES, EXPORT_DTYPES
+from openbook.model_file.dtypes import EXPORT_DTYPES
 from openbook.model_file.file_type import path_problem
 from openbook.model_file.metadata import ModelMetadata
+from openbook.model_file.torch_dtypes import DTYPES
 
 MAX_CONFIG_BYTES = 4_000_000
 

@@ -20,7 +20,7 @@ from openbook.interop.huggingface.tensor_mapping import Index
 from openbook.model_file.dtypes import INT8
 from openbook.model_file.file_type import CONVERT, PICKLE, content_problem
 from openbook.model_file.header import DAMAGED, ITEM_BYTES, Shape, TensorInfo, looks_like_safetensors, read_header
-from openbook.model_file.quantization import SCALE_SUFFIX
+from openbook.model_file.quantized_specs import SCALE_SUFFIX
 from openbook.text.printable import excerpt
 from openbook.text.strict_json import read_json
 

@@ -69,7 +69,7 @@ def load_library() -> ctypes.CDLL:
     path = find_library()
     if path is None:
         raise OpenbookError(
-            "the native engine is not compiled; install a C++ compiler and reinstall openbook, or use --engine torch"
+            "the native engine is not compiled; install a C++ compiler and reinstall openbook, or give --engine torch"
         )
     try:
         library = ctypes.CDLL(os.fspath(path))

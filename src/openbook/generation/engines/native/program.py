@@ -17,6 +17,7 @@ from openbook.generation.engines.native import library
 from openbook.generation.engines.native.library import call
 from openbook.transformer import architecture
 from openbook.transformer.architecture import Position
+from openbook.transformer.rope_scaling import frequencies, scaled_frequencies
 
 EMBED, ADD_TABLE, NORM, LINEAR, FEED, ADD, ATTEND, KEEP, EXPERTS, LOGITS = range(10)
 ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "gelu_sigmoid", "silu", "relu_squared")
@@ -149,11 +150,11 @@ class Program:
         if key not in self.rotary_of:
             scaling = position.rope_scaling
             dynamic = scaling is not None and scaling.kind == "dynamic"
-            frequencies = -1 if dynamic else self.vector(_frequencies(position, head_width))
+            fixed = -1 if dynamic else self.vector(scaled_frequencies(head_width, position.base, scaling))
             self.rotaries.append(
                 library.Rotary(
                     head_width // 2,
-                    frequencies,
+                    fixed,
                     dynamic,
                     1.0 if scaling is None else scaling.attention_factor,
                     position.base,
@@ -435,47 +436,12 @@ class _Stack:
             self.ops.append(op(NORM, input=self.x, norm=norm, out=self.x))
 
 
-def _angles(positions: NDArray[Any], width: int, base: float) -> NDArray[np.float32]:
-    """position · base^(−2i/width), (n, width / 2)."""
-    exponent = np.arange(0, width, 2, dtype=np.float32) / np.float32(width)
-    frequency = np.float32(1.0) / np.float32(base) ** exponent
-    return positions.astype(np.float32)[:, None] * frequency
-
-
 def _waves(position: Position, context: int, width: int) -> NDArray[np.float32]:
     """Sinusoidal positions, (context, width)   (Vaswani et al. 2017, section 3.5)."""
-    angles = _angles(np.arange(context) + position.offset, width, position.base)
+    positions = (np.arange(context) + position.offset).astype(np.float32)
+    angles = positions[:, None] * frequencies(width, position.base)
     pairs = np.stack((np.sin(angles), np.cos(angles)), axis=-2 if position.concatenated else -1)
     return pairs.reshape(context, width)
-
-
-def _frequencies(position: Position, width: int) -> NDArray[np.float32]:
-    """The angle by which each pair turns from one position to the next; see `architecture.RopeScaling`."""
-    own = np.float32(1.0) / np.float32(position.base) ** (np.arange(0, width, 2, dtype=np.float32) / np.float32(width))
-    scaling = position.rope_scaling
-    if scaling is None:
-        return own
-    kept: Any = np.zeros_like(own)
-    if scaling.kind == "frequency_bands":
-        turns = scaling.original_context * own / np.float32(2 * math.pi)
-        kept = ((turns - scaling.low_frequency) / (scaling.high_frequency - scaling.low_frequency)).clip(0, 1)
-    elif scaling.kind == "yarn":
-        first, last = _ramp(width, position.base, scaling)
-        kept = 1 - ((np.arange(width // 2, dtype=np.float32) - first) / (last - first)).clip(0, 1)
-    return (own * kept + own / scaling.factor * (1 - kept)).astype(np.float32)
-
-
-def _ramp(width: int, base: float, scaling: architecture.RopeScaling) -> tuple[float, float]:
-    """The pairs between which YaRN goes over to slowed frequencies   (Peng et al. 2023, eq. 17-18)."""
-
-    def pair_turning(turns: float) -> float:
-        return width * math.log(scaling.original_context / (turns * 2 * math.pi)) / (2 * math.log(base))
-
-    first, last = pair_turning(scaling.high_frequency), pair_turning(scaling.low_frequency)
-    if scaling.truncate:
-        first, last = math.floor(first), math.ceil(last)
-    first, last = max(first, 0), min(last, width - 1)
-    return first, last if last != first else first + 0.001
 
 
 def _buckets(back: NDArray[Any], position: Position, causal: bool) -> NDArray[np.int64]:
