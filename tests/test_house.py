@@ -52,6 +52,10 @@ SUB_ROOMS = {
 # Folders whose files and sub-folders still import each other in a circle. Only ever take names out of here.
 CIRCLES_LEFT: set[str] = set()
 
+# Who prints past these, or uses rich's console itself, lets a terminal obey the control characters of a stranger.
+PRINTING = {"text.output", "text.terminal"}
+PRINTING_CONSTANTS = {"progress"}  # the names of its bars
+
 FAMILIES = (
     "gpt|llama|mistral|mixtral|gemma|qwen|grok|t5|mt5|bart|mbart|marian|m2m|nllb|smollm|deepseek|olmo|falcon|granite"
 )
@@ -202,6 +206,17 @@ def test_sub_rooms_are_in_order(folder, modules):
 def test_every_module_is_in_a_room():
     rooms = {name_of(path).split(".")[1] for path in MODULES if name_of(path) != "openbook"}
     assert rooms <= {*ROOMS, "__main__"}, rooms - {*ROOMS}
+
+
+def prints(source):
+    """Whether this source calls print, or names rich's console when it runs."""
+    calls = {ast.unparse(node.func) for node in _running(ast.parse(source)) if isinstance(node, ast.Call)}
+    return not calls.isdisjoint({"print", "Console", "typer.echo"})
+
+
+def test_all_printing_goes_through_one_place():
+    names = {name_of(path).removeprefix("openbook.") for path in MODULES if prints(path.read_text(encoding="utf-8"))}
+    assert names - PRINTING - PRINTING_CONSTANTS == set()
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: str(path.relative_to(HOUSE)))

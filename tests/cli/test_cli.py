@@ -328,6 +328,20 @@ def test_a_call_that_cannot_be_understood_is_one_line(command, arguments, said):
     assert (code, out) == (2, "") and err.startswith(f"openbook: {said}") and err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("ask", "{}", "The"), ("ask", "{}"), ("inspect", "{}"), ("train", "{}", "-o", "a"),
+     ("train", "a.txt", "--config", "{}"), ("ask", "a", "b", "--seed", "{}"),
+     ("evaluate", "{}", "b"), ("import", "{}"), ("export", "{}", "-o", "a"), ("explain", "{}", "The"), ("{}",),
+     ("ask", "--{}"), ("inspect", "a", "{}"), ("train", "--pairs", "{}")],
+)  # fmt: skip
+def test_no_error_gives_a_terminal_what_it_obeys(command, arguments):
+    hostile = "\x1b]0;title\x07\x9b31m\u202e[bold]"
+    code, out, err = command(*(each.format(hostile) for each in arguments))
+    assert code in (1, 2) and "x1b]0;title" in err
+    assert not set(out + err) & {"\x1b", "\x07", "\x9b", "\u202e"}
+
+
 @pytest.mark.parametrize("what", ["long", "short"])
 def test_a_reader_who_has_seen_enough_is_no_error(model, book, what):
     """`openbook inspect MODEL --json | head -c 1`, in real processes; what is short is written when all is over."""

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from openbook.model_file.output_path import with_model_suffix
+from openbook.text.output import write
 from openbook.text.printable import printable_path
 
 MODEL = Annotated[Path, typer.Argument(help="a model file, such as austen.openbook", show_default=False)]
@@ -27,5 +28,5 @@ def model_output(given: Path) -> Path:
     """The name for a model file: what was given, with `.openbook` at its end. Says so where that is added."""
     path = with_model_suffix(given)
     if path != given:
-        print(f"{printable_path(given)}: a model's name ends in .openbook, so it becomes {printable_path(path)}")
+        write(f"{printable_path(given)}: a model's name ends in .openbook, so it becomes {printable_path(path)}")
     return path

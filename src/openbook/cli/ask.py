@@ -1,12 +1,12 @@
 """`openbook ask`: continue a prompt, answer it, hold a conversation, translate."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from openbook.cli.arguments import DEVICE, ENGINE, JSON, MODEL
+from openbook.text.output import warn, write
 
 
 def ask(
@@ -99,6 +99,6 @@ def ask(
     if engine == "onnx":  # takes half a minute
         opened.open_engine(bars)
     elif opened.engine_choice.missing:
-        print(f"openbook: PyTorch answers, more slowly: {opened.engine_choice.why}", file=sys.stderr)
+        warn(f"PyTorch answers, more slowly: {opened.engine_choice.why}")
     for text in answers(opened, question):
-        print(text, end="", flush=True)
+        write(text, end="")

@@ -6,6 +6,7 @@ from typing import Any
 
 from openbook.model import Model
 from openbook.text.chat.template import Message
+from openbook.text.output import write
 
 PROMPT = "> "
 
@@ -36,12 +37,12 @@ def hold_conversation(model: Model, system_prompt: str | None = None, **settings
         try:
             for chunk in chunks:
                 answer.append(chunk.text)
-                print(chunk.text, end="", flush=True)
+                write(chunk.text, end="")
         except KeyboardInterrupt:
-            print(" …", end="")
+            write(" …", end="")
         finally:
             chunks.close()
-        print(flush=True)
+        write("")
         messages.append({"role": "assistant", "content": "".join(answer)})
 
 
@@ -50,5 +51,5 @@ def _read() -> str | None:
     try:
         return input(PROMPT if sys.stdin.isatty() else "")
     except (EOFError, KeyboardInterrupt):
-        print()
+        write("")
         return None

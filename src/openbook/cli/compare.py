@@ -1,6 +1,5 @@
 """`openbook compare`: a decoder-only model against an encoder-decoder on the same pairs."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from openbook.cli.arguments import DEVICE, JSON
+from openbook.text.output import warn, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,13 +45,14 @@ def compare(
       openbook compare --pairs en-de.tsv --minutes 10        ten minutes each
       openbook compare --pairs train.en train.de --steps 500 --json
     """
-    from rich.console import Console
+    from rich.markup import escape
 
     from openbook.progress import bars
+    from openbook.text.terminal import Terminal
     from openbook.training.comparison.compare import compare as run
     from openbook.training.comparison.display import comparison_table, save_picture, verdict
 
-    console = Console(stderr=as_json)
+    console = Terminal(stderr=as_json)
     choices = {"minutes": minutes, "steps": steps, "vocab_size": vocab_size, "seed": seed}
     folder = output or Path(Path(files[0]).name or "pairs").with_suffix(".comparison")
     with _displays(console) as callbacks:
@@ -67,12 +68,12 @@ def compare(
         )
     save_picture(results, folder / "comparison.png")
     if as_json:
-        print((folder / "comparison.json").read_text())
+        write((folder / "comparison.json").read_text())
     else:
         console.print()
         console.print(comparison_table(results))
         console.print(f"\n{verdict(results)}", highlight=False)
-        console.print(f"Saved both models, the figures and a picture in {folder}", highlight=False)
+        console.print(f"Saved both models, the figures and a picture in {escape(str(folder))}", highlight=False)
 
 
 @contextmanager
@@ -90,7 +91,7 @@ def _displays(console: "Console") -> "Iterator[Callable[[str], Sequence[Callback
     try:
         yield start
     except KeyboardInterrupt:
-        print("\nopenbook: interrupted; the same command resumes", file=sys.stderr)
+        warn("interrupted; the same command resumes")
         raise
     finally:
         for display in displays:

@@ -1,6 +1,5 @@
 """What `openbook ask` reads and prints for a model that continues prompts."""
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from openbook.errors import OpenbookError
 from openbook.generation.text import Candidate, TextChunk
+from openbook.text.printable import json_line
 from openbook.text.tokenizer.tokenizer import Tokenizer
 
 
@@ -60,7 +60,7 @@ def probability_line(tokenizer: Tokenizer, chunk: TextChunk) -> str:
     """A token with its probability, then the most probable others."""
 
     def spelled(token_id: int) -> str:
-        return json.dumps(tokenizer.token_text(token_id), ensure_ascii=False)
+        return json_line(tokenizer.token_text(token_id))
 
     token = chunk.token
     others = "  ".join(f"{spelled(each.token_id)} {each.probability:.3f}" for each in token.top_alternatives)
@@ -77,7 +77,7 @@ def as_json_lines(prompts: Sequence[str], chunks: Iterable[TextChunk]) -> Iterat
         if chunk.finish_reason is not None:
             answer["finish_reason"] = chunk.finish_reason
     for answer in answers:
-        yield json.dumps(answer, ensure_ascii=False) + "\n"
+        yield json_line(answer) + "\n"
 
 
 def as_n_best(prompts: Sequence[str], found: Sequence[Sequence[Candidate]], as_json: bool) -> Iterator[str]:
@@ -88,7 +88,7 @@ def as_n_best(prompts: Sequence[str], found: Sequence[Sequence[Candidate]], as_j
                 {"text": each.text, "score": each.hypothesis.score, "finish_reason": each.hypothesis.finish_reason}
                 for each in candidates
             ]
-            yield json.dumps({"prompt": prompt, "candidates": facts}, ensure_ascii=False) + "\n"
+            yield json_line({"prompt": prompt, "candidates": facts}) + "\n"
             continue
         if len(prompts) > 1:
             yield f"> {prompt}\n"

@@ -1,12 +1,13 @@
 """`openbook evaluate`: how well a model predicts texts or translates pairs."""
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from openbook.cli.arguments import DEVICE, ENCODING, ENGINE, JSON, MODEL
 from openbook.errors import OpenbookError
+from openbook.text.output import write
+from openbook.text.printable import json_line
 
 if TYPE_CHECKING:
     from openbook.training.evaluation.perplexity import Score
@@ -74,10 +75,10 @@ def print_score(score: "Score", as_json: bool) -> None:
         "tokens": score.tokens, "bytes": score.bytes,
     }  # fmt: skip
     if as_json:
-        print(json.dumps(facts))
+        write(json_line(facts))
     else:
-        print(f"{score.bits_per_byte:.4f} bits per byte, perplexity {score.perplexity:.2f} per token")
-        print(f"over {score.tokens:,} tokens, {score.bytes:,} bytes")
+        write(f"{score.bits_per_byte:.4f} bits per byte, perplexity {score.perplexity:.2f} per token")
+        write(f"over {score.tokens:,} tokens, {score.bytes:,} bytes")
 
 
 def print_translation_score(score: "TranslationScore", as_json: bool) -> None:
@@ -91,16 +92,16 @@ def print_translation_score(score: "TranslationScore", as_json: bool) -> None:
             "skipped_lines": score.skipped_lines, "too_long_sources": score.too_long_sources,
             "too_long_pairs": score.too_long_pairs,
         }  # fmt: skip
-        print(json.dumps(facts))
+        write(json_line(facts))
         return
-    print(f"BLEU {quality.bleu:.1f}   {quality.bleu_signature}")
-    print(f"chrF {quality.chrf:.1f}   {quality.chrf_signature}")
-    print(f"perplexity {references.perplexity:.2f} per target token, {references.bits_per_byte:.4f} bits per byte")
-    print(f"over {score.pairs:,} pairs, {score.pairs / score.seconds:.1f} sentences translated per second")
+    write(f"BLEU {quality.bleu:.1f}   {quality.bleu_signature}")
+    write(f"chrF {quality.chrf:.1f}   {quality.chrf_signature}")
+    write(f"perplexity {references.perplexity:.2f} per target token, {references.bits_per_byte:.4f} bits per byte")
+    write(f"over {score.pairs:,} pairs, {score.pairs / score.seconds:.1f} sentences translated per second")
     for count, explanation in (
         (score.skipped_lines, "lines had no pair and were skipped"),
         (score.too_long_sources, "sources were too long for the model; they count as empty translations"),
         (score.too_long_pairs - score.too_long_sources, "more pairs were too long for the model's perplexity"),
     ):
         if count:
-            print(f"{count:,} {explanation}")
+            write(f"{count:,} {explanation}")

@@ -1,11 +1,12 @@
 """`openbook explain`: every step between a prompt and the next token."""
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from openbook.cli.arguments import JSON, MODEL
+from openbook.text.output import write
+from openbook.text.printable import json_line
 
 if TYPE_CHECKING:
     from openbook.explanation.derivations import Derivation
@@ -105,19 +106,18 @@ def explain(
 
 
 def _print_view(view: "Summary | Derivation", as_json: bool) -> None:
-    from rich.console import Console
-
     from openbook.explanation.derivations import Derivation
     from openbook.explanation.terminal.derivation_page import print_derivation
     from openbook.explanation.terminal.summary_page import print_summary
     from openbook.explanation.views.summary import to_json
+    from openbook.text.terminal import Terminal
 
     if as_json:
-        print(json.dumps(to_json(view), ensure_ascii=False))
+        write(json_line(to_json(view)))
     elif isinstance(view, Derivation):
-        print_derivation(view, Console())
+        print_derivation(view, Terminal())
     else:
-        print_summary(view, Console())
+        print_summary(view, Terminal())
 
 
 def _print_beams(
@@ -128,15 +128,14 @@ def _print_beams(
     target_language: str | None,
     as_json: bool,
 ) -> None:
-    from rich.console import Console
-
     from openbook.explanation.terminal.beam_tree import print_beam_tree
     from openbook.explanation.views.beam_tree import search_tree
     from openbook.generation.token_rules import TokenRules
+    from openbook.text.terminal import Terminal
 
     rules = TokenRules.of(model.tokenizer.special, settings, target_language)
     found = search_tree(model.engine, tokens, source, settings, rules)
     if as_json:
-        print(json.dumps(found.to_json()))
+        write(json_line(found.to_json()))
     else:
-        print_beam_tree(found, model.tokenizer, Console())
+        print_beam_tree(found, model.tokenizer, Terminal())

@@ -8,6 +8,7 @@ import typer
 
 from openbook.cli.arguments import MODEL
 from openbook.errors import OpenbookError
+from openbook.text.output import write
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -38,12 +39,12 @@ def export_model(
       openbook export austen.openbook --to hf -o austen --dtype bfloat16           half the size of float32
       openbook export austen.openbook --to gguf -o austen.gguf --dtype q8_0        one file, for programs built on ggml
     """
-    from openbook.interop.exporting import export_model as write
+    from openbook.interop.exporting import export_model as make
     from openbook.progress import bars
 
     size = parse_size(max_shard_size)
-    made = write(model, output, to, dtype=dtype, max_shard_bytes=size, overwrite=overwrite, track=bars)
-    print(f"{output}: a {made.family} model in {len(made.files)} file{'s' * (len(made.files) > 1)} of weights")
+    made = make(model, output, to, dtype=dtype, max_shard_bytes=size, overwrite=overwrite, track=bars)
+    write(f"{output}: a {made.family} model in {len(made.files)} file{'s' * (len(made.files) > 1)} of weights")
 
 
 def parse_size(text: str) -> int:

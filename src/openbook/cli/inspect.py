@@ -1,8 +1,8 @@
 """`openbook inspect`: show what a model file includes."""
 
-import json
-
 from openbook.cli.arguments import JSON, MODEL
+from openbook.text.output import write
+from openbook.text.printable import json_line
 
 
 def inspect(model: MODEL, as_json: JSON = False) -> None:
@@ -13,16 +13,15 @@ def inspect(model: MODEL, as_json: JSON = False) -> None:
       openbook inspect austen.openbook
       openbook inspect austen.openbook --json | jq '.parts[].tensors[] | [.name, .shape, .offset]'
     """
-    from rich.console import Console
-
     from openbook.model import choose_device_and_engine
     from openbook.model_file.display import render
     from openbook.model_file.inspection import describe
+    from openbook.text.terminal import Terminal
 
     description = describe(model)
     _, choice = choose_device_and_engine()
     description["engine"] = {"name": choice.name, "why": choice.why}
     if as_json:
-        print(json.dumps(description, ensure_ascii=False))
+        write(json_line(description))
     else:
-        render(description, Console())
+        render(description, Terminal())

@@ -22,6 +22,7 @@ from openbook.cli.streams import flush_output, use_safe_streams
 from openbook.cli.train import train
 from openbook.cli.usage_errors import UsageError, usage_error_text
 from openbook.errors import OpenbookError
+from openbook.text.output import warn, write
 from openbook.text.printable import printable_path
 
 app = typer.Typer(
@@ -73,7 +74,7 @@ for group, commands in GROUPS.items():
 def show_version(wanted: bool) -> None:
     """Print the version and exit."""
     if wanted:
-        print(f"openbook {__version__}")
+        write(f"openbook {__version__}")
         raise typer.Exit
 
 
@@ -121,7 +122,7 @@ def _run() -> int:
 def _failed(message: str, code: int = 1) -> int:
     with suppress(OpenbookError, BrokenPipeError):
         flush_output()
-    print(f"openbook: {message}", file=sys.stderr)
+    warn(message)
     return code
 
 

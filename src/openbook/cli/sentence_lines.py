@@ -1,7 +1,6 @@
 """Sentences from the command line, a file or a pipe, and their translations as lines, in the same order."""
 
 import contextlib
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,8 @@ import typer
 from openbook.errors import OpenbookError
 from openbook.generation.scheduling import read_ahead
 from openbook.generation.translation import Sentence, Translation, Translator
+from openbook.text.output import warn
+from openbook.text.printable import json_line
 
 MAX_LINE_BYTES = 1 << 20
 """A longer line is skipped without being held in memory."""
@@ -40,14 +41,14 @@ def translated_lines(
             for number, translation in enumerate(translator(windows), start=1):
                 if translation.problem is not None:
                     skipped += 1
-                    print(f"openbook: line {number} is skipped: {translation.problem}", file=sys.stderr)
+                    warn(f"line {number} is skipped: {translation.problem}")
                 yield (as_json_line(translation) if as_json else as_line(translation, number, n_best)) + "\n"
     except OSError as error:
         raise OpenbookError(f"{file or 'standard input'}: cannot be read ({error.strerror or error})") from None
     if not number:
         raise OpenbookError(f"{file or 'standard input'}: has no sentences; write one on each line")
     if skipped:
-        print(f"openbook: {skipped:,} of {number:,} lines skipped; they are left empty", file=sys.stderr)
+        warn(f"{skipped:,} of {number:,} lines skipped; they are left empty")
     if skipped == number:
         raise typer.Exit(1)
 
@@ -81,7 +82,7 @@ def as_json_line(translation: Translation) -> str:
     """One JSON object: source, translation and all candidates, or source and problem."""
     facts: dict[str, Any] = {"source": translation.source}
     if translation.problem is not None:
-        return json.dumps(facts | {"translation": "", "problem": translation.problem}, ensure_ascii=False)
+        return json_line(facts | {"translation": "", "problem": translation.problem})
     facts["translation"] = translation.text
     facts["candidates"] = [
         {
@@ -93,4 +94,4 @@ def as_json_line(translation: Translation) -> str:
         }
         for each in translation.candidates
     ]
-    return json.dumps(facts, ensure_ascii=False)
+    return json_line(facts)

@@ -1,6 +1,5 @@
 """`openbook train`: books, sentence pairs or conversations in, a model file out."""
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ import typer
 
 from openbook.cli.arguments import DEVICE, ENCODING, model_output
 from openbook.cli.startup import STARTED
+from openbook.text.output import warn
 
 if TYPE_CHECKING:
     from openbook.training.loop import Callback
@@ -107,12 +107,11 @@ def train(
 @contextmanager
 def _callbacks(tensorboard: Path | None) -> "Iterator[list[Callback]]":
     """What shows and logs a run; TensorBoard's files go to a folder inside this one."""
-    from rich.console import Console
-
+    from openbook.text.terminal import Terminal
     from openbook.training.report.display import Display
     from openbook.training.report.tensorboard import TensorBoard
 
-    callbacks: list[Display | TensorBoard] = [Display(Console())]
+    callbacks: list[Display | TensorBoard] = [Display(Terminal())]
     if tensorboard is not None:
         callbacks.append(TensorBoard(tensorboard / "tensorboard"))
     try:
@@ -134,5 +133,5 @@ def _run(request: "TrainingRequest", callbacks: "list[Callback]", plan: bool, ov
         elif run.run(overwrite).outcome.stop_reason == "interrupted":
             raise typer.Exit(130)  # as shells report Ctrl-C, so that a script stops
     except KeyboardInterrupt:
-        print("\nopenbook: interrupted; the same command resumes", file=sys.stderr)
+        warn("interrupted; the same command resumes")
         raise

@@ -1,7 +1,14 @@
 """Strings from files, made safe to show: a terminal obeys control characters, whoever wrote them."""
 
+import json
 import os
+import re
 from pathlib import Path
+from typing import Any
+
+UNSAFE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u206f\ufff9-\ufffb\ud800-\udfff]")
+"""What no text needs and a terminal may obey: control characters but line feed and tab, what reverses the order of
+letters, half surrogate pairs. No-break spaces, joiners and the marks of Hebrew and Arabic are text."""
 
 
 def printable(text: str, keep_lines: bool = False) -> str:
@@ -18,6 +25,16 @@ def printable(text: str, keep_lines: bool = False) -> str:
         character if character.isprintable() or character in kept else character.encode("unicode_escape").decode()
         for character in text
     )
+
+
+def visible(text: str) -> str:
+    """Running text, such as an answer, with what a terminal may obey written as an escape such as `\\x1b`."""
+    return UNSAFE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def json_line(value: Any) -> str:
+    """`value` as JSON in one line, readable in every script, with what a terminal may obey as `\\u001b`."""
+    return UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 def excerpt(text: str, length: int = 40) -> str:

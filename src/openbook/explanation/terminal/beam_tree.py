@@ -1,6 +1,5 @@
 """The tree of a beam search: every beam with its Σ log p, which ended, which were dropped."""
 
-import json
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -9,6 +8,7 @@ from rich.tree import Tree
 
 from openbook.explanation.token_display import Tokenizer
 from openbook.explanation.views.beam_tree import BeamTree
+from openbook.text.printable import json_line
 
 
 def print_beam_tree(found: BeamTree, tokenizer: Tokenizer, console: Console) -> None:
@@ -41,4 +41,4 @@ def print_beam_tree(found: BeamTree, tokenizer: Tokenizer, console: Console) -> 
 
 def _quoted(token_id: int, tokenizer: Tokenizer) -> str:
     """A token in quotes, so that its spaces are seen."""
-    return json.dumps(tokenizer.token_bytes(token_id).decode("utf-8", "backslashreplace"), ensure_ascii=False)
+    return json_line(tokenizer.token_bytes(token_id).decode("utf-8", "backslashreplace"))
