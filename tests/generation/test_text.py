@@ -3,14 +3,15 @@
 from dataclasses import replace
 from itertools import pairwise
 
+import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from naive import ScriptedEngine, byte_tokenizer
 
 from openbook.generation.engines.torch_engine import TorchEngine
-from openbook.generation.settings import Sampling
+from openbook.generation.settings import BeamSearch, Sampling
 from openbook.generation.stop_sequences import StopSequences
-from openbook.generation.text import answer, stream
+from openbook.generation.text import answer, search, stream
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from strategies import DEFAULT, build
 
@@ -112,6 +113,23 @@ def test_the_whole_answer_is_the_stream() -> None:
         assert whole.finish_reason == own[-1].finish_reason
     alone = [answer(engine, TOKENIZER, [prompt], sampling)[0] for prompt in prompts]
     assert [each.text for each in alone] == [each.text for each in answers]
+
+
+def test_ids_without_a_token_are_never_chosen() -> None:
+    """Rows that round an embedding up: here the most probable ones."""
+    size = TOKENIZER.vocab_size
+    transformer = build(replace(DEFAULT, vocab_size=size + 40))
+    with torch.no_grad():
+        transformer.token_embedding.weight[size:] *= 100
+    engine = TorchEngine(transformer)
+    assert TOKENIZER.ids_without_token(size + 40) == tuple(range(size, size + 40))
+    assert engine.prefill([[65]])[1].argmax() >= size
+    for sampling in (settings(max_tokens=20), Sampling(seed=1, max_tokens=20, temperature=50.0, top_alternatives=3)):
+        (found,) = answer(engine, TOKENIZER, ["A"], sampling)
+        assert max(token.token_id for token in found.tokens) < size
+    ((best, *_),) = search(engine, TOKENIZER, ["A"], BeamSearch(beam_size=3, max_tokens=9))
+    assert max(best.hypothesis.tokens) < size
+    assert TOKENIZER.token_text(size) == "(unused)"
 
 
 def test_closing_a_stream_ends_the_work() -> None:

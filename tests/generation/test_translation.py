@@ -116,6 +116,9 @@ def test_a_decoder_only_model_reads_the_source_and_the_separator() -> None:
         def decode(self, ids, *, skip_special):
             return " ".join(map(str, ids))
 
+        def ids_without_token(self, rows):
+            return ()
+
     how = BeamSearch(beam_size=3, max_tokens=8)
     [[result]] = [list(make(engine, Reader(), how)([[Sentence("rain")]]))]
     prompt = [*Reader().encode_source("rain", None), 22]

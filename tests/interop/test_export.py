@@ -1,6 +1,7 @@
 """Export: transformers loads the folder and computes the same; what comes back is what went out, byte for byte."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -172,6 +173,21 @@ def test_names_may_lack_their_prefix(case, tmp_path):
     save_folder(theirs.base_model, tmp_path)
     again = imported(tmp_path)
     assert all(torch.equal(one, other) for one, other in zip(again.parameters(), ours.parameters(), strict=True))
+
+
+def test_a_single_file_counts_before_an_older_index(tmp_path):
+    """As in transformers, and it is said."""
+    _, folder, _ = pair(("Llama", "grouped, head width"))
+    shutil.copytree(folder, tmp_path / "both")
+    export_model(pair(("Llama", "YaRN"))[1] / "model.openbook", tmp_path / "old", "hf", max_shard_bytes=10_000)
+    for file in (tmp_path / "old").glob("model*"):
+        shutil.copy(file, tmp_path / "both")
+    made = import_model(tmp_path / "both", tmp_path / "again.openbook")
+    assert (tmp_path / "again.openbook").read_bytes() == (folder / "model.openbook").read_bytes()
+    assert any("the weights are those of model.safetensors" in note for note in made.notes)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "both").state_dict()
+    expected = load_file(tmp_path / "both" / "model.safetensors")
+    assert all(torch.equal(theirs[name], tensor) for name, tensor in expected.items())
 
 
 @torch.no_grad()

@@ -133,7 +133,8 @@ def _print_beams(
     from openbook.generation.token_rules import TokenRules
     from openbook.text.terminal import Terminal
 
-    rules = TokenRules.of(model.tokenizer.special, settings, target_language)
+    unused = model.tokenizer.ids_without_token(model.engine.vocab_size)
+    rules = TokenRules.of(model.tokenizer.special, settings, target_language, unused=unused)
     found = search_tree(model.engine, tokens, source, settings, rules)
     if as_json:
         write(json_line(found.to_json()))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from openbook.cli.arguments import model_output
-from openbook.text.output import write
+from openbook.text.output import warn, write
 
 
 def import_model(
@@ -51,4 +51,6 @@ def import_model(
 
     output = default_model_path(path) if output is None else model_output(output)
     made = make(path, output, dtype=dtype, overwrite=overwrite, track=bars)
+    for note in made.notes:
+        warn(note)
     write(f"{output}: a {made.family} model, {made.dtype}; look at it with `openbook inspect {output}`")

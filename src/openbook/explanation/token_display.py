@@ -7,6 +7,7 @@ from rich.cells import cell_len, set_cell_size
 
 from openbook.errors import OpenbookError
 from openbook.text.printable import printable
+from openbook.text.tokenizer.tokenizer import UNUSED
 
 
 class Tokenizer(Protocol):
@@ -26,7 +27,7 @@ def display_token(tokenizer: Tokenizer, token_id: int) -> str:
     try:
         content = tokenizer.token_bytes(token_id)
     except OpenbookError:
-        return "(unused)"  # models round their vocabulary up, so some ids stand for nothing
+        return UNUSED
     try:
         text = content.decode()
     except UnicodeDecodeError:

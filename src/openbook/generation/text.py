@@ -60,7 +60,7 @@ def stream(
     ids = [_ids(tokenizer, prompt) for prompt in prompts]
     decoders = [StreamDecoder(tokenizer, beginning=not isinstance(each, str)) for each in prompts]
     stops = [StopSequences(sampling.stop) for _ in prompts]
-    rules = TokenRules.of(tokenizer.special, sampling)
+    rules = TokenRules.of(tokenizer.special, sampling, unused=tokenizer.ids_without_token(engine.vocab_size))
     tokens = generate(engine, ids, sampling, rules, is_stopped=lambda row: stops[row].found)
     with closing(tokens):
         for token in tokens:
@@ -90,7 +90,8 @@ def search(
 ) -> list[tuple[Candidate, ...]]:
     """The most probable continuations of each prompt by beam search, best first; prompts as for `stream`."""
     ids = [_ids(tokenizer, prompt) for prompt in prompts]
-    found = dict(beam_search(engine, ids, settings, TokenRules.of(tokenizer.special, settings)))
+    rules = TokenRules.of(tokenizer.special, settings, unused=tokenizer.ids_without_token(engine.vocab_size))
+    found = dict(beam_search(engine, ids, settings, rules))
     return [
         tuple(Candidate(tokenizer.decode(each.tokens, skip_special=True), each) for each in found[row])
         for row in range(len(prompts))

@@ -1,6 +1,6 @@
 """Rules about tokens: which end an answer, which are suppressed, which are forced."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,14 +34,25 @@ class TokenRules:
 
     @classmethod
     def of(
-        cls, special: SpecialTokens, settings: BeamSearch | Sampling, target_language: str | None = None
+        cls,
+        special: SpecialTokens,
+        settings: BeamSearch | Sampling,
+        target_language: str | None = None,
+        *,
+        unused: Iterable[int] = (),
     ) -> "TokenRules":
         """The rules of a vocabulary and of the settings; a translation begins with the token of its language.
+
+        Args:
+            special: the roles of special tokens.
+            settings: how to decode.
+            target_language: its code.
+            unused: ids that stand for no token; they are suppressed.
 
         Raises:
             OpenbookError: the vocabulary has no token for the language.
         """
-        suppressed = {*special.suppressed, *([] if special.padding is None else [special.padding])}
+        suppressed = {*special.suppressed, *unused, *([] if special.padding is None else [special.padding])}
         return cls(
             end_ids=frozenset(special.end),
             suppressed=tuple(sorted(suppressed - {*special.end})),

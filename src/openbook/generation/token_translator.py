@@ -29,6 +29,7 @@ class TokenTranslator:
     Attributes:
         engine: of an encoder-decoder, or of a decoder-only model that was trained on pairs.
         special: the special tokens of the target.
+        unused: ids of the target that stand for no token.
         decoding: beam search (one beam is greedy) or sampling.
         target_language: its code, for a model that has several.
         bounded: limit a translation to twice the tokens of its source and 20 more, if max_tokens is larger: a model
@@ -40,13 +41,14 @@ class TokenTranslator:
     special: SpecialTokens
     decoding: BeamSearch | Sampling
     target_language: str | None = None
+    unused: tuple[int, ...] = ()
     bounded: bool = True
     batch_tokens: int = BATCH_TOKENS
 
     @cached_property
     def rules(self) -> TokenRules:
         """The token rules of the target."""
-        return TokenRules.of(self.special, self.decoding, self.target_language)
+        return TokenRules.of(self.special, self.decoding, self.target_language, unused=self.unused)
 
     @property
     def start(self) -> int:

@@ -73,6 +73,7 @@ class Translator:
             special=self.target_tokenizer.special,
             decoding=self.decoding,
             target_language=self.target_language,
+            unused=self.target_tokenizer.ids_without_token(self.engine.vocab_size),
             bounded=self.bounded,
             batch_tokens=self.batch_tokens,
         )

@@ -25,7 +25,7 @@ from openbook.interop.huggingface.weights import TensorSource
 from openbook.interop.tokenizers import ImportedTokenizer, LegacyLayout
 from openbook.model_file.dtypes import IMPORT_DTYPES
 from openbook.model_file.file import model_writer
-from openbook.model_file.header import ITEM_BYTES, Shape
+from openbook.model_file.header import DAMAGED, ITEM_BYTES, Shape
 from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.opening import error_context
 from openbook.model_file.output_path import SUFFIX, check_output_file
@@ -33,6 +33,9 @@ from openbook.model_file.quantized_specs import stored_specs
 from openbook.model_file.tensor_shapes import expected_shapes
 from openbook.model_file.torch_dtypes import DTYPES
 from openbook.progress import Track, silent
+
+NO_SIZES = ("sliding_window", "max_window_layers", "num_experts_per_tok", "experts_per_token", "pad_token_id")
+"""Whole numbers in a config.json that no tensor's shape depends on."""
 
 
 class Checkpoint(Protocol):
@@ -56,6 +59,10 @@ class Checkpoint(Protocol):
         """Its tokenizer and chat template."""
         ...
 
+    def notes(self) -> list[str]:
+        """What a person should know about the files that were read, a line each."""
+        ...
+
     def add_metadata(self, metadata: ModelMetadata) -> ModelMetadata:
         """The metadata with what else the checkpoint states."""
         ...
@@ -63,11 +70,19 @@ class Checkpoint(Protocol):
 
 @dataclass(frozen=True)
 class Imported:
-    """What was imported: the family, the metadata of the model file, and its dtype (float32, …, int8)."""
+    """What was imported.
+
+    Attributes:
+        family: the family of the model.
+        metadata: that of the model file.
+        dtype: that of the model file: float32, …, int8.
+        notes: what was guessed, replaced or left out, a line each.
+    """
 
     family: str
     metadata: ModelMetadata
     dtype: str
+    notes: tuple[str, ...] = ()
 
 
 def import_model(
@@ -103,7 +118,10 @@ def import_model(
         weights = checkpoint.weights
         architecture = family.adapt(architecture, weights)
         shapes, tables = expected_shapes(architecture), family.tables(architecture)
-        found = resolve(family, tables, shapes, weights, architecture.tied_embeddings)
+        try:
+            found = resolve(family, tables, shapes, weights, architecture.tied_embeddings)
+        except OpenbookError as error:
+            raise _with_assumed_sizes(error, checkpoint.config.assumed) from None
         stored = checkpoint.dtype(found) if dtype is None else header_dtype(dtype, IMPORT_DTYPES)
     tokenizer = checkpoint.read_tokenizer(family.tokenizer)
     with error_context(path):
@@ -114,13 +132,26 @@ def import_model(
             source_tokenizer=tokenizer.source_tokenizer,
             chat_template=tokenizer.chat_template,
         )
-        _check_vocabulary(metadata)
+        notes = [*checkpoint.notes(), *tokenizer.notes, *_check_vocabulary(metadata)]
         metadata = checkpoint.add_metadata(metadata)
     size = sum(ITEM_BYTES[kind] * math.prod(shape) for kind, shape in stored_specs(shapes, stored).values())
     with track("Importing", size) as advance, model_writer(output, metadata, stored, advance) as writer:
         for mapping in (mapping for mappings in found.values() for mapping in mappings):
             writer.write(mapping.ours, _read(mapping, weights, shapes).to(DTYPES.get(stored, torch.float32)))
-    return Imported(family.name, metadata, next(name for name, short in IMPORT_DTYPES.items() if short == stored))
+    typed = next(name for name, short in IMPORT_DTYPES.items() if short == stored)
+    return Imported(family.name, metadata, typed, tuple(notes))
+
+
+def _with_assumed_sizes(error: OpenbookError, assumed: Mapping[str, int]) -> OpenbookError:
+    """The error that tensors do not fit, with the sizes that config.json leaves out, which explain it."""
+    sizes = [f"{name} ({value:,})" for name, value in assumed.items() if name not in NO_SIZES]
+    if not sizes:
+        return error
+    reason = str(error).removesuffix(f"; {DAMAGED}")
+    return OpenbookError(
+        f"config.json leaves out {', '.join(sizes)}, for which the defaults in brackets count, and the tensors do not "
+        f"fit; add the model's own: {reason}"
+    )
 
 
 def header_dtype(name: str, known: Mapping[str, str]) -> str:
@@ -130,10 +161,18 @@ def header_dtype(name: str, known: Mapping[str, str]) -> str:
     return known[name]
 
 
-def _check_vocabulary(metadata: ModelMetadata) -> None:
-    size, rows = metadata.make_tokenizer().vocab_size, metadata.architecture.vocab_size
+def _check_vocabulary(metadata: ModelMetadata) -> list[str]:
+    """Refuse a tokenizer that is too large; say how many rows of the embedding have no token."""
+    tokenizer, rows = metadata.make_tokenizer(), metadata.architecture.vocab_size
+    size, spare = tokenizer.vocab_size, len(tokenizer.ids_without_token(rows))
     if size > rows:
-        raise OpenbookError(f"its tokenizer has {size:,} tokens, but config.json says vocab_size {rows:,}")
+        raise OpenbookError(
+            f"its tokenizer has {size:,} tokens, but config.json says vocab_size {rows:,}; "
+            "take the tokenizer that the model was trained with"
+        )
+    if not spare:
+        return []
+    return [f"{spare:,} of the {rows:,} rows of its embedding have no token: no answer contains them"]
 
 
 def _read(mapping: TensorMapping, weights: TensorSource, shapes: Mapping[str, Shape]) -> Tensor:

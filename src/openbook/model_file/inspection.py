@@ -10,7 +10,6 @@ from typing import Any
 
 from torch import Tensor
 
-from openbook.errors import OpenbookError
 from openbook.model_file.adapter import LORA_A, Adapter, read_adapter
 from openbook.model_file.architecture_json import write_architecture
 from openbook.model_file.architecture_summary import summarize
@@ -141,10 +140,5 @@ def _tokenizer(metadata: ModelMetadata) -> dict[str, Any]:
 
 
 def _tokens(tokenizer: Tokenizer, ids: list[int]) -> list[dict[str, Any]]:
-    tokens = []
-    for number in ids:
-        try:
-            tokens.append({"id": number, "text": tokenizer.token_text(number)})
-        except OpenbookError:  # an id that the vocabulary leaves out
-            continue
-    return tokens
+    left_out = set(tokenizer.ids_without_token(tokenizer.vocab_size))
+    return [{"id": number, "text": tokenizer.token_text(number)} for number in ids if number not in left_out]

@@ -86,6 +86,7 @@ def test_names_of_shards_are_plain(folder, name):
     (folder.parent / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
     index = {"weight_map": dict.fromkeys(load_file(folder / "model.safetensors"), name)}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "model.safetensors").rename(folder / "whole.safetensors")
     refused(folder, "no plain name")
 
 
@@ -183,6 +184,28 @@ def test_a_tokenizer_larger_than_the_vocabulary_is_refused(folder):
         tensors[name] = tensors[name][:60].clone()
     save_file(tensors, folder / "model.safetensors")
     refused(folder, "its tokenizer has 61 tokens")
+
+
+@pytest.mark.parametrize(
+    ("left_out", "match"),
+    [
+        (["num_hidden_layers"], r"leaves out num_hidden_layers \(32\), .*add the model's own: tensor .* is missing"),
+        (["vocab_size", "hidden_size"], r"leaves out .*hidden_size \(4,096\).*: tensor .*shape"),
+        (["num_attention_heads"], r"leaves out num_attention_heads \(32\)"),
+    ],
+)
+def test_sizes_that_are_left_out_are_named(folder, left_out, match):
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in content.items() if k not in left_out}))
+    refused(folder, match)
+    with pytest.raises(OpenbookError) as caught:
+        import_model(folder, folder / "m.openbook")
+    assert "damaged" not in str(caught.value)
+
+
+def test_an_unknown_family_is_refused_with_the_cure(folder):
+    change(folder / "config.json", model_type="phi3")
+    refused(folder, r"model_type: phi3 is not known; import a model of one of these families: GPT-2, Llama.*to add a")
 
 
 # Fuzzing: anything may come, in little time.

@@ -6,12 +6,14 @@ import shutil
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import sentencepiece
 import tiktoken
 from hypothesis import given
 from tokenizer_examples import (
+    TEXT,
     byte_level,
     nameless_texts,
     nasty_text,
@@ -23,12 +25,14 @@ from tokenizer_examples import (
     write_merges,
     write_ranks,
 )
+from tokenizers import Tokenizer as Backend
 from transformers import AutoTokenizer, GPT2TokenizerFast, MarianTokenizer, T5Tokenizer
 
 from openbook.errors import OpenbookError
 from openbook.interop.tokenizers import LegacyLayout, read_tokenizer, write_tokenizer, write_tokenizer_pair
 from openbook.interop.tokenizers.split_patterns import R50K_PATTERN, TIKTOKEN_ENCODINGS
 from openbook.text.tokenizer.tokenizer import StreamDecoder, Tokenizer
+from openbook.text.tokenizer.training import train_tokenizer
 
 # Options of SentencePiece's trainer: each is another way to treat text.
 MODELS = {
@@ -338,6 +342,58 @@ def test_a_folder_of_tokenizer_json(tmp_path: Path) -> None:
     assert len(tokenizer.encode("a longer text than three tokens")) > 3
     write_json(tmp_path / "tokenizer_config.json", {"eos_token": "<|endoftext|>", "add_bos_token": True})
     assert read(tmp_path).special.prefix == (6,)
+
+
+NAMED = [{"name": "tool_use", "template": "T"}, {"name": "rag", "template": "R"}]
+
+
+@pytest.mark.parametrize(
+    ("templates", "kept", "note"),
+    [
+        (NAMED, None, "its chat templates are tool_use, rag, and none is named default, so none is kept; rename one"),
+        ([*NAMED, {"name": "default", "template": "D"}], "D", "the one named default is kept; left out: tool_use, rag"),
+        ([{"name": "default", "template": "D"}], "D", None),
+        ("D", "D", None),
+    ],
+)
+def test_chat_templates_that_are_left_out_are_named(templates, kept, note, tmp_path: Path) -> None:
+    write_merges(tmp_path)
+    write_json(tmp_path / "tokenizer_config.json", {"eos_token": "<|endoftext|>", "chat_template": templates})
+    found = read_tokenizer(tmp_path)
+    assert found.chat_template == kept
+    assert len(found.notes) == (note is not None) and all(note in each for each in found.notes)
+
+
+def test_a_decoder_that_is_missing_is_given_or_asked_for(tmp_path: Path) -> None:
+    """Each tokenizer.json as a library writes it, without its decoder."""
+    (tmp_path / "tokenizer.model").write_bytes(pieces(**MODELS["pairs"]))
+    whole = json.loads(read_tokenizer(tmp_path).tokenizer)
+    pairs = {**whole, "normalizer": normalizer_of_llama(), "pre_tokenizer": None}
+    byte_pairs = json.loads(train_tokenizer([TEXT], "bpe", 500, ["</s>"]).to_json())
+    metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+    write_json(tmp_path / "tokenizer_config.json", {"eos_token": "</s>"})
+    for content in (byte_pairs, pairs, {**whole, "normalizer": None, "pre_tokenizer": metaspace}):
+        write_json(tmp_path / "tokenizer.json", {**content, "decoder": None})
+        found = read_tokenizer(tmp_path)
+        assert any("has no decoder; it gets the one that undoes" in note for note in found.notes)
+        tokenizer = Tokenizer.from_json(found.tokenizer, found.special_tokens)
+        for text in ("the keeper", "and  two", "naïve 猫"):
+            assert tokenizer.decode(tokenizer.encode(text)) == text
+    split = {"type": "Whitespace"}
+    words = {"type": "WordLevel", "vocab": {"the": 0, "cat": 1, "</s>": 2}, "unk_token": "</s>"}
+    write_json(tmp_path / "tokenizer.json", {**whole, "model": words, "pre_tokenizer": split, "decoder": None}
+               | {"normalizer": None, "added_tokens": [], "post_processor": None})  # fmt: skip
+    reference = Backend.from_file(str(tmp_path / "tokenizer.json"))
+    assert read(tmp_path).decode([0, 1, 0]) == reference.decode([0, 1, 0]) == "the cat the"
+    write_json(tmp_path / "tokenizer.json", {**whole, "normalizer": None, "pre_tokenizer": split, "decoder": None})
+    with pytest.raises(OpenbookError, match="has no decoder, so its tokens cannot become text; set the decoder"):
+        read(tmp_path)
+
+
+def normalizer_of_llama() -> dict[str, Any]:
+    steps = [{"type": "Prepend", "prepend": "▁"}]
+    steps += [{"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]
+    return {"type": "Sequence", "normalizers": steps}
 
 
 @given(nasty_text)

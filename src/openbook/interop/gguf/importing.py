@@ -40,6 +40,10 @@ class GgufCheckpoint:
         with error_context(self.path):
             return read_tokenizer(self.header.fields)
 
+    def notes(self) -> list[str]:
+        """What a person should know about the files that were read."""
+        return []
+
     def add_metadata(self, metadata: ModelMetadata) -> ModelMetadata:
         """The metadata with the licence."""
         license = self.header.fields.get("general.license")
@@ -57,7 +61,8 @@ def open_gguf(path: Path) -> GgufCheckpoint:
     architecture = ARCHITECTURES.get(name) if isinstance(name, str) else None
     if architecture is None or not isinstance(name, str):
         raise OpenbookError(
-            f"field general.architecture: {excerpt(str(name))} is not known; there are {', '.join(ARCHITECTURES)}"
+            f"field general.architecture: {excerpt(str(name))} is not known; "
+            f"import a model of one of these: {', '.join(ARCHITECTURES)}, or its Hugging Face folder"
         )
     rest = GgufHeader(header.fields, {name: each for name, each in header.tensors.items() if name != ROPE_FREQS})
     fields = GgufFields(header.fields, name, {name: tensor.shape for name, tensor in rest.tensors.items()})

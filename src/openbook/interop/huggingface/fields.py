@@ -51,6 +51,8 @@ class ConfigFields:
         self._values = {name: value for name, value in values.items() if value is not None}
         self._taken: set[str] = set()
         self._defaults: Mapping[str, Any] = {}
+        self.assumed: dict[str, int] = {}
+        """Whole numbers that are absent and have their default: sizes, which may not be those of the tensors."""
 
     def __contains__(self, name: str) -> bool:
         return name in self._values
@@ -69,7 +71,7 @@ class ConfigFields:
     def integer(self, name: str, default: int | None = None, most: int = 2**31) -> int:
         """An integer from 0 to `most`; required where there is no default."""
         value = self.optional_integer(name)
-        value = self._required(name, default if value is None else value)
+        value = self._assume(name, self._required(name, default if value is None else value))
         if not 0 <= value <= most:
             raise self.error(name, f"{_shown(value)} should be from 0 to {most:,}")
         return value
@@ -79,6 +81,11 @@ class ConfigFields:
         value = self._take(name)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
             raise self.error(name, f"{_shown(value)} should be a whole number")
+        return None if value is None else self._assume(name, value)
+
+    def _assume(self, name: str, value: int) -> int:
+        if name not in self._values:
+            self.assumed[name] = value
         return value
 
     def number(self, name: str, default: float | None = None) -> float:
@@ -142,7 +149,9 @@ class ConfigFields:
             return None
         if not isinstance(value, dict):
             raise self.error(name, f"{_shown(value)} should be an object")
-        return ConfigFields(value, f"{self.where}, field {name}")
+        inside = ConfigFields(value, f"{self.where}, field {name}")
+        inside.assumed = self.assumed
+        return inside
 
     def strings(self, name: str, length: int) -> list[str] | None:
         """The first `length` of a list of strings; None where the field is absent."""

@@ -10,7 +10,7 @@ from openbook.interop.huggingface.extra_metadata import read_extra_metadata
 from openbook.interop.huggingface.fields import ConfigFields
 from openbook.interop.huggingface.generation_config import read_generation_config
 from openbook.interop.huggingface.resolve import Mappings
-from openbook.interop.huggingface.weights import SafetensorsWeights, open_weights, read_small_json
+from openbook.interop.huggingface.weights import INDEX, SINGLE, SafetensorsWeights, open_weights, read_small_json
 from openbook.interop.tokenizers import ImportedTokenizer, LegacyLayout, read_tokenizer
 from openbook.model_file.dtypes import EXPORT_DTYPES
 from openbook.model_file.file_type import path_problem
@@ -43,6 +43,12 @@ class FolderCheckpoint:
             return dtypes.pop()
         named = self.config.optional_string("dtype") or self.config.optional_string("torch_dtype")
         return EXPORT_DTYPES.get(named or "", "F32")
+
+    def notes(self) -> list[str]:
+        """What a person should know about the files that were read."""
+        if (self.path / SINGLE).is_file() and (self.path / INDEX).is_file():
+            return [f"there are {SINGLE} and {INDEX}: the weights are those of {SINGLE}, as in transformers"]
+        return []
 
     def add_metadata(self, metadata: ModelMetadata) -> ModelMetadata:
         """The metadata with generation defaults, and what an export from here left in `openbook.json`."""

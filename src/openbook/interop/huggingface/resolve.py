@@ -86,4 +86,7 @@ def _check_unused(family: Family, found: Mappings, weights: TensorSource, absent
         if name not in copies or (name == "lm_head.weight" and not tied):
             raise OpenbookError(f"tensor {name} is not part of a {family.name} model; it may change the result")
         if not weights.equal(name, embedding):
-            raise OpenbookError(f"tensor {name} should repeat {embedding} by config.json, but differs from it")
+            raise OpenbookError(
+                f"tensor {name} should repeat {embedding} by config.json, but differs from it; "
+                "let config.json say tie_word_embeddings false if it is part of the model"
+            )

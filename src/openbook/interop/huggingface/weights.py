@@ -154,17 +154,17 @@ def read_bytes(path: Path, tensor: str, begin: int, size: int) -> bytearray:
 
 
 def open_weights(folder: Path) -> SafetensorsWeights:
-    """Find and check the tensors of a folder.
+    """Find and check the tensors of a folder. As in transformers, model.safetensors counts before an index of shards.
 
     Raises:
         OpenbookError: there are none, they are pickled, or a file is damaged; names the file and the cure.
     """
-    if (folder / INDEX).is_file():
-        return SafetensorsWeights(_sharded(folder))
     if (folder / SINGLE).is_file():
         return SafetensorsWeights(
             {name: (folder / SINGLE, info) for name, info in _checked_header(folder / SINGLE).items()}
         )
+    if (folder / INDEX).is_file():
+        return SafetensorsWeights(_sharded(folder))
     single = sorted(folder.glob("*.safetensors"))
     if len(single) == 1:
         return SafetensorsWeights({name: (single[0], info) for name, info in _checked_header(single[0]).items()})

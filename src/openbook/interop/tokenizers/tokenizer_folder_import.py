@@ -1,5 +1,6 @@
 """Reads the tokenizer of a folder, whatever files it is written in."""
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from openbook.interop.tokenizers.bounded_files import read_ids, read_object, rea
 from openbook.interop.tokenizers.byte_level_bpe import read_ranked_json, read_ranks, read_vocabulary_and_merges
 from openbook.interop.tokenizers.chat_template_files import read_chat_template
 from openbook.interop.tokenizers.legacy_layout import LegacyLayout
+from openbook.interop.tokenizers.missing_decoder import missing_decoder
 from openbook.interop.tokenizers.post_processor import added_tokens, set_added_tokens
 from openbook.interop.tokenizers.sentencepiece_backend import to_backend, with_ids, with_special_tokens
 from openbook.interop.tokenizers.sentencepiece_model import read_model
@@ -51,12 +53,14 @@ class ImportedTokenizer:
         special_tokens: the roles of its special tokens.
         source_tokenizer: the same for sources, where they have a tokenizer of their own.
         chat_template: a Jinja template, or None.
+        notes: what was guessed, replaced or left out, a line each.
     """
 
     tokenizer: str
     special_tokens: SpecialTokens
     source_tokenizer: str | None = None
     chat_template: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_tokenizer(folder: Path, layout: LegacyLayout = DEFAULT_LAYOUT) -> ImportedTokenizer:
@@ -69,10 +73,12 @@ def read_tokenizer(folder: Path, layout: LegacyLayout = DEFAULT_LAYOUT) -> Impor
     Raises:
         OpenbookError: there are no such files, or one is damaged; the message names it.
     """
+    notes: list[str] = []
     try:
         config = TokenizerConfig(folder)
         if (folder / "tokenizer.json").exists():
-            text, backend, source = *_read_json(folder / "tokenizer.json"), None
+            text, backend, notes = _read_json(folder / "tokenizer.json")
+            source = None
             around = added_tokens(backend)
             special = read_special_tokens(config, backend, None)
             if around != added_tokens(backend):
@@ -86,20 +92,24 @@ def read_tokenizer(folder: Path, layout: LegacyLayout = DEFAULT_LAYOUT) -> Impor
         source_text = None if source is None else str(source.to_str())
         for each in filter(None, (text, source_text)):
             Tokenizer.from_json(each, special).token_bytes(special.end[0])  # its decoder is supported
-        template = read_chat_template(folder, config.tokenizer)
+        template, more = read_chat_template(folder, config.tokenizer)
     except OpenbookError as error:
         message = str(error)
         raise OpenbookError(message if message.startswith(str(folder)) else f"{folder}: {message}") from None
-    return ImportedTokenizer(text, special, source_text, template)
+    return ImportedTokenizer(text, special, source_text, template, (*notes, *more))
 
 
-def _read_json(path: Path) -> tuple[str, Backend]:
-    """The text as it is (writing floating-point numbers again would change some), and the tokenizer."""
-    content, text = read_object(path), read_text(path)
+def _read_json(path: Path) -> tuple[str, Backend, list[str]]:
+    """The text as it is (writing floating-point numbers again would change some), the tokenizer, and notes."""
+    content, text, notes = read_object(path), read_text(path), []
     try:
         check_patterns(content)
+        decoder = missing_decoder(content)
+        if decoder is not None:
+            notes.append(f"{path.name}: has no decoder; it gets the one that undoes its pre-tokenizer or normalizer")
+            text = json.dumps({**content, "decoder": decoder}, ensure_ascii=False)
         Tokenizer.from_json(text, SpecialTokens(end=(0,)))
-        return text, Backend.from_str(text)
+        return text, Backend.from_str(text), notes
     except OpenbookError as error:
         raise OpenbookError(f"{path}: {error}; do not use this file") from None
 

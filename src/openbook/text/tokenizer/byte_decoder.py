@@ -31,6 +31,9 @@ class ByteDecoder:
             OpenbookError: it is of an unsupported kind.
         """
         decoder = cls()
+        if backend.decoder is None and isinstance(backend.model, tokenizers.models.WordLevel):
+            decoder.leading_space, decoder._to_bytes = b" ", _word  # as the library joins them
+            return decoder
         for step in _steps(_state(backend)):
             decoder._add(step)
         return decoder
@@ -57,14 +60,14 @@ class ByteDecoder:
             case {"type": "Fuse"}:
                 pass  # bytes are joined anyway
             case _:
-                kind = step.get("type")
                 known = "ByteLevel, ByteFallback, Replace of a text, Metaspace, Strip at the start and Fuse"
-                raise OpenbookError(f"tokenizer: its decoder {kind} is not supported; only {known} are")
+                raise OpenbookError(f"tokenizer: its decoder {step.get('type')} is not supported; only {known} are")
 
 
 def _state(backend: tokenizers.Tokenizer) -> dict[str, Any]:
     if backend.decoder is None:
-        return {"type": "None"}
+        cure = "set the decoder that undoes its pre-tokenizer, and save it again"
+        raise OpenbookError(f"tokenizer: has no decoder, so its tokens cannot become text; {cure}")
     state: dict[str, Any] = json.loads(backend.decoder.__getstate__())
     return state
 
@@ -73,6 +76,10 @@ def _steps(decoder: dict[str, Any]) -> list[dict[str, Any]]:
     if decoder.get("type") == "Sequence":
         return [step for each in decoder["decoders"] for step in _steps(each)]
     return [decoder]
+
+
+def _word(token: str) -> bytes:
+    return b" " + token.encode()
 
 
 def _byte_level(token: str) -> bytes:

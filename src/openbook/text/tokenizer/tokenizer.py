@@ -18,6 +18,9 @@ from openbook.text.tokenizer.special_tokens import MAXIMUM_ID, SpecialTokens
 ENCODE_SPECIAL_TOKENS = threading.Lock()
 """Held while a tokenizer encodes: whether it finds special tokens in text is part of its state."""
 
+UNUSED = "(unused)"
+"""Shown for an id that no token has: models round their vocabulary up."""
+
 
 class Tokenizer:
     """Encodes text to token ids and back. Safe to share between threads."""
@@ -99,6 +102,13 @@ class Tokenizer:
         """One more than the largest token id."""
         return max(self._tokenizer.get_vocab().values()) + 1
 
+    def ids_without_token(self, rows: int) -> tuple[int, ...]:
+        """The ids below `rows`, the length of an embedding table, that no token has."""
+        if self._tokenizer.get_vocab_size() == self.vocab_size == rows:
+            return ()
+        known = set(self._tokenizer.get_vocab().values())
+        return tuple(number for number in range(rows) if number not in known)
+
     @cached_property
     def fingerprint(self) -> str:
         """A hash that is equal for equal tokenizers."""
@@ -176,8 +186,11 @@ class Tokenizer:
         return known
 
     def token_text(self, token_id: int) -> str:
-        r"""A token for display; bytes that are part of a character show as \xe2."""
-        return self.token_bytes(token_id).decode("utf-8", "backslashreplace")
+        r"""A token for display; bytes that are part of a character show as \xe2, an id without a token as (unused)."""
+        try:
+            return self.token_bytes(token_id).decode("utf-8", "backslashreplace")
+        except OpenbookError:
+            return UNUSED
 
     def count_unknown(self, text: str) -> int:
         """How many characters or words of a text the vocabulary lacks; 0 for bytes and byte-level BPE."""

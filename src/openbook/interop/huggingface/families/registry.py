@@ -52,6 +52,9 @@ FAMILIES = (
 )
 
 
+ADD = "; to add a family, see docs/families.md"
+
+
 def family_of(config: ConfigFields) -> Family:
     """The family that `model_type` names.
 
@@ -64,7 +67,7 @@ def family_of(config: ConfigFields) -> Family:
     if family is None:
         known = ", ".join(family.name for family in FAMILIES)
         found = "is missing" if kind is None else f"{excerpt(kind)} is not known"
-        raise config.error("model_type", f"{found}; there are {known}: give a model of one of these")
+        raise config.error("model_type", f"{found}; import a model of one of these families: {known}{ADD}")
     return family
 
 
