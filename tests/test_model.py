@@ -44,9 +44,17 @@ def test_what_is_saved_is_loaded(model, path):
 def test_a_model_can_be_saved_over_itself(path):
     before = path.read_bytes()
     opened = openbook.load(path, "cpu")
-    opened.save(path)
+    with pytest.raises(OpenbookError, match=r"it.openbook: exists"):
+        opened.save(path)
+    opened.save(path, overwrite=True)
     assert path.read_bytes() == before
     assert opened.ask("a") == openbook.load(path, "cpu").ask("a")
+
+
+def test_a_saved_model_is_named_as_the_command_names_it(model, tmp_path):
+    with pytest.warns(UserWarning, match=r"note.txt: a model's name ends in .openbook, so it becomes note.txt"):
+        assert model.save(tmp_path / "note.txt") == tmp_path / "note.txt.openbook"
+    assert [each.name for each in tmp_path.iterdir()] == ["note.txt.openbook"]
 
 
 def test_settings_are_those_of_the_file_unless_given(model):

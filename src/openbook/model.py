@@ -2,6 +2,7 @@
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -18,9 +19,11 @@ from openbook.model_file.architecture_summary import check_kind
 from openbook.model_file.file_type import looks_like_adapter, path_problem
 from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.opening import ModelFile, error_context, open_model_file
+from openbook.model_file.output_path import check_output_file, with_model_suffix
 from openbook.progress import Track, silent
 from openbook.text.chat.chat_tokenizer import ChatTokenizer
 from openbook.text.chat.template import Message
+from openbook.text.printable import printable_path
 
 # Opening a model comes before every answer, so only what every answer needs is imported here: no PyTorch.
 if TYPE_CHECKING:
@@ -338,18 +341,34 @@ class Model:
         score = evaluate_translation(self.transformer, self.translator(**settings), pairs, track)
         return replace(score, skipped_lines=skipped)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model file, completely or not at all.
+    def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
+        """Write the model file, completely or not at all; returns its path.
+
+        Args:
+            path: where; `.openbook` is added if it does not end so, with a warning.
+            overwrite: replace an existing file.
 
         Raises:
-            OpenbookError: it cannot be written.
+            OpenbookError: it exists (and not `overwrite`), or cannot be written.
         """
         from openbook.model_file.file import save
 
-        save(path, self.metadata, self.transformer.state_dict())
+        output = _model_output(path)
+        check_output_file(output, [], overwrite)
+        save(output, self.metadata, self.transformer.state_dict())
+        return output
 
     def _templated(self, prompts: Sequence[str], raw: bool) -> Sequence[Prompt]:
         return prompts if raw or self.chat is None else [self.prompt_tokens(prompt) for prompt in prompts]
+
+
+def _model_output(given: str | os.PathLike[str]) -> Path:
+    """The path with `.openbook` at its end, and a warning where that is added."""
+    path = with_model_suffix(Path(given))
+    if path != Path(given):
+        message = f"{printable_path(Path(given))}: a model's name ends in .openbook, so it becomes {path.name}"
+        warnings.warn(message, stacklevel=3)
+    return path
 
 
 def _listed(inputs: str | Path | Sequence[str | Path]) -> list[str | Path]:
@@ -440,7 +459,8 @@ def train(
 
     Args:
         inputs: books: files, folders, globs.
-        output: the model file. Checkpoints are beside it, in the folder of that name with .training added.
+        output: the model file; `.openbook` is added if its name does not end so, with a warning. Checkpoints are
+            beside it, in the folder of that name with `.training` added.
         pairs: files of sentence pairs, to train a translator instead.
         conversations: JSON lines of messages, or of prompt and answer, to train `base_model` on instead.
         validation: files to validate with; if None, the ends of the documents or some of the pairs.
@@ -469,7 +489,7 @@ def train(
         raise OpenbookError("give one of these to train on: books, pairs or conversations")
     request = TrainingRequest(
         _listed(given[0]),
-        Path(output),
+        _model_output(output),
         choices,
         pairs=pairs is not None,
         conversations=conversations is not None,

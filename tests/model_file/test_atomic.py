@@ -14,7 +14,7 @@ from sample_files import in_child, metadata_of, tensors_of
 from torch import Tensor
 
 from openbook.errors import OpenbookError
-from openbook.model_file.atomic import atomic_write
+from openbook.model_file.atomic import atomic_folder, atomic_write
 from openbook.model_file.file import load, save
 from openbook.model_file.tensor_shapes import expected_shapes
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Stack
@@ -146,5 +146,15 @@ def test_places_that_cannot_be_written(path: Path) -> None:
         pass
     with pytest.raises(OpenbookError, match="does not exist; make it first"), atomic_write(path / "missing" / "x"):
         pass
-    with pytest.raises(OpenbookError, match="File name too long"), atomic_write(path.with_name("x" * 250)):
+    with pytest.raises(OpenbookError, match="File name too long"), atomic_write(path.with_name("x" * 256)):
         pass
+
+
+@pytest.mark.parametrize("letter", ["x", "灯"])
+def test_a_name_as_long_as_names_can_be_is_written(path: Path, letter: str) -> None:
+    longest = path.with_name(letter * (255 // len(letter.encode())))
+    with atomic_write(longest) as file:
+        file.write(b"new")
+    assert longest.read_bytes() == b"new"
+    with atomic_folder(path.with_name("y" + longest.name[1:]), overwrite=False) as folder:
+        (folder / "file").write_bytes(b"new")

@@ -1,6 +1,8 @@
 """Outputs never go over inputs, and over other files only where that was asked for."""
 
+import errno
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from openbook.errors import OpenbookError
 from openbook.interop.importing import import_model
 from openbook.model import train
 from openbook.model_file.output_path import (
+    check_new_file,
     check_output_file,
     check_output_folder,
     default_model_path,
@@ -62,3 +65,20 @@ def test_names_of_models(tmp_path):
     (tmp_path / "Qwen2.5-0.5B").mkdir()
     assert default_model_path(tmp_path / "Qwen2.5-0.5B") == Path("Qwen2.5-0.5B.openbook")
     assert default_model_path(Path("books/*.txt")) == Path("model.openbook")
+
+
+def test_names_that_are_too_long_are_refused_first(tmp_path):
+    check_new_file(tmp_path / ("x" * 246), longest_suffix=".training")
+    for name in ("x" * 250, "灯" * 82 + "12345678"):
+        with pytest.raises(OpenbookError, match=r"this name is too long; give -o one that is (4|8) bytes shorter"):
+            check_new_file(tmp_path / name, longest_suffix=".training")
+
+
+def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path, monkeypatch):
+    def refuse(**options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(OpenbookError, match=r"a.openbook: nothing can be written to .* \(Read-only file system\)"):
+        check_new_file(tmp_path / "a.openbook")
+    assert not list(tmp_path.iterdir())

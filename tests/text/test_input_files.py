@@ -20,6 +20,14 @@ def test_folders_are_searched_through_sorted_and_without_hidden_files(tmp_path: 
     assert found == ["a.txt", "b.txt", "a-first/z.txt", "c/d.md"]
 
 
+def test_working_folders_are_no_books(tmp_path: Path) -> None:
+    touch(tmp_path, "a.txt", "it.openbook.training/text/train.txt", "my.training/b.txt")
+    for inputs in ([tmp_path], [tmp_path / "*"], [tmp_path / "**/*.txt"]):
+        assert sorted(path.name for path in find_files(inputs)) == ["a.txt", "b.txt"]
+    for named in (tmp_path / "it.openbook.training", tmp_path / "it.openbook.training/text/*.txt"):
+        assert [path.name for path in find_files([named])] == ["train.txt"]
+
+
 def test_the_order_of_inputs_stays_and_no_file_comes_twice(tmp_path: Path) -> None:
     touch(tmp_path, "a.txt", "b.txt")
     (tmp_path / "link.txt").symlink_to(tmp_path / "a.txt")

@@ -49,6 +49,7 @@ def compare(
 
     from openbook.progress import bars
     from openbook.text.terminal import Terminal
+    from openbook.training.comparison.compare import PICTURE
     from openbook.training.comparison.compare import compare as run
     from openbook.training.comparison.display import comparison_table, save_picture, verdict
 
@@ -66,7 +67,7 @@ def compare(
             callbacks=callbacks,
             track=bars,
         )
-    save_picture(results, folder / "comparison.png")
+    save_picture(results, folder / PICTURE)
     if as_json:
         write((folder / "comparison.json").read_text())
     else:

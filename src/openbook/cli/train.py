@@ -55,7 +55,7 @@ def train(
     config: Annotated[Path | None, typer.Option(help="TOML file with any of the options below")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="print the plan and do not train")] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="replace the model file, and restart an unfinished run")
+        bool, typer.Option("--overwrite", help="replace the model file, and restart a run that was begun without it")
     ] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="log to TensorBoard too")] = False,
     device: DEVICE = "auto",
@@ -99,6 +99,7 @@ def train(
         lora_rank=lora_rank,
         lora_targets=lora_targets.split(","),
         adapter=adapter,
+        config=config,
     )
     with _callbacks(request.folder if tensorboard else None) as callbacks:
         _run(request, callbacks, plan, overwrite)

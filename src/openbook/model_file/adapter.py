@@ -53,9 +53,8 @@ def fingerprint(path: Path) -> str:
     """A hash of a model file's header, length and evenly spread samples, so that large files are recognised at once."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        start = file.read(8)
-        digest.update(start + file.read(int.from_bytes(start, "little")))
-        size = path.stat().st_size
+        size, start = path.stat().st_size, file.read(8)
+        digest.update(start + file.read(min(int.from_bytes(start, "little"), size)))
         digest.update(size.to_bytes(8, "little"))
         for number in range(SAMPLE_COUNT):
             file.seek(max(0, size - SAMPLE_BYTES) * number // (SAMPLE_COUNT - 1))

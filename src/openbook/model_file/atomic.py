@@ -11,6 +11,9 @@ from typing import BinaryIO
 
 from openbook.errors import OpenbookError
 
+MOST_BYTES = 200
+"""Of a file's name that the name of its partial file repeats."""
+
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
@@ -23,11 +26,11 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         OpenbookError: the disk is full, or the folder is missing or not writable.
     """
     target = Path(os.path.realpath(path))  # a link stays a link
-    if target.is_dir():
+    if os.path.isdir(target):  # noqa: PTH112 - unlike Path.is_dir, it never raises
         raise OpenbookError(f"{path}: is a folder; give the name of a file")
     if not target.parent.is_dir():
         raise OpenbookError(f"{path}: the folder {target.parent} does not exist; make it first")
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+    temporary = _beside(target, "partial")
     try:
         with temporary.open("xb") as file:
             yield file
@@ -41,7 +44,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink()
         if isinstance(error, OSError):
             raise OpenbookError(
-                f"{path}: {_os_error_text(error)}{'; the old file is unchanged' * target.exists()}"
+                f"{path}: {_os_error_text(error)}{'; the old file is unchanged' * os.path.exists(target)}"  # noqa: PTH110
             ) from error
         raise
     _sync_folder(target.parent)
@@ -61,8 +64,7 @@ def atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
         raise OpenbookError(f"{path}: is there already and not empty; give another name, or --overwrite")
     if not target.parent.is_dir():
         raise OpenbookError(f"{path}: the folder {target.parent} does not exist; make it first")
-    token = secrets.token_hex(4)
-    temporary, old = (target.with_name(f".{target.name}.{token}.{end}") for end in ("partial", "old"))
+    temporary, old = _beside(target, "partial"), _beside(target, "old")
     try:
         temporary.mkdir()
         yield temporary
@@ -82,6 +84,12 @@ def atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
         raise
     shutil.rmtree(old, ignore_errors=True)
     _sync_folder(target.parent)
+
+
+def _beside(target: Path, end: str) -> Path:
+    """A new hidden name beside `target`. It may be shorter: the name of `target` may be as long as a name can be."""
+    name = os.fsencode(target.name)[:MOST_BYTES].decode("utf-8", "ignore")
+    return target.with_name(f".{name}.{secrets.token_hex(4)}.{end}")
 
 
 def _os_error_text(error: OSError) -> str:

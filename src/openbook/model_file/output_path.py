@@ -1,6 +1,7 @@
 """Where an output may go: never over an input, and over another file only where that was asked for."""
 
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,17 +28,50 @@ def default_model_path(source: Path) -> Path:
     return Path(name + SUFFIX)
 
 
+def check_new_file(path: Path, longest_suffix: str = "") -> None:
+    """Refuse a file that cannot be made, whether it exists or not. Nothing is left of the attempt.
+
+    Args:
+        path: the file.
+        longest_suffix: of the names that lie beside it.
+
+    Raises:
+        OpenbookError: naming the output.
+    """
+    shown, parent = printable_path(path), path.absolute().parent
+    if os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir, it never raises
+        raise OpenbookError(f"{shown}: is a folder; give -o the name of a file")
+    too_long = len(os.fsencode(path.name + longest_suffix)) - _longest_name(parent)
+    if too_long > 0:
+        raise OpenbookError(f"{shown}: this name is too long; give -o one that is {too_long} bytes shorter")
+    if not os.path.isdir(parent):  # noqa: PTH112
+        raise OpenbookError(f"{shown}: the folder {printable_path(path.parent)} does not exist; make it first")
+    for folder in {parent, Path(os.path.realpath(path)).parent}:  # a link's file is written where it points
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise OpenbookError(
+                f"{shown}: nothing can be written to {printable_path(folder)} ({error.strerror}); give another -o"
+            ) from None
+
+
+def _longest_name(folder: Path) -> int:
+    """The most bytes of a name in this folder."""
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX")
+    except (OSError, ValueError, AttributeError):  # no such folder, or Windows
+        return 255
+
+
 def check_output_file(path: Path, inputs: Iterable[Path], overwrite: bool) -> None:
     """Refuse a file that cannot be written, that is one of the inputs, or that exists and may not be replaced.
 
     Raises:
         OpenbookError: naming the output.
     """
+    check_new_file(path)
     shown = printable_path(path)
-    if path.is_dir():
-        raise OpenbookError(f"{shown}: is a folder; give -o the name of a file")
-    if not path.absolute().parent.is_dir():
-        raise OpenbookError(f"{shown}: the folder {printable_path(path.parent)} does not exist; make it first")
     if not path.exists():
         return
     for each in inputs:

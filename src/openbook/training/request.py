@@ -9,12 +9,13 @@ from openbook.errors import OpenbookError
 from openbook.model_file.adapter import files_of_model, load_merged, read_adapter
 from openbook.model_file.file_type import looks_like_safetensors
 from openbook.model_file.metadata import ModelMetadata
-from openbook.model_file.output_path import check_output_file
-from openbook.text.input_files import find_files
+from openbook.model_file.output_path import check_new_file, check_output_file
+from openbook.text.input_files import WORKING, find_files
 from openbook.text.tokenizer.bpe_dropout import require_bpe
 from openbook.training.lora import TARGETS, check_lora
 from openbook.training.plan.device import choose_device
 from openbook.training.recipe import make_recipe
+from openbook.training.run_folder import UnfinishedRun
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class TrainingRequest:
         lora_rank: train LoRA matrices of this rank only.
         lora_targets: the matrices that LoRA changes.
         adapter: whether to save the LoRA matrices alone, in a file beside the base model.
+        config: the file that choices were read from; like the inputs, it is never written over.
     """
 
     inputs: Sequence[str | Path]
@@ -52,11 +54,12 @@ class TrainingRequest:
     lora_rank: int | None = None
     lora_targets: Sequence[str] = TARGETS
     adapter: bool = False
+    config: Path | None = None
 
     @property
     def folder(self) -> Path:
         """Where the run keeps its prepared data, its checkpoint, its log and its loss curve."""
-        return Path(f"{self.output}.training")  # with_name would raise for "" and "/", which are refused later
+        return Path(f"{self.output}{WORKING}")  # with_name would raise for "" and "/", which are refused later
 
     def check(self) -> None:
         """Refuse what cannot work.
@@ -94,12 +97,16 @@ class TrainingRequest:
         Raises:
             OpenbookError: naming the file.
         """
+        check_new_file(self.output, longest_suffix=WORKING)
         named = [Path(each) for each in [*self.inputs, *(self.validation or [])]]
         files = find_files(named)
         # An earlier model in a folder of books is not read as one of them.
         inputs = [path for path in files if path in named or not looks_like_safetensors(path)]
-        unfinished = (self.folder / "checkpoint.safetensors").exists()
-        check_output_file(self.output, inputs + files_of_model(self.base_model), overwrite or unfinished)
+        inputs += [*files_of_model(self.base_model), *([] if self.config is None else [self.config])]
+        if not overwrite and self.output.exists():
+            unfinished = UnfinishedRun.read(self.folder)
+            overwrite = unfinished is not None and unfinished.may_replace(self.output)
+        check_output_file(self.output, inputs, overwrite)
 
     def base_metadata(self) -> ModelMetadata | None:
         """The metadata of the base model; None for a new model.

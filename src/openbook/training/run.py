@@ -3,7 +3,6 @@
 Whether it trains on books, pairs or conversations is known to its `Dataset` alone.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +16,6 @@ from torch import Tensor
 from openbook.errors import OpenbookError
 from openbook.generation.engines.malloc import keep_freed_memory
 from openbook.model_file.adapter import Adapter, fingerprint, load_merged, save_adapter
-from openbook.model_file.atomic import atomic_write
 from openbook.model_file.file import save
 from openbook.model_file.int8 import dequantize
 from openbook.model_file.metadata import ModelMetadata
@@ -33,6 +31,7 @@ from openbook.training.interrupts import interrupts
 from openbook.training.loop import Callback, Event, Outcome, TrainingLoop
 from openbook.training.lora import SCALE, add_lora, lora_matrices, merge_lora
 from openbook.training.plan.device import choose_device
+from openbook.training.plan.disk import check_disk
 from openbook.training.plan.memory import check_memory, save_memory
 from openbook.training.plan.plan import Plan
 from openbook.training.recipe import Recipe, build_architecture, make_recipe
@@ -40,6 +39,7 @@ from openbook.training.report.log import EventLog, read_log
 from openbook.training.report.loss_curve import save_curve
 from openbook.training.report.record import hash_of, training_record
 from openbook.training.request import TrainingRequest
+from openbook.training.run_folder import RECORD, RunFolder, UnfinishedRun, open_run_folder
 from openbook.transformer.block import Stack
 from openbook.transformer.transformer import Transformer
 
@@ -79,38 +79,49 @@ class TrainingRun:
     clock: Callable[[], float] = time.perf_counter
 
     def plan(self) -> Plan:
-        """Prepare the data and choose every field of the recipe, without training.
+        """Prepare the data and choose every field of the recipe, without training. Leaves no folder behind.
 
         Raises:
             OpenbookError: there is no data, or a choice is out of range.
         """
         keep_freed_memory()
-        self.request.check()
-        base = self.request.base_metadata()
-        return self._plan(self._prepare(base), base)
+        request = self.request
+        request.check()
+        base = request.base_metadata()
+        request.check_output(overwrite=True)
+        with open_run_folder(request.folder, request.output, temporary=True):
+            return self._plan(self._prepare(base), base)
 
     def run(self, overwrite: bool = False) -> TrainingResult:
         """Train and write the model file; an interrupted run of the same request resumes.
 
         Raises:
-            OpenbookError: the output exists (and not `overwrite`), another run is unfinished there, there is no
-                data, or training fails; the message says what is kept.
+            OpenbookError: the output exists (and not `overwrite`), another run works or is unfinished there, there is
+                no data, or training fails; the message says what is kept.
         """
         keep_freed_memory()
         request = self.request
         request.check()
         base = request.base_metadata()
         request.check_output(overwrite)
-        checkpointer = Checkpointer(request.folder)
+        with open_run_folder(request.folder, request.output) as folder:
+            request.check_output(overwrite)  # again: another run may have ended in between
+            return self._run(base, overwrite, folder)
+
+    def _run(self, base: ModelMetadata | None, overwrite: bool, folder: RunFolder) -> TrainingResult:
+        request = self.request
+        checkpointer = Checkpointer(folder.path)
         dataset = self._prepare(base)
         files = dataset.file_records()
-        recipe, summary = dataset.tokenize(self._recipe(dataset, base, checkpointer, overwrite))
+        started = self._start(dataset, base, checkpointer, overwrite)
+        recipe, summary = dataset.tokenize(make_recipe(started.recipe, str(folder.path / RECORD)))
         self._emit("tokens", **summary)
         metadata, model = build_model(request, recipe, dataset)
         device = choose_device(request.device)
         model.to(device)
         task = dataset.task(recipe, device, _dtype(recipe))
-        log, curve = EventLog(request.folder / "log.jsonl"), request.folder / "loss.png"
+        log, curve = EventLog(folder.path / "log.jsonl"), folder.path / "loss.png"
+        folder.worth_keeping = True
         try:
             outcome = self._train(model, task, recipe, checkpointer, [log, self._samples(dataset, model, recipe)])
             self._emit("ended")
@@ -123,8 +134,10 @@ class TrainingRun:
             log.close()
             with suppress(OSError):  # the disk is full: what matters has been said already
                 save_curve(read_log(log.path), curve, dataset.summary().get("scored", "held-out"))
-        if outcome.stop_reason != "interrupted":
-            (request.folder / "run.json").unlink(missing_ok=True)
+        if outcome.stop_reason == "interrupted":
+            replace(started, saved=fingerprint(request.output)).write(folder.path)
+        else:
+            (folder.path / RECORD).unlink(missing_ok=True)
             checkpointer.clear()
         result = TrainingResult(request.output, outcome, score, metrics, recipe, curve)
         self._emit_saved(result)
@@ -138,22 +151,33 @@ class TrainingRun:
         return dataset
 
     def _plan(self, dataset: Dataset, base: ModelMetadata | None) -> Plan:
-        """The dataset's plan, changed to save memory if there is too little."""
+        """The dataset's plan, changed to save memory if there is too little.
+
+        Raises:
+            OpenbookError: a choice is out of range, or memory or disk is too small for it.
+        """
         plan = dataset.plan(choose_device(self.request.device), self.clock)
         architecture = build_architecture(plan.recipe) if base is None else base.architecture
         frozen = self.request.lora_rank is not None
         recipe = save_memory(architecture, plan.recipe, self.request.choices, frozen)
         if recipe != plan.recipe:
             plan = replace(plan, recipe=recipe, reasons={**plan.reasons, "gradient_checkpointing": "to fit in memory"})
+        summary = dataset.summary()
+        check_disk(
+            self.request.folder, architecture, recipe, summary["train_bytes"] + summary["validation_bytes"], frozen
+        )
         facts = {"recipe": recipe.as_dict(), "reasons": dict(plan.reasons)}
         self._emit("plan", **facts, tokens_expected=plan.tokens, epochs=plan.epochs, expected=plan.seconds)
         return plan
 
-    def _recipe(
+    def _start(
         self, dataset: Dataset, base: ModelMetadata | None, checkpointer: Checkpointer, overwrite: bool
-    ) -> Recipe:
-        """The recipe of the unfinished run in the folder, or a new one."""
-        request = self.request
+    ) -> UnfinishedRun:
+        """The unfinished run in the folder if it is this one, or a new one.
+
+        With `overwrite` it goes on too if it began so: it is the same command.
+        """
+        request, log = self.request, self.request.folder / "log.jsonl"
         identity = {
             "output": request.output.name,
             "data": dataset.fingerprint,
@@ -161,25 +185,23 @@ class TrainingRun:
             "base_model": None if request.base_model is None else hash_of(request.base_model),
             "lora": None if request.lora_rank is None else [request.lora_rank, *request.lora_targets],
         }
-        path, log = request.folder / "run.json", request.folder / "log.jsonl"
-        if path.exists() and not overwrite:
-            unfinished = json.loads(path.read_text("utf-8"))
-            if unfinished["identity"] == json.loads(json.dumps(identity)):
+        unfinished = UnfinishedRun.read(request.folder)
+        if unfinished is not None and (unfinished.overwrite or not overwrite):
+            if unfinished.is_for(identity):
                 if not checkpointer.latest.exists():
                     log.unlink(missing_ok=True)
-                return make_recipe(unfinished["recipe"], str(path))
-            if checkpointer.latest.exists():
+                return unfinished
+            if checkpointer.latest.exists() and not overwrite:
                 raise OpenbookError(
                     f"{request.folder}: holds an unfinished run with other inputs or choices; give the same again to "
                     "resume it, another -o, or --overwrite to start over"
                 )
         checkpointer.clear()
-        for old in (path, log, *request.folder.glob("tokenizer*.json")):
+        for old in (request.folder / RECORD, log, *request.folder.glob("tokenizer*.json")):
             old.unlink(missing_ok=True)
-        plan = self._plan(dataset, base)
-        with atomic_write(path) as file:
-            file.write(json.dumps({"identity": identity, "recipe": plan.recipe.as_dict()}).encode())
-        return plan.recipe
+        started = UnfinishedRun(identity, self._plan(dataset, base).recipe.as_dict(), overwrite)
+        started.write(request.folder)
+        return started
 
     def _train(
         self,

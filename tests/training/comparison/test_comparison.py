@@ -74,7 +74,15 @@ def test_an_earlier_comparison_is_not_replaced_unasked(compared):
         compare([folder / "pairs.tsv"], folder / "it", CHOICES, device="cpu")
 
 
-def test_an_interrupted_comparison_goes_on(tmp_path):
+def test_a_refused_comparison_leaves_no_folder(tmp_path):
+    (tmp_path / "pairs.tsv").write_text("")
+    with pytest.raises(OpenbookError):
+        compare([tmp_path / "pairs.tsv"], tmp_path / "it", CHOICES, device="cpu")
+    assert [path.name for path in tmp_path.iterdir()] == ["pairs.tsv"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_interrupted_comparison_goes_on(tmp_path, overwrite):
     """Within the first kind's training, then within the second's; what was measured is not measured again."""
     pairs, folder, kinds = write_pairs(tmp_path / "pairs.tsv"), tmp_path / "it", []
 
@@ -88,8 +96,8 @@ def test_an_interrupted_comparison_goes_on(tmp_path):
     with patch("openbook.training.plan.measure.step_seconds", lambda *arguments: 1.0):
         for step, at in ((1, "encoder-decoder"), (2, "decoder-only")):
             with pytest.raises(KeyboardInterrupt):
-                compare([pairs], folder, CHOICES, device="cpu", callbacks=interrupting(step, at))
-        results = compare([pairs], folder, CHOICES, device="cpu", callbacks=interrupting(0, ""))
+                compare([pairs], folder, CHOICES, device="cpu", overwrite=overwrite, callbacks=interrupting(step, at))
+        results = compare([pairs], folder, CHOICES, device="cpu", overwrite=overwrite, callbacks=interrupting(0, ""))
     assert kinds == ["encoder-decoder", "encoder-decoder", "decoder-only", "decoder-only"]
     assert [result.steps for result in results] == [3, 3]
     assert {path.name for path in folder.glob("*.json")} == {"comparison.json"}

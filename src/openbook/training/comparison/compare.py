@@ -20,6 +20,9 @@ from openbook.training.recipe import build_architecture, make_recipe
 from openbook.training.request import TrainingRequest
 from openbook.training.run import TrainingRun
 
+PICTURE = "comparison.png"
+"""The name of the picture that the command adds to the folder."""
+
 
 def compare(
     pairs: Sequence[str | Path],
@@ -43,7 +46,7 @@ def compare(
         choices: of both recipes: minutes or steps, vocab_size, seed …
         validation: files to validate on; some of the pairs are held out if None.
         device: auto, cpu, cuda or mps.
-        overwrite: replace an earlier comparison; without it an interrupted one resumes.
+        overwrite: replace an earlier comparison, or one that was begun without it; else an interrupted one resumes.
         callbacks: gives, for a kind, the callbacks of its training.
         track: shows progress.
 
@@ -51,11 +54,12 @@ def compare(
         OpenbookError: as for training; or `folder` holds a comparison that may not be replaced.
     """
     path = folder / "comparison.json"
-    if path.exists() and not overwrite:
+    if (path.exists() or (folder / PICTURE).exists()) and not overwrite:
         raise OpenbookError(f"{folder}: holds a comparison; give another --output, or --overwrite to replace it")
     make_recipe(choices)
     files = find_files([*pairs, *(validation or [])])
     identity = json.dumps([[(str(file), *size_and_mtime(file)) for file in files], dict(choices)], sort_keys=True)
+    is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     results: list[ComparisonResult] = []
     given = dict(choices)
@@ -63,12 +67,16 @@ def compare(
         if kind == "decoder-only":
             given |= matching_decoder(load(Path(results[0].model))[0].training["recipe"])
         output, finished = folder / f"{kind}.openbook", folder / f"{kind}.json"
-        result = None if overwrite else _finished(finished, identity)
+        result = _finished(finished, identity, overwrite)
         if result is None:
             request = TrainingRequest(pairs, output, given, pairs=True, validation=validation, device=device)
             run = TrainingRun(request, callbacks(kind), track, _clock())
-            result = measure(kind, run, overwrite, track)
-            _write(finished, {"identity": identity, "result": asdict(result)})
+            try:
+                result = measure(kind, run, overwrite, track)
+            finally:
+                if is_new and not any(folder.iterdir()):  # it was refused
+                    folder.rmdir()
+            _write(finished, {"identity": identity, "overwrite": overwrite, "result": asdict(result)})
         results.append(result)
     _write(path, [asdict(result) for result in results])
     for kind in KINDS:
@@ -101,12 +109,12 @@ def _write(path: Path, content: Any) -> None:
         file.write(json.dumps(content).encode())
 
 
-def _finished(path: Path, identity: str) -> ComparisonResult | None:
+def _finished(path: Path, identity: str, overwrite: bool) -> ComparisonResult | None:
     """The result of a kind that was finished before the same comparison was interrupted."""
     if not path.exists():
         return None
     content = json.loads(path.read_text("utf-8"))
-    if content["identity"] != identity:
+    if content["identity"] != identity or content["overwrite"] < overwrite:
         return None
     result = content["result"]
     return ComparisonResult(**result | {"curve": tuple(tuple(point) for point in result["curve"])})

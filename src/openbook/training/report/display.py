@@ -127,7 +127,7 @@ class Display:
             highlight=False,
         )
         if event["stop_reason"] == "interrupted":
-            self.console.print("The same command (without --overwrite) resumes.")
+            self.console.print("The same command resumes.")
 
 
 def _average(average: float, value: float) -> float:

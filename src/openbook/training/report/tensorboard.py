@@ -20,14 +20,18 @@ class TensorBoard:
             raise OpenbookError(
                 "--tensorboard: is not installed; run pip install 'openbook[tensorboard]', or leave it out"
             ) from None
-        self._writer = SummaryWriter(str(folder))
+        self._folder, self._open = folder, SummaryWriter
+        self._writer: SummaryWriter | None = None
 
     def __call__(self, event: Event) -> None:
         """Write an event (see `loop.Callback`)."""
         names = {"step": {"loss": "training loss"}, "validation": {"score": "held-out bits per byte"}}
         for key, name in names.get(event["event"], {}).items():
+            if self._writer is None:  # opened late: a run that is refused makes no folder
+                self._writer = self._open(str(self._folder))
             self._writer.add_scalar(name, event[key], event["step"])
 
     def close(self) -> None:
         """Write what is buffered."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
