@@ -2,7 +2,6 @@
 
 import os
 import time
-import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -19,11 +18,10 @@ from openbook.model_file.architecture_summary import check_kind
 from openbook.model_file.file_type import looks_like_adapter, path_problem
 from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.opening import ModelFile, error_context, open_model_file
-from openbook.model_file.output_path import check_output_file, with_model_suffix
+from openbook.model_file.output_path import check_output_file, output_path
 from openbook.progress import Track, silent
 from openbook.text.chat.chat_tokenizer import ChatTokenizer
 from openbook.text.chat.template import Message
-from openbook.text.printable import printable_path
 
 # Opening a model comes before every answer, so only what every answer needs is imported here: no PyTorch.
 if TYPE_CHECKING:
@@ -353,22 +351,13 @@ class Model:
         """
         from openbook.model_file.file import save
 
-        output = _model_output(path)
+        output = output_path(path)
         check_output_file(output, [], overwrite)
         save(output, self.metadata, self.transformer.state_dict())
         return output
 
     def _templated(self, prompts: Sequence[str], raw: bool) -> Sequence[Prompt]:
         return prompts if raw or self.chat is None else [self.prompt_tokens(prompt) for prompt in prompts]
-
-
-def _model_output(given: str | os.PathLike[str]) -> Path:
-    """The path with `.openbook` at its end, and a warning where that is added."""
-    path = with_model_suffix(Path(given))
-    if path != Path(given):
-        message = f"{printable_path(Path(given))}: a model's name ends in .openbook, so it becomes {path.name}"
-        warnings.warn(message, stacklevel=3)
-    return path
 
 
 def _listed(inputs: str | Path | Sequence[str | Path]) -> list[str | Path]:
@@ -489,7 +478,7 @@ def train(
         raise OpenbookError("give one of these to train on: books, pairs or conversations")
     request = TrainingRequest(
         _listed(given[0]),
-        _model_output(output),
+        output_path(output),
         choices,
         pairs=pairs is not None,
         conversations=conversations is not None,

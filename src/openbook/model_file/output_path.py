@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,15 @@ def with_model_suffix(path: Path) -> Path:
     if path.name.endswith(SUFFIX) or not path.name or path.is_dir():
         return path
     return path.with_name(path.name + SUFFIX)
+
+
+def output_path(given: str | os.PathLike[str]) -> Path:
+    """The same for the Python API, which warns where the name changes; the command prints it."""
+    path = with_model_suffix(Path(given))
+    if path != Path(given):
+        message = f"{printable_path(Path(given))}: a model's name ends in .openbook, so it becomes {path.name}"
+        warnings.warn(message, stacklevel=3)
+    return path
 
 
 def default_model_path(source: Path) -> Path:
