@@ -63,7 +63,7 @@ def shrink(arguments: Sequence[str]) -> list[str]:
     arguments = list(arguments)
     if arguments[0] == "ask" and "--max-tokens" not in arguments:
         return [*arguments, "--max-tokens", "8"]
-    if arguments[0] in ("import", "export"):
+    if arguments[0] in ("import", "export", "merge"):
         return [*arguments, "--overwrite"]
     if arguments[0] != "train":
         return arguments

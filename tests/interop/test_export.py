@@ -13,6 +13,7 @@ import transformers
 from foreign_models import CASES, PAIR_CASES, imported, pair, save_folder
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from sample_adapters import write_adapter
 
 from openbook.errors import OpenbookError
 from openbook.interop.exporting import export_model
@@ -22,6 +23,7 @@ from openbook.interop.tokenizers.post_processor import set_added_tokens
 from openbook.interop.tokenizers.sentencepiece_backend import to_backend
 from openbook.interop.tokenizers.sentencepiece_model import Piece, PieceType, SentencePieceModel
 from openbook.model_file.file import load, save
+from openbook.model_file.merging import merge_model
 from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.text.tokenizer.tokenizer import Tokenizer
@@ -30,6 +32,7 @@ from openbook.training.recipe import PAIR_DEFAULTS, Recipe, build_architecture, 
 from strategies import DEFAULT, build
 
 EVERY = {**CASES, **PAIR_CASES}
+ADAPTED = [("GPT-2", "plain"), ("Mixtral", "experts"), ("T5", "v1.1: gated GELU, untied")]
 
 
 @torch.no_grad()
@@ -49,6 +52,23 @@ def test_there_and_back(case, tmp_path):
     tokens = torch.randint(3, 50, (2, 30))
     arguments = {"input_ids": tokens} | ({"decoder_input_ids": tokens[:, :9]} if paired else {})
     assert (loaded.eval()(**arguments).logits - theirs(**arguments).logits).abs().max() <= 1e-4
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("case", ADAPTED, ids=[", ".join(case) for case in ADAPTED])
+def test_an_adapter_goes_out_with_its_base_as_one_model(case, tmp_path):
+    _, folder, _ = pair(case)
+    base, small, merged = (tmp_path / f"{name}.openbook" for name in ("base", "small", "merged"))
+    base.write_bytes((folder / "model.openbook").read_bytes())
+    write_adapter(small, base)
+    merge_model(small, merged)
+    for source in (small, merged):
+        export_model(source, tmp_path / source.stem, "hf")
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("small", "merged"))
+    plain = load_file(folder / "model.safetensors")
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    assert any(not torch.equal(one[name], plain[name]) for name in one if name in plain)
+    assert json.loads((tmp_path / "small" / "openbook.json").read_text())["training"] == {"steps": 5}
 
 
 def own_model(path, spec, **metadata):

@@ -18,6 +18,7 @@ from openbook.cli.explain import explain
 from openbook.cli.export import export_model
 from openbook.cli.import_ import import_model
 from openbook.cli.inspect import inspect
+from openbook.cli.merge import merge
 from openbook.cli.streams import flush_output, use_safe_streams
 from openbook.cli.train import train
 from openbook.cli.usage_errors import UsageError, usage_error_text
@@ -60,6 +61,7 @@ GROUPS: dict[str, tuple[tuple[str, Callable[..., None], str], ...]] = {
         ("inspect", inspect, "Show what a model file contains and how it was trained."),
     ),
     "Exchange": (
+        ("merge", merge, "Make one model file of a LoRA adapter and its base model."),
         ("import", import_model, "Make a model file from a Hugging Face folder or a GGUF file."),
         ("export", export_model, "Write a model as a Hugging Face folder or a GGUF file."),
     ),

@@ -10,6 +10,7 @@ from openbook.interop.huggingface.conversion import convert
 from openbook.interop.huggingface.exporting import write_folder
 from openbook.model_file.adapter import files_of_model
 from openbook.model_file.dtypes import EXPORT_DTYPES
+from openbook.model_file.merging import open_adapter
 from openbook.model_file.opening import error_context, open_model_file
 from openbook.model_file.output_path import check_output_file, check_output_folder
 from openbook.progress import Track, silent
@@ -43,7 +44,7 @@ def export_model(
     The family is chosen by the architecture alone: the first whose config.json, read back, gives the same architecture.
 
     Args:
-        model: a model file.
+        model: a model file or an adapter, which is exported with its base, as one model.
         output: the folder or file to make; a folder may exist if it is empty.
         to: "hf" for a folder that transformers loads, or "gguf".
         dtype: float32, float16 or bfloat16; for GGUF also q8_0. None keeps the model's own (float32 for int8). In a
@@ -64,13 +65,17 @@ def export_model(
     known = FORMATS[to]
     if dtype is not None and dtype not in known:
         raise OpenbookError(f"--dtype {dtype}: must be one of {', '.join(known)}")
-    opened = open_model_file(model)
+    adapter = open_adapter(model)
+    opened = open_model_file(model) if adapter is None else adapter.base
     if to == "gguf":
         check_output_file(output, files_of_model(model), overwrite)
     else:
         check_output_folder(output, files_of_model(model), overwrite, "config.json")
     with error_context(model):
-        conversion = convert(model, opened)
+        if adapter is None:
+            conversion = convert(model, opened)
+        else:
+            conversion = convert(adapter.path, adapter.described(), adapter.updates)
     stored = conversion.dtype if dtype is None else known[dtype]
     if to == "gguf":
         write_gguf(output, conversion, model, dtype=stored, track=track)

@@ -23,7 +23,7 @@ from openbook.interop.huggingface.resolve import Mappings, resolve
 from openbook.interop.huggingface.tensor_mapping import TensorMapping
 from openbook.interop.huggingface.weights import TensorSource
 from openbook.interop.tokenizers import ImportedTokenizer, LegacyLayout
-from openbook.model_file.dtypes import IMPORT_DTYPES
+from openbook.model_file.dtypes import IMPORT_DTYPES, header_dtype
 from openbook.model_file.file import model_writer
 from openbook.model_file.header import DAMAGED, ITEM_BYTES, Shape
 from openbook.model_file.metadata import ModelMetadata
@@ -152,13 +152,6 @@ def _with_assumed_sizes(error: OpenbookError, assumed: Mapping[str, int]) -> Ope
         f"config.json leaves out {', '.join(sizes)}, for which the defaults in brackets count, and the tensors do not "
         f"fit; add the model's own: {reason}"
     )
-
-
-def header_dtype(name: str, known: Mapping[str, str]) -> str:
-    """The name in a header of a dtype that someone typed. Raises OpenbookError with those that are known."""
-    if name not in known:
-        raise OpenbookError(f"--dtype {name}: must be one of {', '.join(known)}")
-    return known[name]
 
 
 def _check_vocabulary(metadata: ModelMetadata) -> list[str]:

@@ -19,9 +19,10 @@ from openbook.errors import OpenbookError
 from openbook.model_file.file import load, map_tensors
 from openbook.model_file.file_type import ADAPTER_FIELD as FIELD
 from openbook.model_file.file_type import looks_like_adapter, path_problem
-from openbook.model_file.header import DAMAGED, looks_like_safetensors, read_header
+from openbook.model_file.header import DAMAGED, Shape, looks_like_safetensors, read_header
 from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.opening import error_context
+from openbook.model_file.torch_dtypes import narrowed
 from openbook.model_file.writing import write_tensors
 from openbook.text.strict_json import read_json
 
@@ -47,6 +48,35 @@ class Adapter:
     fingerprint: str
     scale: float
     training: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Update:
+    """The change of one matrix `name`: weight + scale · B · A, with A (rank, in) and B (out, rank).
+
+    Of the matrices of experts, A is (E, rank, in) and B (E, out, rank).
+    """
+
+    name: str
+    a: Tensor
+    b: Tensor
+    scale: float
+
+    def of_expert(self, index: int) -> "Update":
+        """The change of one expert's matrix, as of a model with one expert."""
+        return replace(self, a=self.a[index : index + 1], b=self.b[index : index + 1])
+
+    def product(self) -> Tensor:
+        """scale · B · A in float32, of the weight's shape."""
+        return self.scale * (self.b.float() @ self.a.float())
+
+    def added_to(self, weight: Tensor) -> Tensor:
+        """The weight with the change, in the weight's dtype.
+
+        Raises:
+            OpenbookError: a number does not fit in that.
+        """
+        return narrowed(self.name, weight.float() + self.product(), weight.dtype)
 
 
 def fingerprint(path: Path) -> str:
@@ -90,9 +120,8 @@ def load_merged(path: str | os.PathLike[str]) -> tuple[ModelMetadata, dict[str, 
     with error_context(path):
         base = base_of(path, adapter)
         metadata, tensors = load(base)
-        for name, (a, b) in _lora_pairs(changes, tensors).items():
-            weight = tensors[name]
-            tensors[name] = (weight.float() + adapter.scale * (b.float() @ a.float())).to(weight.dtype)
+        for name, update in updates_of(adapter, changes, shapes_of(tensors)).items():
+            tensors[name] = update.added_to(tensors[name])
     return replace(metadata, training=adapter.training), tensors
 
 
@@ -149,17 +178,34 @@ def read_adapter(path: str | os.PathLike[str]) -> tuple[Adapter, dict[str, Tenso
         raise OpenbookError(f"field {FIELD}: should have base, fingerprint and scale; {DAMAGED}")
 
 
-def _lora_pairs(changes: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
-    """Weight → its A and B."""
-    pairs = {}
-    for suffixed in changes:
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
+    """The shape of each tensor."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def updates_of(adapter: Adapter, changes: Mapping[str, Tensor], shapes: Mapping[str, Shape]) -> dict[str, Update]:
+    """The update of each weight that an adapter changes, by the weight's name.
+
+    Args:
+        adapter: gives the scale.
+        changes: its tensors.
+        shapes: of the base's tensors.
+
+    Raises:
+        OpenbookError: a tensor has no counterpart, changes no matrix of the base, does not fit it, or is not finite.
+    """
+    updates = {}
+    for suffixed, tensor in changes.items():
         name = suffixed.removesuffix(LORA_A).removesuffix(LORA_B)
-        a, b = changes.get(name + LORA_A), changes.get(name + LORA_B)
-        weight = weights.get(name)
-        if a is None or b is None or weight is None or weight.ndim != 2:
+        a, b, shape = changes.get(name + LORA_A), changes.get(name + LORA_B), shapes.get(name, ())
+        if a is None or b is None or len(shape) not in (2, 3):
             raise OpenbookError(f"tensor {suffixed}: changes no matrix of its base; {DAMAGED}")
-        outputs, inputs = weight.shape
-        if a.ndim != 2 or a.shape[1] != inputs or b.shape != (outputs, a.shape[0]):
-            raise OpenbookError(f"tensor {suffixed}: its shape does not fit {name} ({outputs} × {inputs}); {DAMAGED}")
-        pairs[name] = (a, b)
-    return pairs
+        *experts, outputs, inputs = shape
+        rank = a.shape[-2] if a.ndim == len(shape) else 0
+        if tuple(a.shape) != (*experts, rank, inputs) or tuple(b.shape) != (*experts, outputs, rank):
+            whole = " × ".join(map(str, shape))
+            raise OpenbookError(f"tensor {suffixed}: its shape does not fit {name} ({whole}); {DAMAGED}")
+        if not tensor.isfinite().all():
+            raise OpenbookError(f"tensor {suffixed}: has numbers that are not finite; {DAMAGED}")
+        updates[name] = Update(name, a, b, adapter.scale)
+    return updates

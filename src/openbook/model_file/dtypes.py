@@ -1,5 +1,9 @@
 """The dtypes of numbers: as safetensors names them, and as people type them. `torch_dtypes` has PyTorch's."""
 
+from collections.abc import Mapping
+
+from openbook.errors import OpenbookError
+
 INT8 = "I8"
 
 DTYPE_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -10,3 +14,10 @@ EXPORT_DTYPES = {words: name for name, words in DTYPE_NAMES.items()}
 
 IMPORT_DTYPES = {**EXPORT_DTYPES, "int8": INT8}
 """The same, with what only a model file here has."""
+
+
+def header_dtype(name: str, known: Mapping[str, str]) -> str:
+    """The name in a header of a dtype that someone typed. Raises OpenbookError with those that are known."""
+    if name not in known:
+        raise OpenbookError(f"--dtype {name}: must be one of {', '.join(known)}")
+    return known[name]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from openbook.errors import OpenbookError
 from openbook.model_file.atomic import atomic_write
-from openbook.model_file.header import DAMAGED, Header
+from openbook.model_file.header import DAMAGED, Header, TensorSpecs
 from openbook.model_file.meta_model import meta_model
 from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.opening import (
@@ -80,10 +80,21 @@ def model_writer(
     Raises:
         OpenbookError: the disk is full, the file cannot be written, or the metadata could not be read back.
     """
+    with specs_writer(path, metadata, stored_specs(expected_shapes(metadata.architecture), dtype), advance) as writer:
+        yield writer
+
+
+@contextmanager
+def specs_writer(
+    path: str | os.PathLike[str],
+    metadata: ModelMetadata,
+    specs: TensorSpecs,
+    advance: Advance = lambda amount: None,
+) -> Iterator[QuantizingWriter]:
+    """The same, with the dtype and shape of each tensor given."""
     path = Path(path)
     with error_context(path):
         header = _header_fields(metadata)
-        specs = stored_specs(expected_shapes(metadata.architecture), dtype)
     with atomic_write(path) as file:
         writer = QuantizingWriter(TensorWriter(file, header, specs, advance), specs)
         yield writer

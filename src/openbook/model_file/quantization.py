@@ -23,12 +23,19 @@ class QuantizingWriter:
         self._name, self._scales = "", list[Tensor]()
 
     def write(self, name: str, part: Tensor) -> None:
-        """Write the next whole rows of a tensor; tensors come in the order of the specs."""
+        """Write the next whole rows of a tensor; tensors come in the order of the specs.
+
+        Integers with scales stay as they are where the file stores int8.
+        """
         if name != self._name:
             self._write_scales()
             self._name = name
         if self._specs[name][0] != INT8:
             self._writer.write(part)
+            return
+        if isinstance(part, Int8Weight):
+            self._writer.write(part.int_data)
+            self._scales.append(part.scale)
             return
         for rows in torch.split(part, max(1, CHUNK // part[0].numel())):
             matrix = quantize(rows)

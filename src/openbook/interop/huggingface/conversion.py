@@ -14,8 +14,9 @@ from openbook.interop.huggingface.families.registry import FAMILIES
 from openbook.interop.huggingface.family import Family
 from openbook.interop.huggingface.fields import ConfigFields
 from openbook.interop.huggingface.score_scale import query_factors, with_unscaled_scores
-from openbook.interop.huggingface.tensor_mapping import TensorMapping, full_shape, tensor_mappings
+from openbook.interop.huggingface.tensor_mapping import Index, TensorMapping, full_shape, tensor_mappings
 from openbook.interop.huggingface.weights import SafetensorsWeights
+from openbook.model_file.adapter import Update
 from openbook.model_file.dtypes import INT8
 from openbook.model_file.header import Shape
 from openbook.model_file.metadata import ModelMetadata
@@ -23,6 +24,24 @@ from openbook.model_file.opening import ModelFile
 from openbook.model_file.tensor_shapes import expected_shapes
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.transformer.architecture import Architecture
+
+
+@dataclass(frozen=True)
+class UpdatedWeights:
+    """The weights of a model file, with an adapter's updates added to them."""
+
+    weights: SafetensorsWeights
+    updates: Mapping[str, Update]
+
+    def read(self, name: str, index: Index) -> Tensor:
+        """A tensor; of experts, those that `index` picks."""
+        update = self.updates.get(name)
+        if update is None:
+            return self.weights.read(name, index)
+        if index and isinstance(index[0], int):
+            whole = update.of_expert(index[0]).added_to(self.weights.read(name, index[:1])[None])[0]
+            return whole[index[1:]]
+        return update.added_to(self.weights.read(name))[index]
 
 
 @dataclass(frozen=True)
@@ -44,7 +63,7 @@ class Conversion:
     config: dict[str, Any]
     architecture: Architecture
     dtype: str
-    _weights: SafetensorsWeights
+    _weights: UpdatedWeights
     _factors: Mapping[str, float]
     _tensors: Mapping[str, tuple[Shape, list[TensorMapping]]]
 
@@ -65,8 +84,13 @@ class Conversion:
         return whole
 
 
-def convert(path: Path, model: ModelFile) -> Conversion:
+def convert(path: Path, model: ModelFile, updates: Mapping[str, Update] | None = None) -> Conversion:
     """The form of the family that has the model's shape.
+
+    Args:
+        path: the model file.
+        model: the same, opened.
+        updates: of an adapter: the update of each weight that it changes.
 
     Raises:
         OpenbookError: no family has it, or the tokenizer is damaged.
@@ -81,7 +105,9 @@ def convert(path: Path, model: ModelFile) -> Conversion:
         config=config,
         architecture=described,
         dtype=next((info.dtype for info in stored.values() if info.dtype != INT8), "F32"),
-        _weights=SafetensorsWeights({name: (path, info) for name, info in stored.items()}),
+        _weights=UpdatedWeights(
+            SafetensorsWeights({name: (path, info) for name, info in stored.items()}), updates or {}
+        ),
         _factors=query_factors(own, described),
         _tensors=_their_tensors(described, family),
     )
