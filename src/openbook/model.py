@@ -25,6 +25,7 @@ from openbook.text.chat.template import Message
 
 # Opening a model comes before every answer, so only what every answer needs is imported here: no PyTorch.
 if TYPE_CHECKING:
+    from openbook.explanation.model_source import ModelSource
     from openbook.explanation.run import Explanation
     from openbook.training.evaluation.perplexity import Score
     from openbook.training.evaluation.translation import TranslationScore
@@ -58,6 +59,7 @@ class Model:
         *,
         build: "Callable[[], Transformer] | None" = None,
         file: ModelFile | None = None,
+        path: Path | None = None,
     ) -> None:
         """Args:
         metadata: all but the tensors.
@@ -65,9 +67,11 @@ class Model:
         engine: what decodes; None chooses.
         build: makes the PyTorch module when it is first needed.
         file: where the tensors are, if they are all in one file.
+        path: of the file that it was loaded from.
         """
         self.metadata = metadata
         self.tokenizer = metadata.make_tokenizer()
+        self.path = path
         self._build, self._file = build, file
         self._built: object = None
         self._engine: tuple[object, Engine] | None = None
@@ -278,6 +282,14 @@ class Model:
             return source + written[1:], None  # one sequence: the source, the separator, the target
         return written, source
 
+    @cached_property
+    def source(self) -> "ModelSource":
+        """What a page needs beside the numbers: tokenizers and the model file."""
+        from openbook.explanation.model_source import FileState, ModelSource
+
+        state = None if self.path is None else FileState.of(self.path)
+        return ModelSource(self.metadata, self.tokenizer, self.metadata.make_source_tokenizer(), self.path, state)
+
     def evaluate(
         self,
         inputs: str | Path | Sequence[str | Path],
@@ -392,7 +404,7 @@ def load(path: str | os.PathLike[str], device: str = "auto", engine: str = "auto
         from openbook.model_file.file import build
 
         metadata, tensors = load_merged(path)
-        return Model(metadata, build(metadata.architecture, tensors).to(place), choice)
+        return Model(metadata, build(metadata.architecture, tensors).to(place), choice, path=path)
     opened = open_model_file(path)
 
     def from_file() -> "Transformer":
@@ -400,7 +412,7 @@ def load(path: str | os.PathLike[str], device: str = "auto", engine: str = "auto
 
         return build(opened.metadata.architecture, tensors_of(opened)).to(place)
 
-    return Model(opened.metadata, engine=choice, build=from_file, file=opened)
+    return Model(opened.metadata, engine=choice, build=from_file, file=opened, path=path)
 
 
 def choose_device_and_engine(device: str = "auto", engine: str = "auto") -> tuple[str, EngineChoice]:

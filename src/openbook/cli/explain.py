@@ -1,10 +1,12 @@
-"""`openbook explain`: every step between a prompt and the next token."""
+"""`openbook explain`: everything between a prompt and the answer, as a page, a file or text."""
 
-from typing import TYPE_CHECKING, Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from openbook.cli.arguments import JSON, MODEL
+from openbook.errors import OpenbookError
 from openbook.text.output import write
 from openbook.text.printable import json_line
 
@@ -14,28 +16,46 @@ if TYPE_CHECKING:
     from openbook.generation.settings import BeamSearch
     from openbook.model import Model
 
-TRANSLATION, SELECTION, BEAMS = "Translation", "What to show", "Beam search"
+PAGE, TEXT, TRANSLATION, ANSWER, BEAMS = "The page", "The text view", "Translation", "The answer", "Beam search"
 
 
 def explain(
     model: MODEL,
     prompt: Annotated[str, typer.Argument(help="the prompt, or the source to translate", show_default=False)],
-    terminal: Annotated[bool, typer.Option("--terminal", help="print in the terminal (the only view so far)")] = True,
     raw: Annotated[bool, typer.Option("--raw", help="the prompt alone, without the chat template")] = False,
-    as_json: JSON = False,
-    layer: Annotated[int | None, typer.Option(help="the layer to open, from 0", rich_help_panel=SELECTION)] = None,
-    head: Annotated[
-        int | None, typer.Option(help="the attention head to show, from 0", rich_help_panel=SELECTION)
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="print the page's address instead of opening it", rich_help_panel=PAGE)
+    ] = False,
+    port: Annotated[
+        int | None, typer.Option(help="of the page on this machine (default: a free one)", rich_help_panel=PAGE)
     ] = None,
+    terminal: Annotated[
+        bool, typer.Option("--terminal", help="print text instead of opening the page", rich_help_panel=TEXT)
+    ] = False,
+    as_json: JSON = False,
+    layer: Annotated[int | None, typer.Option(help="the layer to open, from 0", rich_help_panel=TEXT)] = None,
+    head: Annotated[int | None, typer.Option(help="the attention head to show, from 0", rich_help_panel=TEXT)] = None,
     token: Annotated[
-        int | None, typer.Option(help="the index of the token to follow, from 0", rich_help_panel=SELECTION)
+        int | None, typer.Option(help="the index of the token to follow, from 0", rich_help_panel=TEXT)
     ] = None,
     encoder: Annotated[
-        bool, typer.Option("--encoder", help="how the encoder reads the source", rich_help_panel=SELECTION)
+        bool, typer.Option("--encoder", help="how the encoder reads the source", rich_help_panel=TEXT)
     ] = False,
     number: Annotated[
         str | None,
-        typer.Option(help="how one number follows: its path and index, as printed", rich_help_panel=SELECTION),
+        typer.Option(help="how one number follows: its path and index, as printed", rich_help_panel=TEXT),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="above 0: draw each token (default: the most probable one)", rich_help_panel=ANSWER),
+    ] = None,
+    top_k: Annotated[int | None, typer.Option(help="draw from so many tokens", rich_help_panel=ANSWER)] = None,
+    top_p: Annotated[float | None, typer.Option(help="draw from this probability", rich_help_panel=ANSWER)] = None,
+    min_p: Annotated[float | None, typer.Option(help="draw from tokens this probable", rich_help_panel=ANSWER)] = None,
+    seed: Annotated[int | None, typer.Option(help="of the draws", rich_help_panel=ANSWER)] = None,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(help="how many tokens to write at most (default: 8, translations 64)", rich_help_panel=ANSWER),
     ] = None,
     target: Annotated[
         str, typer.Option(help="the translation so far", show_default=False, rich_help_panel=TRANSLATION)
@@ -52,9 +72,11 @@ def explain(
         int | None, typer.Option(help="show a beam search of this size as a tree", rich_help_panel=BEAMS)
     ] = None,
     length_penalty: Annotated[float, typer.Option(help="of its scores", rich_help_panel=BEAMS)] = 1.0,
-    max_tokens: Annotated[int, typer.Option(help="the length of its beams at most", rich_help_panel=BEAMS)] = 32,
 ) -> None:
-    """Show every step from a prompt to the next token, with the numbers of one head and one token.
+    """Open a page with everything between a prompt and the answer, down to each number.
+
+    The page is on this machine alone, and ends with Ctrl-C. Where the output is no terminal, or with an option of the
+    text view, it prints text instead.
 
     For a translator the steps lead from the source and the target so far to the target's next token. --token then
     chooses a token of the target, or with --encoder one of the source.
@@ -62,45 +84,85 @@ def explain(
     [bold]Examples[/bold]
 
       openbook explain austen.openbook "It is a truth"
+      openbook explain austen.openbook "It is a truth" --temperature 0.8 --seed 1 --max-tokens 20
       openbook explain austen.openbook "It is a truth" --layer 2 --head 1 --token 3
       openbook explain austen.openbook "It is a" --number "decoder.blocks.0.self_attention.scores[0,0,2,1]"
       openbook explain en-de.openbook "A man sleeps." --target "Ein Mann" --layer 1 --head 2
       openbook explain en-de.openbook "A man sleeps." --encoder --token 2
       openbook explain en-de.openbook "A man sleeps." --beam-size 3
     """
-    from openbook.explanation.derivations import derive
-    from openbook.explanation.tensor_offsets import tensor_offsets
-    from openbook.explanation.terminal.derivation_page import parse_number
-    from openbook.explanation.views.summarize import Selection, summarize
-    from openbook.generation.settings import BeamSearch
     from openbook.model import load
 
     opened = load(model, "cpu")
     languages = {"target_language": target_language, "source_language": source_language}
     if beam_size is not None:
+        from openbook.generation.settings import BeamSearch
+
         tokens, source = opened.traced_tokens(prompt, target, raw=raw, **languages)
         settings = BeamSearch(
             beam_size=beam_size,
             n_best=beam_size,
             length_penalty=length_penalty,
-            max_tokens=max_tokens,
+            max_tokens=max_tokens or 32,
             no_repeat_ngram_size=opened.metadata.generation.get("no_repeat_ngram_size", 0),
         )
         _print_beams(opened, tokens, source, settings, target_language, as_json)
         return
-    explanation = opened.trace(prompt, target, raw=raw, **languages)
-    offsets = tensor_offsets(model)
+    decoding = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "seed": seed}
+    given = {name: each for name, each in (decoding | {"max_tokens": max_tokens}).items() if each is not None}
+    of_text = terminal or as_json or encoder or any(each is not None for each in (layer, head, token, number))
+    wants_page = no_browser or port is not None
+    if wants_page and of_text:
+        raise OpenbookError("--no-browser and --port are for the page; leave them out, or the options of the text view")
+    if wants_page or not (of_text or not sys.stdout.isatty()):
+        _serve(opened, {"prompt": prompt, "target": target, "raw": raw, "settings": given}, languages, port, no_browser)
+        return
+    _print_text(opened, prompt, target, raw, languages, number, (layer, head, token, encoder), as_json)
+
+
+def _serve(
+    model: "Model",
+    asked: dict[str, Any],
+    languages: dict[str, str | None],
+    port: int | None,
+    no_browser: bool,
+) -> None:
+    """Serve the page until Ctrl-C."""
+    from openbook.web.app import page_app
+    from openbook.web.local import serve
+    from openbook.web.model_runs import model_runs
+
+    runs = model_runs(model, asked, languages)
+    serve(page_app(runs), port or 0, not no_browser, write)
+
+
+def _print_text(
+    model: "Model",
+    prompt: str,
+    target: str,
+    raw: bool,
+    languages: dict[str, str | None],
+    number: str | None,
+    selection: tuple[int | None, int | None, int | None, bool],
+    as_json: bool,
+) -> None:
+    from openbook.explanation.derivations import derive
+    from openbook.explanation.terminal.derivation_page import parse_number
+    from openbook.explanation.views.summarize import Selection, summarize
+
+    explanation = model.trace(prompt, target, raw=raw, **languages)
+    offsets = model.source.offsets
     if number is not None:
         path, index = parse_number(number)
-        _print_view(derive(opened.transformer, explanation.trace, path, index, offsets), as_json)
+        _print_view(derive(model.transformer, explanation.trace, path, index, offsets), as_json)
         return
     summary = summarize(
         explanation,
-        opened.tokenizer,
-        Selection(layer, head, token, encoder),
-        source_tokenizer=opened.metadata.make_source_tokenizer(),
+        model.tokenizer,
+        Selection(*selection),
+        source_tokenizer=model.metadata.make_source_tokenizer(),
         offsets=offsets,
-        template=opened.template_token_indices(prompt, raw=raw),
+        template=model.template_token_indices(prompt, raw=raw),
     )
     _print_view(summary, as_json)
 

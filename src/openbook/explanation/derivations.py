@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from openbook.errors import OpenbookError
-from openbook.explanation.expression import Expression, Node, named, with_numbers
+from openbook.explanation.expression import Expression, Node, Place, named, with_numbers
 from openbook.explanation.expression_text import format_formula
 from openbook.explanation.reader import Operand, Reader, Sum, TensorOffset
 from openbook.explanation.rules.table import FoundRule, find_rule
@@ -105,8 +105,7 @@ def derive(
     _check(path, index, recorded.shape)
     read = ruled.reader(offsets or {}, keep=True)
     result = ruled.evaluate(read, torch.tensor([list(index)]))
-    left = Node("name", tuple(Node("name", name=name) for name in map(_shown, ruled.letters) if name), read.name)
-    right = result.node
+    left, right = ruled.left(), result.node
     was, now = float(recorded[tuple(index)]), result.value.item()
     error = abs(now - was) if now != was else 0.0  # two infinities have no difference
     return Derivation(
@@ -119,7 +118,7 @@ def derive(
         equation=(left, right),
         definitions=tuple(
             Definition(name, format_formula(tree), format_formula(with_numbers(tree)), tree)
-            for name, tree in read.definitions
+            for name, tree in read.definitions.items()
         ),
         operands=tuple(read.operands),
         sums=tuple(read.sums),
@@ -128,6 +127,39 @@ def derive(
         error=error,
         relative_error=error / _largest(recorded),
     )
+
+
+@dataclass(frozen=True)
+class GeneralFormula:
+    """How every number of a recorded tensor follows: both cases of a condition, where there are two.
+
+    Attributes:
+        letters: of each axis; "_" for one of length 1.
+        meaning: as in `Derivation`.
+        equation: left and right side, as in `Derivation`; each leaf says where it takes its number from.
+        definitions: short names that the formula uses, each with what it stands for.
+    """
+
+    letters: tuple[str, ...]
+    meaning: str
+    equation: tuple[Node, Node]
+    definitions: tuple[tuple[str, Node], ...]
+
+
+def general_formula(model: nn.Module, trace: Trace, path: str) -> GeneralFormula:
+    """The formula of all numbers of the tensor recorded at `path`.
+
+    The rule is evaluated at the first two and the last index along each axis, where the cases of rules differ.
+
+    Raises:
+        OpenbookError, LookupError: as `derive`.
+    """
+    ruled = _RuledRecord.of(model, trace, path)
+    read = ruled.reader({}, keep=False)
+    ends = [torch.tensor(sorted({0, min(1, length - 1), length - 1})) for length in ruled.recorded.shape]
+    result = ruled.evaluate(read, torch.cartesian_prod(*ends).reshape(-1, len(ends)))
+    equation, definitions = (ruled.left(), result.node), tuple(read.definitions.items())
+    return GeneralFormula(ruled.letters, ruled.found.rule.meaning, equation, definitions)
 
 
 def axes(model: nn.Module, trace: Trace, path: str) -> tuple[str, ...]:
@@ -192,10 +224,18 @@ class _RuledRecord(NamedTuple):
         found, record = self.found, self.record
         return Reader(self.model, self.trace, found.part, found.path, record.module, record.name, offsets, keep)
 
+    def left(self) -> Node:
+        """The left side of the equation: the quantity's name with its letters."""
+        letters = tuple(Node("name", name=name) for name in map(_shown, self.letters) if name)
+        return Node("name", letters, self.record.name)
+
     def evaluate(self, read: Reader, rows: Tensor) -> Expression:
         """The rule at the indices `rows` (n, rank); its value is (n, 1)."""
         columns = rows.to(torch.float64)[:, :, None].unbind(1)
-        index = [named(column, _shown(name)) for name, column in zip(self.letters, columns, strict=True)]
+        index = [
+            named(column, _shown(name), place=Place("axis", str(axis)))
+            for axis, (name, column) in enumerate(zip(self.letters, columns, strict=True))
+        ]
         result = self.found.rule.formula(read, *index)
         return Expression(result.value.expand(len(rows), 1), result.node)
 
@@ -206,8 +246,9 @@ def _shown(letter: str) -> str:
 
 
 def _largest(recorded: Tensor) -> float:
-    numbers = recorded.to(torch.float64).abs()
-    return numbers[numbers.isfinite()].max().item() or 1.0
+    numbers = recorded.detach().abs() if recorded.is_floating_point() else recorded.to(torch.float64).abs()
+    finite = numbers[numbers.isfinite()]
+    return finite.max().item() or 1.0 if finite.numel() else 1.0
 
 
 def _check(path: str, index: Sequence[int], shape: torch.Size) -> None:

@@ -9,7 +9,7 @@ gives a value, and beside it the tree of the formula: a product of a name and a 
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -38,6 +38,21 @@ Operator = Literal[
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a leaf of a formula takes its number from.
+
+    Attributes:
+        kind: of what is read: recorded, weight, constant, given; or "axis" for a letter of the number's own index.
+        source: a recorded path, a tensor's name, words, or the number of the axis.
+        index: an expression for each axis of what is read, those that formulas leave out too.
+    """
+
+    kind: str
+    source: str
+    index: tuple["Node", ...] = ()
+
+
+@dataclass(frozen=True)
 class Node:
     """A formula, or a part of one: an operator with its operands, or a leaf.
 
@@ -46,12 +61,16 @@ class Node:
         operands: the parts, in the order in which they are written.
         name: of a value or a function, or the letter that is run over.
         value: what it comes to; 1 or 0 for a condition.
+        place: where a leaf takes its number from; None for others.
+        length: how many values a running letter takes, of whatever runs over one.
     """
 
     operator: Operator
     operands: tuple["Node", ...] = ()
     name: str = ""
     value: float = math.nan
+    place: Place | None = field(default=None, compare=False)
+    length: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,14 +151,14 @@ def _first(value: Tensor) -> float:
     return value.flatten()[0].item() if value.numel() else math.nan
 
 
-def named(value: Tensor, name: str, index: Sequence[Node] = ()) -> Expression:
-    """A value with a name and its index."""
-    return Expression(value, Node("name", tuple(index), name, _first(value)))
+def named(value: Tensor, name: str, index: Sequence[Node] = (), place: Place | None = None) -> Expression:
+    """A value with a name and its index, and where it is taken from."""
+    return Expression(value, Node("name", tuple(index), name, _first(value), place))
 
 
-def constant(value: float, name: str) -> Expression:
-    """One number with a name."""
-    return named(_tensor(value), name)
+def constant(value: float, name: str, source: str = "") -> Expression:
+    """One number with a name; `source` says where it comes from."""
+    return named(_tensor(value), name, place=Place("constant", source))
 
 
 def literal(value: float) -> Expression:
@@ -293,8 +312,10 @@ def _apply(
 
 
 def _reduce(operator: Operator, letter: str, value: Tensor, *operands: Expression) -> Expression:
-    value = value.to(torch.float64)
-    return Expression(value, Node(operator, tuple(each.node for each in operands), letter, _first(value)))
+    value, length = value.to(torch.float64), operands[0].value.shape[-1]
+    return Expression(
+        value, Node(operator, tuple(each.node for each in operands), letter, _first(value), length=length)
+    )
 
 
 def _if(condition: Expression, then: Expression, otherwise: Expression, value: Tensor) -> Expression:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from openbook.errors import OpenbookError
-from openbook.explanation.expression import Expression, Node, constant, named, sum_over
+from openbook.explanation.expression import Expression, Node, Place, constant, named, sum_over
 from openbook.explanation.expression_text import format_formula
 from openbook.trace import Trace
 
@@ -70,7 +70,7 @@ class Sum:
 class Reader:
     """Reads the operands of one recorded tensor, and finds them in the graph that the trace recorded.
 
-    With `keep`, what is read is kept in `operands`, `sums` and `definitions`.
+    With `keep`, what is read is kept in `operands` and `sums`.
 
     Attributes:
         part: the module whose rule is at work, and `path` its path.
@@ -90,7 +90,7 @@ class Reader:
     keep: bool = False
     operands: list[Operand] = field(default_factory=list)
     sums: list[Sum] = field(default_factory=list)
-    definitions: list[tuple[str, Node]] = field(default_factory=list)
+    definitions: dict[str, Node] = field(default_factory=dict)
 
     # Where the operands are.
 
@@ -154,7 +154,11 @@ class Reader:
     def given(self, path: str, source: str, *index: Expression) -> Expression:
         """A recorded value that nothing in this pass explains; `source` says where it comes from."""
         given = self._read("given", source, self.trace[path].value, index, self.name)
-        return Expression(given.value, Node("words", name=f"given by {source}", value=given.node.value))
+        index_nodes = tuple(each.node for each in index)
+        words = Node(
+            "words", name=f"given by {source}", value=given.node.value, place=Place("given", path, index_nodes)
+        )
+        return Expression(given.value, words)
 
     def weight(self, name: str, *index: Expression) -> Expression:
         """A number of the part's weights; `name` is relative to the part."""
@@ -172,7 +176,7 @@ class Reader:
         """A number that follows from the architecture; `source` says how."""
         if self.keep:
             self._keep(Operand(name, "constant", source, (Number(value, ()),)))
-        return constant(value, name)
+        return constant(value, name, source)
 
     def sum(self, letter: str, terms: Expression) -> Expression:
         """Σ over the running letter; its terms are kept."""
@@ -185,8 +189,7 @@ class Reader:
 
     def define(self, name: str, expression: Expression) -> Expression:
         """A short name for part of a formula."""
-        if self.keep:
-            self.definitions.append((name, expression.node))
+        self.definitions[name] = expression.node
         return named(expression.value, name)
 
     def _read(
@@ -200,7 +203,8 @@ class Reader:
         rows, terms = (max(each.shape[axis] for each in columns) for axis in (0, 1))
         where = tuple(each.expand(rows, terms) for each in columns)
         value = tensor[where].to("cpu", torch.float64)
-        result = named(value, name, [each.node for each in index if not _is_unnamed(each.node)])
+        every = tuple(each.node for each in index)
+        result = named(value, name, [each for each in every if not _is_unnamed(each)], Place(kind, source, every))
         if self.keep:
             indices = [tuple(each) for each in torch.stack(where, -1)[0].tolist()]
             offset = self.offsets.get(source) if kind == "weight" else None

@@ -86,6 +86,18 @@ def _ids(model: Transformer, tokens: Tensor | Sequence[int]) -> Tensor:
     return ids if ids.dim() == 2 else ids.long()[None]
 
 
+def check_size(model: Transformer, tokens: Sequence[int], source: Sequence[int] | None) -> None:
+    """That a prompt, or a target and its source, can be explained with this model.
+
+    Raises:
+        OpenbookError: there are no tokens, or more than the context or the memory take; a source is missing, or given
+            to a decoder-only model.
+    """
+    purpose = "explaining a prompt alone" if source is None else "explaining a source and its target"
+    check_kind(model.architecture, encoder_decoder=source is not None, purpose=purpose)
+    _check_size(model.architecture, _ids(model, tokens), None if source is None else _ids(model, source))
+
+
 def _check_size(architecture: Architecture, tokens: Tensor, source: Tensor | None) -> None:
     """That there are tokens, and that they fit the context and, when recorded, the memory."""
     length, name = tokens.shape[1], "prompt" if source is None else "target"

@@ -1,0 +1,74 @@
+"""Runs of a model: the first as the command asks for it, others as the page does."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from openbook.errors import OpenbookError
+from openbook.explanation.page.manifest import Asked
+from openbook.explanation.page.page_run import PageRun
+from openbook.explanation.page.views import VIEWS
+from openbook.explanation.traced_generation import trace_generation
+from openbook.generation.settings import Sampling
+from openbook.generation.token_rules import TokenRules
+from openbook.model import Model
+from openbook.web.runs import Runs
+
+WRITTEN, TRANSLATED = 8, 64
+"""How many tokens are written at most unless the settings say so: of a language model, of a translator."""
+
+
+def page_run(
+    model: Model,
+    prompt: str,
+    target: str = "",
+    *,
+    raw: bool = False,
+    languages: Mapping[str, str | None] | None = None,
+    **settings: Any,
+) -> PageRun:
+    """A run to look into: the prompt, the tokens written after it, and every number of each step.
+
+        page = page_run(model, "It is a truth", max_tokens=4)
+        page.slices([{"step": 1, "path": "decoder.blocks.0.self_attention.weights"}])
+
+    Args:
+        model: that runs.
+        prompt, target, raw: as for `Model.trace`.
+        languages: target_language and source_language, as for `Model.translate`.
+        settings: as for `Model.ask`; the most probable token is taken unless they say otherwise.
+
+    Raises:
+        OpenbookError: as `Model.trace`; a setting is unknown or out of range.
+    """
+    languages = dict(languages or {})
+    tokens, source = model.traced_tokens(prompt, target, raw=raw, **languages)
+    most = TRANSLATED if model.translates else WRITTEN
+    decoding = Sampling.from_dict({"temperature": 0.0, "max_tokens": most} | settings)
+    rules = TokenRules.of(model.tokenizer.special, decoding, languages.get("target_language"))
+    start = 0
+    if source is not None:
+        start = 1 + len(rules.forced_prefix)
+        rules = replace(rules, forced_prefix=())  # the target so far has it
+    run = trace_generation(model.transformer, tokens, decoding, rules, source=source)
+    template = frozenset() if model.translates else frozenset(model.template_token_indices(prompt, raw=raw))
+    return PageRun(run, model.source, Asked(prompt, target, raw, template, start, languages), VIEWS)
+
+
+def model_runs(model: Model, asked: Mapping[str, Any], languages: Mapping[str, str | None]) -> Runs:
+    """The runs of a model, beginning with what was `asked`: prompt, target, raw, settings.
+
+    Raises:
+        OpenbookError: as `page_run`.
+    """
+
+    def start(wanted: Mapping[str, Any]) -> PageRun:
+        given = {**asked, **wanted}
+        prompt, target, raw, settings = (given.get(name) for name in ("prompt", "target", "raw", "settings"))
+        if not isinstance(prompt, str) or not isinstance(target, str):
+            raise OpenbookError("prompt and target: give texts")
+        if not isinstance(settings, dict):
+            raise OpenbookError("settings: give an object of names and values")
+        return page_run(model, prompt, target, raw=bool(raw), languages=languages, **settings)
+
+    return Runs(start({}), start)
