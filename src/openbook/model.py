@@ -25,7 +25,6 @@ from openbook.text.chat.template import Message
 
 # Opening a model comes before every answer, so only what every answer needs is imported here: no PyTorch.
 if TYPE_CHECKING:
-    from openbook.explanation.model_source import ModelSource
     from openbook.explanation.run import Explanation
     from openbook.training.evaluation.perplexity import Score
     from openbook.training.evaluation.translation import TranslationScore
@@ -281,14 +280,6 @@ class Model:
         if self.metadata.architecture.encoder is None:
             return source + written[1:], None  # one sequence: the source, the separator, the target
         return written, source
-
-    @cached_property
-    def source(self) -> "ModelSource":
-        """What a page needs beside the numbers: tokenizers and the model file."""
-        from openbook.explanation.model_source import FileState, ModelSource
-
-        state = None if self.path is None else FileState.of(self.path)
-        return ModelSource(self.metadata, self.tokenizer, self.metadata.make_source_tokenizer(), self.path, state)
 
     def evaluate(
         self,

@@ -149,9 +149,10 @@ def _print_text(
     from openbook.explanation.derivations import derive
     from openbook.explanation.terminal.derivation_page import parse_number
     from openbook.explanation.views.summarize import Selection, summarize
+    from openbook.web.model_runs import source_of
 
     explanation = model.trace(prompt, target, raw=raw, **languages)
-    offsets = model.source.offsets
+    offsets = source_of(model).offsets
     if number is not None:
         path, index = parse_number(number)
         _print_view(derive(model.transformer, explanation.trace, path, index, offsets), as_json)

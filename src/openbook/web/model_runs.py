@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from openbook.errors import OpenbookError
+from openbook.explanation.model_source import FileState, ModelSource
 from openbook.explanation.page.manifest import Asked
 from openbook.explanation.page.page_run import PageRun
 from openbook.explanation.page.views import VIEWS
@@ -52,7 +54,14 @@ def page_run(
         rules = replace(rules, forced_prefix=())  # the target so far has it
     run = trace_generation(model.transformer, tokens, decoding, rules, source=source)
     template = frozenset() if model.translates else frozenset(model.template_token_indices(prompt, raw=raw))
-    return PageRun(run, model.source, Asked(prompt, target, raw, template, start, languages), VIEWS)
+    return PageRun(run, source_of(model), Asked(prompt, target, raw, template, start, languages), VIEWS)
+
+
+@lru_cache(maxsize=1)
+def source_of(model: Model) -> ModelSource:
+    """What a page needs of a model beside its numbers: tokenizers and the file."""
+    state = None if model.path is None else FileState.of(model.path)
+    return ModelSource(model.metadata, model.tokenizer, model.metadata.make_source_tokenizer(), model.path, state)
 
 
 def model_runs(model: Model, asked: Mapping[str, Any], languages: Mapping[str, str | None]) -> Runs:
