@@ -20,7 +20,8 @@ from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.opening import ModelFile, error_context, open_model_file
 from openbook.model_file.output_path import check_output_file, output_path
 from openbook.progress import Track, silent
-from openbook.text.chat.chat_tokenizer import ChatTokenizer
+from openbook.text.characters import clean_text
+from openbook.text.chat.chat_tokenizer import ChatTokenizer, clean_messages
 from openbook.text.chat.template import Message
 
 # Opening a model comes before every answer, so only what every answer needs is imported here: no PyTorch.
@@ -137,8 +138,9 @@ class Model:
             model.ask("It is a truth", temperature=0.7, max_tokens=40, seed=1)
 
         Args:
-            prompt: what to continue; a model with a chat template reads it as a user's message.
-            raw: leave out the chat template.
+            prompt: what to continue; a model with a chat template reads it as a user's message. It is cleaned as
+                training texts are, without white space at its ends.
+            raw: the prompt as it is: without the chat template, and not cleaned.
             settings: as for `Sampling`: temperature, top_k, seed, max_tokens, stop …; the model file's defaults for the
                 rest.
 
@@ -173,16 +175,18 @@ class Model:
             raise OpenbookError("the model has no chat template, so it holds no conversation; ask it without --chat")
         sampling = self.sampling(**settings)
         context = self.metadata.architecture.context
-        ids = self.chat.encode_latest(messages, context - min(sampling.max_tokens, context // 4))
+        ids = self.chat.encode_latest(clean_messages(messages), context - min(sampling.max_tokens, context // 4))
         return stream(self.engine, self.tokenizer, [ids], sampling)
 
     def prompt_tokens(self, prompt: str, *, raw: bool = False) -> list[int]:
-        """The tokens that the model reads for a prompt, with those of the chat template unless `raw`."""
-        return (self.tokenizer if raw or self.chat is None else self.chat).encode_prompt(prompt)
+        """The tokens that the model reads for a prompt: cleaned, in the chat template, unless `raw`."""
+        if raw:
+            return self.tokenizer.encode_prompt(prompt)
+        return (self.chat or self.tokenizer).encode_prompt(clean_text(prompt))
 
     def template_token_indices(self, prompt: str, *, raw: bool = False) -> set[int]:
         """The indices of the `prompt_tokens` that the chat template wrote; empty without one."""
-        return set() if raw or self.chat is None else self.chat.template_token_indices(prompt)
+        return set() if raw or self.chat is None else self.chat.template_token_indices(clean_text(prompt))
 
     def search(self, prompts: Sequence[str], *, raw: bool = False, **settings: Any) -> list[tuple[Candidate, ...]]:
         """The most probable continuations of each prompt by beam search, best first; settings as for `BeamSearch`.
@@ -338,9 +342,9 @@ class Model:
         from openbook.training.data.pair_files import read_all_pairs
         from openbook.training.evaluation.translation import evaluate_translation
 
-        pairs, skipped = read_all_pairs(find_files(_listed(files)), encoding)
+        pairs, skipped, notes = read_all_pairs(find_files(_listed(files)), encoding)
         score = evaluate_translation(self.transformer, self.translator(**settings), pairs, track)
-        return replace(score, skipped_lines=skipped)
+        return replace(score, skipped_lines=skipped, notes=tuple(notes))
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
         """Write the model file, completely or not at all; returns its path.
@@ -360,7 +364,10 @@ class Model:
         return output
 
     def _templated(self, prompts: Sequence[str], raw: bool) -> Sequence[Prompt]:
-        return prompts if raw or self.chat is None else [self.prompt_tokens(prompt) for prompt in prompts]
+        """What an engine reads for each prompt."""
+        if raw:
+            return prompts
+        return [clean_text(each) if self.chat is None else self.prompt_tokens(each) for each in prompts]
 
 
 def _listed(inputs: str | Path | Sequence[str | Path]) -> list[str | Path]:

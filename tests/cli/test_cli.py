@@ -176,6 +176,13 @@ def test_prompts_come_from_anywhere(command, model, tmp_path):
     assert command("ask", model, "--file", "prompts.txt", *settings) == given
     assert command("ask", model, *settings, stdin=b"The\nA class") == given
     assert command("ask", model, "--file", "-", *settings, stdin=b"The\nA class") == given
+    (tmp_path / "marked.txt").write_bytes(" The\u00ad \r\n\tA class".encode("utf-16"))
+    cleaned = openbook.load(model, "cpu").generate([" Th\u00ade\n", "\ufeffA class "], max_tokens=5, temperature=0)
+    assert [each.text for each in cleaned] == [one.text, other.text]
+    _, out, _ = command("ask", model, "--file", "marked.txt", "--json", *settings)
+    assert [json.loads(line)["answer"] for line in out.splitlines()] == [one.text, other.text]
+    raw = openbook.load(model, "cpu")
+    assert raw.prompt_tokens(" The ", raw=True) != raw.prompt_tokens(" The ") == raw.prompt_tokens("The", raw=True)
 
 
 def test_json_answers_are_one_object_a_prompt(command, model):
@@ -236,10 +243,11 @@ def test_bad_calls_are_one_line(command, model, book, tmp_path):
     told(command("ask", model, "A", "--file", "book.txt"), "not both")
     told(command("ask", model, "--file", "none.txt"), "none.txt", "No such file")
     told(command("ask", model, "--file", tmp_path), "cannot be read")
-    told(command("ask", model, "--file", "latin.txt"), "latin.txt", "not UTF-8 at byte 1")
+    told(command("ask", model, "--file", "latin.txt", "--encoding", "utf-8"), "latin.txt: line 1 is not readable")
+    told(command("ask", model, "--file", "latin.txt", "--encoding", "none"), "encoding 'none': unknown")
     told(command("ask", model, "--file", "blank.txt"), "blank.txt: has no prompts")
     told(command("ask", model), "standard input: has no prompts")
-    told(command("ask", model, stdin=b"\xff\xfe"), "standard input: cannot be read (not UTF-8")
+    told(command("ask", model, stdin=b"A\n\xff"), "standard input: line 2 is not readable")
     told(command("ask", model, terminal=True), "there is no prompt")
     told(command("ask", model, "A", "--stop", ""), "stop")
     told(command("evaluate", model, "none.txt"), "none.txt")

@@ -60,15 +60,40 @@ def test_a_sentence(command, model):
 def test_lines_of_a_file_keep_their_order_and_their_number(command, model, tmp_path):
     content = b"the cat\n\nrain\xff\n" + b"the cat " * 60 + b"\nrain fell\n"
     (tmp_path / "in.txt").write_bytes(content)
-    code, lines, errors = command("ask", model, "--file", "in.txt", "--beam-size", 2)
+    code, lines, errors = command("ask", model, "--file", "in.txt", "--encoding", "utf-8", "--beam-size", 2)
     expected = [each.text for each in openbook.load(model).translate(["the cat", "rain fell"], beam_size=2)]
     assert code == 0 and lines == [expected[0], "", "", "", expected[1]]
     assert "line 2 is skipped: it is empty" in errors
-    assert "line 3 is skipped: it is not UTF-8 at byte 5" in errors
+    assert "line 3 is skipped: it is not readable; see --encoding" in errors
     assert "line 4 is skipped: it has" in errors and "3 of 5 lines skipped" in errors
     assert command("ask", model, stdin=content)[1] != []
     code, piped, _ = command("ask", model, "--beam-size", 2, stdin=content)
     assert piped == lines
+
+
+def test_blanks_marks_and_encodings_do_not_change_a_translation(command, model, tmp_path):
+    plain = ["the cat sat on the mat", "rain fell"]
+    expected = command("ask", model, *plain)[1]
+    for name, content in (
+        ("blanks", "".join(f"  {line} \t\r\n" for line in plain).encode()),
+        ("tabs", "\n".join(plain).replace(" ", "\t").encode()),
+        ("mark", "\n".join(plain).encode("utf-8-sig")),
+        ("wide", "\n".join(plain).encode("utf-16")),
+        ("separators", "\n".join(plain).replace(" ", "\u2028").encode()),
+        ("old", "\r".join(plain).encode()),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert command("ask", model, "--file", name)[1] == expected, name
+        assert command("ask", model, stdin=content)[1] == expected, name
+    assert command("ask", model, *(f" {line}\n" for line in plain))[1] == expected
+
+
+def test_a_guessed_encoding_is_said(command, model, tmp_path):
+    text = "schöne Äpfel für später\n"
+    (tmp_path / "in.txt").write_bytes(text.encode("cp1252"))
+    code, lines, errors = command("ask", model, "--file", "in.txt")
+    assert code == 0 and "in.txt: guessed the encoding: cp1252 (" in errors
+    assert lines == command("ask", model, text)[1]
 
 
 def test_n_best_and_json(command, model):
@@ -162,8 +187,8 @@ def test_explain_is_what_trace_says(command, model):
     ("arguments", "said"),
     [
         (["  "], "the source is empty; give a sentence to translate"),
-        (["the cat " * 60], "the source has 122 tokens; at most 40 can be explained"),
-        (["the cat", "--target", "the dog " * 60], "the target has 122 tokens; at most 40"),
+        (["the cat " * 60], "the source has 121 tokens; at most 40 can be explained"),
+        (["the cat", "--target", "the dog " * 60], "the target has 121 tokens; at most 40"),
         (["the cat", "--encoder", "--token", "99"], "--token 99: there are"),
         (["the cat", "--target-language", "de"], "language 'de': this model does not have it"),
     ],

@@ -1,6 +1,5 @@
 """Sentences in, translations out: order, problems, both kinds of model, every way of decoding."""
 
-import io
 import json
 from dataclasses import replace
 
@@ -9,13 +8,14 @@ import torch
 from naive import default_model
 from translators import engine, tokenizer, translator_model
 
-from openbook.cli.sentence_lines import MAX_LINE_BYTES, as_json_line, as_line, read_sentences
+from openbook.cli.sentence_lines import as_json_line, as_line, as_sentence
 from openbook.errors import OpenbookError
 from openbook.generation.beam_search import beam_search
 from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.settings import BeamSearch, Sampling, decoding_settings
 from openbook.generation.token_rules import TokenRules
 from openbook.generation.translation import Sentence, Translator
+from openbook.text.corpus.readers.lines import InvalidLine
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.text.tokenizer.tokenizer import Tokenizer
 
@@ -146,12 +146,18 @@ def test_a_translation_ends_at_twice_its_source_and_20(engine_, words) -> None:
 
 
 def test_lines_of_a_file() -> None:
-    long = b"x" * (MAX_LINE_BYTES + 5)
-    lines = list(read_sentences(io.BytesIO(b"one\r\n\ntw\xffo\n" + long + b"\nlast")))
-    assert [line.text for line in lines][:3] == ["one", "", "tw�o"]
-    assert [line.problem for line in lines[:3]] == [None, None, "it is not UTF-8 at byte 3"]
-    assert lines[3].problem == f"it is longer than {MAX_LINE_BYTES:,} bytes" and len(lines[3].text) == 100
-    assert lines[4] == Sentence("last")
+    assert as_sentence("one") == Sentence("one")
+    assert as_sentence(InvalidLine.UNREADABLE) == Sentence("", "it is not readable; see --encoding")
+
+
+def test_a_source_is_cleaned_as_in_training(engine_, words) -> None:
+    translator = make(engine_, words)
+    expected = translator.encode_source("the rain falls")
+    for text in ("  the rain falls \n", "\ufeffthe\train\xa0falls", "the rain\u2028falls", "the rain\r\nfalls"):
+        assert translator.encode_source(text) == expected
+    assert translator.encode_target(" rain \t") == translator.encode_target("rain")
+    [[result]] = [list(translator([[Sentence("\xa0\u2028")]]))]
+    assert result.problem == "it is empty"
 
 
 def test_a_line_has_no_line_breaks(engine_, words) -> None:

@@ -23,6 +23,7 @@ class Question:
     Attributes:
         prompts: from the command line, if any.
         file: where they are instead; standard input if there is neither.
+        encoding: of the file; None finds it out.
         settings: as for `Sampling` or `BeamSearch`.
         languages: target_language and source_language, of a translation.
         chat: hold a conversation.
@@ -34,6 +35,7 @@ class Question:
 
     prompts: Sequence[str] | None = None
     file: Path | None = None
+    encoding: str | None = None
     settings: Mapping[str, Any]
     languages: Mapping[str, str | None]
     chat: bool = False
@@ -59,7 +61,7 @@ def answers(model: Model, question: Question) -> Iterator[str]:
         return _translation(model, question)
     if any(question.languages.values()):
         raise OpenbookError("--target-language is for translators, and this model continues a prompt")
-    prompts = read_prompts(question.prompts, question.file)
+    prompts = read_prompts(question.prompts, question.file, question.encoding)
     if SEARCH_ONLY & question.settings.keys():
         if question.show_probabilities:
             raise OpenbookError("--show-probabilities is for sampling; beams have scores, see --n-best and --json")
@@ -78,7 +80,14 @@ def _translation(model: Model, question: Question) -> Iterator[str]:
         raise OpenbookError("--show-probabilities is for models that continue a prompt; see --n-best and --json")
     translator = model.translator(**question.settings, **question.languages)
     n_best = question.settings.get("n_best", 1)
-    return translated_lines(translator, question.prompts, question.file, as_json=question.as_json, n_best=n_best)
+    return translated_lines(
+        translator,
+        question.prompts,
+        question.file,
+        as_json=question.as_json,
+        n_best=n_best,
+        encoding=question.encoding,
+    )
 
 
 def _hold_conversation(model: Model, question: Question) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from openbook.cli.arguments import DEVICE, ENGINE, JSON, MODEL
+from openbook.cli.arguments import DEVICE, ENCODING, ENGINE, JSON, MODEL
 from openbook.text.output import warn, write
 
 
@@ -50,10 +50,13 @@ def ask(
     seed: Annotated[int | None, typer.Option(help="the same seed gives the same text")] = None,
     chat: Annotated[bool, typer.Option("--chat", help="hold a conversation")] = False,
     system_prompt: Annotated[str | None, typer.Option(help="with --chat: what the model is told first")] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="continue the prompt itself, without the chat template")] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="the prompt as it is: without the chat template, every blank kept")
+    ] = False,
     show_probabilities: Annotated[
         bool, typer.Option(help="each token with its probability and the most probable others")
     ] = False,
+    encoding: ENCODING = None,
     as_json: JSON = False,
     device: DEVICE = "auto",
     engine: ENGINE = "auto",
@@ -87,6 +90,7 @@ def ask(
     question = Question(
         prompts=prompts,
         file=file,
+        encoding=encoding,
         settings={name: value for name, value in settings.items() if value is not None},
         languages={"target_language": target_language, "source_language": source_language},
         chat=chat,

@@ -5,31 +5,33 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from openbook.cli.input_lines import input_name, read_input
 from openbook.errors import OpenbookError
 from openbook.generation.text import Candidate, TextChunk
 from openbook.text.printable import json_line
 from openbook.text.tokenizer.tokenizer import Tokenizer
 
 
-def read_prompts(prompts: Sequence[str] | None, file: Path | None) -> list[str]:
-    """The prompts from the command line, a file, or standard input."""
+def read_prompts(prompts: Sequence[str] | None, file: Path | None, encoding: str | None = None) -> list[str]:
+    """The prompts from the command line, or the lines of a file or of standard input that are not blank."""
     if prompts and file:
         raise OpenbookError("give prompts or --file, not both")
     if prompts:
         return list(prompts)
+    if file is None and sys.stdin.isatty():
+        raise OpenbookError('there is no prompt; give one after the model: openbook ask MODEL "Once upon"')
+    name = input_name(file)
+    lines: list[str] = []
     try:
-        if file is None or str(file) == "-":
-            if sys.stdin.isatty():
-                raise OpenbookError('there is no prompt; give one after the model: openbook ask MODEL "Once upon"')
-            text = sys.stdin.buffer.read().decode("utf-8")
-        else:
-            text = file.read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror or error if isinstance(error, OSError) else f"not UTF-8 at byte {error.start:,}"
-        raise OpenbookError(f"{file or 'standard input'}: cannot be read ({reason})") from None
-    lines = [line for line in text.splitlines() if line.strip()]
+        for number, line in enumerate(read_input(file, encoding), start=1):
+            if not isinstance(line, str):
+                raise OpenbookError(f"{name}: line {number:,} is {line.value}; name its --encoding, or mend it")
+            if line.strip():
+                lines.append(line)
+    except OSError as error:
+        raise OpenbookError(f"{name}: cannot be read ({error.strerror or error})") from None
     if not lines:
-        raise OpenbookError(f"{file or 'standard input'}: has no prompts; write one on each line")
+        raise OpenbookError(f"{name}: has no prompts; write one on each line")
     return lines
 
 

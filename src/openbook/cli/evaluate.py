@@ -90,7 +90,7 @@ def print_translation_score(score: "TranslationScore", as_json: bool) -> None:
             "chrf_signature": quality.chrf_signature, "perplexity": references.perplexity,
             "bits_per_byte": references.bits_per_byte, "pairs": score.pairs, "seconds": score.seconds,
             "skipped_lines": score.skipped_lines, "too_long_sources": score.too_long_sources,
-            "too_long_pairs": score.too_long_pairs,
+            "too_long_pairs": score.too_long_pairs, "notes": list(score.notes),
         }  # fmt: skip
         write(json_line(facts))
         return
@@ -105,3 +105,5 @@ def print_translation_score(score: "TranslationScore", as_json: bool) -> None:
     ):
         if count:
             write(f"{count:,} {explanation}")
+    for note in score.notes:
+        write(note)

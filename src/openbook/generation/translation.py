@@ -12,6 +12,7 @@ from openbook.generation.settings import BeamSearch, Sampling
 from openbook.generation.text import Candidate
 from openbook.generation.token_rules import TokenRules
 from openbook.generation.token_translator import BATCH_TOKENS, TokenTranslator
+from openbook.text.characters import clean_line
 from openbook.text.tokenizer.tokenizer import Tokenizer
 
 
@@ -108,8 +109,8 @@ class Translator:
             yield Translation(item.sentence.text, candidates, item.problem)
 
     def encode_source(self, text: str) -> list[int]:
-        """The token ids of a source, special tokens included."""
-        ids = self.source_tokenizer.encode_source(text, self.source_language)
+        """The token ids of a source, cleaned as those of training are, special tokens included."""
+        ids = self.source_tokenizer.encode_source(clean_line(text), self.source_language)
         if self.engine.source_vocab_size is not None:
             return ids
         separator = self.target_tokenizer.special.separator
@@ -118,14 +119,14 @@ class Translator:
         return [*ids, separator]
 
     def encode_target(self, text: str) -> list[int]:
-        """The token ids of a given translation, from the decoder's start token to the end token."""
+        """The token ids of a given translation, cleaned likewise, from the decoder's start token to the end token."""
         special, start = self.target_tokenizer.special, self.token_translator.start
-        return [start, *self.rules.forced_prefix, *self.target_tokenizer.encode(text), special.end[0]]
+        return [start, *self.rules.forced_prefix, *self.target_tokenizer.encode(clean_line(text)), special.end[0]]
 
     def _item(self, sentence: Sentence) -> _Item:
         if sentence.problem is not None:
             return _Item(sentence, [], sentence.problem)
-        if not sentence.text.strip():
+        if not clean_line(sentence.text):
             return _Item(sentence, [], "it is empty")
         ids, most = self.encode_source(sentence.text), self.engine.context
         if len(ids) > most:

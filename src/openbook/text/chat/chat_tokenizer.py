@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from openbook.text.characters import clean_text
 from openbook.text.chat.template import RENDER_SECONDS, ChatTemplate, Message
 from openbook.text.tokenizer.tokenizer import Tokenizer
 
@@ -68,6 +69,14 @@ class ChatTokenizer:
         if escaped:
             given = _map_texts(given, self.tokenizer.escaping.escape)
         return self.template.render(add_generation_prompt=add_generation_prompt, **given), escaped
+
+
+def clean_messages(messages: Sequence[Message]) -> list[Message]:
+    """The messages with their texts as `clean_text` leaves them, for training and asking alike."""
+    return [
+        {**message, "content": clean_text(message["content"])} if isinstance(message.get("content"), str) else message
+        for message in messages
+    ]
 
 
 def _without_oldest(messages: Sequence[Message]) -> list[Message]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from openbook.errors import OpenbookError
-from openbook.text.chat.chat_tokenizer import ChatTokenizer
+from openbook.text.chat.chat_tokenizer import ChatTokenizer, clean_messages
 from openbook.text.chat.template import Message
 from openbook.text.strict_json import read_json
 
@@ -67,7 +67,7 @@ def _parse(where: str, line: bytes) -> Conversation:
             raise OpenbookError(f"{where}: the content of message {number} should be text")
     if not any(message["role"] == "assistant" for message in messages):
         raise OpenbookError(f"{where}: has no message of the role assistant, so there is no answer to learn")
-    return Conversation(tuple(messages), {"tools": value["tools"]} if value.get("tools") else {})
+    return Conversation(tuple(clean_messages(messages)), {"tools": value["tools"]} if value.get("tools") else {})
 
 
 def _prompt_and_answer(where: str, value: dict[str, Any]) -> list[Message]:

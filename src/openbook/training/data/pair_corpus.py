@@ -21,9 +21,10 @@ from openbook.text.corpus.process_pool import run_tasks
 from openbook.text.corpus.working_directory import fingerprint_inputs, load_or_make, write_json
 from openbook.text.formatting import format_bytes, format_count
 from openbook.text.input_files import find_files
-from openbook.training.data.pair_files import Pair, PairFile, PairReport, clean_pair, find_pair_files, read_pairs
+from openbook.training.data.pair_files import PairFile, PairReport, clean_pair, find_pair_files, open_pairs
+from openbook.training.data.pair_formats import Pair
 
-VERSION = 1
+VERSION = 2
 """Raise it whenever the same files would give other pairs."""
 
 ENOUGH_HELD_OUT = 1000
@@ -181,12 +182,13 @@ def prepare_pairs(
 
 def _read(task: _ReadFile, advance: Advance) -> None:
     """Write the clean pairs of one file, their records, and the report."""
-    report = PairReport(task.file.name)
+    opened = open_pairs(task.file)
+    report = PairReport(task.file.name, unit=opened.unit, notes=opened.notes)
     rows: list[tuple[int, ...]] = []
     parts: list[NDArray[Any]] = []
     place = advanced = 0
     with task.stem.with_suffix(".tsv").open("wb") as output:
-        for line, found in read_pairs(task.file):
+        for line, found in opened.pairs:
             report.lines += 1
             pair = clean_pair(found)
             if isinstance(pair, str):

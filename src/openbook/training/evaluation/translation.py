@@ -46,6 +46,7 @@ class TranslationScore:
         too_long_sources: sources beyond the model's context; they count as translated by the empty string.
         too_long_pairs: pairs beyond the model's context, those included; they do not count in `references`.
         skipped_lines: lines of the files that have no pair.
+        notes: what was guessed or found about the files.
     """
 
     quality: TranslationQuality
@@ -55,6 +56,7 @@ class TranslationScore:
     too_long_sources: int
     too_long_pairs: int
     skipped_lines: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class TokenizedPair(NamedTuple):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openbook.errors import OpenbookError
-from openbook.text.corpus.cleaning.characters import undo_typesetting
+from openbook.text.characters import clean_chunks
 from openbook.text.corpus.readers.encodings import Certainty, Encoding, decode_file, detect_encoding
 from openbook.text.corpus.readers.formats import detect_format
 from openbook.text.corpus.readers.limits import limit_time
@@ -59,7 +59,7 @@ def read_document(path: Path, encoding: str | None = None) -> RawDocument:
     except OSError as error:
         raise _unreadable(path, error) from error
     chunks = _report_errors(path, limit_time(name, status.st_size, chunks, PDF_FACTOR if detected.name == "pdf" else 1))
-    return RawDocument(status.st_size, detected.name, detected.guess, undo_typesetting(chunks), notes)
+    return RawDocument(status.st_size, detected.name, detected.guess, clean_chunks(chunks), notes)
 
 
 def _open(path: Path, encoding: str | None, notes: list[str]) -> tuple[Encoding, Iterator[str]]:

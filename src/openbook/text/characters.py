@@ -1,0 +1,30 @@
+"""Cleans characters, for training and asking alike: a model is asked in the characters that it learned."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+LIGATURES = {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}
+TYPESETTING = re.compile("\u00ad(?:\n(?=\\w))?|[\u2060\ufeff]|[ﬀ-ﬆ]")
+"""Soft hyphens (with the line end that one stands at), word joiners, byte order marks, and ligatures."""
+
+LINE_ENDS = re.compile("\r\n?")
+
+
+def clean_chunks(chunks: Iterable[str]) -> Iterator[str]:
+    """The same text without soft hyphens and invisible marks, with the letters of ligatures.
+
+    A chunk ends at a line end, so nothing that is replaced is cut in two.
+    """
+    for chunk in chunks:
+        yield TYPESETTING.sub(lambda found: LIGATURES.get(found[0], ""), chunk)
+
+
+def clean_text(text: str) -> str:
+    """A prompt or message as `clean_chunks` leaves books: with LF as line end, and no white space at its ends."""
+    (clean,) = clean_chunks([LINE_ENDS.sub("\n", text).replace("\0", "\ufffd")])
+    return clean.strip()
+
+
+def clean_line(text: str) -> str:
+    """A sentence, or another line: as `clean_text`, and each run of white space is one blank."""
+    return " ".join(clean_text(text).split())
