@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,9 +137,8 @@ class Model:
             model.ask("It is a truth", temperature=0.7, max_tokens=40, seed=1)
 
         Args:
-            prompt: what to continue; a model with a chat template reads it as a user's message. It is cleaned as
-                training texts are, without white space at its ends.
-            raw: the prompt as it is: without the chat template, and not cleaned.
+            prompt: what to continue, cleaned as training texts are; with a chat template it is a user's message.
+            raw: the prompt as it is: not cleaned, without the chat template.
             settings: as for `Sampling`: temperature, top_k, seed, max_tokens, stop …; the model file's defaults for the
                 rest.
 
@@ -180,9 +178,8 @@ class Model:
 
     def prompt_tokens(self, prompt: str, *, raw: bool = False) -> list[int]:
         """The tokens that the model reads for a prompt: cleaned, in the chat template, unless `raw`."""
-        if raw:
-            return self.tokenizer.encode_prompt(prompt)
-        return (self.chat or self.tokenizer).encode_prompt(clean_text(prompt))
+        reader = self.tokenizer if raw or self.chat is None else self.chat
+        return reader.encode_prompt(prompt if raw else clean_text(prompt))
 
     def template_token_indices(self, prompt: str, *, raw: bool = False) -> set[int]:
         """The indices of the `prompt_tokens` that the chat template wrote; empty without one."""
@@ -338,13 +335,9 @@ class Model:
         Raises:
             OpenbookError: the model does not translate, a file cannot be read, or there is no pair.
         """
-        from openbook.text.input_files import find_files
-        from openbook.training.data.pair_files import read_all_pairs
-        from openbook.training.evaluation.translation import evaluate_translation
+        from openbook.training.evaluation.translation import evaluate_pair_files
 
-        pairs, skipped, notes = read_all_pairs(find_files(_listed(files)), encoding)
-        score = evaluate_translation(self.transformer, self.translator(**settings), pairs, track)
-        return replace(score, skipped_lines=skipped, notes=tuple(notes))
+        return evaluate_pair_files(self.transformer, self.translator(**settings), _listed(files), encoding, track)
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
         """Write the model file, completely or not at all; returns its path.
@@ -364,10 +357,11 @@ class Model:
         return output
 
     def _templated(self, prompts: Sequence[str], raw: bool) -> Sequence[Prompt]:
-        """What an engine reads for each prompt."""
-        if raw:
-            return prompts
-        return [clean_text(each) if self.chat is None else self.prompt_tokens(each) for each in prompts]
+        return (
+            prompts
+            if raw
+            else [clean_text(each) if self.chat is None else self.prompt_tokens(each) for each in prompts]
+        )
 
 
 def _listed(inputs: str | Path | Sequence[str | Path]) -> list[str | Path]:
