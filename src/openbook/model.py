@@ -335,7 +335,7 @@ class Model:
         Raises:
             OpenbookError: the model does not translate, a file cannot be read, or there is no pair.
         """
-        from openbook.training.evaluation.translation import evaluate_pair_files
+        from openbook.training.pair_scores import evaluate_pair_files
 
         return evaluate_pair_files(self.transformer, self.translator(**settings), _listed(files), encoding, track)
 
@@ -357,11 +357,8 @@ class Model:
         return output
 
     def _templated(self, prompts: Sequence[str], raw: bool) -> Sequence[Prompt]:
-        return (
-            prompts
-            if raw
-            else [clean_text(each) if self.chat is None else self.prompt_tokens(each) for each in prompts]
-        )
+        clean = clean_text if self.chat is None else self.prompt_tokens
+        return prompts if raw else [clean(each) for each in prompts]
 
 
 def _listed(inputs: str | Path | Sequence[str | Path]) -> list[str | Path]:

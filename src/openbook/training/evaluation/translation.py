@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -16,9 +15,7 @@ from openbook.generation.settings import BeamSearch
 from openbook.generation.token_translator import TokenTranslator
 from openbook.generation.translation import Sentence, Translation, Translator
 from openbook.progress import Track, silent
-from openbook.text.input_files import find_files
 from openbook.text.tokenizer.tokenizer import Tokenizer
-from openbook.training.data.pair_files import read_all_pairs
 from openbook.training.evaluation.perplexity import Score
 from openbook.training.loss import IGNORE_INDEX, Batch, summed_cross_entropy
 from openbook.transformer.mask import positions_of
@@ -112,23 +109,6 @@ def _batch(model: Transformer, pairs: Sequence[TokenizedPair], device: torch.dev
 def _pad(rows: Sequence[Sequence[int]], value: int, device: torch.device) -> Tensor:
     """(B, T): rows padded on the right."""
     return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=value).to(device)
-
-
-def evaluate_pair_files(
-    model: Transformer,
-    translator: Translator,
-    inputs: Sequence[str | Path],
-    encoding: str | None = None,
-    track: Track = silent,
-) -> TranslationScore:
-    """Evaluate on the pairs of files, folders and globs; lines without a pair are counted.
-
-    Raises:
-        OpenbookError: a file cannot be read, or there is no pair.
-    """
-    pairs, skipped, notes = read_all_pairs(find_files(inputs), encoding)
-    score = evaluate_translation(model, translator, pairs, track)
-    return replace(score, skipped_lines=skipped, notes=tuple(notes))
 
 
 def evaluate_translation(
