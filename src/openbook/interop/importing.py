@@ -31,7 +31,7 @@ from openbook.model_file.opening import error_context
 from openbook.model_file.output_path import SUFFIX, check_output_file
 from openbook.model_file.quantized_specs import stored_specs
 from openbook.model_file.tensor_shapes import expected_shapes
-from openbook.model_file.torch_dtypes import DTYPES
+from openbook.model_file.torch_dtypes import DTYPES, NumberCast
 from openbook.progress import Track, silent
 
 NO_SIZES = ("sliding_window", "max_window_layers", "num_experts_per_tok", "experts_per_token", "pad_token_id")
@@ -136,8 +136,11 @@ def import_model(
         metadata = checkpoint.add_metadata(metadata)
     size = sum(ITEM_BYTES[kind] * math.prod(shape) for kind, shape in stored_specs(shapes, stored).values())
     with track("Importing", size) as advance, model_writer(output, metadata, stored, advance) as writer:
-        for mapping in (mapping for mappings in found.values() for mapping in mappings):
-            writer.write(mapping.ours, _read(mapping, weights, shapes).to(DTYPES.get(stored, torch.float32)))
+        cast = NumberCast(DTYPES.get(stored, torch.float32))
+        with error_context(path):
+            for mapping in (mapping for mappings in found.values() for mapping in mappings):
+                writer.write(mapping.ours, cast(mapping.ours, _read(mapping, weights, shapes)))
+            cast.check()
     typed = next(name for name, short in IMPORT_DTYPES.items() if short == stored)
     return Imported(family.name, metadata, typed, tuple(notes))
 

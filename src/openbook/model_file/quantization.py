@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from openbook.errors import OpenbookError
 from openbook.model_file.dtypes import INT8
 from openbook.model_file.header import TensorSpecs
 from openbook.model_file.int8 import Int8Weight, quantize
@@ -26,6 +27,9 @@ class QuantizingWriter:
         """Write the next whole rows of a tensor; tensors come in the order of the specs.
 
         Integers with scales stay as they are where the file stores int8.
+
+        Raises:
+            OpenbookError: a row to be stored as int8 has a number that is not finite.
         """
         if name != self._name:
             self._write_scales()
@@ -39,6 +43,8 @@ class QuantizingWriter:
             return
         for rows in torch.split(part, max(1, CHUNK // part[0].numel())):
             matrix = quantize(rows)
+            if not matrix.scale.isfinite().all():
+                raise OpenbookError(f"tensor {name}: has numbers that are not finite, so int8 cannot hold their rows")
             self._writer.write(matrix.int_data)
             self._scales.append(matrix.scale)
 

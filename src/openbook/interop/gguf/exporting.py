@@ -1,5 +1,6 @@
 """Write a model as a GGUF file, one tensor after another."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from openbook.errors import OpenbookError
 from openbook.interop.gguf.architectures import ARCHITECTURE_OF, ARCHITECTURES, GgufArchitecture
@@ -16,13 +18,14 @@ from openbook.interop.gguf.fields import GgufFields
 from openbook.interop.gguf.rotary import frequency_divisors
 from openbook.interop.gguf.tensor_names import gguf_name, module_of
 from openbook.interop.gguf.tokenizer_export import tokenizer_fields
-from openbook.interop.gguf.weights import ROPE_FREQS, library, readable_types
+from openbook.interop.gguf.weights import ROPE_FREQS, dequantize, library, readable_types
 from openbook.interop.huggingface.conversion import Conversion
 from openbook.interop.huggingface.families.registry import family_of, read_architecture
 from openbook.interop.huggingface.fields import ConfigFields
 from openbook.model_file.atomic import atomic_write
 from openbook.model_file.header import Shape
 from openbook.model_file.opening import error_context
+from openbook.model_file.torch_dtypes import NumberCast, check_lost
 from openbook.progress import Track
 
 
@@ -107,7 +110,7 @@ def _output_tensor(
         name,
         _type_of(name, shape, dtype),
         shape,
-        lambda: joined(conversion.read(part, torch.float32) for part in parts),
+        lambda: joined(conversion.read(part, NumberCast(torch.float32)) for part in parts),
     )
 
 
@@ -145,12 +148,28 @@ def _write(path: Path, fields: Mapping[str, Any], tensors: list[OutputTensor], t
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
+        lost: Counter[str] = Counter()
         with track("Exporting", sum(4 * prod(tensor.shape) for tensor in tensors)) as advance:
             for tensor in tensors:
                 numbers = np.ascontiguousarray(tensor.read().numpy())
-                writer.write_tensor_data(gguf.quants.quantize(numbers, gguf.GGMLQuantizationType[tensor.type]))
+                with np.errstate(over="ignore"):
+                    stored = gguf.quants.quantize(numbers, gguf.GGMLQuantizationType[tensor.type])
+                lost[tensor.name] += _lost(numbers, stored, tensor.type)
+                writer.write_tensor_data(stored)
                 advance(4 * prod(tensor.shape))
         writer.close()
+        if lost.total():
+            types = {tensor.type for tensor in tensors if lost[tensor.name]}
+            check_lost(lost, " and ".join(sorted(types)))
+
+
+def _lost(numbers: NDArray[np.float32], stored: NDArray[Any], type_name: str) -> int:
+    """How many finite numbers are not finite as they are stored: blocks of 8 bits have a scale of 16."""
+    if type_name == "F32" or np.abs(numbers).max(initial=0) <= np.finfo(np.float16).max:
+        return 0
+    with np.errstate(invalid="ignore", over="ignore"):
+        again = dequantize(stored.reshape(-1), type_name).reshape(numbers.shape)
+    return int((np.isfinite(numbers) & ~np.isfinite(again)).sum())
 
 
 def _add_field(writer: Any, name: str, value: Any) -> None:

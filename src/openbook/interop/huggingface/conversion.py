@@ -22,6 +22,7 @@ from openbook.model_file.header import Shape
 from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.opening import ModelFile
 from openbook.model_file.tensor_shapes import expected_shapes
+from openbook.model_file.torch_dtypes import NumberCast
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.transformer.architecture import Architecture
 
@@ -72,15 +73,15 @@ class Conversion:
         """Their tensors, in the order in which the model uses them."""
         return {name: shape for name, (shape, _) in self._tensors.items()}
 
-    def read(self, name: str, dtype: torch.dtype) -> Tensor:
-        """One of their tensors. Rows that are never used are zero."""
+    def read(self, name: str, cast: NumberCast) -> Tensor:
+        """One of their tensors, in the dtype of the cast. Rows that are never used are zero."""
         shape, mappings = self._tensors[name]
-        whole = torch.zeros(shape, dtype=dtype)
+        whole = torch.zeros(shape, dtype=cast.dtype)
         for mapping in mappings:
             part = self._weights.read(mapping.ours, mapping.our_index)
             if mapping.ours in self._factors:
-                part = (part.float() * self._factors[mapping.ours]).to(part.dtype)
-            whole[mapping.their_index] = (part.mT if mapping.transposed else part).to(dtype)
+                part = part.float() * self._factors[mapping.ours]
+            whole[mapping.their_index] = cast(name, part.mT if mapping.transposed else part)
         return whole
 
 

@@ -12,7 +12,7 @@ from openbook.interop.huggingface.weights import INDEX, SINGLE
 from openbook.interop.tokenizers import write_tokenizer, write_tokenizer_pair
 from openbook.model_file.atomic import atomic_folder, atomic_write
 from openbook.model_file.dtypes import EXPORT_DTYPES
-from openbook.model_file.torch_dtypes import DTYPES
+from openbook.model_file.torch_dtypes import DTYPES, HEADER_NAMES, NumberCast
 from openbook.model_file.writing import TensorWriter
 from openbook.progress import Advance, Track
 from openbook.text.tokenizer.special_tokens import SpecialTokens
@@ -38,7 +38,8 @@ def write_folder(
         track: shows progress, in bytes.
 
     Raises:
-        OpenbookError: the folder is there already, or a file cannot be read or written.
+        OpenbookError: the folder is there already, a number does not fit in the dtype, or a file cannot be read or
+            written.
     """
     item = DTYPES[dtype].itemsize
     sizes = {name: item * count_numbers(shape) for name, shape in conversion.shapes.items()}
@@ -47,8 +48,10 @@ def write_folder(
         _write_configs(place, conversion, dtype)
         _write_tokenizer(place, conversion)
         write_extra_metadata(place, conversion.metadata)
+        cast = NumberCast(DTYPES[dtype])
         for file, names in shards.items():
-            _write_shard(place / file, names, conversion, dtype, advance)
+            _write_shard(place / file, names, conversion, cast, advance)
+        cast.check()
         if len(shards) > 1:
             table = {tensor: file for file, names in shards.items() for tensor in names}
             _write_json(place / INDEX, {"metadata": {"total_size": sum(sizes.values())}, "weight_map": table})
@@ -105,12 +108,12 @@ def _shards(sizes: Mapping[str, int], max_shard_bytes: int) -> dict[str, list[st
     return {f"model-{n:05}-of-{len(groups):05}.safetensors": group for n, group in enumerate(groups, start=1)}
 
 
-def _write_shard(path: Path, names: list[str], conversion: Conversion, dtype: str, advance: Advance) -> None:
-    shapes = conversion.shapes
+def _write_shard(path: Path, names: list[str], conversion: Conversion, cast: NumberCast, advance: Advance) -> None:
+    shapes, dtype = conversion.shapes, HEADER_NAMES[cast.dtype]
     with atomic_write(path) as file:
         writer = TensorWriter(file, {"format": "pt"}, {name: (dtype, shapes[name]) for name in names}, advance)
         for name in names:
-            writer.write(conversion.read(name, DTYPES[dtype]))
+            writer.write(conversion.read(name, cast))
         writer.close()
 
 
