@@ -79,6 +79,16 @@ def test_a_base_that_is_missing_or_another_is_refused(folder, tmp_path):
         openbook.load(tmp_path / "small.openbook")
 
 
+@pytest.mark.parametrize("length", [2**64 - 1, 2**62, 6 << 30])
+def test_a_base_is_not_believed_how_long_its_header_is(folder, tmp_path, length):
+    shutil.copy(folder / "small.openbook", tmp_path)
+    with (tmp_path / "base.openbook").open("wb") as file:
+        file.write(length.to_bytes(8, "little") + b"{")
+        file.truncate(8 << 30)  # without taking room on the disk
+    with soon(), pytest.raises(OpenbookError, match="an adapter of another base"):
+        openbook.load(tmp_path / "small.openbook")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

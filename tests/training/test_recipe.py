@@ -1,5 +1,7 @@
 """Every choice: in TOML, checked with its range, and in the architecture that comes of it."""
 
+import os
+
 import pytest
 import torch
 import transformers
@@ -114,6 +116,11 @@ def test_nonsense_is_refused_with_what_may_be(name, value):
         ("heads = 3\nkey_value_heads = 2", ("heads (3)", "key_value_heads (2)")),
         ("context = 64\nbatch_tokens = 32", ("batch_tokens (32)", "context (64)")),
         (b"layers = \xff", ("TOML",)),
+        ("layers = " + "9" * 5_000, ("TOML",)),
+        ("layers = 0x" + "f" * 9_000, ("layers", "given: …")),
+        ("layers = " + "[" * 15_000, ("TOML",)),
+        ("layers." + "a." * 9_000 + "a = 1", ("layers", "valid")),
+        ("# " + "a" * 20_000, ("20,000 bytes", "layers = 6")),
     ],
 )
 def test_a_wrong_file_is_named_with_its_fault(tmp_path, content, words):
@@ -122,6 +129,13 @@ def test_a_wrong_file_is_named_with_its_fault(tmp_path, content, words):
     with pytest.raises(OpenbookError) as caught:
         read_toml(path)
     assert all(word in str(caught.value) for word in (str(path), *words)), str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes with names")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "choices.toml")
+    with pytest.raises(OpenbookError, match=r"choices\.toml: is not a plain file"):
+        read_toml(tmp_path / "choices.toml")
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -19,7 +19,7 @@ from openbook.errors import OpenbookError
 from openbook.model_file.file import load, map_tensors
 from openbook.model_file.file_type import ADAPTER_FIELD as FIELD
 from openbook.model_file.file_type import looks_like_adapter, path_problem
-from openbook.model_file.header import DAMAGED, Shape, looks_like_safetensors, read_header
+from openbook.model_file.header import DAMAGED, MAX_HEADER, Shape, looks_like_safetensors, read_header
 from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.opening import error_context
 from openbook.model_file.torch_dtypes import narrowed
@@ -84,7 +84,7 @@ def fingerprint(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         size, start = path.stat().st_size, file.read(8)
-        digest.update(start + file.read(min(int.from_bytes(start, "little"), size)))
+        digest.update(start + file.read(min(int.from_bytes(start, "little"), MAX_HEADER)))
         digest.update(size.to_bytes(8, "little"))
         for number in range(SAMPLE_COUNT):
             file.seek(max(0, size - SAMPLE_BYTES) * number // (SAMPLE_COUNT - 1))

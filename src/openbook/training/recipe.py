@@ -10,6 +10,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_vali
 from pydantic.dataclasses import dataclass
 
 from openbook.errors import OpenbookError
+from openbook.text.plain_files import open_plain
+from openbook.text.printable import excerpt
 from openbook.transformer import architecture
 
 LearningRate = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
@@ -21,6 +23,9 @@ Count = Annotated[int, Field(ge=1, le=2**30)]
 Layers = Annotated[int, Field(ge=1, le=architecture.MAXIMUM_LAYERS)]
 Heads = Annotated[int, Field(ge=1, le=4096)]
 Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+
+MAXIMUM_TOML = 20_000
+"""Bytes of a file of choices; all fields together take two thousand."""
 
 
 def _described(description: str) -> Any:
@@ -191,8 +196,16 @@ def make_recipe(choices: Mapping[str, Any], source: str = "options") -> Recipe:
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "unexpected_keyword_argument":
             message = f"unknown option; there are {', '.join(FIELDS)}"
-        given = f" (given: {first['input']!r})" if name in choices else ""
+        given = f" (given: {_shown(first['input'])})" if name in choices else ""
         raise OpenbookError(f"{source}: {name + ': ' if name else ''}{message}{given}") from None
+
+
+def _shown(value: object) -> str:
+    """The beginning of a value. Some from a file have no text: too deep, or too many digits."""
+    try:
+        return excerpt(repr(value), 60)
+    except (ValueError, RecursionError):
+        return "…"
 
 
 def _dependent(choices: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,10 +240,14 @@ def read_toml(path: Path) -> dict[str, Any]:
         OpenbookError: naming the file and the line or field.
     """
     try:
-        choices = tomllib.loads(path.read_text("utf-8"))
+        with open_plain(path) as file:
+            content = file.read(MAXIMUM_TOML + 1)
+        if len(content) > MAXIMUM_TOML:
+            raise OpenbookError(f"{path}: has more than {MAXIMUM_TOML:,} bytes; write lines such as: layers = 6")
+        choices = tomllib.loads(content.decode("utf-8"))
     except OSError as error:
         raise OpenbookError(f"{path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, a number of 5,000 digits
         raise OpenbookError(f"{path}: is not TOML ({error}); write lines such as: layers = 6") from None
     known = {name: value for name, value in choices.items() if name in FIELDS}
     make_recipe(known | {name: value for name, value in choices.items() if name not in known}, str(path))

@@ -1,6 +1,7 @@
 """Folders from strangers: refused by name with the cure, or imported; never a crash, a hang, or a program run."""
 
 import json
+import os
 import pickle
 import shutil
 
@@ -156,12 +157,54 @@ def test_a_copy_of_the_embedding_must_be_one(tmp_path):
         ('{"vocab_size": 1' + "0" * 100 + "}", "too long to be one"),
         ("[]", "should be a JSON object"),
         ("not json", "not JSON"),
-        (" " * 5_000_000, "more than the 4,000,000 allowed"),
+        (" " * 5_000_000, "more than 4,000,000 bytes"),
     ],
 )
 def test_json_from_strangers(folder, text, match):
     (folder / "config.json").write_text(text)
     refused(folder, match)
+
+
+READ = [
+    *("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json", "special_tokens_map.json"),
+    *("openbook.json", "chat_template.jinja", "chat_template.json", "added_tokens.json", "source_tokenizer.json"),
+    *("model.safetensors", "model.safetensors.index.json"),
+]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes with names")
+@pytest.mark.parametrize("name", READ)
+def test_pipes_and_links_out_of_the_folder_are_refused(folder, tmp_path_factory, name):
+    secret = tmp_path_factory.mktemp("elsewhere") / "secret"
+    secret.write_text("{}")
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    refused(folder, f"{name}: is not a plain file")
+    (folder / name).unlink()
+    (folder / name).symlink_to(secret)
+    refused(folder, f"{name}: is a link out of its folder, to {secret}")
+
+
+def test_a_folder_of_links_within_itself_is_read(folder):
+    (folder / "files").mkdir()
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (folder / name).rename(folder / "files" / name)
+        (folder / name).symlink_to(f"files/{name}")
+    import_model(folder, folder / "m.openbook", overwrite=True)
+
+
+def test_what_is_no_tokenizer_or_template_is_not_kept(folder):
+    (folder / "chat_template.jinja").write_text("{% for %}")
+    made = import_model(folder, folder / "m.openbook")
+    assert made.metadata.chat_template is None
+    assert "chat_template.jinja: its chat template cannot be compiled: TemplateSyntaxError" in "".join(made.notes)
+    (folder / "m.openbook").unlink()
+    (folder / "source_tokenizer.json").write_text("root:x:0:0")
+    refused(folder, r"source_tokenizer\.json: is not JSON")
+    (folder / "source_tokenizer.json").write_text('{"password": 1}')
+    refused(folder, r"source_tokenizer\.json: .*cannot|source_tokenizer\.json: .*tokenizer")
+    (folder / "source_tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
+    import_model(folder, folder / "m.openbook", overwrite=True)
 
 
 def test_other_paths_are_explained(folder, tmp_path_factory):

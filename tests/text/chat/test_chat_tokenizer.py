@@ -89,7 +89,9 @@ def test_what_people_spell_stays_text(spelled: str) -> None:
         ),
         ("{{ '%99999999999d' % 1 }}", "MemoryError"),
         ("{% include '/etc/passwd' %}", "TypeError|no loader"),
-        ("{% if %}", "TemplateSyntaxError"),
+        ("{% if %}", "cannot be compiled: TemplateSyntaxError"),
+        ("{{ 1" + "+1" * 1_000_000 + " }}", "more than 1 s|too much memory"),
+        ("{{ " + "(" * 5_000 + "1" + ")" * 5_000 + " }}", "cannot be compiled: RecursionError"),
         ("{{ undefined.attribute }}", "UndefinedError"),
     ],
 )
@@ -99,6 +101,16 @@ def test_hostile_templates_end_soon(template: str, complaint: str) -> None:
         hostile.render(talk(["hi"]))
     with pytest.raises(OpenbookError, match=complaint):  # and again, after its process was ended
         hostile.render(talk(["hi"]))
+
+
+def test_compiling_a_template_tells_what_is_wrong_with_it() -> None:
+    with pytest.raises(OpenbookError, match="cannot be compiled: TemplateSyntaxError"):
+        ChatTemplate("{% for %}", {}).check()
+    sound = ChatTemplate("{{ raise_exception('no') }}", {})
+    sound.check()
+    sound.check()
+    with pytest.raises(OpenbookError, match="refuses the conversation: TemplateError: no"):
+        sound.render(talk(["hi"]))
 
 
 def test_conversations_have_a_greatest_length() -> None:

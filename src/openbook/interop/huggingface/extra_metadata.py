@@ -9,7 +9,7 @@ from pathlib import Path
 
 from openbook.errors import OpenbookError
 from openbook.interop.huggingface.weights import read_small_json
-from openbook.interop.tokenizers.bounded_files import read_text
+from openbook.interop.tokenizers.tokenizer_folder_import import read_tokenizer_json
 from openbook.model_file.metadata import OPTIONAL, ModelMetadata
 
 FILE_NAME = "openbook.json"
@@ -35,10 +35,10 @@ def read_extra_metadata(folder: Path, metadata: ModelMetadata) -> ModelMetadata:
         OpenbookError: a field is unknown or malformed.
     """
     source = folder / SOURCE_TOKENIZER
-    if source.is_file() and metadata.source_tokenizer is None:
-        metadata = replace(metadata, source_tokenizer=read_text(source))
+    if source.exists() and metadata.source_tokenizer is None:
+        metadata = replace(metadata, source_tokenizer=read_tokenizer_json(source)[0])
     path = folder / FILE_NAME
-    if not path.is_file():
+    if not path.exists():
         return metadata
     values = read_small_json(path, MAX_BYTES)
     unknown = next((name for name in values if name not in FIELDS), None)

@@ -33,7 +33,7 @@ def read_generation_config(folder: Path) -> Generation:
         OpenbookError: a field has the wrong type or is out of range.
     """
     path = folder / "generation_config.json"
-    if not path.is_file():
+    if not path.exists():
         return Generation()
     fields = ConfigFields(read_small_json(path, MAX_BYTES), path.name)
     found: dict[str, Any] = {}

@@ -66,7 +66,7 @@ def open_folder(path: Path) -> FolderCheckpoint:
     """
     if not path.is_dir():
         raise OpenbookError(path_problem(path) or "is no folder")
-    if not (path / "config.json").is_file():
+    if not (path / "config.json").exists():
         raise OpenbookError("has no config.json; give the folder of one model, as transformers saves it")
     config = ConfigFields(read_small_json(path / "config.json", MAX_CONFIG_BYTES))
     return FolderCheckpoint(path, config, partial(read_tokenizer, path))

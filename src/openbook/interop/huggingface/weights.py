@@ -21,6 +21,7 @@ from openbook.model_file.dtypes import INT8
 from openbook.model_file.file_type import CONVERT, PICKLE, content_problem
 from openbook.model_file.header import DAMAGED, ITEM_BYTES, Shape, TensorInfo, looks_like_safetensors, read_header
 from openbook.model_file.quantized_specs import SCALE_SUFFIX
+from openbook.text.plain_files import open_member
 from openbook.text.printable import excerpt
 from openbook.text.strict_json import read_json
 
@@ -159,7 +160,7 @@ def open_weights(folder: Path) -> SafetensorsWeights:
     Raises:
         OpenbookError: there are none, they are pickled, or a file is damaged; names the file and the cure.
     """
-    if (folder / SINGLE).is_file():
+    if (folder / SINGLE).exists():
         return SafetensorsWeights(
             {name: (folder / SINGLE, info) for name, info in _checked_header(folder / SINGLE).items()}
         )
@@ -210,12 +211,14 @@ def _is_plain(name: str) -> bool:
 
 def _checked_header(path: Path) -> dict[str, TensorInfo]:
     """The checked header of one file."""
-    if not path.is_file():
+    if not path.exists():
         raise OpenbookError(f"{path.name} is missing; copy or download it again")
-    if path.stat().st_size == 0:
-        raise OpenbookError(f"{path.name} is empty; {DAMAGED}")
+    with open_member(path) as file:
+        if path.stat().st_size == 0:
+            raise OpenbookError(f"{path.name} is empty; {DAMAGED}")
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with data:
             start = data[:1000]
             if not looks_like_safetensors(start):
                 raise OpenbookError(content_problem(start))
@@ -230,11 +233,10 @@ def read_small_json(path: Path, limit: int) -> dict[str, Any]:
     Raises:
         OpenbookError: naming the file and what is wrong.
     """
-    size = path.stat().st_size
-    if size > limit:
-        raise OpenbookError(f"{path.name}: has {size:,} bytes, more than the {limit:,} allowed")
-    with path.open("rb") as file:
+    with open_member(path) as file:
         content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OpenbookError(f"{path.name}: has more than {limit:,} bytes, the most allowed")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from openbook.errors import OpenbookError
+from openbook.text.plain_files import open_member
 from openbook.text.strict_json import read_json
 
 MAXIMUM_BYTES = 256 << 20
@@ -17,10 +18,10 @@ def read_bytes(path: Path, limit: int = MAXIMUM_BYTES) -> bytes:
     """The bytes of a file.
 
     Raises:
-        OpenbookError: the file cannot be read or is longer than `limit` bytes.
+        OpenbookError: the file cannot be read, is not one of its folder, or is longer than `limit` bytes.
     """
     try:
-        with path.open("rb") as file:
+        with open_member(path) as file:
             data = file.read(limit + 1)
     except OSError as error:
         raise OpenbookError(f"{path}: cannot be read ({error.strerror})") from None

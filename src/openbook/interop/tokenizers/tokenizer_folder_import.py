@@ -20,6 +20,7 @@ from openbook.interop.tokenizers.sentencepiece_model import read_model
 from openbook.interop.tokenizers.special_token_roles import LANGUAGE, read_special_tokens
 from openbook.interop.tokenizers.split_patterns import R50K_PATTERN, TIKTOKEN_ENCODINGS, check_patterns
 from openbook.interop.tokenizers.tokenizer_config import TokenizerConfig
+from openbook.text.plain_files import open_member
 from openbook.text.tokenizer.byte_level import byte_level_pre_tokenizer
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.text.tokenizer.tokenizer import Tokenizer
@@ -77,7 +78,7 @@ def read_tokenizer(folder: Path, layout: LegacyLayout = DEFAULT_LAYOUT) -> Impor
     try:
         config = TokenizerConfig(folder)
         if (folder / "tokenizer.json").exists():
-            text, backend, notes = _read_json(folder / "tokenizer.json")
+            text, backend, notes = read_tokenizer_json(folder / "tokenizer.json")
             source = None
             around = added_tokens(backend)
             special = read_special_tokens(config, backend, None)
@@ -99,8 +100,12 @@ def read_tokenizer(folder: Path, layout: LegacyLayout = DEFAULT_LAYOUT) -> Impor
     return ImportedTokenizer(text, special, source_text, template, (*notes, *more))
 
 
-def _read_json(path: Path) -> tuple[str, Backend, list[str]]:
-    """The text as it is (writing floating-point numbers again would change some), the tokenizer, and notes."""
+def read_tokenizer_json(path: Path) -> tuple[str, Backend, list[str]]:
+    """The text as it is (numbers written again might differ), the tokenizer, and notes.
+
+    Raises:
+        OpenbookError: it cannot be read as a tokenizer.
+    """
     content, text, notes = read_object(path), read_text(path), []
     try:
         check_patterns(content)
@@ -201,6 +206,6 @@ def _add_tokens(backend: Backend, config: TokenizerConfig) -> None:
 
 def _has_ranks(path: Path) -> bool:
     """Whether a file is lines of base 64 and a number, though it has the name of a SentencePiece model."""
-    with path.open("rb") as file:
+    with open_member(path) as file:
         start = file.read(1000)
     return re.match(rb"[A-Za-z0-9+/]+={0,2} \d+\r?\n", start) is not None

@@ -20,7 +20,7 @@ Message = Mapping[str, Any]
 """`role` (system, user, assistant …), `content`, and whatever else a template knows."""
 
 RENDER_SECONDS = 5.0
-"""For one conversation."""
+"""For one conversation; for the first one with compiling the template."""
 START_SECONDS = 30.0
 """For the process to start, on a busy machine."""
 MAXIMUM_CHARACTERS = 8_000_000
@@ -58,7 +58,16 @@ class ChatTemplate:
         if len(request) > MAXIMUM_CHARACTERS:
             raise OpenbookError(f"the conversation has {len(request):,} bytes; {MAXIMUM_CHARACTERS:,} are allowed")
         with self._lock:
-            return self._render(request)
+            return str(self._answer([request])["text"])
+
+    def check(self) -> None:
+        """Compile the template.
+
+        Raises:
+            OpenbookError: it is no Jinja template, or takes too long or too much memory.
+        """
+        with self._lock:
+            self._answer([b"{}"])
 
     def close(self) -> None:
         """End the process; the next call starts it again."""
@@ -73,25 +82,28 @@ class ChatTemplate:
     def __del__(self) -> None:
         self.close()
 
-    def _render(self, request: bytes) -> str:
+    def _answer(self, requests: list[bytes]) -> dict[str, Any]:
+        """The reply to the last of the requests, or to the template itself."""
         try:
             if self._process is None:
                 self._start()
-            reply = self._exchange(request, self._seconds)
+                requests = [json.dumps({"template": self._template}).encode(), *requests]
+            reply = self._exchange(requests, self._seconds)
         except BaseException as error:  # also Ctrl-C: after it, the process would answer the wrong request
             self.close()
             if isinstance(error, FutureTimeoutError):
                 raise OpenbookError(
-                    f"the chat template takes more than {self._seconds:g} seconds; answer without it (--plain)"
+                    f"the chat template takes more than {self._seconds:g} seconds; answer without it (--raw)"
                 ) from None
             if isinstance(error, OSError | EOFError | ValueError):
                 raise OpenbookError(
-                    "the chat template uses too much memory, or ends its process; answer without it (--plain)"
+                    "the chat template uses too much memory, or ends its process; answer without it (--raw)"
                 ) from None
             raise
-        if "text" in reply:
-            return str(reply["text"])
-        raise OpenbookError(f"the chat template refuses the conversation: {excerpt(str(reply.get('error')), 300)}")
+        if "error" in reply:
+            what = "cannot be compiled" if reply.get("compiling") else "refuses the conversation"
+            raise OpenbookError(f"the chat template {what}: {excerpt(str(reply['error']), 300)}")
+        return reply
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
@@ -101,27 +113,30 @@ class ChatTemplate:
             stderr=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for us
         )
-        self._exchange(json.dumps({"template": self._template}).encode(), START_SECONDS)
+        self._exchange([b"{}"], START_SECONDS)
 
-    def _exchange(self, request: bytes, seconds: float) -> dict[str, Any]:
+    def _exchange(self, requests: Sequence[bytes], seconds: float) -> dict[str, Any]:
+        """The reply to the last of the requests; it and those before must come within so many seconds together."""
         process = self._process
         assert process is not None and process.stdin is not None and process.stdout is not None
         future: Future[bytes] = Future()
-        threading.Thread(target=_transfer, args=(process.stdin, process.stdout, request, future), daemon=True).start()
+        threading.Thread(target=_transfer, args=(process.stdin, process.stdout, requests, future), daemon=True).start()
         reply = json.loads(future.result(seconds))
         if not isinstance(reply, dict):
             raise ValueError
         return reply
 
 
-def _transfer(to: IO[bytes], back: IO[bytes], request: bytes, future: "Future[bytes]") -> None:
-    """Write a line and read a line, in a thread, so that the caller can stop waiting."""
+def _transfer(to: IO[bytes], back: IO[bytes], requests: Sequence[bytes], future: "Future[bytes]") -> None:
+    """Write lines and read one for each, in a thread, so that the caller can stop waiting."""
     try:
-        to.write(request + b"\n")
-        to.flush()
-        line = back.readline(8 * MAXIMUM_CHARACTERS)
-        if not line.endswith(b"\n"):
-            raise EOFError
+        line = b""
+        for request in requests:
+            to.write(request + b"\n")
+            to.flush()
+            line = back.readline(8 * MAXIMUM_CHARACTERS)
+            if not line.endswith(b"\n"):
+                raise EOFError
         future.set_result(line)
     except BaseException as error:
         future.set_exception(error)

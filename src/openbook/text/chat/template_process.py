@@ -1,7 +1,7 @@
 """The process that renders a chat template; see `template.py`. It reads and writes JSON, one line each way.
 
-The first line holds the template, each later one a conversation. Limits on the process stop what the sandbox does not,
-and the parent kills it when it is late.
+The first line is empty, the second holds the template, each later one a conversation. Limits on the process stop what
+the sandbox does not, and the parent kills it when it is late.
 """
 
 import json
@@ -96,22 +96,21 @@ def main() -> None:
     """Answer each line of standard input until it ends."""
     limit_memory()
     template: jinja2.Template | None = None
-    first_error = ""
+    not_compiled: dict[str, Any] = {}
     for line in sys.stdin.buffer:
         limit_time()
         request = json.loads(line)
         reply: dict[str, Any]
         try:
             if "template" in request:
-                reply = {"ready": True}
                 template = compile_template(request["template"])
-            elif template is None:
-                reply = {"error": first_error}
-            else:
+            reply = not_compiled
+            if template is not None and "variables" in request:
                 reply = {"text": render(template, request["variables"])}
         except (Exception, RecursionError, MemoryError) as error:
             reply = {"error": f"{type(error).__name__}: {error}"[:1000]}
-            first_error = first_error or reply["error"]
+            if template is None:
+                reply = not_compiled = reply | {"compiling": True}
         sys.stdout.buffer.write(json.dumps(reply).encode() + b"\n")
         sys.stdout.buffer.flush()
 

@@ -8,6 +8,7 @@ from typing import Any
 from openbook.errors import OpenbookError
 from openbook.text.chat.chat_tokenizer import ChatTokenizer, clean_messages
 from openbook.text.chat.template import Message
+from openbook.text.plain_files import open_plain
 from openbook.text.strict_json import read_json
 
 LONGEST_LINE = 8_000_000
@@ -34,7 +35,7 @@ def read_conversations(path: Path) -> Iterator[Conversation]:
         OpenbookError: a line is no conversation; names the file and the line.
     """
     try:
-        with path.open("rb") as file:
+        with open_plain(path) as file:
             number = 0
             while line := file.readline(4 * LONGEST_LINE + 1):
                 number += 1

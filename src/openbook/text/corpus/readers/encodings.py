@@ -9,6 +9,7 @@ from typing import Literal
 from openbook.errors import OpenbookError
 from openbook.text.corpus.readers.alphabets import judge
 from openbook.text.corpus.readers.labels import codec_of
+from openbook.text.plain_files import open_plain
 from openbook.text.printable import printable, printable_path
 
 CHUNK = 1 << 20
@@ -68,7 +69,7 @@ def detect_encoding(path: Path, declared: str | None = None, *, given: str | Non
     size = controls = 0
     valid = True
     decoder = codecs.getincrementaldecoder("utf-8")()
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         block = file.read(CHUNK)
         marked = next((encoding for mark, encoding in BYTE_ORDER_MARKS if block.startswith(mark)), None)
         if given is not None:
