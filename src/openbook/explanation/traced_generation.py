@@ -92,6 +92,10 @@ class TracedRun:
         """The logits (V,) of the token after a step."""
         return self._engine.last_logits[step]
 
+    def cache_before(self, step: int) -> DecoderCache:
+        """The cache as it was before a later step than the first; what a pass adds to it is not kept."""
+        return self._engine.cache_before(step)
+
     def step_of(self, index: int) -> int:
         """The step that read the token at this index."""
         return 0 if index < self.prompt_length else index - self.prompt_length + 1
@@ -199,8 +203,12 @@ class TracingEngine(ModelEngine):
         elif step == 0:
             self._pass(0, KVCache(len(self.model.architecture.decoder.blocks)))
         else:
-            self._pass(step, Replay(self._cache, self._read[step][0]))
+            self._pass(step, self.cache_before(step))
         return self._traces[step]
+
+    def cache_before(self, step: int) -> DecoderCache:
+        """As `TracedRun.cache_before`."""
+        return Replay(self._cache, self._read[step][0])
 
     def keep(self, step: int, recorded: Trace, logits: FloatArray) -> None:
         """Keep the trace of a pass, and as many others as the memory takes."""

@@ -6,6 +6,7 @@ depend on its batch.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -80,24 +81,60 @@ def min_p(logits: FloatArray, p: float) -> FloatArray:
     return np.where(logits < lowest, np.float32(-np.inf), logits)
 
 
+class Filter(NamedTuple):
+    """One step from logits (B, V) to logits; `on` says whether the settings use it, `sentence` what it does."""
+
+    name: str
+    on: bool
+    apply: Callable[[FloatArray], FloatArray]
+    sentence: str
+
+
+def filters(history: History, sampling: Sampling) -> list[Filter]:
+    """All penalties and filters in the order in which they are applied, those that are off too."""
+    s, drawn, k = sampling, sampling.temperature > 0, sampling.top_k
+    return [
+        Filter(
+            "repetition_penalty",
+            s.repetition_penalty != 1,
+            lambda x: repetition_penalty(x, history.seen, s.repetition_penalty),
+            f"Tokens that were there already are divided (or, below 0, multiplied) by {s.repetition_penalty:g}.",
+        ),
+        Filter(
+            "presence_penalty",
+            s.presence_penalty != 0,
+            lambda x: presence_penalty(x, history.produced, s.presence_penalty),
+            f"{s.presence_penalty:g} is subtracted from tokens that the answer has.",
+        ),
+        Filter(
+            "temperature",
+            drawn,
+            lambda x: temperature(x, s.temperature),
+            f"Distances from the largest logit are divided by {s.temperature:g}.",
+        ),
+        Filter(
+            "top_k", drawn and k is not None, lambda x: top_k(x, k or 1), f"Only the {k or 0:,} largest logits stay."
+        ),
+        Filter(
+            "top_p",
+            drawn and s.top_p < 1,
+            lambda x: top_p(x, s.top_p),
+            f"The fewest most probable tokens stay that have {s.top_p:g} of the probability together.",
+        ),
+        Filter(
+            "min_p",
+            drawn and s.min_p > 0,
+            lambda x: min_p(x, s.min_p),
+            f"Tokens stay that are at least {s.min_p:g} times as probable as the most probable one.",
+        ),
+    ]
+
+
 def filter_logits(logits: FloatArray, history: History, sampling: Sampling) -> FloatArray:
-    """Apply all penalties and filters that are on, in the order of this file."""
-    chain: list[Callable[[FloatArray], FloatArray]] = []
-    if sampling.repetition_penalty != 1:
-        chain.append(lambda x: repetition_penalty(x, history.seen, sampling.repetition_penalty))
-    if sampling.presence_penalty != 0:
-        chain.append(lambda x: presence_penalty(x, history.produced, sampling.presence_penalty))
-    if sampling.temperature > 0:
-        chain.append(lambda x: temperature(x, sampling.temperature))
-        if sampling.top_k is not None:
-            k = sampling.top_k
-            chain.append(lambda x: top_k(x, k))
-        if sampling.top_p < 1:
-            chain.append(lambda x: top_p(x, sampling.top_p))
-        if sampling.min_p > 0:
-            chain.append(lambda x: min_p(x, sampling.min_p))
-    for function in chain:
-        logits = function(logits)
+    """Apply all penalties and filters that are on, in the order of `filters`."""
+    for each in filters(history, sampling):
+        if each.on:
+            logits = each.apply(logits)
     return logits
 
 

@@ -7,7 +7,11 @@ import torch
 from torch import Tensor
 
 from openbook.explanation.run import Explanation
+from openbook.trace import Trace
+from openbook.transformer.transformer import Transformer
 
+CHUNK = 2**26
+"""Logits that are computed together."""
 _END_OF_BLOCK = re.compile(r"decoder\.blocks\.(\d+)\.feed_forward_residual\.")
 
 
@@ -38,21 +42,46 @@ def logit_lens(explanation: Explanation, index: int = -1) -> list[LensPrediction
         explanation: the traced run; its first row is read.
         index: the token whose next token is predicted; the last one by default.
     """
-    model = explanation.model
-    streams = [x[:1, index] for x in _residual_streams(explanation)]
-    probabilities = [model.logits(model.decoder.final_norm(x))[0].float().softmax(-1) for x in streams]
-    answer = int(probabilities[-1].argmax())
-    predictions = []
-    for layer, each in enumerate(probabilities, start=-1):
-        first = int(each.argmax())
-        rank = 1 + int((each > each[answer]).sum())
-        predictions.append(LensPrediction(layer, first, each[first].item(), each[answer].item(), rank))
+    return lens_of_row(explanation.model, explanation.trace, index)
+
+
+@torch.no_grad()
+def lens_of_row(model: Transformer, trace: Trace, index: int, answer: int | None = None) -> list[LensPrediction]:
+    """The same for one token of a traced pass; `answer` is another token to follow than the last layer's own."""
+    row = index % trace["to_logits.logits"].value.shape[1]
+    return [predictions[0] for predictions in lens_of_rows(model, trace, range(row, row + 1), answer)]
+
+
+@torch.no_grad()
+def lens_of_rows(
+    model: Transformer, trace: Trace, rows: range, answer: int | None = None
+) -> list[list[LensPrediction]]:
+    """The same for several tokens of a traced pass: for each layer, from −1, a prediction for each row.
+
+    Args:
+        model: that was traced.
+        trace: of a pass that has the logits of these rows.
+        rows: indices of tokens.
+        answer: the token to follow; None for the one that the last layer predicts.
+    """
+    streams = torch.stack([x[0, rows.start : rows.stop] for x in residual_streams(trace)])  # (N + 1, rows, D)
+    final = trace["to_logits.logits"].value[0, rows.start : rows.stop].argmax(-1)
+    followed = final if answer is None else torch.full_like(final, answer)
+    predictions: list[list[LensPrediction]] = []
+    for layers in torch.split(streams, max(1, CHUNK // (len(rows) * model.architecture.vocab_size))):
+        probabilities = model.logits(model.decoder.final_norm(layers)).float().softmax(-1)
+        best = probabilities.max(-1)
+        of_answer = probabilities.gather(-1, followed.expand(len(layers), -1)[..., None])
+        rank = 1 + (probabilities > of_answer).sum(-1)
+        columns = (best.indices, best.values, of_answer[..., 0], rank)
+        for each in zip(*(column.tolist() for column in columns), strict=True):
+            layer = len(predictions) - 1
+            predictions.append([LensPrediction(layer, *cell) for cell in zip(*each, strict=True)])
     return predictions
 
 
-def _residual_streams(explanation: Explanation) -> list[Tensor]:
-    """The residual stream (B, T, D) before the first block, then after each block."""
-    trace = explanation.trace
+def residual_streams(trace: Trace) -> list[Tensor]:
+    """The residual stream (B, T, D) of the decoder before the first block, then after each block."""
     normalized = "decoder.embedding_norm.output"
     start = trace[normalized if normalized in trace else "decoder.embedded"].value
     ends = {}

@@ -139,6 +139,15 @@ class Tokenizer:
         pre_tokenizer = self._tokenizer.pre_tokenizer
         return [text] if pre_tokenizer is None else [word for word, _ in pre_tokenizer.pre_tokenize_str(text)]
 
+    def normalize(self, text: str) -> str:
+        """A text as the tokenizer changes it before it splits it into words."""
+        normalizer = self._tokenizer.normalizer
+        return text if normalizer is None else str(normalizer.normalize_str(text))
+
+    def word_tokens(self, word: str) -> list[int]:
+        """Token ids of one word as `split` gives it."""
+        return [token.id for token in self._tokenizer.model.tokenize(word)]
+
     def encode_with_starts(self, text: str) -> tuple[list[int], list[int]]:
         """Token ids of a text in which names of special tokens mean those tokens, and the offset where each starts."""
         with self._encoder(allow_special=True) as tokenizer:

@@ -1,0 +1,57 @@
+"""Which words of the vocabulary a vector of the residual stream is closest to, and which it came closer to."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from openbook.transformer.transformer import Transformer
+
+WORDS = 8
+
+
+@dataclass(frozen=True)
+class NearWord:
+    """A token and the cosine of the angle between its own vector and the one looked at, from −1 to 1."""
+
+    token: int
+    cosine: float
+
+
+@dataclass(frozen=True)
+class NearerWord:
+    """A token whose cosine grew from `before` to `after`."""
+
+    token: int
+    before: float
+    after: float
+
+
+@torch.no_grad()
+def nearest_words(model: Transformer, vector: Tensor, *, source: bool = False) -> tuple[NearWord, ...]:
+    """The tokens whose embeddings point most nearly where `vector` (D,) does.
+
+    Args:
+        model: whose embeddings they are.
+        vector: of the width of the model.
+        source: whether the words are those of an encoder's source.
+    """
+    best = _cosines(model, vector, source).topk(min(WORDS, model.architecture.vocab_size))
+    return tuple(map(NearWord, best.indices.tolist(), best.values.tolist()))
+
+
+@torch.no_grad()
+def nearer_words(model: Transformer, before: Tensor, after: Tensor, *, source: bool = False) -> tuple[NearerWord, ...]:
+    """The tokens to whose embeddings a vector (D,) came closest by changing from `before` to `after`."""
+    one, other = _cosines(model, before, source), _cosines(model, after, source)
+    gained = (other - one).topk(min(WORDS, len(one)))
+    return tuple(NearerWord(at, one[at].item(), other[at].item()) for at in gained.indices.tolist())
+
+
+def _cosines(model: Transformer, vector: Tensor, source: bool) -> Tensor:
+    """Of the vector with each token's embedding, (V,)."""
+    table = model.token_embedding.weight
+    if source and model.source_embedding is not None and model.source_embedding.weight is not None:
+        table = model.source_embedding.weight
+    return normalize(table.float(), dim=-1) @ normalize(vector.float(), dim=0)
