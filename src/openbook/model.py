@@ -435,6 +435,7 @@ def train(
     lora_rank: int | None = None,
     lora_targets: Sequence[str] | None = None,
     adapter: bool = False,
+    tiny: bool = False,
     device: str = "auto",
     overwrite: bool = False,
     callbacks: "Sequence[Callback]" = (),
@@ -454,13 +455,15 @@ def train(
         pairs: files of sentence pairs, to train a translator instead.
         conversations: JSON lines of messages, or of prompt and answer, to train `base_model` on instead.
         validation: files to validate with; if None, the ends of the documents or some of the pairs.
-        validation_fraction: how much of each document, or of the pairs, is held out; if None, it depends on their size.
+        validation_fraction: how much of each document, or of the pairs, is held out; if None, it depends on their size;
+            with 0, nothing is, and what was learned is scored.
         keep_duplicates: keep passages or pairs that occur more than once.
         encoding: of the files; if None, it is found out for each.
         base_model: a model file to continue from.
         lora_rank: train low-rank updates of this rank (LoRA) instead of all weights.
         lora_targets: the matrices that get one; all of the blocks if None.
         adapter: save the updates alone, as a small file beside the base model.
+        tiny: learn a few sentences or pairs by heart, in seconds, with a model small enough to follow by hand.
         device: auto, cpu, cuda or mps.
         overwrite: replace an existing output.
         callbacks: called with every training event.
@@ -492,6 +495,7 @@ def train(
         lora_rank=lora_rank,
         lora_targets=TARGETS if lora_targets is None else lora_targets,
         adapter=adapter,
+        tiny=tiny,
     )
     start = time.perf_counter()
     result = TrainingRun(request, callbacks, track, lambda: time.perf_counter() - start).run(overwrite)

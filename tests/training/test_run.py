@@ -296,8 +296,19 @@ def test_too_little_text_is_told(tmp_path):
     book.write_text("Once upon a time there was a book. " * 10)
     refused("the text has only .* tokens; take a shorter context, or more text", book, tmp_path / "a.openbook",
             **CHOICES | {"context": 512, "batch_tokens": 512})  # fmt: skip
-    refused("too little text to hold any out", book, tmp_path / "b.openbook", validation_fraction=0.0,
+    refused("too little text to hold any out", book, tmp_path / "b.openbook", validation_fraction=1e-4,
             **CHOICES | {"context": 2})  # fmt: skip
+
+
+def test_nothing_needs_to_be_held_out(tmp_path):
+    book, events = tmp_path / "book.txt", []
+    book.write_text("Once upon a time there was a book. " * 10)
+    model = openbook.train(book, tmp_path / "a.openbook", validation_fraction=0.0, keep_duplicates=True,
+                           callbacks=[events.append], **CHOICES | {"context": 2})  # fmt: skip
+    prepared, tokens = events[0], next(event for event in events if event["event"] == "tokens")
+    assert prepared["scored"] == "learned" and prepared["validation_bytes"] == 0
+    assert tokens["validation"] == tokens["train"]
+    assert model.metadata.training["bits_per_byte"] == pytest.approx(events[-1]["bits_per_byte"], abs=1e-4)
 
 
 @pytest.mark.parametrize("content", [b"", b"  \n ", bytes(range(256)) * 20])

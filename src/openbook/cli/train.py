@@ -42,11 +42,18 @@ def train(
     adapter: Annotated[
         bool, typer.Option("--adapter", help="with --lora-rank: save the LoRA matrices alone, beside the base model")
     ] = False,
+    tiny: Annotated[
+        bool,
+        typer.Option(
+            "--tiny", help="learn a few sentences or pairs by heart, with a model small enough to follow by hand"
+        ),
+    ] = False,
     validation: Annotated[
         list[str] | None, typer.Option(help="files to validate on, instead of a held-out part of the data")
     ] = None,
     validation_fraction: Annotated[
-        float | None, typer.Option(help="fraction of each book, or of the pairs, to hold out (default: planned)")
+        float | None,
+        typer.Option(help="fraction of each book, or of the pairs, to hold out; 0: none (default: planned)"),
     ] = None,
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="keep duplicate passages or pairs")
@@ -71,6 +78,7 @@ def train(
       openbook train books/ -o mine.openbook --minutes 20     for 20 minutes
       openbook train notes/ -o my.openbook --from mine.openbook    fine-tune
       openbook train books/ --plan                            print the plan only
+      openbook train sentences.txt --tiny                     a few lines by heart, in seconds
       openbook train emma.txt --attention none --norm none    without softmax and norms
       openbook train --pairs en-de.tsv -o en-de.openbook      a translator; lines of source, tab, target
       openbook train --pairs train.en train.de                two parallel files
@@ -100,6 +108,7 @@ def train(
         lora_targets=lora_targets.split(","),
         adapter=adapter,
         config=config,
+        tiny=tiny,
     )
     with _callbacks(request.folder if tensorboard else None) as callbacks:
         _run(request, callbacks, plan, overwrite)

@@ -38,6 +38,7 @@ class TrainingRequest:
         lora_targets: the matrices that LoRA changes.
         adapter: whether to save the LoRA matrices alone, in a file beside the base model.
         config: the file that choices were read from; like the inputs, it is never written over.
+        tiny: whether to learn a few sentences or pairs by heart with a model small enough to follow by hand.
     """
 
     inputs: Sequence[str | Path]
@@ -55,6 +56,12 @@ class TrainingRequest:
     lora_targets: Sequence[str] = TARGETS
     adapter: bool = False
     config: Path | None = None
+    tiny: bool = False
+
+    @property
+    def fraction_held_out(self) -> float | None:
+        """How much to hold out; None: as the amount of data says."""
+        return 0.0 if self.tiny and self.validation_fraction is None else self.validation_fraction
 
     @property
     def folder(self) -> Path:
@@ -71,6 +78,8 @@ class TrainingRequest:
         choose_device(self.device)
         if self.pairs and self.conversations:
             raise OpenbookError("--pairs and --conversations: the files are one or the other")
+        if self.tiny and (self.base_model is not None or self.conversations):
+            raise OpenbookError("--tiny: makes a new model of texts or pairs; leave out --from and --conversations")
         if self.lora_rank is not None:
             check_lora(self.lora_rank, self.lora_targets)
         if self.adapter:

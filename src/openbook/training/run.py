@@ -25,6 +25,7 @@ from openbook.training.data.book_dataset import BookDataset
 from openbook.training.data.conversation_dataset import ConversationDataset
 from openbook.training.data.dataset import Dataset, ScoredTask
 from openbook.training.data.pair_dataset import PairDataset
+from openbook.training.data.tiny_dataset import TinyDataset
 from openbook.training.evaluation.perplexity import Score
 from openbook.training.initialize import initialize, set_load_balancing
 from openbook.training.interrupts import interrupts
@@ -145,7 +146,8 @@ class TrainingRun:
 
     def _prepare(self, base: ModelMetadata | None) -> Dataset:
         request = self.request
-        kind = PairDataset if request.pairs else ConversationDataset if request.conversations else BookDataset
+        books = TinyDataset if request.tiny else BookDataset
+        kind = PairDataset if request.pairs else ConversationDataset if request.conversations else books
         dataset: Dataset = kind(request, base, self.track)
         self._emit("prepared", **dataset.summary())
         return dataset
@@ -183,6 +185,7 @@ class TrainingRun:
             "data": dataset.fingerprint,
             "choices": dict(request.choices),
             "base_model": None if request.base_model is None else hash_of(request.base_model),
+            "tiny": request.tiny,
             "lora": None if request.lora_rank is None else [request.lora_rank, *request.lora_targets],
         }
         unfinished = UnfinishedRun.read(request.folder)

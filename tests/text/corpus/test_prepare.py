@@ -157,7 +157,7 @@ def test_all_formats_and_problems_in_one_folder(tmp_path: Path) -> None:
 
 def test_nothing_left_is_an_error_that_says_why(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").touch()
-    with pytest.raises(OpenbookError, match=r"no text to train on:\n.*empty\.txt: empty"):
+    with pytest.raises(OpenbookError, match=r"no text to train on \(.*empty\.txt: empty"):
         prepare([tmp_path / "empty.txt"], tmp_path / "corpus")
     (tmp_path / "nothing").mkdir()
     with pytest.raises(OpenbookError, match="name some books"):

@@ -241,6 +241,14 @@ def test_word_by_word_is_not_used_where_it_changes_tokens() -> None:
     assert encoder.encode_batch(["a b"]) == tokenizer.encode_batch(["a b"]) == [[3]]
 
 
+def test_words_of_sentences_are_the_same_at_the_beginning() -> None:
+    tokenizer = train_tokenizer(["the cat, the dog", "a cat"], "words", 50, sentences=True)
+    the, cat = tokenizer.encode("the cat")
+    assert tokenizer.encode("cat the") == [cat, the] and tokenizer.token_text(the) == " the"
+    assert tokenizer.decode(tokenizer.encode("the dog, a cat")) == "the dog, a cat"
+    assert WordEncoder(tokenizer).encode_batch(["the", "the cat"]) == [[the], [the, cat]]
+
+
 @pytest.mark.parametrize("text", ["a\udcff", "\ud83d"])
 def test_half_characters_are_refused(text: str) -> None:
     with pytest.raises(OpenbookError, match="surrogate"):

@@ -211,6 +211,14 @@ def test_too_few_pairs_are_told(tmp_path, pairs, words):
         prepare_pairs([tmp_path / "a.tsv"], tmp_path / "text", validation_fraction=0.9)
 
 
+def test_nothing_needs_to_be_held_out(tmp_path):
+    corpus = prepare_pairs(
+        [tsv(tmp_path / "a.tsv", [("a", "b"), ("c", "d")])], tmp_path / "text", validation_fraction=0
+    )
+    assert (len(corpus.train), len(corpus.validation)) == (2, 0)
+    assert corpus.lines()[-1] == "2 pairs to learn from (4 bytes), none held out"
+
+
 def test_expectations_are_honest(tmp_path):
     corpus = prepare_pairs([tsv(tmp_path / "a.tsv", MANY)], tmp_path / "text")
     assert corpus.expectations().startswith("180 training pairs: enough to try things out")

@@ -15,6 +15,7 @@ from openbook.text.corpus.cleaning.gutenberg import strip_gutenberg
 from openbook.text.corpus.readers.document import read_document
 from openbook.text.corpus.readers.encodings import Certainty
 from openbook.text.corpus.working_directory import write_json
+from openbook.text.formatting import format_count
 from openbook.text.printable import printable_path
 
 MINIMUM_CHARACTERS = 32
@@ -146,8 +147,8 @@ def _extract(path: Path, output: IO[bytes], batch: FileBatch, advance: Advance) 
             last = offset
         position += output.write(text[last:].encode("utf-8", "replace"))
     advance(raw.bytes - advanced)
-    if visible < MINIMUM_CHARACTERS:
-        what = f"only {visible} characters of text" if visible else "no text in it"
+    if visible < (MINIMUM_CHARACTERS if path.suffix.lower() == ".pdf" else 1):
+        what = f"only {format_count(visible, 'character')} of text" if visible else "no text in it"
         raise OpenbookError(f"{printable_path(path)}: {what}; leave it out or join it with others")
     document.boundaries.append(position)
     document.end = position

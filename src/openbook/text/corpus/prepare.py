@@ -19,7 +19,7 @@ from openbook.text.corpus.working_directory import fingerprint_inputs, load_or_m
 from openbook.text.corpus.write_corpus import write_corpus
 from openbook.text.input_files import find_files
 
-VERSION = 2
+VERSION = 3
 """Increase it whenever the same books would give another corpus."""
 
 TASK_BYTES = 8 << 20
@@ -90,11 +90,11 @@ def _batches(paths: list[Path], work: Path, name: str, encoding: str | None) -> 
 
 def _require_text(extracted: list[ExtractedBatch], has_validation: bool) -> None:
     documents = [document for batch in extracted for document in batch.documents]
-    problems = "".join(f"\n  {problem}" for batch in extracted for problem in batch.problems)
+    problems = "; ".join(problem for batch in extracted for problem in batch.problems)
     if all(document.held_out for document in documents):
-        raise OpenbookError(f"no text to train on{':' + problems if problems else '; name some books'}")
+        raise OpenbookError(f"no text to train on{f' ({problems})' if problems else '; name some books'}")
     if has_validation and not any(document.held_out for document in documents):
-        raise OpenbookError(f"no text to validate with{':' + problems if problems else '; name some files'}")
+        raise OpenbookError(f"no text to validate with{f' ({problems})' if problems else '; name some files'}")
 
 
 def _sections(batches: list[FileBatch], extracted: list[ExtractedBatch], work: Path) -> list[Section]:

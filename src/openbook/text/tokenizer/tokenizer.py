@@ -55,6 +55,11 @@ class Tokenizer:
         return frozenset(self.special.end)
 
     @property
+    def begins_with_space(self) -> bool:
+        """Whether encoding puts a space before every text, so that texts cannot be encoded piece by piece."""
+        return bool(self._byte_decoder.leading_space)
+
+    @property
     def unknown_id(self) -> int | None:
         """The token for what the vocabulary lacks, or None."""
         return self.special.unknown

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, get_args
 
-from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
 from openbook.errors import OpenbookError
@@ -59,6 +59,8 @@ def train_tokenizer(
 ) -> Tokenizer:
     """Train a tokenizer.
 
+    The words of sentences have a space before them, the first word too, so that a word is one token wherever it stands.
+
     Args:
         chunks: the text (see `Split.sample`).
         kind: the type of vocabulary.
@@ -79,9 +81,16 @@ def train_tokenizer(
         raise OpenbookError(f"vocabulary {vocab_size:,}: a tokenizer of {kind} needs at least {least:,}")
     with track("Training the tokenizer", None) as advance:
         texts = chunks if sentences else token_safe_chunks(chunks, CHUNK)
-        backend = TRAINERS[kind](_counted(texts, advance), vocab_size - len(special_tokens))
+        train = _train_sentence_words if sentences and kind == "words" else TRAINERS[kind]
+        backend = train(_counted(texts, advance), vocab_size - len(special_tokens))
     backend.add_special_tokens(list(special_tokens))
     return Tokenizer(backend, SpecialTokens.from_names(backend.token_to_id, special_tokens[0]))
+
+
+def split_words(text: str) -> list[str]:
+    """The words and punctuation marks of a sentence, as a tokenizer of words trained on sentences sees them."""
+    pieces = pre_tokenizers.Split(Regex(WORD_PATTERN), "isolated").pre_tokenize_str(f" {text}")
+    return [piece for piece, _ in pieces]
 
 
 def _counted(texts: Iterable[str], advance: Advance) -> Iterator[str]:
@@ -150,6 +159,14 @@ def _train_words(texts: Iterator[str], vocab_size: int) -> Backend:
     backend.train_from_iterator(texts, trainer)
     if backend.get_vocab_size() == 1:
         raise OpenbookError("tokenizer: no text to find words in; name some books")
+    return backend
+
+
+def _train_sentence_words(texts: Iterator[str], vocab_size: int) -> Backend:
+    """The same, with a space before each text, which decoding removes."""
+    backend = _train_words((f" {text}" for text in texts), vocab_size)
+    backend.normalizer = normalizers.Prepend(" ")
+    backend.decoder = decoders.Sequence([decoders.Fuse(), decoders.Strip(" ", 1, 0)])
     return backend
 
 

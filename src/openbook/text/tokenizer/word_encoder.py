@@ -23,7 +23,7 @@ class WordEncoder:
         self._tokenizer = tokenizer
         self._ids: dict[str, list[int]] = {}
         self._cached_characters = 0
-        self._words_are_safe: bool | None = None
+        self._words_are_safe: bool | None = False if tokenizer.begins_with_space else None
 
     def encode_batch(self, texts: list[str]) -> list[list[int]]:
         """Token ids of each text."""

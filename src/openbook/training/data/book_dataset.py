@@ -16,9 +16,9 @@ from openbook.text.corpus.prepare import prepare
 from openbook.text.tokenizer.bpe_dropout import MergeDropout
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import TRAINING_SAMPLE_BYTES, train_tokenizer
-from openbook.training.data.dataset import Dataset, generate_text
+from openbook.training.data.dataset import Dataset, ScoredTask, generate_text
 from openbook.training.data.language_modeling_task import LanguageModelingTask
-from openbook.training.data.tokenization import TokenizedBooks, tokenize_books
+from openbook.training.data.tokenization import TokenizedBooks, TokenizedSplit, tokenize_books
 from openbook.training.plan.book_rules import BookRules
 from openbook.training.plan.fine_tuning import BaseModel, plan_fine_tuning
 from openbook.training.plan.plan import Plan, make_plan
@@ -27,6 +27,8 @@ from openbook.training.report.record import data_record
 from openbook.transformer.architecture import Architecture
 
 SAMPLING = Sampling(max_tokens=40, seed=0, temperature=0.7)
+LEARNED_TOKENS = 1 << 18
+"""Of the training text at most, to score where nothing is held out."""
 PROMPT_TOKENS = 8
 """Tokens of held-out text that a sample continues."""
 
@@ -58,6 +60,7 @@ class BookDataset(Dataset):
             "expectations": self.corpus.expectations(),
             "train_bytes": self.corpus.train.bytes,
             "validation_bytes": self.corpus.validation.bytes,
+            "scored": "learned" if self.learns_all else "held-out",
         }
 
     def file_records(self) -> list[dict[str, Any]]:
@@ -76,14 +79,17 @@ class BookDataset(Dataset):
         else:
             self.tokenizer = self._load_or_train("tokenizer", lambda: self._train_tokenizer(recipe))
         self.tokens = tokenize_books(self.corpus, self.tokenizer, self.request.folder / "tokens", track=self.track)
-        train, validation = self.tokens.train, self.tokens.validation
+        train, validation = self.tokens.train, self._scored()
         if len(train.ids) <= recipe.context + 1:
             raise OpenbookError(
                 f"--context {recipe.context}: the text has only {len(train.ids):,} tokens; take a shorter context, or "
                 "more text"
             )
         if len(validation.ids) < 2:
-            raise OpenbookError("too little text to hold any out for validation; add books, or give --validation")
+            raise OpenbookError(
+                "too little text to hold any out for validation; add books, give --validation, or "
+                "--validation-fraction 0 to hold none out"
+            )
         if self.base is None:
             recipe = replace(recipe, vocab_size=self.tokenizer.vocab_size)
         return recipe, {
@@ -98,11 +104,21 @@ class BookDataset(Dataset):
             self.corpus.train.sample(TRAINING_SAMPLE_BYTES), recipe.tokenizer, recipe.vocab_size, track=self.track
         )
 
+    def _scored(self) -> TokenizedSplit:
+        """The held-out text; where there is none to be, the beginning of what is learned."""
+        if not self.learns_all:
+            return self.tokens.validation
+        train = self.tokens.train
+        ids = train.ids[:LEARNED_TOKENS]
+        lengths = np.array([len(self.tokenizer.token_bytes(each)) for each in range(self.tokenizer.vocab_size)])
+        lengths[list(self.tokenizer.special_ids.values())] = 0  # special tokens stand for no text
+        return replace(train, ids=ids, text_bytes=int(lengths[ids].sum()))
+
     def metadata(self, architecture: Architecture) -> ModelMetadata:
         return ModelMetadata(architecture=architecture, tokenizer=self.tokenizer.to_json())
 
-    def task(self, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> LanguageModelingTask:
-        train, validation = self.tokens.train, self.tokens.validation
+    def task(self, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> ScoredTask:
+        train, validation = self.tokens.train, self._scored()
         return LanguageModelingTask(
             recipe,
             train.ids,
@@ -116,7 +132,7 @@ class BookDataset(Dataset):
 
     def sample(self, model: nn.Module, number: int) -> tuple[str, str]:
         """How the model continues held-out text."""
-        held_out = self.tokens.validation.ids
+        held_out = self._scored().ids
         start = (number + 1) * (len(held_out) // 7) % max(1, len(held_out) - PROMPT_TOKENS)
         prompt = held_out[start : start + PROMPT_TOKENS].tolist()
         return self.tokenizer.decode(prompt), generate_text(model, self.tokenizer, prompt, SAMPLING)

@@ -70,7 +70,8 @@ class ConversationDataset(Dataset):
             return tokenize_conversations(find_files(inputs), self.tokenizer, template, stem, track=self.track)
 
         found, fraction = tokenized("train", request.inputs), request.validation_fraction
-        self.held_out = len(found) >= LEAST_TO_HOLD_OUT or request.validation is not None or fraction is not None
+        enough = len(found) >= LEAST_TO_HOLD_OUT if fraction is None else fraction != 0
+        self.held_out = enough or request.validation is not None
         if not self.held_out:
             self.train = self.validation = found
         elif request.validation is not None:
@@ -85,7 +86,8 @@ class ConversationDataset(Dataset):
 
     def summary(self) -> dict[str, Any]:
         train, validation = self.train, self.validation
-        held_out = f"{len(validation):,} to validate with" if self.held_out else "none of them held out, being few"
+        few = "" if self.request.validation_fraction == 0 else ", being few"
+        held_out = f"{len(validation):,} to validate with" if self.held_out else f"none of them held out{few}"
         line = (
             f"{format_count(len(train), 'conversation')} to learn from, {held_out}; "
             f"{int(train.answer_mask.sum()):,} of {len(train.ids):,} tokens belong to answers"

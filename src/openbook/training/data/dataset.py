@@ -63,6 +63,11 @@ class Dataset(ABC):
         return find_files([*self.request.inputs, *(self.request.validation or [])])
 
     @property
+    def learns_all(self) -> bool:
+        """Whether nothing is held out, so that what was learned is scored."""
+        return self.request.validation is None and self.request.fraction_held_out == 0
+
+    @property
     @abstractmethod
     def fingerprint(self) -> str:
         """Identifies the files and how they were prepared."""
@@ -124,8 +129,8 @@ class Dataset(ABC):
             request.inputs,
             request.folder / "text",
             validation=request.validation,
-            validation_fraction=request.validation_fraction,
-            keep_duplicates=request.keep_duplicates,
+            validation_fraction=request.fraction_held_out,
+            keep_duplicates=request.keep_duplicates or request.tiny,
             encoding=request.encoding,
             track=self.track,
         )

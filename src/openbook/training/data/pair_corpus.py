@@ -94,6 +94,7 @@ class PairCorpus:
         train, held_out = self.train, self.validation
         text_size = format_bytes(train.source_bytes + train.target_bytes)
         train_size, held_out_size = (format_count(len(split), "pair") for split in (train, held_out))
+        held_out_size = held_out_size if len(held_out) else "none"
         return [*map(str, self.reports), f"{train_size} to learn from ({text_size}), {held_out_size} held out"]
 
     def expectations(self) -> str | None:
@@ -157,8 +158,8 @@ def prepare_pairs(
     Raises:
         OpenbookError: a file cannot be read, two aligned files do not match, or no pair is left.
     """
-    if validation_fraction is not None and not 0 < validation_fraction <= 0.5:
-        raise OpenbookError(f"validation fraction {validation_fraction}: must be above 0 and at most 0.5 of the pairs")
+    if validation_fraction is not None and not 0 <= validation_fraction <= 0.5:
+        raise OpenbookError(f"validation fraction {validation_fraction}: must be from 0 to 0.5 of the pairs")
     groups = [find_pair_files(find_files(paths), encoding) for paths in (inputs, validation or [])]
     paths = [[path for file in files for path in file.paths] for files in groups]
     fingerprint = fingerprint_inputs(paths, VERSION, validation is None, validation_fraction, keep_duplicates, encoding)
@@ -175,6 +176,7 @@ def prepare_pairs(
         if not keep_duplicates:
             records.drop_duplicates()
         held_out = records.hold_out_fraction(validation_fraction) if validation is None else records.hold_out_files()
+        _check_not_empty(records, held_out, learns_all=validation is None and validation_fraction == 0)
         _write(folder, fingerprint, tasks, records, held_out)
 
     return load_or_make(folder, fingerprint, PairCorpus.load, make)
@@ -260,6 +262,8 @@ class _Records:
 
     def hold_out_fraction(self, fraction: float | None) -> NDArray[np.bool_]:
         """[pairs]: those of the sources with the smallest hashes, so that no source is on both sides."""
+        if fraction == 0:
+            return np.zeros(len(self.pairs), bool)
         sources = np.unique(self.pairs["source_hash"][self.kept])
         fraction = min(0.1, ENOUGH_HELD_OUT / max(1, len(sources))) if fraction is None else fraction
         wanted = min(len(sources) - 1, max(1, round(fraction * len(sources))))
@@ -270,10 +274,7 @@ def _write(
     folder: Path, fingerprint: str, tasks: Sequence[_ReadFile], records: _Records, held_out: NDArray[np.bool_]
 ) -> None:
     """Write the text and the index of both splits and, at last, pairs.json."""
-    for number, report in enumerate(records.reports):
-        report.kept = int((records.kept & (records.files == number)).sum())
     splits = {"train": records.kept & ~held_out, "validation": records.kept & held_out}
-    _check_not_empty(splits, records.reports)
     part = folder / "pairs.tsv.part"
     with part.open("wb") as output:
         for task in tasks:
@@ -287,9 +288,15 @@ def _write(
     write_json(folder / "pairs.json", {"fingerprint": fingerprint, "bytes": total, "reports": reports})
 
 
-def _check_not_empty(splits: dict[str, NDArray[np.bool_]], reports: Sequence[PairReport]) -> None:
-    said = "; ".join(map(str, reports))
-    if not splits["train"].any():
+def _check_not_empty(records: _Records, held_out: NDArray[np.bool_], learns_all: bool) -> None:
+    """Count what is kept of each file, and refuse a split without pairs."""
+    for number, report in enumerate(records.reports):
+        report.kept = int((records.kept & (records.files == number)).sum())
+    said = "; ".join(map(str, records.reports))
+    if not (records.kept & ~held_out).any():
         raise OpenbookError(f"no pairs to train on ({said or 'name some files'})")
-    if not splits["validation"].any():
-        raise OpenbookError(f"no pairs to validate with ({said}); add pairs, or give --validation a file of them")
+    if not learns_all and not (records.kept & held_out).any():
+        raise OpenbookError(
+            f"no pairs to validate with ({said}); add pairs, give --validation a file of them, or "
+            "--validation-fraction 0 to hold none out"
+        )

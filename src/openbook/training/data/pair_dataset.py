@@ -22,6 +22,7 @@ from openbook.training.evaluation.translation import TranslationSet
 from openbook.training.plan.fine_tuning import BaseModel, plan_fine_tuning
 from openbook.training.plan.pair_rules import PairRules
 from openbook.training.plan.plan import Plan, make_plan
+from openbook.training.plan.tiny import MAXIMUM_BYTES, plan_tiny, too_large
 from openbook.training.recipe import Recipe
 from openbook.transformer.architecture import Architecture
 
@@ -54,10 +55,13 @@ class PairDataset(Dataset):
             "train_bytes": self.corpus.train.target_bytes,
             "validation_bytes": self.corpus.validation.target_bytes,
             "pairs": len(self.corpus.train),
+            "scored": "learned" if self.learns_all else "held-out",
         }
 
     def plan(self, device: torch.device, clock: Callable[[], float]) -> Plan:
         train = self.corpus.train
+        if self.request.tiny:
+            return self._plan_tiny()
         longer_side = np.maximum(train.index["source"], train.index["target"])
         rules = PairRules(len(train), train.source_bytes, train.target_bytes, float(np.quantile(longer_side, 0.995)))
         if self.base is not None:
@@ -65,11 +69,20 @@ class PairDataset(Dataset):
             return plan_fine_tuning(rules, self.request.choices, base, device, clock())
         return make_plan(rules, self.request.choices, device, clock())
 
+    def _plan_tiny(self) -> Plan:
+        texts = [text for pair in self.corpus.train.pairs() for text in (pair.source, pair.target)]
+        size = sum(len(text.encode()) for text in texts)
+        if size > MAXIMUM_BYTES:
+            raise too_large(size)
+        encoder = self.request.choices.get("encoder_layers") != 0
+        return plan_tiny(texts, 4, self.request.choices, encoder=encoder, sides=1 if encoder else 2)
+
     def tokenize(self, recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
         self.tokenizers = source, target = self._tokenizers(recipe)
         folder = self.request.folder / "tokens"
         train, validation = tokenize_pairs(self.corpus, source, target, folder, track=self.track)
-        self.train, self.validation = (self._sequences(tokens, recipe) for tokens in (train, validation))
+        self.train = self._sequences(train, recipe)
+        self.validation = self.train if self.learns_all else self._sequences(validation, recipe)
         if recipe.bpe_dropout:
             self.train = replace(self.train, resample=self._bpe_dropout(recipe))
         if not len(self.train.fitting) or not len(self.validation.fitting):
@@ -155,7 +168,7 @@ class PairDataset(Dataset):
 
     def translations(self, most: int) -> TranslationSet:
         """At most so many held-out pairs, evenly spread, as sentences to translate; call `tokenize` first."""
-        sequences, held_out = self.validation, self.corpus.validation
+        sequences, held_out = self.validation, self.corpus.train if self.learns_all else self.corpus.validation
         places = np.linspace(0, len(sequences.fitting) - 1, min(most, len(sequences.fitting)), dtype=np.int64)
         indices = sequences.fitting[places].tolist()
         return TranslationSet(

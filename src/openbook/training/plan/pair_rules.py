@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from openbook.text.tokenizer.training import choose_vocab_size
-from openbook.training.plan.rules import Rules, Size, batch_size, shape_choices
+from openbook.training.plan.rules import Rules, Size, batch_size, even, shape_choices
 from openbook.training.recipe import PAIR_DEFAULTS
 from openbook.transformer.architecture import Architecture
 
@@ -65,7 +65,7 @@ class PairRules(Rules):
         layers = size.layers if has_encoder else size.encoder_layers + size.layers
         width = given.get("width", size.width)
         # With two heads of 64, models up to width 128 learn alignments more slowly than with four.
-        narrow = {"head_width": max(1, width // 4)} if has_encoder and "heads" not in given and width <= 128 else {}
+        narrow = {"head_width": even(width // 4)} if has_encoder and "heads" not in given and width <= 128 else {}
         shape = shape_choices(given.get("layers", layers), width, narrow | dict(given))
         return shape | {"encoder_layers": given.get("encoder_layers", size.encoder_layers)}
 

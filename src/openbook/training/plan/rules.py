@@ -95,9 +95,14 @@ def limit_context(epoch_tokens: float, context: int) -> int:
     return int(min(context, 2 ** max(3, math.floor(math.log2(max(8.0, epoch_tokens / 8))))))
 
 
+def even(width: int) -> int:
+    """The even width below, at least 2: rotary positions turn pairs of numbers, so a head has whole pairs."""
+    return max(2, width // 2 * 2)
+
+
 def shape_choices(layers: int, width: int, given: Mapping[str, Any]) -> dict[str, Any]:
     """All sizes that follow from layers and width, where they are not given."""
-    head_width = given.get("head_width", min(64, width))
+    head_width = given.get("head_width", even(min(64, width)))
     heads = given.get("heads", max(1, width // head_width))
     gated_width = 32 * max(1, round(width * 8 / 3 / 32))
     feed_forward_width = gated_width if given.get("gated", True) else 4 * width
