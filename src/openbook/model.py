@@ -450,20 +450,18 @@ def train(
 
     Args:
         inputs: books: files, folders, globs.
-        output: the model file; `.openbook` is added if its name does not end so, with a warning. Checkpoints are
-            beside it, in the folder of that name with `.training` added.
+        output: the model file; `.openbook` is added if absent. Checkpoints are beside it, in OUTPUT.training.
         pairs: files of sentence pairs, to train a translator instead.
         conversations: JSON lines of messages, or of prompt and answer, to train `base_model` on instead.
         validation: files to validate with; if None, the ends of the documents or some of the pairs.
-        validation_fraction: how much of each document, or of the pairs, is held out; if None, it depends on their size;
-            with 0, nothing is, and what was learned is scored.
+        validation_fraction: how much of each document, or of the pairs, is held out; None: their size decides.
         keep_duplicates: keep passages or pairs that occur more than once.
         encoding: of the files; if None, it is found out for each.
         base_model: a model file to continue from.
         lora_rank: train low-rank updates of this rank (LoRA) instead of all weights.
         lora_targets: the matrices that get one; all of the blocks if None.
         adapter: save the updates alone, as a small file beside the base model.
-        tiny: learn a few sentences or pairs by heart, in seconds, with a model small enough to follow by hand.
+        tiny: learn a few sentences or pairs by heart with a model small enough to follow by hand.
         device: auto, cpu, cuda or mps.
         overwrite: replace an existing output.
         callbacks: called with every training event.
