@@ -164,7 +164,7 @@ def open_weights(folder: Path) -> SafetensorsWeights:
         return SafetensorsWeights(
             {name: (folder / SINGLE, info) for name, info in _checked_header(folder / SINGLE).items()}
         )
-    if (folder / INDEX).is_file():
+    if (folder / INDEX).exists():
         return SafetensorsWeights(_sharded(folder))
     single = sorted(folder.glob("*.safetensors"))
     if len(single) == 1:
