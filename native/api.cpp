@@ -20,7 +20,7 @@
 namespace openbook {
 namespace {
 
-constexpr int VERSION = 1;
+constexpr int VERSION = 2;
 constexpr int CHUNK = 256;        // tokens of a prompt that pass through at once
 constexpr int SOURCE_CHUNK = 1024;  // tokens of sources that are read at once; a longer source alone
 
@@ -31,6 +31,8 @@ struct Model {
   const Kernels* kernels;
   Threads threads;
   Program program;
+  std::vector<Plain> plains;  // matrices before they are packed
+  bool packed = false;
   Scratch scratch;
   std::mutex running;  // one pass at a time: sessions of several threads take turns
 };
@@ -39,6 +41,7 @@ struct Session {
   explicit Session(Model* opened) : model(opened) {}
   Model* model;
   std::vector<std::unique_ptr<Row>> rows;
+  bool closed = false;  // a pass broke off: its rows are neither as before nor as after
 };
 
 void check(bool holds, const char* what) {
@@ -195,6 +198,22 @@ void pass(Model& model, const std::vector<Op>& ops, const std::vector<Token>& to
   }
 }
 
+// Change a session. What is wrong with a request is found before anything changes; whatever else breaks off may leave
+// rows that are neither as before nor as after, so it closes the session.
+template <typename Function>
+void change(Session& session, Function function) {
+  const std::lock_guard lock(session.model->running);
+  check(!session.closed, "an earlier error closed this session; start another one");
+  session.closed = true;
+  try {
+    function();
+  } catch (const std::invalid_argument&) {
+    session.closed = false;
+    throw;
+  }
+  session.closed = false;
+}
+
 void read_sources(Session& session, const int64_t* ids, const int32_t* lengths) {
   Model& model = *session.model;
   const Program& program = model.program;
@@ -286,10 +305,13 @@ OPENBOOK_API const char* openbook_kernels(const Model* model) { return model->ke
 OPENBOOK_API int openbook_matrix(Model* model, int format, int outputs, int inputs, const void* numbers, const void* scale,
                                  const void* offset) {
   return guarded([&] {
-    check(format >= 0 && format <= 3 && outputs > 0 && inputs > 0 && numbers != nullptr, "matrix");
-    check(format < 2 || scale != nullptr, "a matrix of whole numbers has no scales");
-    const Plain plain{Format(format), outputs, inputs, numbers, scale, offset};
-    model->program.matrices.push_back(pack(plain, model->threads, model->program.memory));
+    check(format >= 0 && format <= 5 && outputs > 0 && inputs > 0 && numbers != nullptr, "matrix");
+    const bool whole = Format(format) == Format::int8 || Format(format) == Format::int8_groups || Format(format) == Format::int4;
+    check(!whole || scale != nullptr, "a matrix of whole numbers has no scales");
+    check(offset == nullptr || Format(format) == Format::int4, "offsets are for matrices of 4 bits");
+    check(!model->packed, "a matrix after the others were packed");
+    model->plains.push_back({Format(format), outputs, inputs, numbers, scale, offset});
+    model->program.matrices.push_back(described(model->plains.back()));
   });
 }
 OPENBOOK_API int openbook_vector(Model* model, const float* numbers, int64_t count) {
@@ -324,6 +346,16 @@ OPENBOOK_API int openbook_program(Model* model, const int32_t* sizes, const int3
   });
 }
 
+// Pack the weights, after the program is set. What the matrices' pointers show is read now and never again.
+OPENBOOK_API int openbook_pack(Model* model) {
+  return guarded([&] {
+    check(!model->packed && !model->program.decoder.empty(), "weights are packed once, after the program is set");
+    pack_all(model->plains, model->program, model->threads);
+    model->plains.clear();
+    model->packed = true;
+  });
+}
+
 OPENBOOK_API Session* openbook_session(Model* model) { return new (std::nothrow) Session(model); }
 OPENBOOK_API void openbook_session_free(Session* session) { delete session; }
 OPENBOOK_API int openbook_rows(const Session* session) { return int(session->rows.size()); }
@@ -339,32 +371,37 @@ OPENBOOK_API int openbook_branched(const Session* session) {
 OPENBOOK_API int openbook_prefill(Session* session, int count, const int64_t* ids, const int32_t* lengths,
                                   const int64_t* sources, const int32_t* source_lengths, float* logits) {
   return guarded([&] {
-    const std::lock_guard lock(session->model->running);
-    check(session->rows.empty() && count > 0, "a session is started once");
-    check((sources != nullptr) == !session->model->program.encoder.empty(), "sources");
-    for (int i = 0; i < count; ++i) {
-      auto row = std::make_unique<Row>();
-      row->own = Columns(session->model->program.slots, 0);
-      row->source = Columns(session->model->program.slots, 2);
-      session->rows.push_back(std::move(row));
-    }
-    if (sources != nullptr) read_sources(*session, sources, source_lengths);
-    extend(*session, ids, lengths, 0, false, logits);
+    change(*session, [&] {
+      check(session->model->packed, "the weights are not packed yet");
+      check(session->rows.empty() && count > 0, "a session is started once");
+      check((sources != nullptr) == !session->model->program.encoder.empty(), "sources");
+      for (int i = 0; i < count; ++i) {
+        auto row = std::make_unique<Row>();
+        row->own = Columns(session->model->program.slots, 0);
+        row->source = Columns(session->model->program.slots, 2);
+        session->rows.push_back(std::move(row));
+      }
+      try {
+        if (sources != nullptr) read_sources(*session, sources, source_lengths);
+        extend(*session, ids, lengths, 0, false, logits);
+      } catch (...) {
+        session->rows.clear();
+        throw;
+      }
+    });
   });
 }
 // Append tokens to every row; logits of each row's last token (B, V), or of all tokens.
 OPENBOOK_API int openbook_extend(Session* session, const int64_t* ids, const int32_t* lengths, int all, float* logits) {
-  return guarded([&] {
-    const std::lock_guard lock(session->model->running);
-    extend(*session, ids, lengths, 0, all != 0, logits);
-  });
+  return guarded([&] { change(*session, [&] { extend(*session, ids, lengths, 0, all != 0, logits); }); });
 }
 // Append a token to every beam, ids (B, W); logits (B, W, V). Rows that have not branched have one beam.
 OPENBOOK_API int openbook_step(Session* session, const int64_t* ids, int beams, float* logits) {
   return guarded([&] {
-    const std::lock_guard lock(session->model->running);
-    const std::vector<int32_t> ones(session->rows.size(), 1);
-    extend(*session, ids, ones.data(), beams == 1 && !openbook_branched(session) ? 0 : beams, true, logits);
+    change(*session, [&] {
+      const std::vector<int32_t> ones(session->rows.size(), 1);
+      extend(*session, ids, ones.data(), beams == 1 && !openbook_branched(session) ? 0 : beams, true, logits);
+    });
   });
 }
 OPENBOOK_API int openbook_best(Session* session, const float* logits, int rows, int beams, const float* sums,
@@ -379,48 +416,58 @@ OPENBOOK_API int openbook_best(Session* session, const float* logits, int rows, 
 // Beam i of each row goes on from what was its beam parents (B, W)[i].
 OPENBOOK_API int openbook_branch(Session* session, const int64_t* parents, int beams) {
   return guarded([&] {
-    check(beams > 0, "beams");
-    for (size_t row = 0; row < session->rows.size(); ++row)
-      for (int beam = 0; beam < beams; ++beam) {
-        const int64_t parent = parents[row * beams + beam];
-        check(parent >= 0 && parent < std::max(1, session->rows[row]->beams), "no such beam");
-      }
-    for (size_t row = 0; row < session->rows.size(); ++row) session->rows[row]->branch(parents + row * beams, beams);
+    change(*session, [&] {
+      check(beams > 0, "beams");
+      for (size_t row = 0; row < session->rows.size(); ++row)
+        for (int beam = 0; beam < beams; ++beam) {
+          const int64_t parent = parents[row * beams + beam];
+          check(parent >= 0 && parent < std::max(1, session->rows[row]->beams), "no such beam");
+        }
+      for (size_t row = 0; row < session->rows.size(); ++row) session->rows[row]->branch(parents + row * beams, beams);
+    });
   });
 }
 // Row i becomes what row rows[i] was; rows may repeat, be fewer or more.
 OPENBOOK_API int openbook_reorder(Session* session, const int64_t* rows, int count) {
   return guarded([&] {
-    std::vector<int> uses(session->rows.size(), 0);
-    for (int i = 0; i < count; ++i) {
-      check(rows[i] >= 0 && rows[i] < int64_t(session->rows.size()), "no such row");
-      ++uses[rows[i]];
-    }
-    std::vector<std::unique_ptr<Row>> now(count);
-    for (int i = 0; i < count; ++i) {  // the last that uses a row takes it, the others copy
-      std::unique_ptr<Row>& old = session->rows[rows[i]];
-      now[i] = --uses[rows[i]] > 0 ? std::make_unique<Row>(*old) : std::move(old);
-    }
-    session->rows = std::move(now);
+    change(*session, [&] {
+      std::vector<int> uses(session->rows.size(), 0);
+      for (int i = 0; i < count; ++i) {
+        check(rows[i] >= 0 && rows[i] < int64_t(session->rows.size()), "no such row");
+        ++uses[rows[i]];
+      }
+      std::vector<std::unique_ptr<Row>> now(count);
+      for (int i = 0; i < count; ++i) {  // the last that uses a row takes it, the others copy
+        std::unique_ptr<Row>& old = session->rows[rows[i]];
+        now[i] = --uses[rows[i]] > 0 ? std::make_unique<Row>(*old) : std::move(old);
+      }
+      session->rows = std::move(now);
+    });
   });
 }
 // The rows of another session of the same model follow those of this one; the other is left empty.
 OPENBOOK_API int openbook_join(Session* session, Session* other) {
   return guarded([&] {
-    check(session->model == other->model, "sessions of two models");
-    for (auto& row : other->rows) session->rows.push_back(std::move(row));
-    other->rows.clear();
+    check(session != other && session->model == other->model, "sessions of two models");
+    check(!other->closed, "an earlier error closed the other session");
+    change(*session, [&] {
+      session->rows.reserve(session->rows.size() + other->rows.size());
+      for (auto& row : other->rows) session->rows.push_back(std::move(row));
+      other->rows.clear();
+    });
   });
 }
 // Forget all but the first `length` tokens of each row that has more.
 OPENBOOK_API int openbook_truncate(Session* session, int row, int length) {
   return guarded([&] {
-    check(row >= 0 && row < int(session->rows.size()) && length > 0, "no such row");
-    Row& it = *session->rows[row];
-    check(it.beams == 0, "a row that has branched cannot be cut");
-    if (length >= it.own.length) return;
-    it.own.length = length;
-    it.positions.resize(length);
-    it.next_position = it.positions.back() + 1;
+    change(*session, [&] {
+      check(row >= 0 && row < int(session->rows.size()) && length > 0, "no such row");
+      Row& it = *session->rows[row];
+      check(it.beams == 0, "a row that has branched cannot be cut");
+      if (length >= it.own.length) return;
+      it.own.length = length;
+      it.positions.resize(length);
+      it.next_position = it.positions.back() + 1;
+    });
   });
 }

@@ -1,9 +1,7 @@
 #include "cache.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 
 namespace openbook {
 namespace {
@@ -11,17 +9,6 @@ namespace {
 constexpr int PRUNE_STEPS = 4;
 
 }  // namespace
-
-void AlignedFree::operator()(std::byte* memory) const { std::free(memory); }
-
-Memory allocate(size_t bytes) {
-  const size_t rounded = (std::max<size_t>(bytes, 1) + 63) / 64 * 64;
-  if (rounded < bytes) throw std::bad_alloc();
-  void* memory = std::aligned_alloc(64, rounded);
-  if (memory == nullptr) throw std::bad_alloc();
-  std::memset(memory, 0, rounded);
-  return Memory(static_cast<std::byte*>(memory));
-}
 
 Columns::Columns(const std::vector<Slot>& slots, int part) {
   size_t before = 0;

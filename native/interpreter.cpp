@@ -15,7 +15,40 @@ T* room(std::vector<T>& buffer, size_t count) {
   return buffer.data();
 }
 
-bool is_whole(const Matrix& matrix) { return matrix.format == Format::int8 || matrix.format == Format::int4; }
+bool is_whole(const Matrix& matrix) {
+  return matrix.format == Format::int8 || matrix.format == Format::int8_groups || matrix.format == Format::int4;
+}
+
+// One number of a packed matrix; see `Matrix`.
+float number_at(const Matrix& matrix, int output, int k) {
+  const int lane = output % LANES;
+  const std::byte* panel = matrix.data + size_t(output / LANES) * matrix.panel_bytes;
+  const size_t of_float = size_t(k) * LANES + lane;
+  switch (matrix.format) {
+    case Format::float32: return reinterpret_cast<const float*>(panel)[of_float];
+    case Format::float16: return from_half(reinterpret_cast<const uint16_t*>(panel)[of_float]);
+    case Format::bfloat16: {
+      const uint32_t bits = uint32_t(reinterpret_cast<const uint16_t*>(panel)[of_float]) << 16;
+      float value;
+      std::memcpy(&value, &bits, sizeof value);
+      return value;
+    }
+    case Format::int8:
+      return matrix.scale[output] * float(reinterpret_cast<const int8_t*>(panel)[size_t(k / 2) * 2 * LANES + 2 * lane + k % 2]);
+    case Format::int8_groups:
+    case Format::int4: break;
+  }
+  const std::byte* group = panel + size_t(k / GROUP) * matrix.group_bytes();
+  const auto* scales = reinterpret_cast<const uint16_t*>(group);
+  const auto* numbers = reinterpret_cast<const uint8_t*>(group + matrix.header_bytes());
+  const int inside = k % GROUP;
+  const float scale = from_half(scales[lane]);
+  if (matrix.format == Format::int8_groups)
+    return scale * float(int8_t(numbers[(inside / 2) * 2 * LANES + 2 * lane + inside % 2]));
+  const uint8_t byte = numbers[(inside / 4) * 2 * LANES + 2 * lane + inside % 2];
+  const float offset = matrix.offsets ? from_half(scales[LANES + lane]) : -8.0f * scale;
+  return scale * float(inside % 4 < 2 ? byte & 15 : byte >> 4) + offset;
+}
 
 void add_bias(float* x, const float* bias, int first, int last) {
   if (bias != nullptr)
@@ -93,37 +126,9 @@ void Interpreter::execute(const Op& op, int thread) {
 void Interpreter::embed(const Op& op, int thread) {
   const Matrix& table = program_.matrices[op.matrix[0]];
   const auto [first, last] = share(int(tokens_.size()), thread);
-  constexpr size_t nibble_bytes = GROUP * LANES / 2;
   for (int token = first; token < last; ++token) {
-    const int id = tokens_[token].id, lane = id % LANES;
-    const std::byte* panel = table.data + size_t(id / LANES) * table.panel_bytes;
     float* x = at(op.out[0], token);
-    for (int k = 0; k < table.inputs; ++k) {
-      float value = 0;
-      switch (table.format) {
-        case Format::float32: value = reinterpret_cast<const float*>(panel)[size_t(k) * LANES + lane]; break;
-        case Format::bfloat16: {
-          const uint32_t bits = uint32_t(reinterpret_cast<const uint16_t*>(panel)[size_t(k) * LANES + lane]) << 16;
-          std::memcpy(&value, &bits, sizeof value);
-          break;
-        }
-        case Format::int8:
-          value = table.scale[id] * float(reinterpret_cast<const int8_t*>(panel)[size_t(k / 2) * 2 * LANES + 2 * lane + k % 2]);
-          break;
-        case Format::int4: {
-          const size_t header = (table.offsets ? 2 : 1) * LANES * sizeof(uint16_t);
-          const std::byte* group = panel + size_t(k / GROUP) * (header + nibble_bytes);
-          const uint16_t* scales = reinterpret_cast<const uint16_t*>(group);
-          const int inside = k % GROUP;
-          const uint8_t byte = uint8_t(group[header + (inside / 4) * 2 * LANES + 2 * lane + inside % 2]);
-          const float scale = from_half(scales[lane]);
-          const float offset = table.offsets ? from_half(scales[LANES + lane]) : -8.0f * scale;
-          value = scale * float(inside % 4 < 2 ? byte & 15 : byte >> 4) + offset;
-          break;
-        }
-      }
-      x[k] = value * op.scale;
-    }
+    for (int k = 0; k < table.inputs; ++k) x[k] = number_at(table, tokens_[token].id, k) * op.scale;
   }
 }
 

@@ -1,6 +1,7 @@
 #include "pack.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 namespace openbook {
@@ -8,16 +9,20 @@ namespace {
 
 size_t groups(int inputs) { return (size_t(inputs) + GROUP - 1) / GROUP; }
 
+Matrix empty(const Plain& plain) {
+  const int panels = (plain.outputs + LANES - 1) / LANES;
+  return {plain.format, plain.offset != nullptr, plain.outputs, plain.inputs, panels, 0, nullptr, nullptr};
+}
+
 size_t panel_bytes(const Plain& plain) {
   const size_t inputs = size_t(plain.inputs);
   switch (plain.format) {
     case Format::float32: return inputs * LANES * 4;
-    case Format::bfloat16: return inputs * LANES * 2;
+    case Format::bfloat16:
+    case Format::float16: return inputs * LANES * 2;
     case Format::int8: return ((inputs + 1) / 2 * 2 * LANES + 63) / 64 * 64;
-    case Format::int4: {
-      const size_t header = (plain.offset != nullptr ? 2 : 1) * LANES * sizeof(uint16_t);
-      return groups(plain.inputs) * (header + GROUP * LANES / 2);
-    }
+    case Format::int8_groups:
+    case Format::int4: return groups(plain.inputs) * empty(plain).group_bytes();
   }
   return 0;
 }
@@ -45,56 +50,94 @@ void pairs(const Plain& plain, int first, int lanes, int8_t* to) {
     }
 }
 
-void nibbles(const Plain& plain, int first, int lanes, std::byte* to) {
-  const size_t of_row = groups(plain.inputs), row_bytes = (size_t(plain.inputs) + 1) / 2;
-  const size_t header = (plain.offset != nullptr ? 2 : 1) * LANES * sizeof(uint16_t);
+// Groups with their scales and offsets; numbers of 8 bits, or two of 4 bits a byte.
+void grouped(const Plain& plain, int first, int lanes, std::byte* to) {
+  const bool nibbles = plain.format == Format::int4;
+  const size_t of_row = groups(plain.inputs), row_bytes = nibbles ? (size_t(plain.inputs) + 1) / 2 : plain.inputs;
+  const Matrix matrix = empty(plain);
   const auto* scale = static_cast<const uint16_t*>(plain.scale);
   const auto* offset = static_cast<const uint16_t*>(plain.offset);
-  for (size_t group = 0; group < of_row; ++group, to += header + GROUP * LANES / 2) {
+  for (size_t group = 0; group < of_row; ++group, to += matrix.group_bytes()) {
     auto* heads = reinterpret_cast<uint16_t*>(to);
-    auto* bytes = reinterpret_cast<uint8_t*>(to + header);
+    auto* bytes = reinterpret_cast<uint8_t*>(to + matrix.header_bytes());
+    const int count = std::min(GROUP, plain.inputs - int(group) * GROUP);
     for (int lane = 0; lane < lanes; ++lane) {
       heads[lane] = scale[(first + lane) * of_row + group];
       if (offset != nullptr) heads[LANES + lane] = offset[(first + lane) * of_row + group];
-      const uint8_t* row = static_cast<const uint8_t*>(plain.numbers) + (first + lane) * row_bytes;
-      for (int k = 0; k < GROUP && int(group) * GROUP + k < plain.inputs; ++k) {
-        const size_t at = group * GROUP + k;
-        const uint8_t number = at % 2 == 0 ? row[at / 2] & 15 : row[at / 2] >> 4;
-        bytes[(k / 4) * 2 * LANES + 2 * lane + k % 2] |= uint8_t(number << (k % 4 < 2 ? 0 : 4));
+      const auto* row = static_cast<const uint8_t*>(plain.numbers) + (first + lane) * row_bytes;
+      if (!nibbles) {
+        for (int k = 0; k < count; ++k) bytes[(k / 2) * 2 * LANES + 2 * lane + k % 2] = row[group * GROUP + k];
+        continue;
+      }
+      for (int k = 0; k < count; k += 4) {  // a and b have two numbers each; GROUP and so every start is even
+        const size_t at = (group * GROUP + k) / 2;
+        const uint8_t a = row[at], b = k + 2 < count ? row[at + 1] : 0;
+        uint8_t* pair = bytes + (k / 4) * 2 * LANES + 2 * lane;
+        pair[0] = uint8_t((a & 15) | (b & 15) << 4);
+        pair[1] = uint8_t((k + 1 < count ? a >> 4 : 0) | (k + 3 < count ? b & 0xf0 : 0));
       }
     }
   }
 }
 
+void pack_panel(const Plain& plain, int panel, std::byte* to) {
+  const int first = panel * LANES, lanes = std::min(LANES, plain.outputs - first);
+  switch (plain.format) {
+    case Format::float32: return transpose(plain, first, lanes, reinterpret_cast<uint32_t*>(to));
+    case Format::bfloat16:
+    case Format::float16: return transpose(plain, first, lanes, reinterpret_cast<uint16_t*>(to));
+    case Format::int8: return pairs(plain, first, lanes, reinterpret_cast<int8_t*>(to));
+    case Format::int8_groups:
+    case Format::int4: return grouped(plain, first, lanes, to);
+  }
+}
+
+size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
 }  // namespace
 
-size_t packed_bytes(const Plain& plain) { return size_t((plain.outputs + LANES - 1) / LANES) * panel_bytes(plain); }
+Matrix described(const Plain& plain) {
+  Matrix matrix = empty(plain);
+  matrix.panel_bytes = panel_bytes(plain);
+  return matrix;
+}
 
-Matrix pack(const Plain& plain, Threads& threads, std::vector<Memory>& memory) {
-  const int panels = (plain.outputs + LANES - 1) / LANES;
-  const size_t bytes = panel_bytes(plain);
-  Memory packed = allocate(panels * bytes);
-  Matrix matrix{plain.format, plain.offset != nullptr, plain.outputs, plain.inputs, panels, bytes, packed.get(), nullptr};
-  if (plain.format == Format::int8) {
-    Memory scales = allocate(size_t(panels) * LANES * sizeof(float));
-    std::memcpy(scales.get(), plain.scale, plain.outputs * sizeof(float));
-    matrix.scale = reinterpret_cast<const float*>(scales.get());
-    memory.push_back(std::move(scales));
+void pack_all(const std::vector<Plain>& plains, Program& program, Threads& threads) {
+  struct Part {
+    int matrix, first, last;  // panels of one matrix
+  };
+  constexpr int AT_ONCE = 8;
+  std::vector<Part> parts;
+  size_t bytes = 0;
+  for (size_t i = 0; i < plains.size(); ++i) {
+    const Matrix& matrix = program.matrices[i];
+    bytes += rounded(matrix.panels * matrix.panel_bytes);
+    if (matrix.format == Format::int8) bytes += rounded(size_t(matrix.panels) * LANES * sizeof(float));
+    for (int first = 0; first < matrix.panels; first += AT_ONCE)
+      parts.push_back({int(i), first, std::min(first + AT_ONCE, matrix.panels)});
   }
-  threads.run([&](int thread) {
-    for (int panel = thread; panel < panels; panel += threads.count()) {
-      std::byte* to = packed.get() + panel * bytes;
-      const int first = panel * LANES, lanes = std::min(LANES, plain.outputs - first);
-      switch (plain.format) {
-        case Format::float32: transpose(plain, first, lanes, reinterpret_cast<uint32_t*>(to)); break;
-        case Format::bfloat16: transpose(plain, first, lanes, reinterpret_cast<uint16_t*>(to)); break;
-        case Format::int8: pairs(plain, first, lanes, reinterpret_cast<int8_t*>(to)); break;
-        case Format::int4: nibbles(plain, first, lanes, to); break;
-      }
+  Memory memory = allocate(bytes);
+  std::byte* at = memory.get();
+  std::vector<std::byte*> places;
+  for (size_t i = 0; i < plains.size(); ++i) {
+    Matrix& matrix = program.matrices[i];
+    matrix.data = at;
+    places.push_back(at);
+    at += rounded(matrix.panels * matrix.panel_bytes);
+    if (matrix.format != Format::int8) continue;
+    std::memcpy(at, plains[i].scale, matrix.outputs * sizeof(float));
+    matrix.scale = reinterpret_cast<const float*>(at);
+    at += rounded(size_t(matrix.panels) * LANES * sizeof(float));
+  }
+  std::atomic<size_t> next{0};
+  threads.run([&](int) {
+    for (size_t part; (part = next.fetch_add(1)) < parts.size();) {
+      const auto [number, first, last] = parts[part];
+      for (int panel = first; panel < last; ++panel)
+        pack_panel(plains[number], panel, places[number] + panel * program.matrices[number].panel_bytes);
     }
   });
-  memory.push_back(std::move(packed));
-  return matrix;
+  program.memory = std::move(memory);
 }
 
 }  // namespace openbook

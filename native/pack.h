@@ -7,7 +7,8 @@
 namespace openbook {
 
 // A matrix (outputs, inputs) row by row:
-//   float32, bfloat16: numbers;  int8: numbers, and `scale` float32 a row
+//   float32, bfloat16, float16: numbers;  int8: numbers, and `scale` float32 a row
+//   int8_groups: numbers, and `scale` float16, one a group of 32
 //   int4: two numbers a byte, the even input in the low half; `scale` and perhaps `offset` float16, one a group of 32
 struct Plain {
   Format format;
@@ -15,7 +16,9 @@ struct Plain {
   const void *numbers, *scale, *offset;
 };
 
-Matrix pack(const Plain& plain, Threads& threads, std::vector<Memory>& memory);
-size_t packed_bytes(const Plain& plain);
+// What a matrix will be when it is packed; until then it has no numbers.
+Matrix described(const Plain& plain);
+// Pack all matrices of a program, described before and in the same order, on all threads.
+void pack_all(const std::vector<Plain>& plains, Program& program, Threads& threads);
 
 }  // namespace openbook

@@ -76,10 +76,11 @@ struct Slot {
   int32_t key_value_heads, head_width;
 };
 
-struct AlignedFree {
+struct FreeMemory {
+  size_t mapped = 0;  // bytes that came from the system as they are; 0: from the heap
   void operator()(std::byte* memory) const;
 };
-using Memory = std::unique_ptr<std::byte[], AlignedFree>;
+using Memory = std::unique_ptr<std::byte[], FreeMemory>;
 Memory allocate(size_t bytes);  // 64-byte aligned, filled with zeros; throws std::bad_alloc
 
 struct Program {
@@ -94,7 +95,7 @@ struct Program {
   std::vector<Experts> experts;
   std::vector<Slot> slots;
   int32_t vocab_size = 0, source_vocab_size = 0, context = 0;
-  std::vector<Memory> memory;  // what the matrices' packed numbers lie in
+  Memory memory;  // what the matrices' packed numbers lie in
 };
 
 }  // namespace openbook

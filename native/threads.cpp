@@ -5,6 +5,7 @@
 #include <cmath>
 #include <fstream>
 #include <string>
+#include <utility>
 
 #if defined(__linux__)
 #include <sched.h>
@@ -52,23 +53,44 @@ void Threads::wait(const std::atomic<uint32_t>& value, uint32_t old) const {
 void Threads::barrier() {
   if (count_ == 1) return;
   const uint32_t phase = phase_.load(std::memory_order_acquire);
+  if (failed_.load(std::memory_order_acquire)) throw Stopped();
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == uint32_t(count_)) {
     arrived_.store(0, std::memory_order_relaxed);
     phase_.fetch_add(1, std::memory_order_acq_rel);
     phase_.notify_all();
   } else {
     wait(phase_, phase);
+    if (failed_.load(std::memory_order_acquire)) throw Stopped();
   }
 }
 
-void Threads::run(const std::function<void(int)>& work) {
+void Threads::work(int thread) {
+  try {
+    (*work_)(thread);
+  } catch (const Stopped&) {
+  } catch (...) {
+    {
+      const std::lock_guard lock(failure_lock_);
+      if (failure_ == nullptr) failure_ = std::current_exception();
+    }
+    failed_.store(true, std::memory_order_release);
+    phase_.fetch_add(1, std::memory_order_acq_rel);  // whoever waits sees that it waits in vain
+    phase_.notify_all();
+  }
+}
+
+void Threads::run(const std::function<void(int)>& given) {
+  work_ = &given;
+  done_.store(0, std::memory_order_relaxed);
   if (count_ > 1) {
-    work_ = &work;
     job_.fetch_add(1, std::memory_order_acq_rel);
     job_.notify_all();
   }
   work(0);
-  barrier();
+  for (uint32_t done; (done = done_.load(std::memory_order_acquire)) != uint32_t(count_ - 1);) wait(done_, done);
+  arrived_.store(0, std::memory_order_relaxed);
+  failed_.store(false, std::memory_order_relaxed);
+  if (failure_ != nullptr) std::rethrow_exception(std::exchange(failure_, nullptr));
 }
 
 void Threads::loop(int thread) {
@@ -77,8 +99,9 @@ void Threads::loop(int thread) {
     wait(job_, seen);
     seen = job_.load(std::memory_order_acquire);
     if (ended_.load()) return;
-    (*work_)(thread);
-    barrier();
+    work(thread);
+    done_.fetch_add(1, std::memory_order_acq_rel);
+    done_.notify_all();
   }
 }
 

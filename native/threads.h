@@ -3,7 +3,9 @@
 #pragma once
 
 #include <atomic>
+#include <exception>
 #include <functional>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -17,14 +19,17 @@ class Threads {
   Threads& operator=(const Threads&) = delete;
 
   int count() const { return count_; }
-  // Call work(thread) on every thread; returns when all have ended.
+  // Call work(thread) on every thread; returns when all have ended. If it throws on any of them, the others stop at
+  // their next barrier, and `run` throws the first exception.
   void run(const std::function<void(int)>& work);
   // Inside `run`: wait until every thread is here.
   void barrier();
 
  private:
+  struct Stopped {};  // thrown at a barrier that not all threads will reach
   void wait(const std::atomic<uint32_t>& value, uint32_t old) const;
   void loop(int thread);
+  void work(int thread);
 
   int count_;
   std::vector<std::thread> workers_;
@@ -32,6 +37,10 @@ class Threads {
   alignas(64) std::atomic<uint32_t> job_{0};
   alignas(64) std::atomic<uint32_t> arrived_{0};
   alignas(64) std::atomic<uint32_t> phase_{0};
+  alignas(64) std::atomic<uint32_t> done_{0};
+  std::atomic<bool> failed_{false};
+  std::mutex failure_lock_;
+  std::exception_ptr failure_;
   std::atomic<bool> ended_{false};
 };
 

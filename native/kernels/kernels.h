@@ -11,15 +11,16 @@ namespace openbook {
 
 constexpr int LANES = 16;   // outputs that lie side by side in a packed matrix: a panel
 constexpr int BLOCK = 512;  // inputs that share the scale of their 16-bit activations; 512 * 32767 * 128 < 2^31
-constexpr int GROUP = 32;   // inputs that share a scale and an offset in a matrix of 4 bits
+constexpr int GROUP = 32;   // inputs that share a scale, and perhaps an offset, in a matrix of groups
 
-enum class Format : int32_t { float32 = 0, bfloat16 = 1, int8 = 2, int4 = 3 };
+enum class Format : int32_t { float32 = 0, bfloat16 = 1, int8 = 2, int4 = 3, float16 = 4, int8_groups = 5 };
 
 // A matrix (outputs, inputs), packed in panels of 16 outputs; the last one is filled up with zeros.
-//   float32, bfloat16: [panel][input][16]
-//   int8:              [panel][input / 2][16][2], and a scale for each output
-//   int4:              [panel][group]{scale[16], offset[16] where there are offsets, both float16; 256 bytes of nibbles}
-//                      nibbles: [8][16][2] bytes; low halves are inputs 4i, 4i+1, high halves 4i+2, 4i+3
+//   float32, bfloat16, float16: [panel][input][16]
+//   int8:                       [panel][input / 2][16][2], and a scale for each output
+//   int8_groups, int4: [panel][group]{scale[16], offset[16] where there are offsets, both float16; numbers}
+//                      numbers of 8 bits: [16][16][2] bytes, as above
+//                      of 4 bits: [8][16][2] bytes; low halves are inputs 4i, 4i+1, high halves 4i+2, 4i+3
 struct Matrix {
   Format format;
   bool offsets;  // int4: whether groups have offsets of their own; else the offset is -8 scales
@@ -27,6 +28,9 @@ struct Matrix {
   size_t panel_bytes;
   const std::byte* data;
   const float* scale;
+
+  size_t header_bytes() const { return (offsets ? 2 : 1) * LANES * sizeof(uint16_t); }
+  size_t group_bytes() const { return header_bytes() + GROUP * LANES / (format == Format::int4 ? 2 : 1); }
 };
 
 // Rows that a matrix is multiplied with: as they are, and in 16 bits for matrices of whole numbers.

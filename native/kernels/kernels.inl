@@ -15,8 +15,18 @@ inline int32_t pair_at(const int16_t* whole) {
   return pair;
 }
 
-// R rows times P panels of float32 or bfloat16: each output is one chain of fused products over the inputs in order.
-template <int R, int P, bool BFLOAT>
+// Sixteen weights as floats.
+template <Format FORMAT>
+inline F weights_at(const std::byte* panel, int k) {
+  if constexpr (FORMAT == Format::float32) return Simd::load(reinterpret_cast<const float*>(panel) + size_t(k) * LANES);
+  if constexpr (FORMAT == Format::bfloat16)
+    return Simd::bfloat_load(reinterpret_cast<const uint16_t*>(panel) + size_t(k) * LANES);
+  if constexpr (FORMAT == Format::float16)
+    return Simd::half_load(reinterpret_cast<const uint16_t*>(panel) + size_t(k) * LANES);
+}
+
+// R rows times P panels of floats: each output is one chain of fused products over the inputs in order.
+template <int R, int P, Format FORMAT>
 inline void tile_float(const Matrix& matrix, const Rows& rows, int row, int panel, float* target, size_t stride) {
   F sum[R][P];
   for (int r = 0; r < R; ++r)
@@ -26,12 +36,7 @@ inline void tile_float(const Matrix& matrix, const Rows& rows, int row, int pane
   const float* x = rows.values + row * rows.stride;
   for (int k = 0; k < matrix.inputs; ++k) {
     F w[P];
-    for (int p = 0; p < P; ++p) {
-      if constexpr (BFLOAT)
-        w[p] = Simd::bfloat_load(reinterpret_cast<const uint16_t*>(weights[p]) + size_t(k) * LANES);
-      else
-        w[p] = Simd::load(reinterpret_cast<const float*>(weights[p]) + size_t(k) * LANES);
-    }
+    for (int p = 0; p < P; ++p) w[p] = weights_at<FORMAT>(weights[p], k);
     for (int r = 0; r < R; ++r) {
       const F value = Simd::set(x[r * rows.stride + k]);
       for (int p = 0; p < P; ++p) sum[r][p] = Simd::fma(value, w[p], sum[r][p]);
@@ -76,10 +81,31 @@ inline void tile_int8(const Matrix& matrix, const Rows& rows, int row, int panel
   }
 }
 
-// The same for 4-bit weights: in each group, scale * (whole numbers' sum) + offset * (activations' sum).
-template <int R, int P, bool OFFSETS>
-inline void tile_int4(const Matrix& matrix, const Rows& rows, int row, int panel, float* target, size_t stride) {
-  constexpr size_t HEADER = (OFFSETS ? 2 : 1) * LANES * sizeof(uint16_t), BYTES = HEADER + GROUP * LANES / 2;
+// One group of P panels, times R rows: numbers of 8 or of 4 bits.
+template <int R, int P, bool NIBBLES>
+inline void add_group(const std::byte* const (&numbers)[P], const int16_t* x, size_t stride, I (&sum)[R][P]) {
+  for (int i = 0; i < GROUP / (NIBBLES ? 4 : 2); ++i)
+    for (int p = 0; p < P; ++p) {
+      const std::byte* at = numbers[p] + i * 2 * LANES;
+      if constexpr (NIBBLES) {
+        W low, high;
+        Simd::nibbles(reinterpret_cast<const uint8_t*>(at), low, high);
+        for (int r = 0; r < R; ++r) {
+          const int16_t* pairs = x + r * stride + 4 * i;
+          sum[r][p] = Simd::dot(Simd::dot(sum[r][p], low, pair_at(pairs)), high, pair_at(pairs + 2));
+        }
+      } else {
+        const W w = Simd::widen(reinterpret_cast<const int8_t*>(at));
+        for (int r = 0; r < R; ++r) sum[r][p] = Simd::dot(sum[r][p], w, pair_at(x + r * stride + 2 * i));
+      }
+    }
+}
+
+// The same for matrices of groups: in each group, scale * (whole numbers' sum) + offset * (activations' sum).
+template <int R, int P, bool NIBBLES, bool OFFSETS>
+inline void tile_groups(const Matrix& matrix, const Rows& rows, int row, int panel, float* target, size_t stride) {
+  constexpr size_t HEADER = (OFFSETS ? 2 : 1) * LANES * sizeof(uint16_t);
+  constexpr size_t BYTES = HEADER + GROUP * LANES / (NIBBLES ? 2 : 1);
   F total[R][P];
   for (int r = 0; r < R; ++r)
     for (int p = 0; p < P; ++p) total[r][p] = Simd::set(0.0f);
@@ -93,27 +119,25 @@ inline void tile_int4(const Matrix& matrix, const Rows& rows, int row, int panel
     for (int r = 0; r < R; ++r)
       for (int p = 0; p < P; ++p) part[r][p] = Simd::set(0.0f);
     for (; group < last; ++group) {
+      const std::byte *heads[P], *numbers[P];
+      for (int p = 0; p < P; ++p) {
+        heads[p] = weights[p] + group * BYTES;
+        numbers[p] = heads[p] + HEADER;
+      }
       I sum[R][P];
       for (int r = 0; r < R; ++r)
         for (int p = 0; p < P; ++p) sum[r][p] = Simd::zero();
-      for (int i = 0; i < GROUP / 4; ++i) {
-        for (int p = 0; p < P; ++p) {
-          W low, high;
-          Simd::nibbles(reinterpret_cast<const uint8_t*>(weights[p] + group * BYTES + HEADER) + i * 2 * LANES, low, high);
-          for (int r = 0; r < R; ++r) {
-            const int16_t* at = x + r * rows.whole_stride + group * GROUP + 4 * i;
-            sum[r][p] = Simd::dot(Simd::dot(sum[r][p], low, pair_at(at)), high, pair_at(at + 2));
-          }
-        }
-      }
+      add_group<R, P, NIBBLES>(numbers, x + group * GROUP, rows.whole_stride, sum);
       for (int p = 0; p < P; ++p) {
-        const uint16_t* header = reinterpret_cast<const uint16_t*>(weights[p] + group * BYTES);
+        const uint16_t* header = reinterpret_cast<const uint16_t*>(heads[p]);
         const F scale = Simd::half_load(header);
-        const F offset = OFFSETS ? Simd::half_load(header + LANES) : Simd::mul(scale, Simd::set(-8.0f));
-        for (int r = 0; r < R; ++r) {
-          const float summed = float(rows.group_sum[(row + r) * (rows.whole_stride / GROUP) + group]);
-          part[r][p] = Simd::fma(Simd::to_float(sum[r][p]), scale, part[r][p]);
-          part[r][p] = Simd::fma(Simd::set(summed), offset, part[r][p]);
+        for (int r = 0; r < R; ++r) part[r][p] = Simd::fma(Simd::to_float(sum[r][p]), scale, part[r][p]);
+        if constexpr (NIBBLES) {
+          const F offset = OFFSETS ? Simd::half_load(header + LANES) : Simd::mul(scale, Simd::set(-8.0f));
+          for (int r = 0; r < R; ++r) {
+            const float summed = float(rows.group_sum[(row + r) * (rows.whole_stride / GROUP) + group]);
+            part[r][p] = Simd::fma(Simd::set(summed), offset, part[r][p]);
+          }
         }
       }
     }
@@ -129,12 +153,14 @@ inline void tile_int4(const Matrix& matrix, const Rows& rows, int row, int panel
 template <int R, int P>
 inline void tile(const Matrix& matrix, const Rows& rows, int row, int panel, float* target, size_t stride) {
   switch (matrix.format) {
-    case Format::float32: return tile_float<R, P, false>(matrix, rows, row, panel, target, stride);
-    case Format::bfloat16: return tile_float<R, P, true>(matrix, rows, row, panel, target, stride);
+    case Format::float32: return tile_float<R, P, Format::float32>(matrix, rows, row, panel, target, stride);
+    case Format::bfloat16: return tile_float<R, P, Format::bfloat16>(matrix, rows, row, panel, target, stride);
+    case Format::float16: return tile_float<R, P, Format::float16>(matrix, rows, row, panel, target, stride);
     case Format::int8: return tile_int8<R, P>(matrix, rows, row, panel, target, stride);
+    case Format::int8_groups: return tile_groups<R, P, false, false>(matrix, rows, row, panel, target, stride);
     case Format::int4:
-      return matrix.offsets ? tile_int4<R, P, true>(matrix, rows, row, panel, target, stride)
-                            : tile_int4<R, P, false>(matrix, rows, row, panel, target, stride);
+      return matrix.offsets ? tile_groups<R, P, true, true>(matrix, rows, row, panel, target, stride)
+                            : tile_groups<R, P, true, false>(matrix, rows, row, panel, target, stride);
   }
 }
 

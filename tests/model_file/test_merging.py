@@ -77,7 +77,7 @@ def test_a_small_update_is_lost_in_int8_and_said_so(tmp_path):
     assert told.exit_code == 0 and f"rounding to int8 is off by {rounded.lost:.0%} of the update" in told.output
     told = CliRunner().invoke(app, ["merge", str(small), "-o", str(tmp_path / "plain")])
     assert "plain.openbook: a whole model, int8; 14 matrices changed" in told.output
-    assert "14 of them were int8 and are float32 now" in told.output
+    assert "14 of them were quantized and are float32 now" in told.output
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
@@ -109,8 +109,8 @@ def test_what_cannot_be_merged_is_refused(tmp_path):
     for taken in (base, small):
         with pytest.raises(OpenbookError, match="is the input"):
             merge_model(small, taken, overwrite=True)
-    with pytest.raises(OpenbookError, match="--dtype int4: must be one of float32"):
-        merge_model(small, tmp_path / "new.openbook", dtype="int4")
+    with pytest.raises(OpenbookError, match="--dtype int3: must be one of float32"):
+        merge_model(small, tmp_path / "new.openbook", dtype="int3")
     save(base, metadata_of(), tensors_of(seed=1))
     with pytest.raises(OpenbookError, match="an adapter of another base"):
         merge_model(small, tmp_path / "new.openbook")

@@ -22,7 +22,8 @@ def import_model(
         str | None,
         typer.Option(
             "--dtype",
-            help="float32, float16, bfloat16, or int8 (matrices of 8 bits with a scale for each row); "
+            help="float32, float16, bfloat16, int8 (matrices of 8 bits with a scale for each row) or int4 (matrices of "
+            "4 bits in groups of 32, embeddings of 8); "
             "the default is the model's own",
         ),
     ] = None,
@@ -38,6 +39,7 @@ def import_model(
       openbook import downloads/some-model -o some.openbook
       openbook import downloads/some-model -o small.openbook --dtype bfloat16    half the size of float32
       openbook import downloads/some-model -o tiny.openbook --dtype int8         a quarter of the size
+      openbook import downloads/some-model -o least.openbook --dtype int4        a sixth
       openbook import assistant.Q4_K_M.gguf -o assistant.openbook
 
     Then ask it, or see what it includes:

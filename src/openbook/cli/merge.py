@@ -15,7 +15,7 @@ def merge(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="the model file to make", show_default=False)],
     dtype: Annotated[
-        str | None, typer.Option("--dtype", help="float32, float16, bfloat16 or int8; the default is the base's")
+        str | None, typer.Option("--dtype", help="float32, float16, bfloat16, int8 or int4; the default is the base's")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output if it exists")] = False,
 ) -> None:
@@ -24,7 +24,7 @@ def merge(
     Every command takes an adapter as it is, as long as its base lies beside it. Merge it to give it away in one file,
     to make it the base of another adapter, or to save the time that adding the update takes whenever it is opened.
 
-    Of an int8 base, the matrices that change become float32, since rounding to int8 would undo most of a small update;
+    Of an int8 or int4 base, the matrices that change become float32, since rounding would undo most of a small update;
     --dtype int8 rounds them, and says how much that costs.
 
     [bold]Examples[/bold]
@@ -40,7 +40,7 @@ def merge(
     made = merge_model(adapter, output, dtype=dtype, overwrite=overwrite, track=bars)
     write(f"{output}: a whole model, {made.dtype}; {made.matrices} matrices changed")
     if made.widened:
-        write(f"{made.widened} of them were int8 and are float32 now; --dtype int8 would round most of the update away")
+        write(f"{made.widened} of them were quantized and are float32 now; --dtype int8 would round most of it away")
     if made.lost >= SHOWN:
         write(f"rounding to {made.dtype} is off by {made.lost:.0%} of the update; --dtype float32 keeps all of it")
 

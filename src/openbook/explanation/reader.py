@@ -19,18 +19,19 @@ SINGLETON = constant(0, "")
 
 
 class TensorOffset(NamedTuple):
-    """Where a tensor lies in the model file: absolute byte offset, bytes per number, shape."""
+    """Where a tensor lies in the model file: absolute byte offset, bytes per number, shape, numbers in each byte."""
 
     offset: int
     itemsize: int
     shape: tuple[int, ...]
+    per_byte: int = 1
 
     def byte(self, index: tuple[int, ...]) -> int:
         """The absolute byte at which one number begins."""
         flat = 0
         for position, length in zip(index, self.shape, strict=True):
             flat = flat * length + position
-        return self.offset + flat * self.itemsize
+        return self.offset + flat * self.itemsize // self.per_byte
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from openbook.explanation.reader import TensorOffset
 from openbook.model_file.adapter import LORA_A, base_of, read_adapter
 from openbook.model_file.header import ITEM_BYTES
 from openbook.model_file.opening import open_model_file
+from openbook.model_file.quantized_specs import PACKED, model_specs
 
 
 def tensor_offsets(path: str | os.PathLike[str]) -> dict[str, TensorOffset]:
@@ -18,5 +19,12 @@ def tensor_offsets(path: str | os.PathLike[str]) -> dict[str, TensorOffset]:
     adapter = read_adapter(path)
     changed = set() if adapter is None else {name[: -len(LORA_A)] for name in adapter[1]}
     file = path if adapter is None else base_of(Path(path), adapter[0])
-    entries = {name: each for name, each in open_model_file(file).header.tensors.items() if name not in changed}
-    return {name: TensorOffset(each.begin, ITEM_BYTES[each.dtype], each.shape) for name, each in entries.items()}
+    entries = open_model_file(file).header.tensors
+    whole = model_specs({name: (info.dtype, info.shape) for name, info in entries.items()})
+    return {
+        name: TensorOffset(
+            entries[name].begin, ITEM_BYTES[entries[name].dtype], shape, 2 if entries[name].dtype == PACKED else 1
+        )
+        for name, (_, shape) in whole.items()
+        if name not in changed
+    }

@@ -24,12 +24,12 @@ from openbook.interop.huggingface.tensor_mapping import TensorMapping
 from openbook.interop.huggingface.weights import TensorSource
 from openbook.interop.tokenizers import ImportedTokenizer, LegacyLayout
 from openbook.model_file.dtypes import IMPORT_DTYPES, header_dtype
-from openbook.model_file.file import model_writer
+from openbook.model_file.file import specs_writer
 from openbook.model_file.header import DAMAGED, ITEM_BYTES, Shape
 from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.opening import error_context
 from openbook.model_file.output_path import SUFFIX, check_output_file
-from openbook.model_file.quantized_specs import stored_specs
+from openbook.model_file.quantized_specs import can_keep, stored_specs
 from openbook.model_file.tensor_shapes import expected_shapes
 from openbook.model_file.torch_dtypes import DTYPES, NumberCast
 from openbook.progress import Track, silent
@@ -100,7 +100,8 @@ def import_model(
     Args:
         path: a folder with config.json, safetensors and tokenizer files; or a GGUF file.
         output: the model file.
-        dtype: float32, float16, bfloat16 or int8; None keeps the model's own (float32 for a quantized GGUF file).
+        dtype: float32, float16, bfloat16, int8 or int4; None keeps the model's own (float32 for a quantized GGUF file).
+            int8 keeps the numbers of Q8_0 matrices as they are, int4 those of Q4_0 and Q4_1 too.
         overwrite: replace an existing output, but never a file that is read.
         track: shows progress, in bytes.
 
@@ -123,6 +124,8 @@ def import_model(
         except OpenbookError as error:
             raise _with_assumed_sizes(error, checkpoint.config.assumed) from None
         stored = checkpoint.dtype(found) if dtype is None else header_dtype(dtype, IMPORT_DTYPES)
+        exact = _exact_layouts(found, weights, shapes, stored)
+        specs = stored_specs(shapes, stored, exact)
     tokenizer = checkpoint.read_tokenizer(family.tokenizer)
     with error_context(path):
         metadata = ModelMetadata(
@@ -134,12 +137,15 @@ def import_model(
         )
         notes = [*checkpoint.notes(), *tokenizer.notes, *_check_vocabulary(metadata)]
         metadata = checkpoint.add_metadata(metadata)
-    size = sum(ITEM_BYTES[kind] * math.prod(shape) for kind, shape in stored_specs(shapes, stored).values())
-    with track("Importing", size) as advance, model_writer(output, metadata, stored, advance) as writer:
+    size = sum(ITEM_BYTES[kind] * math.prod(shape) for kind, shape in specs.values())
+    with track("Importing", size) as advance, specs_writer(output, metadata, specs, advance) as writer:
         cast = NumberCast(DTYPES.get(stored, torch.float32))
         with error_context(path):
             for mapping in (mapping for mappings in found.values() for mapping in mappings):
-                writer.write(mapping.ours, cast(mapping.ours, _read(mapping, weights, shapes)))
+                if mapping.ours in exact:
+                    writer.write(mapping.ours, weights.read_quantized(mapping.theirs, mapping.their_index))
+                else:
+                    writer.write(mapping.ours, cast(mapping.ours, _read(mapping, weights, shapes)))
             cast.check()
     typed = next(name for name, short in IMPORT_DTYPES.items() if short == stored)
     return Imported(family.name, metadata, typed, tuple(notes))
@@ -169,6 +175,18 @@ def _check_vocabulary(metadata: ModelMetadata) -> list[str]:
     if not spare:
         return []
     return [f"{spare:,} of the {rows:,} rows of its embedding have no token: no answer contains them"]
+
+
+def _exact_layouts(found: Mappings, weights: TensorSource, shapes: Mapping[str, Shape], stored: str) -> dict[str, str]:
+    """Matrices that a quantized model file can have just as the checkpoint does → their layout."""
+    exact = {}
+    for name, mappings in found.items():
+        layouts = {weights.layout(each.theirs) if each.theirs and not each.mxfp4 else None for each in mappings}
+        layout = layouts.pop() if len(layouts) == 1 else None
+        whole_rows = all(not each.transposed and len(each.their_index) < 2 for each in mappings)
+        if layout is not None and whole_rows and can_keep(name, shapes[name], layout, stored):
+            exact[name] = layout
+    return exact
 
 
 def _read(mapping: TensorMapping, weights: TensorSource, shapes: Mapping[str, Shape]) -> Tensor:

@@ -9,7 +9,7 @@ from openbook.errors import OpenbookError
 from openbook.model_file.header import DAMAGED
 from openbook.model_file.opening import ModelFile
 
-_NUMPY = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "I8": np.int8}
+_NUMPY = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "I8": np.int8, "U8": np.uint8}
 
 
 class StoredArray(NamedTuple):

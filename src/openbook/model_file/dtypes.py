@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from openbook.errors import OpenbookError
 
-INT8 = "I8"
+INT8, INT8_GROUPS, INT4 = "I8", "I8_GROUPS", "I4"
+"""Layouts of quantized matrices, see `quantized_specs`: a scale for each row, or for each group of 32 numbers of it."""
 
 DTYPE_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """What a model's numbers may be: name in a header → name in words."""
@@ -12,7 +13,7 @@ DTYPE_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 EXPORT_DTYPES = {words: name for name, words in DTYPE_NAMES.items()}
 """Typed name → name in a header."""
 
-IMPORT_DTYPES = {**EXPORT_DTYPES, "int8": INT8}
+IMPORT_DTYPES = {**EXPORT_DTYPES, "int8": INT8, "int4": INT4}
 """The same, with what only a model file here has."""
 
 

@@ -46,7 +46,7 @@ def save(path: str | os.PathLike[str], metadata: ModelMetadata, tensors: Mapping
         path: where to write; the suffix is .openbook by convention.
         metadata: everything but the tensors.
         tensors: exactly those of the architecture, as from `state_dict()`: all float32, float16 or bfloat16, or
-            float32 with some `Int8Weight`, on any device. They are copied one at a time.
+            float32 with some `QuantizedWeight`, on any device. They are copied one at a time.
 
     Raises:
         OpenbookError: the disk is full, the file cannot be written, or tensors and architecture do not match.
@@ -74,7 +74,7 @@ def model_writer(
     Args:
         path: where to write.
         metadata: everything but the tensors.
-        dtype: F32, F16 or BF16 for all tensors; or I8 for the large matrices and F32 for the rest.
+        dtype: F32, F16 or BF16 for all tensors; or I8 or I4 for the large matrices and F32 for the rest.
         advance: told of the bytes that are written.
 
     Raises:

@@ -13,11 +13,11 @@ from torch import Tensor
 from openbook.model_file.adapter import LORA_A, Adapter, read_adapter
 from openbook.model_file.architecture_json import write_architecture
 from openbook.model_file.architecture_summary import summarize
-from openbook.model_file.dtypes import DTYPE_NAMES, INT8
+from openbook.model_file.dtypes import DTYPE_NAMES, INT4, INT8
 from openbook.model_file.header import MAX_HEADER
 from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.opening import ModelFile, error_context, open_model_file
-from openbook.model_file.quantized_specs import SCALE_SUFFIX
+from openbook.model_file.quantized_specs import SUFFIXES, layout_of, model_specs
 from openbook.model_file.tensor_shapes import expected_shapes
 from openbook.text.strict_json import read_json
 from openbook.text.tokenizer.tokenizer import Tokenizer
@@ -31,9 +31,10 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Keys: `file`, `bytes`, `format`, `dtype`, `parameters`, `architecture` (`summary` and all `fields`), `parts` (each
     with `name`, `parameters`, `bytes`, `share` of all parameters, and `tensors`: `name`, `shape`, `parameters`, `bytes`
-    and `offset`, the place of its first byte in the file, and for an int8 matrix `scale_offset`, that of its
-    scales), `tokenizer`, `chat_template`, `generation`, `training`, `license`. An adapter has `adapter`
-    (`base`, `fingerprint`, `scale`, and `changes`: `name` and `rank`) in place of what belongs to its base.
+    and `offset`, the place of its first byte in the file, and for a quantized matrix `scale_offset` and perhaps
+    `offset_offset`, those of its scales and offsets), `tokenizer`, `chat_template`, `generation`, `training`,
+    `license`. An adapter has `adapter` (`base`, `fingerprint`, `scale`, and `changes`: `name` and `rank`) in place of
+    what belongs to its base.
     Strings are as the file has them: escape them before they reach a terminal or a page.
 
     Raises:
@@ -88,18 +89,17 @@ def describe_adapter(path: Path, adapter: Adapter, changes: Mapping[str, Tensor]
 def _parts(opened: ModelFile) -> Iterator[dict[str, Any]]:
     """Tensors grouped by part (block, embedding, …), in the order in which the model uses them."""
     entries = opened.header.tensors
+    whole = model_specs({name: (info.dtype, info.shape) for name, info in entries.items()})
     for part, names in groupby(expected_shapes(opened.metadata.architecture), key=_part_of):
         tensors: list[dict[str, Any]] = [
             {
                 "name": name,
-                "shape": list(entries[name].shape),
-                "parameters": math.prod(entries[name].shape),
-                "bytes": sum(
-                    each.end - each.begin for each in (entries[name], entries.get(name + SCALE_SUFFIX)) if each
-                ),
+                "shape": list(whole[name][1]),
+                "parameters": math.prod(whole[name][1]),
+                "bytes": sum(entries[each].end - entries[each].begin for each in (name, *_beside(name, opened))),
                 "offset": entries[name].begin,
             }
-            | ({"scale_offset": entries[name + SCALE_SUFFIX].begin} if name + SCALE_SUFFIX in entries else {})
+            | {f"{each.rpartition('.')[2]}_offset": entries[each].begin for each in _beside(name, opened)}
             for name in names
         ]
         yield {
@@ -110,11 +110,22 @@ def _parts(opened: ModelFile) -> Iterator[dict[str, Any]]:
         }
 
 
+def _beside(name: str, opened: ModelFile) -> list[str]:
+    """The names of a quantized matrix's scales and offsets."""
+    return [name + suffix for suffix in SUFFIXES.get(opened.header.tensors[name].dtype, ())]
+
+
 def _dtype(kinds: set[str]) -> str:
     """The dtype of the weights in words."""
-    if INT8 in kinds:
-        return "int8 matrices with a float32 scale for each row"
-    return DTYPE_NAMES[kinds.pop()]
+    match layout_of(kinds):
+        case str(layout) if layout == INT4:
+            return "int4 matrices with a float16 scale and offset for each group of 32, int8 embeddings"
+        case str(layout) if layout == INT8 and "F16" in kinds:
+            return "int8 matrices with a float32 scale for each row, or a float16 one for each group of 32"
+        case str(layout) if layout == INT8:
+            return "int8 matrices with a float32 scale for each row"
+        case layout:
+            return DTYPE_NAMES[layout]
 
 
 def _part_of(tensor: str) -> str:

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from openbook.errors import OpenbookError
 from openbook.model_file.adapter import Adapter, Update, base_of, files_of_model, read_adapter, updates_of
-from openbook.model_file.dtypes import IMPORT_DTYPES, INT8, header_dtype
+from openbook.model_file.dtypes import IMPORT_DTYPES, header_dtype
 from openbook.model_file.file import map_tensors, specs_writer
 from openbook.model_file.header import ITEM_BYTES, TensorSpecs
-from openbook.model_file.int8 import Int8Weight, quantize
 from openbook.model_file.opening import ModelFile, error_context, open_model_file
 from openbook.model_file.output_path import check_output_file
-from openbook.model_file.quantization import pack
-from openbook.model_file.quantized_specs import stored_specs
+from openbook.model_file.quantization import KINDS, pack
+from openbook.model_file.quantized_specs import SUFFIXES, layout_of, stored_specs
+from openbook.model_file.quantized_weight import QuantizedWeight
 from openbook.model_file.tensor_shapes import expected_shapes
 from openbook.model_file.torch_dtypes import DTYPES, narrowed
 from openbook.progress import Track, silent
@@ -49,9 +49,9 @@ class Merged:
     """What merging did.
 
     Attributes:
-        dtype: of the model file: float32, float16, bfloat16 or int8.
+        dtype: of the model file: float32, float16, bfloat16, int8 or int4.
         matrices: how many were changed.
-        widened: how many of them were int8 and are float32 now.
+        widened: how many of them were quantized and are float32 now.
         lost: the size of what rounding took from the updates, as a share of the updates themselves (0 to 1 and more).
     """
 
@@ -94,8 +94,8 @@ def merge_model(
     Args:
         path: the adapter, beside its base.
         output: the model file.
-        dtype: float32, float16, bfloat16 or int8; None keeps the base's. Of an int8 base the matrices that change are
-            then float32, since int8 would round most of a small update away.
+        dtype: float32, float16, bfloat16, int8 or int4; None keeps the base's. Of a quantized base the matrices that
+            change are then float32, since whole numbers would round most of a small update away.
         overwrite: replace an existing output, but never the adapter or its base.
         track: shows progress, in bytes.
 
@@ -109,8 +109,8 @@ def merge_model(
         raise OpenbookError(f"{path}: is a whole model, so there is nothing to merge; give an adapter")
     check_output_file(output, files_of_model(path), overwrite)
     specs = _specs(opened, None if dtype is None else header_dtype(dtype, IMPORT_DTYPES))
-    kinds = {kind for kind, _ in specs.values()}
-    merged = Merged(next(name for name, kind in IMPORT_DTYPES.items() if kind in ({INT8} & kinds or kinds)), 0)
+    layout = layout_of({kind for kind, _ in specs.values()})
+    merged = Merged(next(name for name, kind in IMPORT_DTYPES.items() if kind == layout), 0)
     metadata = opened.described().metadata
     tensors = pack(map_tensors(opened.base.header, opened.base.data))
     size = sum(ITEM_BYTES[kind] * math.prod(shape) for kind, shape in specs.values())
@@ -126,7 +126,7 @@ def merge_model(
                 writer.write(name, _converted(name, weight, kind))
                 continue
             merged.matrices += 1
-            merged.widened += isinstance(weight, Int8Weight) and kind != INT8
+            merged.widened += isinstance(weight, QuantizedWeight) and kind not in KINDS
             for part, change in _parts(weight, update):
                 writer.write(name, rounding.sum_of(part, change, kind))
         merged.lost = rounding.lost
@@ -135,19 +135,25 @@ def merge_model(
 
 def _specs(opened: OpenedAdapter, wanted: str | None) -> TensorSpecs:
     """What the merged file stores for each tensor."""
-    stored = {info.dtype for info in opened.base.header.tensors.values()}
-    kind = wanted or (INT8 if INT8 in stored else stored.pop())
+    shapes = expected_shapes(opened.base.metadata.architecture)
+    if wanted:
+        return stored_specs(shapes, wanted)
+    stored = {name: (info.dtype, info.shape) for name, info in opened.base.header.tensors.items()}
     specs: TensorSpecs = {}
-    for name, shape in expected_shapes(opened.base.metadata.architecture).items():
-        specs |= stored_specs({name: shape}, "F32" if not wanted and kind == INT8 and name in opened.updates else kind)
+    for name, shape in shapes.items():
+        suffixes = SUFFIXES.get(stored[name][0], ())
+        if suffixes and name in opened.updates:
+            specs[name] = ("F32", shape)
+        else:
+            specs |= {name + suffix: stored[name + suffix] for suffix in ("", *suffixes)}
     return specs
 
 
 def _converted(name: str, weight: Tensor, kind: str) -> Tensor:
     """A weight that does not change, as the file stores it."""
-    if kind == INT8:
+    if kind in KINDS:
         return weight
-    return narrowed(name, weight.dequantize() if isinstance(weight, Int8Weight) else weight, DTYPES[kind])
+    return narrowed(name, weight.dequantize() if isinstance(weight, QuantizedWeight) else weight, DTYPES[kind])
 
 
 def _parts(weight: Tensor, update: Update) -> Iterator[tuple[Tensor, Update]]:
@@ -169,7 +175,7 @@ class _Rounding:
         """weight + update, as the file stores it."""
         change = update.product()
         exact = weight.float() + change
-        stored = quantize(exact) if kind == INT8 else narrowed(update.name, exact, DTYPES[kind])
+        stored = KINDS[kind][1](exact) if kind in KINDS else narrowed(update.name, exact, DTYPES[kind])
         self._whole += float(change.square().sum())
         if kind != "F32":
             self._lost += float((stored.float() - exact).square().sum())

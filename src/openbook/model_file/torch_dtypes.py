@@ -13,8 +13,8 @@ from openbook.text.formatting import format_count
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """What a model's numbers may be."""
 
-STORED_DTYPES = {**DTYPES, INT8: torch.int8}
-"""What a model file's tensors may be: int8 matrices come with scales (see `quantization`)."""
+STORED_DTYPES = {**DTYPES, INT8: torch.int8, "U8": torch.uint8}
+"""What a model file's tensors may be: I8 and U8 are quantized matrices (see `quantization`)."""
 
 HEADER_NAMES = {dtype: name for name, dtype in STORED_DTYPES.items()}
 

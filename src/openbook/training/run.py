@@ -17,8 +17,8 @@ from openbook.errors import OpenbookError
 from openbook.generation.engines.malloc import keep_freed_memory
 from openbook.model_file.adapter import Adapter, fingerprint, load_merged, save_adapter
 from openbook.model_file.file import save
-from openbook.model_file.int8 import dequantize
 from openbook.model_file.metadata import ModelMetadata
+from openbook.model_file.quantized_weight import dequantize
 from openbook.progress import Track, silent
 from openbook.training.checkpoint import Checkpointer
 from openbook.training.data.book_dataset import BookDataset

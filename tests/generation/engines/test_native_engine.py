@@ -17,6 +17,7 @@ from openbook.generation.engines.native.program import Weight
 from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.generate import generate
 from openbook.generation.settings import BeamSearch, Sampling
+from openbook.model_file.quantized_specs import GROUP
 from openbook.transformer.transformer import Transformer
 from strategies import (
     DEFAULT,
@@ -40,33 +41,74 @@ prompts = st.lists(st.lists(ids, min_size=1, max_size=9), min_size=1, max_size=4
 sources_of = st.lists(st.lists(st.integers(0, SOURCE_VOCABULARY - 1), min_size=1, max_size=7), min_size=4, max_size=4)
 
 
+FORMATS = ("float32", "bfloat16", "float16", "int8", "int8_groups", "int4", "int4 without offsets")
+MOST = {"float32": 1e-5, "bfloat16": 1e-5, "float16": 1e-5}
+"""Of formats of floats, how far logits may be from the reference; of whole numbers, 1e-3 of the largest."""
+
+
 def as_weights(model: Transformer, matrix_format: str = "float32") -> dict[str, Weight]:
     """The tensors of a model, its matrices in this format."""
     weights = {}
     for name, tensor in model.state_dict().items():
-        numbers = tensor.float().numpy()
-        if matrix_format == "float32" or tensor.dim() < 2 or "position" in name:
-            weights[name] = Weight("float32", numbers)
-        elif matrix_format == "bfloat16":
-            weights[name] = Weight("bfloat16", tensor.bfloat16().view(torch.uint16).numpy())
-        else:
-            scale = np.maximum(np.abs(numbers).max(-1, keepdims=True) / 127, 1e-9).astype(np.float32)
-            weights[name] = Weight("int8", np.rint(numbers / scale).astype(np.int8), scale)
+        odd = "int4" in matrix_format and tensor.shape[-1] % 2
+        plain = tensor.dim() < 2 or "position" in name or name.endswith("bias") or odd
+        weights[name] = as_weight(tensor.float().numpy(), "float32" if plain else matrix_format)
     return weights
+
+
+def as_weight(numbers: np.ndarray, matrix_format: str) -> Weight:
+    """A matrix in a format, its last groups filled up with zeros."""
+    if matrix_format == "bfloat16":
+        return Weight("bfloat16", torch.from_numpy(numbers).bfloat16().view(torch.uint16).numpy())
+    if matrix_format in ("float32", "float16"):
+        return Weight(matrix_format, numbers.astype(matrix_format))
+    if matrix_format == "int8":
+        scale = np.maximum(np.abs(numbers).max(-1, keepdims=True) / 127, 1e-9).astype(np.float32)
+        return Weight("int8", np.rint(numbers / scale).astype(np.int8), scale)
+    columns = numbers.shape[-1]
+    padded = np.zeros((*numbers.shape[:-1], -(-columns // GROUP) * GROUP), np.float32)
+    padded[..., :columns] = numbers
+    groups = padded.reshape(*numbers.shape[:-1], -1, GROUP)
+    if matrix_format == "int8_groups":
+        scale = (np.abs(groups).max(-1) / 127).astype(np.float16)
+        whole = np.rint(groups / np.maximum(scale, 1e-7)[..., None]).clip(-127, 127).astype(np.int8)
+        return Weight("int8_groups", np.ascontiguousarray(whole.reshape(padded.shape)[..., :columns]), scale)
+    if matrix_format == "int4":
+        low = groups.min(-1).astype(np.float16)
+        scale, offset = ((groups.max(-1) - low) / 15).astype(np.float16), low
+    else:
+        scale = (np.abs(groups).max(-1) / 7).astype(np.float16)
+        offset = scale * np.float16(-8)
+    whole = np.rint((groups - offset[..., None]) / np.maximum(scale, 1e-7)[..., None]).clip(0, 15).astype(np.uint8)
+    whole = whole.reshape(padded.shape)[..., :columns]
+    packed = np.ascontiguousarray(whole[..., ::2] | whole[..., 1::2] << 4)
+    return Weight("int4", packed, scale, offset if matrix_format == "int4" else None)
+
+
+def numbers_of(weight: Weight, columns: int) -> np.ndarray:
+    """What a weight stands for, in float64."""
+    if weight.format == "bfloat16":
+        return (weight.numbers.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    numbers, scale = weight.numbers.astype(np.float64), weight.scale
+    if scale is None:
+        return numbers
+    if weight.format == "int8":
+        return numbers * scale
+    scale = np.repeat(scale.astype(np.float64), GROUP, -1)[..., :columns]
+    if weight.format == "int8_groups":
+        return numbers * scale
+    whole = np.stack((weight.numbers & 15, weight.numbers >> 4), -1).reshape(*weight.numbers.shape[:-1], -1)
+    if weight.offset is None:
+        return (whole[..., :columns] - 8.0) * scale
+    return whole[..., :columns] * scale + np.repeat(weight.offset.astype(np.float64), GROUP, -1)[..., :columns]
 
 
 def as_stored(model: Transformer, weights: dict[str, Weight]) -> Transformer:
     """The model with the numbers that its weights stand for, in float64."""
-    tensors = {}
-    for name, weight in weights.items():
-        numbers = weight.numbers
-        if weight.format == "bfloat16":
-            numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
-        if weight.scale is not None:
-            numbers = numbers * weight.scale
-        tensors[name] = torch.from_numpy(numbers.astype(np.float64))
     stored = Transformer(model.architecture).double().eval()
-    stored.load_state_dict(tensors)
+    shapes = {name: tensor.shape for name, tensor in stored.state_dict().items()}
+    numbers = {name: numbers_of(weight, shapes[name][-1]) for name, weight in weights.items()}
+    stored.load_state_dict({name: torch.from_numpy(each) for name, each in numbers.items()})
     return stored
 
 
@@ -106,14 +148,14 @@ def test_encoder_decoder_logits_are_those_of_the_reference(model, rows, sources,
         assert difference(ours, reference(model, row, source)[-1]) < 1e-4
 
 
-@given(architectures(), prompts, st.integers(1, 8), st.integers(1, 3), st.integers(1, 3))
+@given(architectures(), prompts, st.integers(1, 8), st.integers(1, 3), st.integers(1, 3), st.sampled_from(FORMATS))
 def test_an_answer_is_the_same_to_the_bit_in_any_batch_split_and_number_of_threads(
-    spec, rows, cut, threads, other_threads
+    spec, rows, cut, threads, other_threads, matrix_format
 ) -> None:
-    model = build(spec)
-    together, logits = native(model, threads=threads).prefill(rows)
+    weights = as_weights(build(spec), matrix_format)
+    together, logits = NativeEngine(spec, weights, threads=threads).prefill(rows)
     next_logits = together.step(np.array([[row[0]] for row in rows]))[:, 0]
-    engine = native(model, threads=other_threads)
+    engine = NativeEngine(spec, weights, threads=other_threads)
     for number, row in enumerate(rows):
         alone, first = engine.prefill([row[:cut]])
         if row[cut:]:
@@ -124,8 +166,8 @@ def test_an_answer_is_the_same_to_the_bit_in_any_batch_split_and_number_of_threa
 
 @pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("name", NAMED)
-@pytest.mark.parametrize(("matrix_format", "most"), [("float32", 1e-5), ("bfloat16", 1e-5), ("int8", 1e-3)])
-def test_every_kernel_answers_from_the_stored_weights(kernels, name, matrix_format, most) -> None:
+@pytest.mark.parametrize("matrix_format", FORMATS)
+def test_every_kernel_answers_from_the_stored_weights(kernels, name, matrix_format) -> None:
     model = build(NAMED[name])
     weights = as_weights(model, matrix_format)
     try:
@@ -137,6 +179,7 @@ def test_every_kernel_answers_from_the_stored_weights(kernels, name, matrix_form
     stored = as_stored(model, weights)
     for number, row in enumerate(PROMPTS):
         expected = reference(stored, row, None if sources is None else sources[number])[-1]
+        most = MOST.get(matrix_format) or 1e-3 * float(expected.abs().max())
         assert difference(logits[number], expected) < most
 
 
@@ -213,4 +256,8 @@ def test_what_a_stranger_could_ask_is_refused() -> None:
     weights = as_weights(default_model(), "int8")
     weights[name] = weights[name]._replace(scale=np.ones((3, 1), dtype=np.float32))
     with pytest.raises(OpenbookError, match="its scales do not fit"):
+        NativeEngine(DEFAULT, weights)
+    weights = as_weights(default_model(), "int4")
+    weights[name] = weights[name]._replace(offset=weights[name].offset[1:])
+    with pytest.raises(OpenbookError, match="its offsets do not fit"):
         NativeEngine(DEFAULT, weights)

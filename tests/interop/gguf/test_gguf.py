@@ -18,6 +18,7 @@ from openbook.interop.gguf.weights import READABLE, dequantize, readable_types
 from openbook.interop.importing import import_model
 from openbook.model import Model, load
 from openbook.model_file.metadata import ModelMetadata
+from openbook.model_file.quantized_weight import QuantizedWeight
 from openbook.text.tokenizer.training import train_tokenizer
 from openbook.training.recipe import build_architecture
 from strategies import build
@@ -45,6 +46,19 @@ def test_logits_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     chosen = generate(model.engine, [prompt], Sampling(temperature=0, max_tokens=30))
     assert [each.token_id for each in chosen] == expected.tolist()
     assert model.metadata.architecture.context == CONTEXT
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("Q4_0", "int4"), ("Q4_1", "int4"), ("Q8_0", "int8"), ("Q8_0", "int4")])
+def test_blocks_are_kept_number_by_number(kind: str, dtype: str, tmp_path: Path) -> None:
+    write_gguf(tmp_path / "it.gguf", "llama", random_model("llama"), kind)
+    exact = imported(tmp_path / "it.gguf").transformer.state_dict()
+    kept = imported(tmp_path / "it.gguf", dtype=dtype).transformer.state_dict()
+    quantized = {name for name, tensor in kept.items() if isinstance(tensor, QuantizedWeight)}
+    # Of Q8_0, int4 keeps the embeddings alone and rounds the rest.
+    same_numbers = {n for n in quantized if kind != "Q8_0" or dtype == "int8" or n == "token_embedding.weight"}
+    assert len(same_numbers) == (1 if (kind, dtype) == ("Q8_0", "int4") else len(quantized)) and len(quantized) > 14
+    for name in same_numbers:
+        assert torch.equal(kept[name].dequantize(), exact[name]), name
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"])

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openbook.model_file.int8 import Int8Weight
+from openbook.model_file.quantized_weight import QuantizedWeight
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -72,7 +72,9 @@ def with_onednn_linear(model: Model) -> Model:
     shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     view = copy.deepcopy(model, shared).eval()
     matrices = {
-        id(weight): weight for weight in model.parameters() if weight.dim() == 2 and not isinstance(weight, Int8Weight)
+        id(weight): weight
+        for weight in model.parameters()
+        if weight.dim() == 2 and not isinstance(weight, QuantizedWeight)
     }
     largest = max(matrices.values(), key=Tensor.numel, default=None)
     if largest is None or not onednn_is_faster(largest):

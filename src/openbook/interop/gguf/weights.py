@@ -11,12 +11,14 @@ import numpy as np
 import torch
 
 from openbook.errors import OpenbookError
+from openbook.interop.gguf.blocks import LAYOUTS, read_blocks
 from openbook.interop.gguf.header import MAGIC, BlockSize, GgufHeader, read_header
 from openbook.interop.gguf.tensor_names import module_of
 from openbook.interop.huggingface.tensor_mapping import Index
 from openbook.interop.huggingface.weights import read_bytes
 from openbook.model_file.file_type import content_problem, path_problem
 from openbook.model_file.header import Shape, looks_like_safetensors
+from openbook.model_file.quantized_weight import QuantizedWeight
 
 READABLE = (
     *("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"),
@@ -65,15 +67,33 @@ class GgufWeights:
 
     def read(self, name: str, index: Index = (), mxfp4: bool = False) -> torch.Tensor:
         """A part of a tensor, in float32. Of many experts, only one is read."""
+        content, type_name, shape, transform = self._content(name)
+        values = torch.from_numpy(dequantize(content, type_name)).view(shape)
+        return (values if transform is None else transform(values))[index]
+
+    def layout(self, name: str) -> str | None:
+        """As `TensorSource.layout`: blocks of 32 numbers are groups of 32."""
+        tensor = self.header.tensors[self.locations[name].tensor]
+        return LAYOUTS.get(tensor.type) if len(tensor.shape) > 1 else None
+
+    def read_quantized(self, name: str, index: Index = ()) -> QuantizedWeight:
+        """As `TensorSource.read_quantized`, number by number as the file has them."""
+        content, type_name, shape, transform = self._content(name)
+        matrix = read_blocks(content, type_name, shape)
+        # What is done to rows is done to those of each part.
+        parts = matrix.parts if transform is None else [transform(part) for part in matrix.parts]
+        return type(matrix)(*(part[index].contiguous() for part in parts))
+
+    def _content(self, name: str) -> tuple[np.ndarray[Any, Any], str, Shape, TensorTransform | None]:
+        """The bytes of a tensor or of one expert, their type, the shape, and what is to be done to the numbers."""
         location = self.locations[name]
         tensor = self.header.tensors[location.tensor]
         begin, size, shape = tensor.begin, tensor.end - tensor.begin, tensor.shape
         if location.expert is not None:
             size //= shape[0]
             begin, shape = begin + location.expert * size, shape[1:]
-        content = read_bytes(self.path, location.tensor, begin, size)
-        values = torch.from_numpy(dequantize(np.frombuffer(content, np.uint8), tensor.type)).view(shape)
-        return (values if location.transform is None else location.transform(values))[index]
+        content = np.frombuffer(read_bytes(self.path, location.tensor, begin, size), np.uint8)
+        return content, tensor.type, shape, location.transform
 
     def equal(self, one: str, other: str) -> bool:
         """Whether two tensors hold the same numbers."""

@@ -17,10 +17,11 @@ from openbook.interop.huggingface.score_scale import query_factors, with_unscale
 from openbook.interop.huggingface.tensor_mapping import Index, TensorMapping, full_shape, tensor_mappings
 from openbook.interop.huggingface.weights import SafetensorsWeights
 from openbook.model_file.adapter import Update
-from openbook.model_file.dtypes import INT8
+from openbook.model_file.dtypes import DTYPE_NAMES
 from openbook.model_file.header import Shape
 from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.opening import ModelFile
+from openbook.model_file.quantized_specs import layout_of
 from openbook.model_file.tensor_shapes import expected_shapes
 from openbook.model_file.torch_dtypes import NumberCast
 from openbook.text.tokenizer.special_tokens import SpecialTokens
@@ -55,7 +56,7 @@ class Conversion:
         family: the family whose shape the model has.
         config: the fields of its config.json that describe the architecture.
         architecture: what `config` describes: the model's own, or that with unscaled scores.
-        dtype: the dtype of the model's numbers, by the names of safetensors; F32 for an int8 model.
+        dtype: the dtype of the model's numbers, by the names of safetensors; F32 for a quantized one.
     """
 
     metadata: ModelMetadata
@@ -99,13 +100,14 @@ def convert(path: Path, model: ModelFile, updates: Mapping[str, Update] | None =
     own = model.metadata.architecture
     family, config, described = choose_family(own)
     stored = model.header.tensors
+    layout = layout_of({info.dtype for info in stored.values()})
     return Conversion(
         metadata=model.metadata,
         special_tokens=model.metadata.make_tokenizer().special,
         family=family,
         config=config,
         architecture=described,
-        dtype=next((info.dtype for info in stored.values() if info.dtype != INT8), "F32"),
+        dtype=layout if layout in DTYPE_NAMES else "F32",
         _weights=UpdatedWeights(
             SafetensorsWeights({name: (path, info) for name, info in stored.items()}), updates or {}
         ),

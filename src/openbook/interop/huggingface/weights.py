@@ -17,10 +17,11 @@ from torch import Tensor
 from openbook.errors import OpenbookError
 from openbook.interop.huggingface.mxfp4 import BLOCK, dequantize_mxfp4
 from openbook.interop.huggingface.tensor_mapping import Index
-from openbook.model_file.dtypes import INT8
 from openbook.model_file.file_type import CONVERT, PICKLE, content_problem
 from openbook.model_file.header import DAMAGED, ITEM_BYTES, Shape, TensorInfo, looks_like_safetensors, read_header
-from openbook.model_file.quantized_specs import SCALE_SUFFIX
+from openbook.model_file.quantization import KINDS
+from openbook.model_file.quantized_specs import SUFFIXES
+from openbook.model_file.quantized_weight import QuantizedWeight
 from openbook.text.plain_files import open_member
 from openbook.text.printable import excerpt
 from openbook.text.strict_json import read_json
@@ -56,6 +57,14 @@ class TensorSource(Protocol):
 
     def read(self, name: str, index: Index = (), mxfp4: bool = False) -> Tensor:
         """A part of a tensor."""
+        ...
+
+    def layout(self, name: str) -> str | None:
+        """The layout of quantized matrices in which a model file can have this very tensor; None if there is none."""
+        ...
+
+    def read_quantized(self, name: str, index: Index = ()) -> QuantizedWeight:
+        """A part of a tensor that has such a layout: whole rows."""
         ...
 
     def equal(self, one: str, other: str) -> bool:
@@ -99,12 +108,21 @@ class SafetensorsWeights:
         first, rest = index[:1], index[1:]
         if mxfp4:
             return dequantize_mxfp4(self._read(f"{name}_blocks", first), self._read(f"{name}_scales", first))[rest]
-        if self.dtype(name) == INT8:
-            scale = name + SCALE_SUFFIX
-            if scale not in self:
-                raise OpenbookError(f"tensor {name}: dtype {INT8} without scales is none of {', '.join(DTYPES)}")
-            return (self._read(name, first) * self._read(scale, first))[rest]
+        dtype = self.dtype(name)
+        if dtype in KINDS:  # of a model file of ours
+            names = [name + suffix for suffix in ("", *SUFFIXES[dtype])]
+            if not all(each in self for each in names):
+                raise OpenbookError(f"tensor {name}: dtype {dtype} without scales is none of {', '.join(DTYPES)}")
+            return KINDS[dtype][0].floats(*(self._read(each, first) for each in names))[rest]
         return self._read(name, index)
+
+    def layout(self, name: str) -> str | None:
+        """As `TensorSource.layout`: a folder's tensors are floats."""
+        return None
+
+    def read_quantized(self, name: str, index: Index = ()) -> QuantizedWeight:
+        """See `TensorSource.read_quantized`."""
+        raise NotImplementedError("a folder has no tensors of such a layout")
 
     def equal(self, one: str, other: str) -> bool:
         """Whether two tensors have the same dtype, shape and bytes."""

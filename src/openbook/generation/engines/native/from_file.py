@@ -1,25 +1,23 @@
 """The tensors of a model file as the native engine takes them, where they lie in the mapped file; no PyTorch."""
 
-import numpy as np
-
-from openbook.generation.engines.native.program import Weight
+from openbook.generation.engines.native.program import Weight, quantized
 from openbook.model_file.arrays import map_arrays
 from openbook.model_file.opening import ModelFile
-from openbook.model_file.quantized_specs import SCALE_SUFFIX
+from openbook.model_file.quantized_specs import SUFFIXES, part_names
 
 
 def as_weights(opened: ModelFile) -> dict[str, Weight]:
-    """Every tensor by name. float16 becomes float32, which holds the same numbers.
+    """Every tensor by name.
 
     Raises:
         OpenbookError: a tensor is empty.
     """
-    arrays, weights = map_arrays(opened), {}
-    for name, (dtype, numbers) in arrays.items():
-        if dtype == "I8":
-            weights[name] = Weight("int8", numbers, arrays[name + SCALE_SUFFIX].numbers)
-        elif dtype == "BF16":
-            weights[name] = Weight("bfloat16", numbers)
-        else:
-            weights[name] = Weight("float32", numbers.astype(np.float32, copy=False))
+    arrays = map_arrays(opened)
+    parts = set(part_names((name, array.dtype) for name, array in arrays.items()))
+    weights = {}
+    for name, array in arrays.items():
+        if array.dtype in SUFFIXES:
+            weights[name] = quantized({suffix: arrays[name + suffix] for suffix in ("", *SUFFIXES[array.dtype])})
+        elif name not in parts:
+            weights[name] = Weight.of(array)
     return weights

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from openbook.errors import OpenbookError
 
-VERSION = 1
+VERSION = 2
 NAMES = ("libopenbook_engine.so", "libopenbook_engine.dylib", "openbook_engine.dll")
-FORMATS = {"float32": 0, "bfloat16": 1, "int8": 2, "int4": 3}
+FORMATS = {"float32": 0, "bfloat16": 1, "int8": 2, "int4": 3, "float16": 4, "int8_groups": 5}
 
 
 def _structure(name: str, integers: Sequence[str], floats: Sequence[str] = ()) -> type[Structure]:
@@ -91,6 +91,7 @@ def load_library() -> ctypes.CDLL:
             [pointer, POINTER(c_int32), POINTER(c_int32), POINTER(Op), POINTER(Op), POINTER(c_int32), POINTER(Norm),
              POINTER(Rotary), POINTER(Attention), POINTER(FeedForward), POINTER(Experts), POINTER(Slot)],
         ),
+        "pack": (c_int, [pointer]),
         "session": (pointer, [pointer]),
         "session_free": (None, [pointer]),
         "rows": (c_int, [pointer]),

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from openbook.errors import OpenbookError
 from openbook.generation.engines.native import library
 from openbook.generation.engines.native.library import call
+from openbook.model_file.arrays import StoredArray
+from openbook.model_file.dtypes import DTYPE_NAMES, INT8
+from openbook.model_file.quantized_specs import GROUP, OFFSET_SUFFIX, SCALE_SUFFIX
 from openbook.transformer import architecture
 from openbook.transformer.architecture import Position
 from openbook.transformer.rope_scaling import frequencies, scaled_frequencies
@@ -23,21 +26,37 @@ EMBED, ADD_TABLE, NORM, LINEAR, FEED, ADD, ATTEND, KEEP, EXPERTS, LOGITS = range
 ACTIVATIONS = ("relu", "gelu", "gelu_tanh", "gelu_sigmoid", "silu", "relu_squared")
 NORMS = ("none", "rms", "layer")
 CAUSAL, BOTH_WAYS, AT_SOURCE = range(3)
-GROUP = 32
-"""Numbers of 4 bits that share a scale."""
 
 
 class Weight(NamedTuple):
     """A matrix (…, out, in) as a model file keeps it.
 
-    `numbers` are float32, bfloat16 (as uint16), int8 with `scale` float32 (…, out, 1), or two 4-bit numbers a byte
-    (…, out, in / 2) with `scale` and perhaps `offset` float16 (…, out, in / 32).
+    `numbers` are float32, float16, bfloat16 (as uint16), int8 with `scale` float32 (…, out, 1), int8 groups with
+    `scale` float16 (…, out, in / 32), or two 4-bit numbers a byte (…, out, in / 2) with `scale` and perhaps `offset`
+    float16 (…, out, in / 32).
     """
 
     format: str
     numbers: NDArray[Any]
     scale: NDArray[Any] | None = None
     offset: NDArray[Any] | None = None
+
+    @classmethod
+    def of(cls, array: StoredArray) -> "Weight":
+        """A tensor of floats."""
+        return cls(DTYPE_NAMES[array.dtype], array.numbers)
+
+
+def quantized(parts: Mapping[str, StoredArray]) -> Weight:
+    """A quantized matrix, from its parts by the suffixes of their names in a model file."""
+    numbers, scale = parts[""].numbers, parts[SCALE_SUFFIX].numbers
+    if parts[""].dtype == INT8:
+        return Weight("int8" if scale.dtype == np.float32 else "int8_groups", numbers, scale)
+    offset = parts[OFFSET_SUFFIX].numbers
+    # An offset of -8 scales needs no place in memory. In float16 that is another sign and three more in the exponent.
+    bits = scale.view(np.uint16)
+    implied = np.array_equal((bits ^ 0x8000) + np.uint16(0xC00), offset.view(np.uint16)) and bool((bits & 0x7C00).all())
+    return Weight("int4", numbers, scale, None if implied else offset)
 
 
 @dataclass
@@ -58,6 +77,8 @@ class Program:
     slots: list[Structure] = field(default_factory=list)
     rotary_of: dict[tuple[Position, int], int] = field(default_factory=dict)
     shared: dict[tuple[str, int], int] = field(default_factory=dict)
+    held: list[Weight] = field(default_factory=list)
+    """What the library has been shown and will read when it packs."""
 
     def register(self, width: int) -> int:
         """A new register for vectors of this width."""
@@ -105,6 +126,7 @@ class Program:
                     each.scale,
                     each.offset,
                 )
+                self.held.append(each)
                 self.matrix_count += 1
         return self.matrices[name]
 
@@ -192,10 +214,10 @@ def _each_matrix(weight: Weight) -> list[Weight]:
 
 def _check_scales(name: str, weight: Weight, outputs: int, inputs: int) -> None:
     """Raise OpenbookError unless scales and offsets are as many as the library will read."""
-    if weight.format not in ("int8", "int4"):
+    if weight.scale is None and weight.format not in ("int8", "int8_groups", "int4"):
         return
-    wanted = outputs if weight.format == "int8" else outputs * -(-inputs // GROUP)
-    dtype = np.float32 if weight.format == "int8" else np.float16
+    grouped = weight.format != "int8"
+    wanted, dtype = (outputs * -(-inputs // GROUP), np.float16) if grouped else (outputs, np.float32)
     for part, numbers in (("scale", weight.scale), ("offset", weight.offset)):
         if part == "offset" and numbers is None:
             continue
@@ -232,6 +254,7 @@ def compile_program(model: int, spec: architecture.Architecture, tensors: Mappin
     ]
     counts = (c_int32 * len(lists))(*(len(items) for _, items in lists))
     call("program", model, sizes, counts, *((kind * max(1, len(items)))(*items) for kind, items in lists))
+    call("pack", model)
 
 
 def _attention(
