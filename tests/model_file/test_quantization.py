@@ -142,6 +142,21 @@ def test_inspect_and_export_of_4_bits(tmp_path: Path) -> None:
     assert all(torch.equal(first[name], each) for name, each in second.items())
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -1e6])
+def test_what_4_bits_cannot_hold_is_refused(number: float, tmp_path: Path) -> None:
+    name = "decoder.blocks.0.self_attention.query.weight"
+    with (
+        pytest.raises(OpenbookError, match=f"tensor {name}: has numbers that are not finite or too large, so int4"),
+        model_writer(tmp_path / "small.openbook", metadata_of(WIDE), "I4") as writer,
+    ):
+        for each, tensor in tensors_of(WIDE).items():
+            if each == name:
+                tensor = tensor.clone()
+                tensor[1, 2] = number
+            writer.write(each, tensor)
+    assert not list(tmp_path.iterdir())
+
+
 @torch.no_grad()
 def test_recorded_numbers_of_4_bits_recompute(tmp_path: Path) -> None:
     path = int4_file(tmp_path)
