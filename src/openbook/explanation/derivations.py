@@ -112,7 +112,7 @@ def derive(
         path=path,
         index=tuple(index),
         letters={name: position for name, position in zip(ruled.letters, index, strict=True) if name != "_"},
-        meaning=ruled.found.rule.meaning,
+        meaning=read.meaning or ruled.found.rule.meaning,
         formula=format_formula(left, right),
         with_numbers=format_formula(with_numbers(right)),
         equation=(left, right),
@@ -159,7 +159,7 @@ def general_formula(model: nn.Module, trace: Trace, path: str) -> GeneralFormula
     ends = [torch.tensor(sorted({0, min(1, length - 1), length - 1})) for length in ruled.recorded.shape]
     result = ruled.evaluate(read, torch.cartesian_prod(*ends).reshape(-1, len(ends)))
     equation, definitions = (ruled.left(), result.node), tuple(read.definitions.items())
-    return GeneralFormula(ruled.letters, ruled.found.rule.meaning, equation, definitions)
+    return GeneralFormula(ruled.letters, read.meaning or ruled.found.rule.meaning, equation, definitions)
 
 
 def axes(model: nn.Module, trace: Trace, path: str) -> tuple[str, ...]:

@@ -79,6 +79,7 @@ class Reader:
         name: of the note that is derived.
         offsets: where each tensor lies in the model file.
         definitions: short names inside the formula, each with what it stands for.
+        meaning: what the number is in this model, where the rule's own docstring says more than holds.
     """
 
     model: nn.Module
@@ -92,6 +93,7 @@ class Reader:
     operands: list[Operand] = field(default_factory=list)
     sums: list[Sum] = field(default_factory=list)
     definitions: dict[str, Node] = field(default_factory=dict)
+    meaning: str | None = None
 
     # Where the operands are.
 

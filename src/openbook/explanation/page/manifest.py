@@ -1,12 +1,12 @@
 """The manifest: what a run is, which tokens it has, what its steps chose; everything else is asked for by name."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from openbook import __version__
-from openbook.explanation.glossary import glossary
+from openbook.explanation.glossary import Term, terms_for
 from openbook.explanation.model_source import ModelSource
 from openbook.explanation.outline.outline import outline
 from openbook.explanation.outline.path import learners_path
@@ -14,7 +14,6 @@ from openbook.explanation.traced_generation import Step, TracedRun
 from openbook.generation.generate import TokenProbability
 from openbook.model_file.architecture_json import write_architecture
 from openbook.model_file.architecture_summary import summarize
-from openbook.trace import Trace
 from openbook.transformer import architecture
 
 FORMAT = 1
@@ -56,9 +55,9 @@ class Asked:
     languages: Mapping[str, str | None] = field(default_factory=dict)
 
 
-def manifest(run: TracedRun, model: ModelSource, asked: Asked) -> dict[str, Any]:
-    """Everything a page needs before it draws anything."""
-    first = run.trace(0)
+def manifest(run: TracedRun, model: ModelSource, asked: Asked, first: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything a page needs before it draws anything; `first` has the quantities of step 0."""
+    sections = outline(run, model, first, len(asked.template))
     return {
         "format": FORMAT,
         "version": __version__,
@@ -75,11 +74,10 @@ def manifest(run: TracedRun, model: ModelSource, asked: Asked) -> dict[str, Any]
             "finish_reason": run.finish_reason,
         },
         "steps": [_step(run, model, step) for step in run.steps],
-        "outline": outline(run, model, asked.prompt),
-        "path": learners_path(run, model),
-        "glossary": glossary(),
+        "outline": sections,
+        "path": learners_path(run, model, sections),
+        "glossary": {title: asdict(term) for title, term in _terms(run, first).items()},
         "letters": LETTERS,
-        "quantities": len(first),
         "changed": model.changed(),
         "carried": None,
     }
@@ -179,9 +177,22 @@ def _layer(path: str, number: int, block: architecture.Block) -> dict[str, Any]:
     }
 
 
-def recorded_bytes(recorded: Trace, paths: Sequence[str]) -> int:
-    """What these quantities take as float32."""
-    return sum(4 * recorded[path].value.numel() for path in paths)
+def _terms(run: TracedRun, first: Mapping[str, Any]) -> dict[str, Term]:
+    """The terms of the glossary that fit this run."""
+    spec, greedy = run.model.architecture, run.settings.temperature == 0
+    attention = [block.attention for stack in spec.stacks.values() for block in stack.blocks]
+    absent = {
+        "encoder": spec.encoder is None,
+        "cross-attention": spec.encoder is None,
+        "grouped heads": all(each.heads == each.key_value_heads for each in attention),
+        "sink": not any(each.sinks for each in attention),
+        "sampling": greedy,
+        "temperature": greedy,
+        "seed": greedy,
+        "greedy": not greedy,
+    }
+    names = {quantity["name"] for quantity in first["quantities"]}
+    return terms_for(names, {title for title, is_absent in absent.items() if is_absent})
 
 
 def _text(text: str) -> str:

@@ -36,7 +36,7 @@ class PageRun:
     def manifest(self) -> dict[str, Any]:
         """The manifest; see `page.manifest`."""
         if self._manifest is None:
-            self._manifest = manifest(self.run, self.model, self.asked)
+            self._manifest = manifest(self.run, self.model, self.asked, self.step(0))
         return self._manifest | {"changed": self.model.changed()}
 
     def step(self, number: int) -> dict[str, Any]:

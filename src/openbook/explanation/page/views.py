@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from openbook.errors import OpenbookError
+from openbook.explanation.outline.outline import outline
 from openbook.explanation.page.page_run import PageRun, View
 from openbook.explanation.page.slices import recorded_tensor, weight_tensor
 from openbook.explanation.views.beam_tree import search_tree
@@ -346,7 +347,13 @@ def _summary(page: PageRun, parameters: Parameters) -> dict[str, Any]:
     }
 
 
+def _outline(page: PageRun, parameters: Parameters) -> dict[str, Any]:
+    step = _step(page, parameters)
+    return {"step": step, "sections": outline(page.run, page.model, page.step(step), len(page.asked.template))}
+
+
 VIEWS: dict[str, View] = {
+    "outline": _outline,
     "lens": _lens,
     "contributions": _contributions,
     "prompt": _prompt,

@@ -42,19 +42,20 @@ def value(read: Reader, b: Expression, s: Expression, h: Expression, k: Expressi
 
 @rule(Attention, "rotated_query")
 def rotated_query(read: Reader, b: Expression, t: Expression, h: Expression, k: Expression) -> Expression:
-    """The query, with each pair of numbers rotated by the token's position where positions are rotary."""
+    """The query, with each pair of numbers rotated by the token's position."""
     return _rotated(read, "query", b, t, h, k)
 
 
 @rule(Attention, "rotated_key")
 def rotated_key(read: Reader, b: Expression, s: Expression, h: Expression, k: Expression) -> Expression:
-    """The key, with each pair of numbers rotated by the token's position where positions are rotary."""
+    """The key, with each pair of numbers rotated by the token's position."""
     return _rotated(read, "key", b, s, h, k)
 
 
 def _rotated(read: Reader, name: str, b: Expression, t: Expression, h: Expression, k: Expression) -> Expression:
     x, cosine, sine = read.output_of(f"{name}_norm"), read.argument("cosine"), read.argument("sine")
     if cosine is None or sine is None or is_cross_attention(read):
+        read.meaning = f"The {name} that is compared: here positions rotate nothing."
         return read.recorded(x, b, t, h, k, name=name)
     half = _spec(read).head_width // 2
 
@@ -85,6 +86,8 @@ def _shared(read: Reader, source: str, b: Expression, h: Expression, s: Expressi
     group = _spec(read).heads // _spec(read).key_value_heads
     own = read.path_of(read.name)
     cached = read.shape(own)[2] - (read.shape(source)[1] if source in read.trace else 0)
+    if group == 1:
+        read.meaning = f"The {read.name.removesuffix('s')} of token s for head h."
 
     def new(b: Expression, h: Expression, s: Expression, k: Expression) -> Expression:
         return read.recorded(source, b, s - cached if cached else s, h // group if group > 1 else h, k)
@@ -130,12 +133,13 @@ def capped_scores(read: Reader, b: Expression, h: Expression, t: Expression, s: 
 
 @rule(Attention, "mask")
 def mask(read: Reader, b: Expression, _: Expression, t: Expression, s: Expression) -> Expression:
-    """1 where token t may attend to token s: not padding nor, in a decoder, later; in the window and the document."""
+    """1 where token t may attend to token s, else 0: to no padding."""
     query_positions, key_positions = positions(read)
     query = read.recorded(query_positions, b, t, name="query_position")
     key = read.recorded(key_positions, b, s, name="key_position")
     allowed = (key >= 0) | equal(key, query)
     causal = stack_around(read).causal and not is_cross_attention(read)
+    read.meaning = "1 where token t may attend to token s, else 0: " + _what_is_hidden(read, causal)
     if causal:
         allowed = (key <= query) & allowed
     window = _spec(read).window
@@ -150,9 +154,17 @@ def mask(read: Reader, b: Expression, _: Expression, t: Expression, s: Expressio
     return allowed
 
 
+def _what_is_hidden(read: Reader, causal: bool) -> str:
+    window, documents = _spec(read).window, read.argument("documents")
+    hidden = ["to no later token"] * causal + ["to no padding"] * (not causal)
+    hidden += ["to none outside the window"] * (window is not None)
+    hidden += ["to none of another document"] * (documents is not None)
+    return ", ".join(hidden) + "."
+
+
 @rule(Attention, "masked_scores")
 def masked_scores(read: Reader, b: Expression, h: Expression, t: Expression, s: Expression) -> Expression:
-    """The score where token t may attend, else the score whose weight is 0."""
+    """The score where token t may attend, else a score whose weight is 0."""
     score = read.recorded(read.first_of("capped_scores", "biased_scores", "scores"), b, h, t, s)
     allowed = read.noted("mask", b, SINGLETON, t, s)
     return where(allowed, score, 0.0 if _spec(read).attention_function == "none" else -torch.inf)
@@ -160,10 +172,13 @@ def masked_scores(read: Reader, b: Expression, h: Expression, t: Expression, s: 
 
 @rule(Attention, "weights")
 def weights(read: Reader, b: Expression, h: Expression, t: Expression, s: Expression) -> Expression:
-    """The share of token s in what token t takes in; with softmax a row sums to 1."""
+    """The share of token s in what token t takes in; a row sums to 1."""
     path = read.first_of("masked_scores", "capped_scores", "biased_scores", "scores")
     if _spec(read).attention_function == "none":
+        read.meaning = "How much token t takes in of token s: the score itself, for there is no softmax."
         return read.recorded(path, b, h, t, s)
+    if _spec(read).sinks:
+        read.meaning = "The share of token s in what token t takes in; with that of the sink, a row sums to 1."
     return softmax(read, path, b, h, t, s, sink=read.weight("sinks", h) if _spec(read).sinks else None)
 
 
