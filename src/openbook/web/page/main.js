@@ -1,9 +1,145 @@
+/** The page: draws what the state says, again whenever it changes. */
+
 import { openData } from "./data.js";
+import { el } from "./dom.js";
+import { explainTerms } from "./glossary.js";
+import { guide } from "./guide.js";
+import { listenToKeys } from "./keys.js";
+import { markNumbers } from "./drawing/marks.js";
+import { numberCard } from "./number.js";
+import { panelView } from "./panels/panels.js";
+import { heading, problemLine } from "./parts.js";
+import { Scene } from "./scene.js";
+import { breadcrumb, outline, strip, windowTitle } from "./shell.js";
+import { Store } from "./store.js";
+import { answerView } from "./views/answer.js";
+import { headView } from "./views/head.js";
+import { layerView } from "./views/layer.js";
+import { modelView } from "./views/model.js";
+
+/** @typedef {import("./store.js").State} State */
+
+const VIEWS = { answer: answerView, model: modelView, layer: layerView, head: headView, panel: panelView };
+
+/** @param {string} id */
+const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
 async function start() {
-  const data = await openData();
-  const manifest = await data.manifest();
-  document.body.textContent = manifest.tokens.map((token) => token.label).join(" ");
+  const data = /** @type {import("./scene.js").Data} */ (await openData());
+  const store = new Store(data.door !== "notebook");
+  const page = new Page(data, store);
+  store.listen(() => page.draw());
+  listenToKeys(store, () => page.scene);
+  await page.draw();
 }
 
-start();
+class Page {
+  /** @param {any} data @param {Store} store */
+  constructor(data, store) {
+    this.data = data;
+    this.store = store;
+    /** @type {Scene | null} */
+    this.scene = null;
+    this.drawing = 0;
+    this.drawn = "";
+  }
+
+  /** Draws the state. A newer state overtakes an older one that is still waiting for its numbers. */
+  async draw() {
+    const turn = ++this.drawing;
+    try {
+      const scene = await this.makeScene();
+      if (turn !== this.drawing) return;
+      this.scene = scene;
+      const key = viewKey(scene);
+      const isSame = key === this.drawn;
+      const nodes = isSame ? null : await VIEWS[scene.state.level](scene);
+      if (turn !== this.drawing) return;
+      keepingFocus(() => {
+        byId("strip").replaceChildren(...strip(scene));
+        byId("outline").replaceChildren(...outline(scene));
+        byId("crumb").replaceChildren(...breadcrumb(scene));
+        byId("guide").replaceChildren(...guide(scene));
+        if (nodes) byId("view").replaceChildren(...nodes);
+      });
+      document.querySelector('.tok[aria-pressed="true"]')?.scrollIntoView({ block: "nearest", inline: "center" });
+      if (nodes) explainTerms(byId("view"), scene);
+      if (nodes && !scene.state.path) byId("main").scrollTop = 0;
+      this.drawn = key;
+      document.title = windowTitle(scene);
+      await this.drawNumber(turn, scene);
+      pointAt(scene);
+    } catch (error) {
+      if (turn !== this.drawing) return;
+      this.drawn = "";
+      byId("view").replaceChildren(...heading("This can not be shown"), problemLine(error instanceof Error ? error.message : String(error)));
+    }
+    document.body.dataset.drawn = String(turn);
+  }
+
+  /** The state, brought into the bounds of the run: an old link may ask for a step that is not there. */
+  async makeScene() {
+    const manifest = await this.data.manifest();
+    const state = inBounds(this.store.state, manifest);
+    const step = await this.data.step(state.stack === "encoder" ? 0 : state.step);
+    return new Scene(this.data, manifest, step, state, this.store);
+  }
+
+  /** @param {number} turn @param {Scene} scene @param {number | "all"} [terms] */
+  async drawNumber(turn, scene, terms) {
+    const place = byId("number");
+    const { path, index } = scene.state;
+    if (!path) {
+      place.replaceChildren();
+      markNumbers(byId("view"), null, []);
+      return;
+    }
+    try {
+      const { card, operands } = await numberCard(scene, terms, () => this.drawNumber(this.drawing, scene, "all"));
+      if (turn !== this.drawing) return;
+      keepingFocus(() => place.replaceChildren(card));
+      markNumbers(byId("view"), { step: scene.step.step, path, index }, operands);
+    } catch (error) {
+      if (turn !== this.drawing) return;
+      place.replaceChildren(el("section.card.number", {}, problemLine(error instanceof Error ? error.message : String(error))));
+    }
+  }
+}
+
+/** @param {State} state @param {any} manifest @returns {State} */
+function inBounds(state, manifest) {
+  const within = (/** @type {number} */ value, /** @type {number} */ count) => Math.max(0, Math.min(count - 1, value));
+  const stack = manifest.model.stacks[state.stack] ? state.stack : "decoder";
+  return { ...state, stack, step: within(state.step, manifest.steps.length), layer: within(state.layer, manifest.model.stacks[stack].layers.length) };
+}
+
+/** What a view depends on: the state without the chosen number, which is marked in the view that is there. @param {Scene} scene */
+function viewKey(scene) {
+  const { path: _path, index: _index, stop: _stop, ...view } = scene.state;
+  return JSON.stringify([scene.manifest.run, view, scene.row]);
+}
+
+/** Draws anew, and gives the focus back to what had it. @param {() => void} draw */
+function keepingFocus(draw) {
+  const focused = /** @type {HTMLElement | null} */ (document.activeElement);
+  const name = focused?.dataset?.focus ?? focused?.dataset?.key;
+  draw();
+  if (!name || document.activeElement === focused) return;
+  const same = document.querySelector(`[data-focus="${CSS.escape(name)}"], [data-key="${CSS.escape(name)}"]`);
+  /** @type {HTMLElement | null} */ (same)?.focus({ preventScroll: true });
+}
+
+/** The learner's path points at the quantity it speaks of. @param {Scene} scene */
+function pointAt(scene) {
+  for (const old of document.querySelectorAll(".pointed")) old.classList.remove("pointed");
+  const stop = scene.manifest.path?.[scene.state.stop];
+  const path = stop?.opens?.highlight;
+  if (!path) return;
+  const card = document.querySelector(`.card[data-path="${CSS.escape(path)}"]`);
+  card?.classList.add("pointed");
+  card?.scrollIntoView({ block: "nearest" });
+}
+
+start().catch((error) => {
+  document.body.append(problemLine(error instanceof Error ? error.message : String(error)));
+});

@@ -1,0 +1,30 @@
+/** Why the prompt is not computed again: the same step with and without the cache. */
+
+import { el } from "../dom.js";
+import { place, short } from "../format.js";
+import { card } from "../drawing/card.js";
+import { ask, heading, problemLine, table } from "../parts.js";
+
+/** @typedef {import("../scene.js").Scene} Scene */
+
+/** @param {Scene} scene @returns {Promise<Node[]>} */
+export async function cachePanel(scene) {
+  const title = "The key–value cache";
+  const step = Math.max(1, scene.state.step);
+  if (scene.manifest.steps.length < 2) return [...heading(title), problemLine("One token was written, so nothing was read from the cache; write two or more to see it.")];
+  const { found, problem } = await ask(scene, "cache", { step });
+  if (problem) return [...heading(title), problemLine(problem)];
+  const count = (/** @type {number | undefined} */ value) => (value === undefined || value === null ? "" : value.toLocaleString("en"));
+  const rows = [
+    ["numbers computed", count(found.numbers_with), count(found.numbers_without)],
+    ["products", count(found.products_with), count(found.products_without)],
+    ["seconds", found.seconds_with?.toFixed(4) ?? "", found.seconds_without?.toFixed(4) ?? ""],
+  ];
+  const differences = found.rows.map((/** @type {any} */ row) => [place(row.path), row.greatest.toExponential(1)]);
+  return [
+    ...heading(title, found.sentence ?? ""),
+    card({ title: `Step ${step + 1}, both ways`, says: `The greatest difference of any number is ${found.greatest.toExponential(1)}${found.where ? ` (${place(found.where)})` : ""}; of the logits ${short(found.logits) === "0.00" ? "0" : found.logits.toExponential(1)}.` },
+      table(["", "with the cache", "all computed again"], rows, "Cost with and without the cache")),
+    card({ title: "Differences, quantity by quantity" }, el("details", {}, el("summary", {}, "show"), table(["quantity", "greatest difference"], differences, "Differences"))),
+  ];
+}

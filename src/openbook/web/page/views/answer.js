@@ -1,0 +1,68 @@
+/** The answer: the tokens that went in and came out, one step of generation a line, and the prompt's own positions. */
+
+import { button, el } from "../dom.js";
+import { percent, plural, quoted, short, word } from "../format.js";
+import { ask, heading, problemLine, shareBar, table, tokenChips } from "../parts.js";
+import { promptForm } from "../prompt_form.js";
+
+/** @typedef {import("../scene.js").Scene} Scene */
+
+/** @param {Scene} scene @returns {Promise<Node[]>} */
+export async function answerView(scene) {
+  const { manifest } = scene;
+  const count = manifest.steps.length;
+  const reads = manifest.source ? manifest.source.length : manifest.prompt_length;
+  return [
+    ...heading("From the prompt to the answer",
+      `The model read ${plural(reads, "token")} and wrote ${plural(count, "token")}, one at a time: predict, choose, append, repeat. Open a step to see how its token came about.`),
+    transcript(scene),
+    el("section.card", { "aria-label": "Steps" }, el("h3", {}, "What was written, step by step"), steps(scene)),
+    await promptCard(scene),
+    scene.data.door === "server" ? promptForm(scene) : null,
+  ].filter((node) => node !== null);
+}
+
+/** @param {Scene} scene */
+function transcript({ manifest }) {
+  const ended = manifest.answer.finish_reason === "length" ? " The limit on new tokens ended it." : "";
+  return el("section.card.transcript", { "aria-label": "Prompt and answer" },
+    el("div", {}, el("span.who", {}, manifest.source ? "Source" : "Prompt"), el("bdi.text", {}, manifest.prompt)),
+    manifest.target ? el("div", {}, el("span.who", {}, "Given target"), el("bdi.text", {}, manifest.target)) : null,
+    el("div", {}, el("span.who", {}, "Answer"), el("bdi.text", {}, manifest.answer.text), el("span.soft", {}, ended)));
+}
+
+/** @param {Scene} scene */
+function steps(scene) {
+  const rows = scene.manifest.steps.map((/** @type {any} */ step) => [
+    button(`step ${step.step + 1}`, () => scene.store.go({ step: step.step, level: "model", row: -1, stack: "decoder", path: "", index: [] }), { class: "link" }),
+    el("bdi.written", {}, word(step)),
+    shareBar(step.probability),
+    el("span", {}, tokenChips(step.alternatives.filter((/** @type {any} */ each) => each.id !== step.id).slice(0, 5))),
+    button("how it was chosen", () => scene.store.go({ step: step.step, level: "panel", panel: "choice", path: "", index: [] }), { class: "link" }),
+  ]);
+  return table(["", "written", "probability", "runners-up", ""], rows, "Written tokens");
+}
+
+/** Training seen from inside: what was predicted after each token of the prompt, and what came. @param {Scene} scene */
+async function promptCard(scene) {
+  const { found, problem } = await ask(scene, "prompt");
+  const title = "What the model expected inside the prompt";
+  if (problem) return el("section.card", { "aria-label": title }, el("h3", {}, title), problemLine(problem));
+  const rows = found.positions.map((/** @type {any} */ at) => [
+    el("bdi.written", {}, word(at)),
+    at.came ? el("bdi", {}, quoted(at.came)) : el("span.soft", {}, "the answer begins"),
+    at.came ? shareBar(at.came.probability) : "",
+    at.came ? String(at.came.rank) : "",
+    at.came ? short(at.came.loss) : "",
+    el("span", {}, tokenChips(at.predicted.slice(0, 3), at.came?.id)),
+  ]);
+  const mean = found.mean_loss === null || found.mean_loss === undefined ? "" : ` Mean loss ${short(found.mean_loss)} nats, perplexity ${short(found.perplexity)}.`;
+  return el("section.card", { "aria-label": title }, el("h3", {}, title),
+    el("p", {}, `In training, each position is asked for the token that follows. The loss is −ln of the probability that the token that came was given.${mean}`),
+    table(["after", "came", "its probability", "rank", "loss", "predicted"], rows, title));
+}
+
+/** "49 %" of a step, for the token strip. @param {any} step */
+export function stepNote(step) {
+  return `step ${step.step + 1} · ${percent(step.probability)}`;
+}
