@@ -47,6 +47,7 @@ class Page {
   /** Draws the state. A newer state overtakes an older one that is still waiting for its numbers. */
   async draw() {
     const turn = ++this.drawing;
+    document.body.dataset.drawing = String(turn);
     try {
       const scene = await this.makeScene();
       if (turn !== this.drawing) return;
