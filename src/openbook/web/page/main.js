@@ -47,7 +47,7 @@ class Page {
   /** Draws the state. A newer state overtakes an older one that is still waiting for its numbers. */
   async draw() {
     const turn = ++this.drawing;
-    document.body.dataset.drawing = String(turn);
+    document.body.dataset.state = "drawing";
     try {
       const scene = await this.makeScene();
       if (turn !== this.drawing) return;
@@ -75,7 +75,7 @@ class Page {
       this.drawn = "";
       byId("view").replaceChildren(...heading("This can not be shown"), problemLine(error instanceof Error ? error.message : String(error)));
     }
-    document.body.dataset.drawn = String(turn);
+    document.body.dataset.state = "drawn";
   }
 
   /** The state, brought into the bounds of the run: an old link may ask for a step that is not there. */
