@@ -10,6 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy as np
 import pytest
 import torch
 
@@ -31,16 +33,43 @@ def post(body):
 print("ANSWERS", json.dumps([post(request) for request in requests]), flush=True)
 """
 
+QUANTIZE = """
+import ctypes, json, sys, xllamacpp
+from pathlib import Path
+library = ctypes.CDLL(str(next(Path(xllamacpp.__file__).parent.glob("*.so"))))
+kind, rows, length, size = json.loads(sys.argv[1])
+numbers, made = sys.stdin.buffer.read(), ctypes.create_string_buffer(size)
+whole = [ctypes.c_int64(number) for number in (0, rows, length)]
+library.ggml_quantize_chunk(ctypes.c_int(kind), ctypes.c_char_p(numbers), made, *whole, None)
+sys.stdout.buffer.write(made.raw)
+"""
+
 GREEDY = {"to": "/completion", "temperature": 0, "cache_prompt": False, "return_tokens": True}
+
+
+def their_python() -> str:
+    """The Python that has llama.cpp; skips the test where there is none."""
+    python = os.environ.get("OPENBOOK_LLAMA_CPP")
+    if python is None:
+        pytest.skip("OPENBOOK_LLAMA_CPP names no Python that has llama.cpp (`pip install --no-deps xllamacpp`)")
+    return python
+
+
+def ggml_quantize(values: np.ndarray, kind: str) -> np.ndarray:
+    """Numbers (rows, length) as ggml quantizes them to a type."""
+    which = gguf.GGMLQuantizationType[kind]
+    shape = gguf.quant_shape_to_byte_shape(values.shape, which)
+    given = json.dumps([int(which), *values.shape, shape[0] * shape[1]])
+    made = subprocess.run(
+        [their_python(), "-c", QUANTIZE, given], input=values.tobytes(), capture_output=True, timeout=600, check=True
+    ).stdout
+    return np.frombuffer(made, np.uint8).reshape(shape)
 
 
 def answers(path: Path, requests: list[dict[str, Any]], context: int = 64) -> list[dict[str, Any]]:
     """What its server answers to each request; skips the test where there is no llama.cpp."""
-    python = os.environ.get("OPENBOOK_LLAMA_CPP")
-    if python is None:
-        pytest.skip("OPENBOOK_LLAMA_CPP names no Python that has llama.cpp (`pip install --no-deps xllamacpp`)")
     done = subprocess.run(
-        [python, "-c", SCRIPT],
+        [their_python(), "-c", SCRIPT],
         input=json.dumps([str(path), context, requests]),
         capture_output=True,
         text=True,

@@ -8,7 +8,7 @@ import typer
 
 from openbook.cli.arguments import MODEL
 from openbook.errors import OpenbookError
-from openbook.text.output import write
+from openbook.text.output import warn, write
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -23,7 +23,9 @@ def export_model(
     dtype: Annotated[
         str | None,
         typer.Option(
-            "--dtype", help="float32, float16 or bfloat16, for gguf also q8_0; the default is the model's own"
+            "--dtype",
+            help="float32, float16 or bfloat16, for gguf also q8_0, q6_k, q5_k, q5_1, q5_0, q4_k, q4_1, q4_0; "
+            "the default is the model's own",
         ),
     ] = None,
     max_shard_size: Annotated[
@@ -38,12 +40,15 @@ def export_model(
       openbook export austen.openbook --to hf -o austen                            a folder, for transformers and vLLM
       openbook export austen.openbook --to hf -o austen --dtype bfloat16           half the size of float32
       openbook export austen.openbook --to gguf -o austen.gguf --dtype q8_0        one file, for programs built on ggml
+      openbook export austen.openbook --to gguf -o austen.gguf --dtype q4_k        the same in half the size
     """
     from openbook.interop.exporting import export_model as make
     from openbook.progress import bars
 
     size = parse_size(max_shard_size)
     made = make(model, output, to, dtype=dtype, max_shard_bytes=size, overwrite=overwrite, track=bars)
+    for note in made.notes:
+        warn(note)
     write(f"{output}: a {made.family} model in {len(made.files)} file{'s' * (len(made.files) > 1)} of weights")
 
 

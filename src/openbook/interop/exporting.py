@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openbook.errors import OpenbookError
+from openbook.interop.gguf.block_types import WRITTEN
 from openbook.interop.gguf.exporting import write_gguf
 from openbook.interop.huggingface.conversion import convert
 from openbook.interop.huggingface.exporting import write_folder
@@ -15,7 +16,7 @@ from openbook.model_file.opening import error_context, open_model_file
 from openbook.model_file.output_path import check_output_file, check_output_folder
 from openbook.progress import Track, silent
 
-FORMATS = {"hf": EXPORT_DTYPES, "gguf": {**EXPORT_DTYPES, "q8_0": "Q8_0"}}
+FORMATS = {"hf": EXPORT_DTYPES, "gguf": {**EXPORT_DTYPES, **WRITTEN}}
 """The formats and, for each, the dtypes it can have: typed name → name in the file."""
 
 MAX_SHARD_BYTES = 5_000_000_000
@@ -23,10 +24,17 @@ MAX_SHARD_BYTES = 5_000_000_000
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: the family whose shape the model has, and the files with its weights."""
+    """What was written.
+
+    Attributes:
+        family: the family whose shape the model has.
+        files: those with its weights.
+        notes: what was replaced or left out, a line each.
+    """
 
     family: str
     files: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def export_model(
@@ -47,8 +55,8 @@ def export_model(
         model: a model file or an adapter, which is exported with its base, as one model.
         output: the folder or file to make; a folder may exist if it is empty.
         to: "hf" for a folder that transformers loads, or "gguf".
-        dtype: float32, float16 or bfloat16; for GGUF also q8_0. None keeps the model's own (float32 for int8). In a
-            GGUF file vectors are always float32.
+        dtype: float32, float16 or bfloat16; for GGUF also q8_0, q6_k … q4_0. None keeps the model's own (float32 for
+            int8). In a GGUF file vectors are always float32.
         max_shard_bytes: the most bytes of one file of weights in a folder; a larger tensor gets a file of its own.
         overwrite: replace an existing output, but never the model itself.
         track: shows progress, in bytes.
@@ -78,8 +86,8 @@ def export_model(
             conversion = convert(adapter.path, adapter.described(), adapter.updates)
     stored = conversion.dtype if dtype is None else known[dtype]
     if to == "gguf":
-        write_gguf(output, conversion, model, dtype=stored, track=track)
-        return Exported(conversion.family.name, (output.name,))
+        notes = write_gguf(output, conversion, model, dtype=stored, track=track)
+        return Exported(conversion.family.name, (output.name,), tuple(notes))
     files = write_folder(
         output, conversion, dtype=stored, max_shard_bytes=max_shard_bytes, overwrite=overwrite, track=track
     )

@@ -14,7 +14,7 @@ from openbook.errors import OpenbookError
 from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
 from openbook.interop.exporting import export_model
-from openbook.interop.gguf.weights import READABLE, dequantize, readable_types
+from openbook.interop.gguf.block_types import READABLE, dequantize, readable_types
 from openbook.interop.importing import import_model
 from openbook.model import Model, load
 from openbook.model_file.metadata import ModelMetadata

@@ -12,6 +12,7 @@ from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
 from openbook.generation.token_rules import TokenRules
 from openbook.interop.exporting import export_model
+from openbook.interop.gguf.block_types import WRITTEN
 from openbook.interop.importing import import_model
 from openbook.model import Model, load
 from openbook.model_file.metadata import ModelMetadata
@@ -70,6 +71,30 @@ def test_what_openbook_trains_is_answered_alike(tmp_path: Path) -> None:
     assert max(map(len, prompts)) + 4 < architecture.context
     expected = [ours(model, prompt, 4, (end,)) for prompt in prompts]
     assert greedy(tmp_path / "it.gguf", prompts, 4, [end]) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("typed", WRITTEN)
+def test_quantised_exports_are_answered_alike(typed: str, tmp_path: Path) -> None:
+    """Rows of 256 numbers fill the blocks of every type. llama.cpp rounds activations to 8 bits as well."""
+    tokenizer = train_tokenizer(["the cat and the hat " * 50], "bpe", 300)
+    architecture = build_architecture(recipe(vocab_size=320, width=256, heads=4, head_width=64))
+    model = Model(ModelMetadata(architecture=architecture, tokenizer=tokenizer.to_json()), build(architecture))
+    model.save(tmp_path / "it.openbook")
+    export_model(tmp_path / "it.openbook", tmp_path / "small.gguf", "gguf", dtype=typed)
+    import_model(tmp_path / "small.gguf", tmp_path / "small.openbook")
+    small = load(tmp_path / "small.openbook", "cpu")
+    prompts = [[5, 9, 11, 7, 30], [17, 40, 4], [200, 33, 21, 6, 8, 8, 100, 3, 17]]
+    with torch.inference_mode():
+        expected, exact = (
+            torch.stack([each.transformer(torch.tensor([prompt]))[0, -1].log_softmax(-1) for prompt in prompts])
+            for each in (small, model)
+        )
+    found = log_probabilities(tmp_path / "small.gguf", prompts, architecture.vocab_size)
+    told = found.isfinite()
+    difference, lost = ((found - each)[told].abs().mean() for each in (expected, exact))
+    print(f"{typed}: {difference:.4f} from ours, {lost:.4f} from float32")
+    assert told.sum() > 100 and difference < 0.02
 
 
 @pytest.mark.slow

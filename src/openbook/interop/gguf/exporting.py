@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from openbook.errors import OpenbookError
 from openbook.interop.gguf.architectures import ARCHITECTURE_OF, ARCHITECTURES, GgufArchitecture
+from openbook.interop.gguf.block_types import dequantize, library, quantize, readable_types, type_for_rows
 from openbook.interop.gguf.config import head_width_of
 from openbook.interop.gguf.fields import GgufFields
 from openbook.interop.gguf.rotary import frequency_divisors
 from openbook.interop.gguf.tensor_names import gguf_name, module_of
 from openbook.interop.gguf.tokenizer_export import tokenizer_fields
-from openbook.interop.gguf.weights import ROPE_FREQS, dequantize, library, readable_types
+from openbook.interop.gguf.weights import ROPE_FREQS
 from openbook.interop.huggingface.conversion import Conversion
 from openbook.interop.huggingface.families.registry import family_of, read_architecture
 from openbook.interop.huggingface.fields import ConfigFields
@@ -39,14 +40,14 @@ class OutputTensor:
     read: Callable[[], torch.Tensor]
 
 
-def write_gguf(path: Path, conversion: Conversion, model: Path, *, dtype: str, track: Track) -> None:
-    """Write a GGUF file, whole or not at all.
+def write_gguf(path: Path, conversion: Conversion, model: Path, *, dtype: str, track: Track) -> list[str]:
+    """Write a GGUF file, whole or not at all; what a person should know about it, a line each.
 
     Args:
         path: where to write.
         conversion: the model in its family's form.
         model: the model file, whose name the model gets.
-        dtype: of the matrices: F32, F16, BF16 or Q8_0. Vectors are always F32.
+        dtype: of the matrices: F32, F16, BF16 or one of `block_types.WRITTEN`. Vectors are always F32.
         track: shows progress, in bytes.
 
     Raises:
@@ -69,7 +70,19 @@ def write_gguf(path: Path, conversion: Conversion, model: Path, *, dtype: str, t
     divisors = _rope_divisors(config)
     if divisors is not None:
         tensors.append(OutputTensor(ROPE_FREQS, "F32", tuple(divisors.shape), lambda: divisors))
-    _write(path, fields, tensors, track)
+    with error_context(model):
+        _write(path, fields, tensors, track)
+    return _stand_ins(tensors, dtype)
+
+
+def _stand_ins(tensors: list[OutputTensor], dtype: str) -> list[str]:
+    """A line for each type that stands in for the one asked for."""
+    found = Counter(tensor.type for tensor in tensors if tensor.type not in (dtype, "F32"))
+    count = sum(found.values()) + sum(tensor.type == dtype for tensor in tensors)
+    return [
+        f"{number:,} of {count:,} matrices are {name}: their rows are no whole number of {dtype} blocks"
+        for name, number in found.items()
+    ]
 
 
 def _rope_divisors(config: Mapping[str, Any]) -> torch.Tensor | None:
@@ -115,10 +128,10 @@ def _output_tensor(
 
 
 def _type_of(name: str, shape: Shape, dtype: str) -> str:
-    """Vectors, positions and routers stay precise; rows that do not fill blocks of 32 become F16."""
+    """Vectors, positions and routers stay precise; other types stand in where rows do not fill blocks."""
     if len(shape) == 1 or name.startswith("position_embd") or "ffn_gate_inp" in name:
         return "F32"
-    return "F16" if dtype == "Q8_0" and shape[-1] % 32 else dtype
+    return type_for_rows(dtype, shape[-1])
 
 
 def _check_fields(conversion: Conversion, name: str, fields: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
@@ -152,8 +165,8 @@ def _write(path: Path, fields: Mapping[str, Any], tensors: list[OutputTensor], t
         with track("Exporting", sum(4 * prod(tensor.shape) for tensor in tensors)) as advance:
             for tensor in tensors:
                 numbers = np.ascontiguousarray(tensor.read().numpy())
-                with np.errstate(over="ignore"):
-                    stored = gguf.quants.quantize(numbers, gguf.GGMLQuantizationType[tensor.type])
+                with np.errstate(over="ignore", invalid="ignore"):
+                    stored = quantize(numbers, tensor.type)
                 lost[tensor.name] += _lost(numbers, stored, tensor.type)
                 writer.write_tensor_data(stored)
                 advance(4 * prod(tensor.shape))
@@ -164,7 +177,7 @@ def _write(path: Path, fields: Mapping[str, Any], tensors: list[OutputTensor], t
 
 
 def _lost(numbers: NDArray[np.float32], stored: NDArray[Any], type_name: str) -> int:
-    """How many finite numbers are not finite as they are stored: blocks of 8 bits have a scale of 16."""
+    """How many finite numbers are not finite as they are stored: scales of blocks have 16 bits."""
     if type_name == "F32" or np.abs(numbers).max(initial=0) <= np.finfo(np.float16).max:
         return 0
     with np.errstate(invalid="ignore", over="ignore"):

@@ -3,28 +3,21 @@
 import mmap
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from openbook.errors import OpenbookError
+from openbook.interop.gguf.block_types import dequantize, readable_types
 from openbook.interop.gguf.blocks import LAYOUTS, read_blocks
-from openbook.interop.gguf.header import MAGIC, BlockSize, GgufHeader, read_header
+from openbook.interop.gguf.header import MAGIC, GgufHeader, read_header
 from openbook.interop.gguf.tensor_names import module_of
 from openbook.interop.huggingface.tensor_mapping import Index
 from openbook.interop.huggingface.weights import read_bytes
 from openbook.model_file.file_type import content_problem, path_problem
 from openbook.model_file.header import Shape, looks_like_safetensors
 from openbook.model_file.quantized_weight import QuantizedWeight
-
-READABLE = (
-    *("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1"),
-    *("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL"),
-)
-"""The types of numbers that can be read."""
 
 ROPE_FREQS = "rope_freqs.weight"
 """A tensor of what each rotary frequency is divided by; it is part of the config.json in a folder."""
@@ -111,37 +104,6 @@ def read_file_header(path: Path) -> GgufHeader:
         if data[:4] != MAGIC:
             raise OpenbookError(content_problem(data[:1000]))
         return read_header(data, readable_types())
-
-
-@cache
-def readable_types() -> dict[int, tuple[str, BlockSize]]:
-    """The number of each readable type in a file → its name and block size.
-
-    Raises:
-        OpenbookError: the gguf library is not installed.
-    """
-    sizes = library().GGML_QUANT_SIZES
-    return {int(each): (each.name, BlockSize(*sizes[each])) for each in sizes if each.name in READABLE}
-
-
-def dequantize(content: np.ndarray[Any, Any], type_name: str) -> np.ndarray[Any, Any]:
-    """The float32 numbers of a tensor's bytes."""
-    if type_name == "F32":
-        return content.view(np.float32)
-    if type_name == "F16":
-        return content.view(np.float16).astype(np.float32)
-    gguf = library()
-    values = gguf.quants.dequantize(content[None], gguf.GGMLQuantizationType[type_name])
-    return np.ascontiguousarray(values.reshape(-1), np.float32)
-
-
-def library() -> Any:
-    """The gguf library, imported when it is needed."""
-    try:
-        import gguf
-    except ImportError:
-        raise OpenbookError("GGUF files need the gguf package; pip install 'openbook[gguf]'") from None
-    return gguf
 
 
 def locate_tensors(
