@@ -46,7 +46,7 @@ def quantize_q5_k(values: Floats) -> Bytes:
     """The same with q from 0 to 31: values (N, 256) → (N, 176)."""
     header, q = _with_offsets(values, 31)
     high = np.packbits(q >> 4, axis=1, bitorder="little")  # bit i of a byte belongs to block i
-    return _joined(header, high, _nibbles(q & 15))
+    return _joined(header, high, _nibbles(q & np.uint8(15)))
 
 
 def _with_offsets(values: Floats, most: int) -> tuple[Bytes, Bytes]:
@@ -124,7 +124,7 @@ def _bytes_of(halves: Floats) -> Bytes:
 
 def _nibbles(q: Bytes) -> Bytes:
     """(N, 8, 32) → (N, 128): two blocks share 32 bytes."""
-    return q[:, ::2] | q[:, 1::2] << 4
+    return q[:, ::2] | q[:, 1::2] << np.uint8(4)
 
 
 def _joined(*parts: NDArray[Any]) -> Bytes:
