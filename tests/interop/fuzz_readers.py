@@ -13,9 +13,9 @@ import atheris
 from fuzzing import fuzz
 
 with atheris.instrument_imports(include=["openbook.interop.gguf", "openbook.interop.tokenizers", "openbook.text"]):
+    from openbook.interop.gguf.block_types import readable_types
     from openbook.interop.gguf.header import read_header
     from openbook.interop.gguf.tokenizer_import import read_tokenizer as read_gguf_tokenizer
-    from openbook.interop.gguf.block_types import readable_types
     from openbook.interop.importing import import_model
     from openbook.interop.tokenizers import read_tokenizer
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openbook.errors import OpenbookError
-from openbook.interop.gguf.header import BlockSize, read_header
 from openbook.interop.gguf.block_types import readable_types
+from openbook.interop.gguf.header import BlockSize, read_header
 from openbook.interop.importing import import_model
 
 READABLE = {0: ("F32", BlockSize(1, 4)), 2: ("Q4_0", BlockSize(32, 18))}
