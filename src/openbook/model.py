@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from openbook.errors import OpenbookError
 from openbook.generation.engines.engine import Engine
-from openbook.generation.engines.registry import EngineChoice, check_engine, choose_engine, is_surely_cpu, open_engine
+from openbook.generation.engines.lazy import LazyEngine
+from openbook.generation.engines.registry import EngineChoice, choose_device_and_engine, choose_engine
 from openbook.generation.settings import BeamSearch, Sampling, decoding_settings
 from openbook.generation.text import Answer, Candidate, Prompt, TextChunk, answer, search, stream
 from openbook.generation.translation import Sentence, Translation, Translator
@@ -21,7 +22,7 @@ from openbook.model_file.output_path import check_output_file, output_path
 from openbook.progress import Track, silent
 from openbook.text.characters import clean_text
 from openbook.text.chat.chat_tokenizer import ChatTokenizer, clean_messages
-from openbook.text.chat.template import Message
+from openbook.text.chat.template import Message, start_process
 
 # Opening a model comes before every answer, so only what every answer needs is imported here: no PyTorch.
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ class Model:
     Attributes:
         metadata: architecture, tokenizer, chat template, generation defaults, training record, licence.
         tokenizer: turns text into token ids and back.
-        engine_choice: the engine that decodes, and why it is this one.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Model:
         build: "Callable[[], Transformer] | None" = None,
         file: ModelFile | None = None,
         path: Path | None = None,
+        ahead: bool = False,
     ) -> None:
         """Args:
         metadata: all but the tensors.
@@ -67,17 +68,21 @@ class Model:
         build: makes the PyTorch module when it is first needed.
         file: where the tensors are, if they are all in one file.
         path: of the file that it was loaded from.
+        ahead: begin to open the engine now.
         """
         self.metadata = metadata
-        self.tokenizer = metadata.make_tokenizer()
         self.path = path
-        self._build, self._file = build, file
+        self._build = build
         self._built: object = None
-        self._engine: tuple[object, Engine] | None = None
         if transformer is not None:
             self.transformer = transformer
             engine = engine or choose_engine("auto", next(transformer.parameters()).device.type)
-        self.engine_choice = engine or choose_engine("auto", "cpu")
+        self._engine = LazyEngine(engine or choose_engine("auto", "cpu"), file)
+        self._template_process = None
+        if ahead:
+            self._engine.open_ahead()
+            self._template_process = None if metadata.chat_template is None else start_process()
+        self.tokenizer = metadata.make_tokenizer()
 
     @cached_property
     def transformer(self) -> "Transformer":
@@ -88,19 +93,19 @@ class Model:
         return transformer
 
     @property
+    def engine_choice(self) -> EngineChoice:
+        """The engine that decodes, and why it is this one."""
+        return self._engine.choice
+
+    @property
     def engine(self) -> Engine:
         """The engine that decodes; opened when it is first needed, and again after a weight was changed."""
-        changes = self._changes()
-        if self._engine is None or (self._engine[0] != changes and self.engine_choice.name != "torch"):
-            from_file = self.engine_choice.name == "native" and self._file is not None and changes is None
-            source = self._file if from_file and self._file is not None else self.transformer
-            self._engine = changes, open_engine(self.engine_choice.name, source)
-        return self._engine[1]
+        return self._engine.get(self._changes(), lambda: self.transformer)
 
     @engine.setter
     def engine(self, engine: Engine) -> None:
         """Put another one in its place, until a weight changes."""
-        self._engine = self._changes(), engine
+        self._engine.put(engine, self._changes())
 
     def _changes(self) -> object:
         """None as long as the weights are those of the file; else something that differs after every change."""
@@ -129,7 +134,7 @@ class Model:
     def chat(self) -> ChatTokenizer | None:
         """Writes conversations as the model was trained to read them; None if it was not trained on any."""
         template = self.metadata.chat_template
-        return None if template is None else ChatTokenizer(self.tokenizer, template)
+        return None if template is None else ChatTokenizer(self.tokenizer, template, process=self._template_process)
 
     def ask(self, prompt: str, *, raw: bool = False, **settings: Any) -> str:
         """The answer to a prompt.
@@ -370,7 +375,7 @@ def _version(transformer: "Transformer") -> object:
     return [(id(each), 0 if each.is_inference() else each._version) for each in transformer.parameters()]
 
 
-def load(path: str | os.PathLike[str], device: str = "auto", engine: str = "auto") -> Model:
+def load(path: str | os.PathLike[str], device: str = "auto", engine: str = "auto", *, ahead: bool = False) -> Model:
     """Open a model file, or an adapter beside its base model; weights stay in the file until they are used.
 
         model = openbook.load("austen.openbook")
@@ -380,6 +385,7 @@ def load(path: str | os.PathLike[str], device: str = "auto", engine: str = "auto
         device: auto, cpu, cuda or mps.
         engine: what decodes: native, our own C++ on CPUs; torch; onnx on CPUs; or auto, which is native where it is
             compiled and the model runs on the CPU, torch otherwise.
+        ahead: begin at once, side by side, what the first answer needs: the native engine, the chat template's process.
 
     Raises:
         OpenbookError: the file is missing or damaged; the message names the field and says what to do.
@@ -401,23 +407,7 @@ def load(path: str | os.PathLike[str], device: str = "auto", engine: str = "auto
 
         return build(opened.metadata.architecture, tensors_of(opened)).to(place)
 
-    return Model(opened.metadata, engine=choice, build=from_file, file=opened, path=path)
-
-
-def choose_device_and_engine(device: str = "auto", engine: str = "auto") -> tuple[str, EngineChoice]:
-    """Where a model computes, by PyTorch's name of it, and what decodes; arguments as for `load`.
-
-    Raises:
-        OpenbookError: this machine has no such device, or there is no such engine.
-    """
-    check_engine(engine)
-    if not is_surely_cpu(device):
-        from openbook.training.plan.device import choose_device
-
-        device = str(choose_device(device))
-    else:
-        device = "cpu"
-    return device, choose_engine(engine, device)
+    return Model(opened.metadata, engine=choice, build=from_file, file=opened, path=path, ahead=ahead)
 
 
 # As long as its options: each has its own type and line, as in the command.

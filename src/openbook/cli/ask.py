@@ -99,7 +99,7 @@ def ask(
         show_probabilities=show_probabilities,
         as_json=as_json,
     )
-    opened = load(model, device, engine)
+    opened = load(model, device, engine, ahead=True)
     if engine == "onnx":  # takes half a minute
         opened.open_engine(bars)
     elif opened.engine_choice.missing:

@@ -13,7 +13,7 @@ def inspect(model: MODEL, as_json: JSON = False) -> None:
       openbook inspect austen.openbook
       openbook inspect austen.openbook --json | jq '.parts[].tensors[] | [.name, .shape, .offset]'
     """
-    from openbook.model import choose_device_and_engine
+    from openbook.generation.engines.registry import choose_device_and_engine
     from openbook.model_file.display import render
     from openbook.model_file.inspection import describe
     from openbook.text.terminal import Terminal

@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,14 @@ class ModelFile:
     metadata: ModelMetadata
     header: Header
     data: mmap.mmap
+
+    def forget_pages(self) -> None:
+        """Give back the memory of the pages that were read; whoever reads them again gets them from the file again.
+
+        Not after a tensor was changed in place: the change would be lost.
+        """
+        if sys.platform == "linux":
+            self.data.madvise(mmap.MADV_DONTNEED)
 
 
 def open_model_file(path: str | os.PathLike[str]) -> ModelFile:

@@ -13,9 +13,9 @@ from openbook.model_file.output_path import check_new_file, check_output_file
 from openbook.text.input_files import WORKING, find_files
 from openbook.text.tokenizer.bpe_dropout import require_bpe
 from openbook.training.lora import TARGETS, check_lora
-from openbook.training.plan.device import choose_device
 from openbook.training.recipe import make_recipe
 from openbook.training.run_folder import UnfinishedRun
+from openbook.transformer.device import choose_device
 
 
 @dataclass(frozen=True)

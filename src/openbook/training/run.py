@@ -31,7 +31,6 @@ from openbook.training.initialize import initialize, set_load_balancing
 from openbook.training.interrupts import interrupts
 from openbook.training.loop import Callback, Event, Outcome, TrainingLoop
 from openbook.training.lora import SCALE, add_lora, lora_matrices, merge_lora
-from openbook.training.plan.device import choose_device
 from openbook.training.plan.disk import check_disk
 from openbook.training.plan.memory import check_memory, save_memory
 from openbook.training.plan.plan import Plan
@@ -42,6 +41,7 @@ from openbook.training.report.record import hash_of, training_record
 from openbook.training.request import TrainingRequest
 from openbook.training.run_folder import RECORD, RunFolder, UnfinishedRun, open_run_folder
 from openbook.transformer.block import Stack
+from openbook.transformer.device import choose_device
 from openbook.transformer.transformer import Transformer
 
 RESERVED_SECONDS = 1.0

@@ -60,6 +60,25 @@ def choose_engine(name: str, device: str) -> EngineChoice:
     return EngineChoice("native", "it is compiled, and the model runs on the CPU")
 
 
+def choose_device_and_engine(device: str = "auto", engine: str = "auto") -> tuple[str, EngineChoice]:
+    """Where a model computes, by PyTorch's name of it, and what decodes.
+
+    Args:
+        device: auto, cpu, cuda or mps.
+        engine: one of `ENGINES`.
+
+    Raises:
+        OpenbookError: this machine has no such device, or there is no such engine.
+    """
+    check_engine(engine)
+    place = "cpu"
+    if not is_surely_cpu(device):
+        from openbook.transformer.device import choose_device
+
+        place = str(choose_device(device))
+    return place, choose_engine(engine, place)
+
+
 def open_engine(name: str, model: "Transformer | ModelFile") -> Engine:
     """The engine of this name, opened with a model.
 

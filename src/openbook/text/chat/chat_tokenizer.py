@@ -1,6 +1,7 @@
 """Conversations as token ids, by a model's chat template and tokenizer."""
 
 import secrets
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,10 +13,16 @@ from openbook.text.tokenizer.tokenizer import Tokenizer
 class ChatTokenizer:
     """A tokenizer with the chat template of its model."""
 
-    def __init__(self, tokenizer: Tokenizer, template: str, seconds: float = RENDER_SECONDS) -> None:
-        """The template is not compiled before it is needed."""
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        template: str,
+        seconds: float = RENDER_SECONDS,
+        process: "subprocess.Popen[bytes] | None" = None,
+    ) -> None:
+        """The template is not compiled before it is needed; `process` as for `ChatTemplate`."""
         self.tokenizer = tokenizer
-        self.template = ChatTemplate(template, _token_variables(tokenizer), seconds)
+        self.template = ChatTemplate(template, _token_variables(tokenizer), seconds, process)
 
     def encode(self, messages: Sequence[Message], *, add_generation_prompt: bool = True, **variables: Any) -> list[int]:
         """Token ids of a conversation. Only the template can write special tokens; what people wrote is text.

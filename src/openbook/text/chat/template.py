@@ -30,11 +30,18 @@ MAXIMUM_CHARACTERS = 8_000_000
 class ChatTemplate:
     """A chat template. Safe to share between threads; its process starts at the first call."""
 
-    def __init__(self, template: str, variables: Mapping[str, str], seconds: float = RENDER_SECONDS) -> None:
-        """`variables` name special tokens: bos_token, eos_token …"""
+    def __init__(
+        self,
+        template: str,
+        variables: Mapping[str, str],
+        seconds: float = RENDER_SECONDS,
+        process: "subprocess.Popen[bytes] | None" = None,
+    ) -> None:
+        """`variables` name special tokens: bos_token, eos_token …; `process` is a new one of `start_process`."""
         self._template, self._variables, self._seconds = template, dict(variables), seconds
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._given = process
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True, **variables: Any) -> str:
         """The conversation as text.
@@ -106,13 +113,7 @@ class ChatTemplate:
         return reply
 
     def _start(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "openbook.text.chat.template_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for us
-        )
+        self._process, self._given = self._given or start_process(), None
         self._exchange([b"{}"], START_SECONDS)
 
     def _exchange(self, requests: Sequence[bytes], seconds: float) -> dict[str, Any]:
@@ -125,6 +126,17 @@ class ChatTemplate:
         if not isinstance(reply, dict):
             raise ValueError
         return reply
+
+
+def start_process() -> "subprocess.Popen[bytes]":
+    """A process for one `ChatTemplate`. It ends when its standard input does."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "openbook.text.chat.template_process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for us
+    )
 
 
 def _transfer(to: IO[bytes], back: IO[bytes], requests: Sequence[bytes], future: "Future[bytes]") -> None:

@@ -3,6 +3,7 @@
 import codecs
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,10 @@ ENCODE_SPECIAL_TOKENS = threading.Lock()
 
 UNUSED = "(unused)"
 """Shown for an id that no token has: models round their vocabulary up."""
+
+
+# An id that is too large has eight digits, or so many tokens before it; the vocabulary itself takes longer to look at.
+_EIGHT_DIGITS, _MANY_CHARACTERS = re.compile("[0-9]{8}"), MAXIMUM_ID
 
 
 class Tokenizer:
@@ -227,7 +232,8 @@ class Tokenizer:
         """
         try:
             tokenizer = tokenizers.Tokenizer.from_str(content)
-            largest = max(tokenizer.get_vocab().values(), default=-1)
+            large_ids = len(content) > _MANY_CHARACTERS or _EIGHT_DIGITS.search(content) is not None
+            largest = max(tokenizer.get_vocab().values(), default=-1) if large_ids else tokenizer.get_vocab_size() - 1
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:  # the library's Rust panics are no Exception

@@ -13,10 +13,10 @@ from openbook.model_file.file import build, load
 from openbook.progress import Track, silent
 from openbook.training.data.pair_dataset import PairDataset
 from openbook.training.evaluation.translation import TranslationSet
-from openbook.training.plan.device import choose_device
 from openbook.training.plan.measure import count_parameters
 from openbook.training.report.log import read_log
 from openbook.training.run import TrainingRun
+from openbook.transformer.device import choose_device
 
 KINDS = ("encoder-decoder", "decoder-only")
 
