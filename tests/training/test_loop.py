@@ -27,6 +27,9 @@ class Scripted:
     def forward_backward(self, model, batch, scale):
         return self.books.forward_backward(model, batch, scale)
 
+    def bits_per_byte(self, nats, batches):
+        return self.books.bits_per_byte(nats, batches)
+
     validated_fraction = 1.0
 
     def validate(self, model):
@@ -61,6 +64,7 @@ def test_it_learns(tmp_path):
     assert outcome.stop_reason == "finished" and outcome.state.step == 60 == len(steps)
     assert steps[0]["loss"] == pytest.approx(math.log(40), abs=1e-4)  # all tokens are equally likely at first
     assert steps[-1]["loss"] < 0.6 * steps[0]["loss"]
+    assert steps[-1]["bits_per_byte"] == pytest.approx(steps[-1]["loss"] / math.log(2) / 2)  # a token is two bytes
     assert not loop.model.training
 
 

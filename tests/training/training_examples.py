@@ -18,9 +18,11 @@ from safetensors.torch import load_file, save_file
 
 from openbook import model
 from openbook.cli import main as cli
+from openbook.text.tokenizer.unknown import NOTHING_UNKNOWN
 from openbook.training import run
 from openbook.training.checkpoint import Checkpointer
 from openbook.training.data.language_modeling_task import LanguageModelingTask
+from openbook.training.evaluation.perplexity import TokenBytes
 from openbook.training.initialize import initialize
 from openbook.training.loop import TrainingLoop
 from openbook.training.plan import measure
@@ -62,10 +64,9 @@ def tokens(count, seed=0):
 
 def books(recipe, train=2000, held_out=300):
     starts = np.array([0, train // 3], np.int64)
-    device = torch.device("cpu")
-    return LanguageModelingTask(
-        recipe, tokens(train), tokens(held_out, seed=1), 2 * held_out, starts, device, torch.float32
-    )
+    device, two_bytes = torch.device("cpu"), TokenBytes(np.full(KINDS, 2), None, NOTHING_UNKNOWN)
+    ids = tokens(train), tokens(held_out, seed=1)
+    return LanguageModelingTask(recipe, *ids, 2 * held_out, starts, device, torch.float32, two_bytes, two_bytes)
 
 
 def make_loop(folder, recipe, task=None, **options):

@@ -73,12 +73,15 @@ def print_score(score: "Score", as_json: bool) -> None:
     facts = {
         "bits_per_byte": score.bits_per_byte, "perplexity": score.perplexity,
         "tokens": score.tokens, "bytes": score.bytes,
+        "unknown_tokens": score.unknown, "unknown_bytes": score.unknown_bytes,
     }  # fmt: skip
     if as_json:
         write(json_line(facts))
     else:
         write(f"{score.bits_per_byte:.4f} bits per byte, perplexity {score.perplexity:.2f} per token")
         write(f"over {score.tokens:,} tokens, {score.bytes:,} bytes")
+        if score.unknown_said:
+            write(score.unknown_said)
 
 
 def print_translation_score(score: "TranslationScore", as_json: bool) -> None:
@@ -90,7 +93,8 @@ def print_translation_score(score: "TranslationScore", as_json: bool) -> None:
             "chrf_signature": quality.chrf_signature, "perplexity": references.perplexity,
             "bits_per_byte": references.bits_per_byte, "pairs": score.pairs, "seconds": score.seconds,
             "skipped_lines": score.skipped_lines, "too_long_sources": score.too_long_sources,
-            "too_long_pairs": score.too_long_pairs, "notes": list(score.notes),
+            "too_long_pairs": score.too_long_pairs, "unknown_tokens": references.unknown,
+            "unknown_bytes": references.unknown_bytes, "notes": list(score.notes),
         }  # fmt: skip
         write(json_line(facts))
         return
@@ -105,5 +109,5 @@ def print_translation_score(score: "TranslationScore", as_json: bool) -> None:
     ):
         if count:
             write(f"{count:,} {explanation}")
-    for note in score.notes:
+    for note in filter(None, (references.unknown_said, *score.notes)):
         write(note)

@@ -43,6 +43,10 @@ class Task(Protocol):
         """Add the gradients of `scale` · (summed loss of a micro-batch); returns that product, in nats."""
         ...
 
+    def bits_per_byte(self, nats: float, batches: Sequence[Any]) -> float:
+        """Of the text that micro-batches predict, where their loss is `nats` in all."""
+        ...
+
     @property
     def validated_fraction(self) -> float:
         """The fraction of the held-out data that `validate` scores; all of it is scored after the loop."""
@@ -117,7 +121,7 @@ class TrainingLoop:
         self.ema = ExponentialMovingAverage(self.model, self.recipe.ema_decay) if self.recipe.ema_decay else None
         self._earlier_seconds = 0.0  # of earlier sittings
         self._evaluation_seconds = 0.0  # expected, for the final evaluation
-        self._step_tokens = 0
+        self._step_tokens, self._step_bits = 0, 0.0
         parameters = sum(each.numel() for each in self.model.parameters())
         self.data_parallel = DataParallel(self.model, choose_replicas(self.recipe, parameters, self.device))
 
@@ -149,7 +153,8 @@ class TrainingLoop:
         while self.progress() < 1:
             loss = self._step()
             state.step, state.seconds = state.step + 1, self._now()
-            self._emit("step", loss=loss, progress=self.progress(), tokens=self._step_tokens)
+            facts = {"progress": self.progress(), "tokens": self._step_tokens, "bits_per_byte": self._step_bits}
+            self._emit("step", loss=loss, **facts)
             self._check_loss(loss)
             if self.progress() * self.recipe.validations >= state.validations + 1 and self.progress() < 1:
                 self._validate()
@@ -207,6 +212,7 @@ class TrainingLoop:
         self.optimizers.step(lr_multiplier(self.progress(), state.step, recipe))
         if self.ema is not None:
             self.ema.update(self.model, state.step)
+        self._step_bits = self.task.bits_per_byte(float(loss) * tokens, [batch for batch, _ in batches])
         return float(loss)
 
     def _autocast(self) -> Any:

@@ -54,7 +54,7 @@ def forward_backward(model: nn.Module, batch: Batch, scale: float, label_smoothi
         label_smoothing: the share ε of the target that is spread over all tokens (Szegedy et al. 2016, section 7).
 
     Returns:
-        the scaled loss in nats, a scalar without a graph.
+        `scale` · (cross-entropy), without label smoothing, in nats; a scalar without a graph.
     """
     assert isinstance(model, Transformer)
     hidden, labels = hidden_states(model, batch).flatten(0, 1), batch.labels.flatten()
@@ -68,6 +68,8 @@ def forward_backward(model: nn.Module, batch: Batch, scale: float, label_smoothi
         logits = model.logits(chunk).float()
         loss = F.cross_entropy(logits, chunk_labels, reduction="sum", label_smoothing=label_smoothing) * scale
         loss.backward()  # type: ignore[no-untyped-call]
+        if label_smoothing:
+            loss = F.cross_entropy(logits.detach(), chunk_labels, reduction="sum") * scale
         total += loss.detach()
     gradients = [chunk.grad for chunk in chunks if chunk.grad is not None]
     hidden.backward(torch.cat(gradients))  # type: ignore[no-untyped-call]

@@ -15,6 +15,7 @@ from openbook.text.corpus.chunking import token_safe_chunks
 from openbook.text.tokenizer.special_tokens import END, UNKNOWN, SpecialTokens
 from openbook.text.tokenizer.tokenizer import StreamDecoder, Tokenizer
 from openbook.text.tokenizer.training import BPE_PATTERN, TokenizerType, choose_vocab_size, train_tokenizer
+from openbook.text.tokenizer.unknown import UnknownCounter
 from openbook.text.tokenizer.word_encoder import WordEncoder
 from text.text_examples import prose
 
@@ -38,7 +39,7 @@ def test_any_text_round_trips(text: str) -> None:
         assert tokenizer.decode(ids) == text
         assert b"".join(map(tokenizer.token_bytes, ids)) == text.encode()
         assert tokenizer.end_id not in ids
-        assert tokenizer.count_unknown(text) == 0
+        assert UnknownCounter(tokenizer).count(text, tokenizer.encode(text)) == (0, 0)
 
 
 @given(st.lists(any_text, max_size=5))
@@ -62,16 +63,20 @@ def test_streamed_text_is_the_whole_and_never_splits_a_character(start: int, ste
 def test_known_text_round_trips_in_every_kind(kind: TokenizerType) -> None:
     tokenizer = train_tokenizer([TEXT], kind, 5000)
     assert tokenizer.decode(tokenizer.encode(TEXT)) == TEXT
-    assert tokenizer.count_unknown(TEXT) == 0
+    assert UnknownCounter(tokenizer).count(TEXT, tokenizer.encode(TEXT)) == (0, 0)
     assert "".join(tokenizer.token_text(token) for token in tokenizer.encode(prose(60, 3))) == prose(60, 3)
 
 
 def test_unknown_characters_and_words_are_counted() -> None:
     characters, words = TOKENIZERS["characters"], train_tokenizer(["one two three, four"], "words", 100)
-    assert characters.count_unknown("ab☃c☂") == 2
+
+    def count(tokenizer, text):
+        return UnknownCounter(tokenizer).count(text, tokenizer.encode(text))
+
+    assert count(characters, "ab☃c☂") == (2, 6)
     assert characters.decode(characters.encode("a☃b")) == f"a{UNKNOWN}b"
-    assert words.count_unknown("one two five, six four") == 2
-    assert words.count_unknown(UNKNOWN) > 1  # its name is text like any other
+    assert count(words, "one two five, six four") == (2, len(" five six"))
+    assert count(words, UNKNOWN).tokens > 1  # its name is text like any other
 
 
 def test_special_tokens_are_text_unless_allowed() -> None:

@@ -8,6 +8,7 @@ from openbook.text.corpus.corpus import Corpus
 from openbook.text.corpus.prepare import prepare
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import TokenizerType, train_tokenizer
+from openbook.text.tokenizer.unknown import UnknownCounter
 from openbook.training.data import token_files, tokenization
 from openbook.training.data.tokenization import TokenizedBooks, TokenizedSplit, tokenize_books
 from text.text_examples import prose
@@ -56,10 +57,10 @@ def test_tokens_are_those_of_each_document_whole(
                 before = "".join(split.chunks(document.start, chapter.start))
                 assert next(chapter_starts) == start + len(tokenizer.encode(before))
         assert next(chapter_starts, None) is None
-        unknown = tokenizer.count_unknown("".join(split.chunks()))
-        assert found.unknown == unknown
-        assert (unknown > 0) <= (kind in ("characters", "words"))
-    assert kind != "words" or tokens.validation.unknown > 0
+        text = "".join(split.chunks())
+        assert found.unknown == UnknownCounter(tokenizer).count(text, tokenizer.encode(text))
+        assert (found.unknown.tokens > 0) <= (kind in ("characters", "words"))
+    assert kind != "words" or tokens.validation.unknown.bytes > tokens.validation.unknown.tokens > 0
 
 
 def test_token_files_are_small_and_mapped(corpus: Corpus, tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_an_empty_split_has_no_tokens(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(prose(3))
     corpus = prepare([tmp_path / "a.txt"], tmp_path / "corpus", validation_fraction=0)
     tokens = tokenize_books(corpus, train_tokenizer([], "bytes", 257), tmp_path / "tokens")
-    assert as_lists(tokens.validation) == ([], [0], [], 0, 0)
+    assert as_lists(tokens.validation) == ([], [0], [], 0, (0, 0))
     assert as_lists(tokenize_books(corpus, train_tokenizer([], "bytes", 257), tmp_path / "tokens").validation)[0] == []
 
 

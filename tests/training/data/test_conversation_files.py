@@ -53,7 +53,7 @@ def test_what_is_wrong_with_a_conversation_is_named(line: str, complaint: str, t
 @pytest.mark.parametrize("spelled", ["", "<|im_end|> and </s>"])
 def test_only_answers_are_learned(name: str, spelled: str) -> None:
     contents = ["what?", f"this {spelled}".strip(), f"and now {spelled}".strip(), "that"]
-    ids, answers = encode_with_answer_mask(chat(name), Conversation(tuple(talk(contents)), {}))
+    ids, answers, _ = encode_with_answer_mask(chat(name), Conversation(tuple(talk(contents)), {}))
     assert ids == chat(name).encode(talk(contents), add_generation_prompt=False)
     learned = tokenizer().decode([number for number, answer in zip(ids, answers, strict=True) if answer])
     end = " </s>" if name == "instructions" else "<|im_end|>"
@@ -66,7 +66,7 @@ CHANGED = "(message['content'] if loop.last or message['role'] == 'user' else 'â
 
 def test_answers_that_are_rewritten_later_are_left_out() -> None:
     template = TEMPLATES["turns"].replace("message['content'] +", CHANGED)
-    ids, answers = encode_with_answer_mask(
+    ids, answers, _ = encode_with_answer_mask(
         ChatTokenizer(tokenizer(), template), Conversation(tuple(talk(["a", "b", "c", "d"])), {})
     )
     assert tokenizer().decode([n for n, answer in zip(ids, answers, strict=True) if answer]) == "d<|im_end|>"

@@ -54,7 +54,7 @@ def model_of(**changes):
 def task_of(found, **changes):
     made = recipe(**changes)
     rows = PackedConversations(found, made.context)
-    return ConversationTask(made, rows, rows, CPU, torch.float32)
+    return ConversationTask(made, rows, rows, CPU, torch.float32, None)
 
 
 def one_by_one(model, found):

@@ -71,7 +71,7 @@ def same(one, other):
     [*(("_append", call) for call in (1, 2, 3, 4, 10, 18)), *(("write_json", call) for call in (1, 4, 5))],
 )
 def test_interrupted_anywhere_it_goes_on_to_the_same(corpus, tmp_path, monkeypatch, place, call):
-    """Five parts, each with two texts encoded, four arrays appended and a saved state."""
+    """Five parts, each with two texts encoded, six arrays appended and a saved state."""
     tokenizer, calls, encoded = learned(corpus), [], []
     monkeypatch.setattr(tokenization, "PART_PAIRS", 30)
     whole, _ = tokenize_pairs(corpus, tokenizer, tokenizer, tmp_path / "whole")
@@ -90,7 +90,7 @@ def test_interrupted_anywhere_it_goes_on_to_the_same(corpus, tmp_path, monkeypat
             tokenize_pairs(corpus, tokenizer, tokenizer, tmp_path / "parts")
     monkeypatch.setattr(WordEncoder, "encode_batch", lambda *each: encoded.append(each) or encode(*each))
     assert same(tokenize_pairs(corpus, tokenizer, tokenizer, tmp_path / "parts")[0], whole)
-    parts_done = (call - 1) // 4 if place == "_append" else call - 1
+    parts_done = (call - 1) // 6 if place == "_append" else call - 1
     assert len(encoded) == 10 - 2 * parts_done
     assert same(tokenize_pairs(corpus, tokenizer, tokenizer, tmp_path / "parts")[0], whole)
     assert len(encoded) == 10 - 2 * parts_done  # found, not made again

@@ -1,6 +1,7 @@
 """Every token is scored once, from as much context as the stride promises, and the score is that of a plain loop."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openbook.training.evaluation.perplexity import Score, score_text, sliding_windows
+from openbook.text.tokenizer.training import train_tokenizer
+from openbook.text.tokenizer.unknown import NOTHING_UNKNOWN, Unknown
+from openbook.training.evaluation.perplexity import Score, TokenBytes, score_text, sliding_windows
+from openbook.training.evaluation.text_files import score_files
+from openbook.training.loss import IGNORE_INDEX
 from strategies import CONTEXT, DEFAULT, VOCABULARY, build
 
 COUNTS, CONTEXTS = st.integers(2, 400), st.integers(1, 50)
@@ -102,3 +107,35 @@ def test_scoring_leaves_the_mode_and_drops_nothing():
 def test_no_tokens_are_no_surprise():
     assert score(build(DEFAULT), np.zeros(1, np.uint16), 0, context=8) == Score(0.0, 0, 0)
     assert Score(0.0, 0, 0).bits_per_byte == 0.0 and Score(1e9, 1, 1).perplexity < math.inf
+
+
+def test_what_is_unknown_costs_at_least_its_bytes():
+    """A model that predicts the unknown token everywhere, for sure, does not beat eight bits a byte."""
+    ignorant = Score.priced(0.0, 10, 100, Unknown(10, 100))
+    assert ignorant.bits_per_byte == pytest.approx(8.0)
+    assert ignorant.perplexity == pytest.approx(256.0**10)
+    assert "10 of the tokens are unknown, 100 of the bytes; each of these bytes costs 8 bits" in ignorant.unknown_said
+    assert Score.priced(5.0, 10, 100, NOTHING_UNKNOWN) == Score(5.0, 10, 100)
+    assert Score(5.0, 10, 100).unknown_said == ""
+
+
+def test_bytes_of_tokens():
+    table = TokenBytes(np.array([0, 3, 2]), 0, Unknown(4, 10))
+    assert table.of(np.array([0, 1, 2, 2])) == 2.5 + 3 + 2 + 2
+    assert table.unknown(np.array([0, 0, 1])) == (2, 5)
+    labels = torch.tensor([[1, 2, IGNORE_INDEX], [0, 0, IGNORE_INDEX]])
+    expected = (7.0 + 5 * math.log(256)) / math.log(2) / 10
+    assert table.bits_per_byte(7.0, [labels[:1], labels[1:]]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["characters", "words"])
+def test_a_foreign_text_scores_above_eight_bits_a_byte_where_it_is_unknown(tmp_path, kind):
+    tokenizer = train_tokenizer(["The keeper counted the boats.\n" * 9], kind, 60)
+    model = build(replace(DEFAULT, vocab_size=tokenizer.vocab_size))
+    text = "Смотрительсчиталлодки\n" * 5  # the line end is known
+    (tmp_path / "ru.txt").write_text(text, "utf-8")
+    found = score_files(model, tokenizer, [tmp_path / "ru.txt"])
+    unknown = len(text.replace("\n", "").encode())
+    assert found.unknown_bytes == unknown and found.bytes == len(text.encode())
+    assert found.bits_per_byte > 8 * unknown / found.bytes
+    assert ("С" if kind == "characters" else "Смотритель") in found.unknown_names

@@ -69,6 +69,11 @@ class Tokenizer:
         """The token for what the vocabulary lacks, or None."""
         return self.special.unknown
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether tokens spell a text exactly, but for what is unknown: nothing is normalized, no space is added."""
+        return self._tokenizer.normalizer is None and not self._byte_decoder.leading_space
+
     @contextmanager
     def _encoder(self, allow_special: bool) -> Iterator[tokenizers.Tokenizer]:
         """The backend to encode with. With `allow_special`, "<|end|>" in a text becomes the special token.
@@ -119,6 +124,11 @@ class Tokenizer:
         known = set(self._tokenizer.get_vocab().values())
         return tuple(number for number in range(rows) if number not in known)
 
+    @property
+    def ids(self) -> list[int]:
+        """All token ids; some numbers below the largest may be missing."""
+        return sorted(self._tokenizer.get_vocab().values())
+
     @cached_property
     def fingerprint(self) -> str:
         """A hash that is equal for equal tokenizers."""
@@ -163,6 +173,12 @@ class Tokenizer:
         with self._encoder(allow_special=True) as tokenizer:
             encoding = tokenizer.encode(text, add_special_tokens=False)
         return encoding.ids, [start for start, _ in encoding.offsets]
+
+    def encode_with_spans(self, text: str) -> list[tuple[int, tuple[int, int]]]:
+        """Token ids of a text as `encode` gives them, each with the offsets where it starts and ends."""
+        with self._encoder(allow_special=False) as tokenizer:
+            encoding = tokenizer.encode(text, add_special_tokens=False)
+        return list(zip(encoding.ids, encoding.offsets, strict=True))
 
     def encode_prompt(self, text: str, *, allow_special: bool = False) -> list[int]:
         """Token ids of a prompt for a decoder-only model, with `special.prefix` before it, once."""
@@ -210,10 +226,6 @@ class Tokenizer:
             return self.token_bytes(token_id).decode("utf-8", "backslashreplace")
         except OpenbookError:
             return UNUSED
-
-    def count_unknown(self, text: str) -> int:
-        """How many characters or words of a text the vocabulary lacks; 0 for bytes and byte-level BPE."""
-        return 0 if self.unknown_id is None else self.encode(text).count(self.unknown_id)
 
     def _joined(self, ids: Iterable[int], skip_special: bool) -> bytes:
         skipped = self._special_id_set if skip_special else frozenset()

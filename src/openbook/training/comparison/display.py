@@ -28,6 +28,7 @@ def comparison_rows(result: ComparisonResult) -> dict[str, str]:
         "loss, nats per target token": f"{result.nats_per_token:.3f}",
         "bits per byte of target text": f"{result.bits_per_byte:.3f}",
         "perplexity per token": f"{result.perplexity:.1f}",
+        "unknown target tokens": f"{result.unknown:,}",
         "BLEU": f"{result.bleu:.1f}",
         "chrF": f"{result.chrf:.1f}",
         "latency of one sentence": f"{1000 * result.latency:.0f} ms",

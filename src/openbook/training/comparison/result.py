@@ -44,6 +44,8 @@ class ComparisonResult:
     nats_per_token: float
     bits_per_byte: float
     perplexity: float
+    unknown: int
+    """Held-out target tokens that are not in the vocabulary; each of their bytes counts as 8 bits."""
     bleu: float
     chrf: float
     latency: float
@@ -93,6 +95,7 @@ def measure(kind: str, run: TrainingRun, overwrite: bool, track: Track) -> Compa
         nats_per_token=score.nats / max(1, score.tokens),
         bits_per_byte=score.bits_per_byte,
         perplexity=score.perplexity,
+        unknown=score.unknown,
         bleu=quality["bleu"],
         chrf=quality["chrf"],
         latency=latency,

@@ -16,9 +16,11 @@ from openbook.text.corpus.prepare import prepare
 from openbook.text.tokenizer.bpe_dropout import MergeDropout
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import TRAINING_SAMPLE_BYTES, train_tokenizer
+from openbook.text.tokenizer.unknown import token_lengths
 from openbook.training.data.dataset import Dataset, ScoredTask, generate_text
 from openbook.training.data.language_modeling_task import LanguageModelingTask
 from openbook.training.data.tokenization import TokenizedBooks, TokenizedSplit, tokenize_books
+from openbook.training.evaluation.perplexity import TokenBytes
 from openbook.training.plan.book_rules import BookRules
 from openbook.training.plan.fine_tuning import BaseModel, plan_fine_tuning
 from openbook.training.plan.plan import Plan, make_plan
@@ -96,7 +98,8 @@ class BookDataset(Dataset):
             "vocab_size": self.tokenizer.vocab_size,
             "train": len(train.ids),
             "validation": len(validation.ids),
-            "unknown": train.unknown,
+            "unknown": train.unknown.tokens,
+            "validation_unknown": validation.unknown.tokens,
         }
 
     def _train_tokenizer(self, recipe: Recipe) -> Tokenizer:
@@ -110,15 +113,15 @@ class BookDataset(Dataset):
             return self.tokens.validation
         train = self.tokens.train
         ids = train.ids[:LEARNED_TOKENS]
-        lengths = np.array([len(self.tokenizer.token_bytes(each)) for each in range(self.tokenizer.vocab_size)])
-        lengths[list(self.tokenizer.special_ids.values())] = 0  # special tokens stand for no text
-        return replace(train, ids=ids, text_bytes=int(lengths[ids].sum()))
+        token_bytes = TokenBytes(token_lengths(self.tokenizer), self.tokenizer.unknown_id, train.unknown)
+        return replace(train, ids=ids, text_bytes=round(token_bytes.of(ids)), unknown=token_bytes.unknown(ids))
 
     def metadata(self, architecture: Architecture) -> ModelMetadata:
         return ModelMetadata(architecture=architecture, tokenizer=self.tokenizer.to_json())
 
     def task(self, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> ScoredTask:
         train, validation = self.tokens.train, self._scored()
+        lengths, unknown_id = token_lengths(self.tokenizer), self.tokenizer.unknown_id
         return LanguageModelingTask(
             recipe,
             train.ids,
@@ -127,6 +130,9 @@ class BookDataset(Dataset):
             train.documents[:-1],
             device,
             dtype,
+            TokenBytes(lengths, unknown_id, train.unknown),
+            TokenBytes(lengths, unknown_id, validation.unknown),
+            validation.unknown,
             MergeDropout(self.tokenizer) if recipe.bpe_dropout else None,
         )
 

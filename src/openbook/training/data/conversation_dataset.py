@@ -17,9 +17,11 @@ from openbook.model_file.metadata import ModelMetadata
 from openbook.text.formatting import format_count
 from openbook.text.input_files import find_files
 from openbook.text.tokenizer.tokenizer import Tokenizer
+from openbook.text.tokenizer.unknown import token_lengths
 from openbook.training.data.conversation_task import ConversationTask, PackedConversations
 from openbook.training.data.dataset import Dataset, generate_text
 from openbook.training.data.tokenization import TokenizedConversations, tokenize_conversations
+from openbook.training.evaluation.perplexity import TokenBytes
 from openbook.training.plan.book_rules import BookRules
 from openbook.training.plan.fine_tuning import BaseModel, plan_fine_tuning
 from openbook.training.plan.plan import Plan
@@ -132,7 +134,7 @@ class ConversationDataset(Dataset):
             "vocab_size": recipe.vocab_size,
             "train": train.tokens,
             "validation": validation.tokens,
-            "unknown": 0,
+            "unknown": self.train.unknown(np.arange(len(self.train))).tokens,
             "too_long": len(self.train) - len(train.fitting),
         }
 
@@ -141,7 +143,9 @@ class ConversationDataset(Dataset):
         return self.base
 
     def task(self, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> ConversationTask:
-        return ConversationTask(recipe, *self._pack(recipe.context), device, dtype)
+        unknown = self.train.unknown(np.arange(len(self.train)))
+        token_bytes = TokenBytes(token_lengths(self.tokenizer), self.tokenizer.unknown_id, unknown)
+        return ConversationTask(recipe, *self._pack(recipe.context), device, dtype, token_bytes)
 
     def sample(self, model: nn.Module, number: int) -> tuple[str, str]:
         """The answer to a held-out question."""

@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from openbook.errors import OpenbookError
 from openbook.text.chat.chat_tokenizer import ChatTokenizer, clean_messages
 from openbook.text.chat.template import Message
 from openbook.text.plain_files import open_plain
 from openbook.text.strict_json import read_json
+from openbook.text.tokenizer.unknown import Unknown
 
 LONGEST_LINE = 8_000_000
 """Characters of one conversation."""
@@ -24,6 +25,16 @@ class Conversation:
 
     messages: tuple[Message, ...]
     variables: Mapping[str, Any]
+
+
+class EncodedConversation(NamedTuple):
+    """A conversation as a model reads it."""
+
+    ids: list[int]
+    answers: list[bool]
+    """For each token whether it belongs to an answer."""
+    unknown: Unknown
+    """What of the answers is not in the vocabulary."""
 
 
 def read_conversations(path: Path) -> Iterator[Conversation]:
@@ -78,7 +89,7 @@ def _prompt_and_answer(where: str, value: dict[str, Any]) -> list[Message]:
     return [{"role": "user", "content": value["prompt"]}, {"role": "assistant", "content": answers[0]}]
 
 
-def encode_with_answer_mask(chat: ChatTokenizer, conversation: Conversation) -> tuple[list[int], list[bool]]:
+def encode_with_answer_mask(chat: ChatTokenizer, conversation: Conversation) -> EncodedConversation:
     """Token ids of a conversation, and for each whether it belongs to an answer, its end token included.
 
     An answer is what the template writes for an assistant's message after the generation prompt. Some templates rewrite
@@ -101,7 +112,11 @@ def encode_with_answer_mask(chat: ChatTokenizer, conversation: Conversation) -> 
         raise OpenbookError("the chat template does not write answers behind the text that asks for them")
     encoder = chat.tokenizer.escaping if escaped else chat.tokenizer
     ids, starts = encoder.encode_with_starts(text)
-    return ids, _inside(starts, spans)
+    answers = _inside(starts, spans)
+    spelled = zip(ids, answers, starts, [*starts[1:], len(text)], strict=True)
+    unknown_id = chat.tokenizer.unknown_id
+    unknown = [text[start:end] for number, inside, start, end in spelled if inside and number == unknown_id]
+    return EncodedConversation(ids, answers, Unknown(len(unknown), len("".join(unknown).encode())))
 
 
 def _up_to_end_token(chat: ChatTokenizer, answer: str) -> str:

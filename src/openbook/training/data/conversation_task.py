@@ -1,6 +1,6 @@
 """Fine-tuning on conversations: learning the next token of each answer, from the conversation before it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from openbook.progress import Advance, Track, silent
 from openbook.training.data.batching import pack, pad, step_indices
 from openbook.training.data.tokenization import TokenizedConversations
-from openbook.training.evaluation.perplexity import Score
+from openbook.training.evaluation.perplexity import Score, TokenBytes
 from openbook.training.loss import IGNORE_INDEX, Batch, forward_backward, summed_cross_entropy
 from openbook.training.recipe import Recipe
 from openbook.transformer.mask import SHARED_PREFIX
@@ -108,6 +108,7 @@ class ConversationTask:
         validation: the held-out conversations.
         device: where the model is.
         dtype: of matrix products.
+        token_bytes: the bytes of each token of an answer.
     """
 
     recipe: Recipe
@@ -115,6 +116,7 @@ class ConversationTask:
     validation: PackedConversations
     device: torch.device
     dtype: torch.dtype
+    token_bytes: TokenBytes
 
     def batches(self, step: int) -> Iterator[tuple[Batch, int]]:
         """A step's rows, `micro_batch_size` at a time; each epoch visits every row once, in an order of its own."""
@@ -128,6 +130,10 @@ class ConversationTask:
     def forward_backward(self, model: nn.Module, batch: Any, scale: float) -> Tensor:
         """See `forward_backward`."""
         return forward_backward(model, batch, scale, self.recipe.label_smoothing)
+
+    def bits_per_byte(self, nats: float, batches: Iterable[Batch]) -> float:
+        """See `loop.Task`."""
+        return self.token_bytes.bits_per_byte(nats, (batch.labels for batch in batches))
 
     @property
     def validated_fraction(self) -> float:
@@ -164,5 +170,7 @@ class ConversationTask:
                 yield self.validation.batch(some, self.device)
                 advance(len(some))
 
-        answer_bytes = self.validation.conversations.answer_bytes[np.concatenate(rows)].sum()
-        return Score(*summed_cross_entropy(model, batches(), self.dtype), int(answer_bytes))
+        conversations, scored = self.validation.conversations, np.concatenate(rows)
+        nats, tokens = summed_cross_entropy(model, batches(), self.dtype)
+        answer_bytes = int(conversations.answer_bytes[scored].sum())
+        return Score.priced(nats, tokens, answer_bytes, conversations.unknown(scored))

@@ -1,7 +1,8 @@
 """Language modelling: learning the next token of every window cut from books."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from torch import Tensor, nn
 
 from openbook.progress import Advance, Track, silent
 from openbook.text.tokenizer.bpe_dropout import MergeDropout
+from openbook.text.tokenizer.unknown import NOTHING_UNKNOWN, Unknown
 from openbook.training.data.batching import step_indices
-from openbook.training.evaluation.perplexity import Score, score_text, sliding_windows
+from openbook.training.evaluation.perplexity import Score, TokenBytes, score_text, sliding_windows
 from openbook.training.loss import Batch, forward_backward
 from openbook.training.recipe import Recipe
 from openbook.transformer.transformer import Transformer
@@ -91,6 +93,9 @@ class LanguageModelingTask:
         document_starts: where documents begin among the training tokens, for the document mask.
         device: where the model is.
         dtype: of matrix products.
+        train_token_bytes: the bytes of each training token.
+        token_bytes: the bytes of each held-out token.
+        unknown: how much of the held-out text is unknown.
         merge_dropout: undoes merges of the training tokens, as often as the recipe says; None: never.
     """
 
@@ -101,6 +106,9 @@ class LanguageModelingTask:
     document_starts: NDArray[np.int64]
     device: torch.device
     dtype: torch.dtype
+    train_token_bytes: TokenBytes
+    token_bytes: TokenBytes
+    unknown: Unknown = NOTHING_UNKNOWN
     merge_dropout: MergeDropout | None = None
 
     def batches(self, step: int) -> Iterator[tuple[Batch, int]]:
@@ -120,6 +128,10 @@ class LanguageModelingTask:
         """See `forward_backward`."""
         return forward_backward(model, batch, scale)
 
+    def bits_per_byte(self, nats: float, batches: Iterable[Batch]) -> float:
+        """See `loop.Task`."""
+        return self.train_token_bytes.bits_per_byte(nats, (batch.labels for batch in batches))
+
     @property
     def validated_fraction(self) -> float:
         """The part of the held-out tokens that `validate` scores."""
@@ -134,9 +146,18 @@ class LanguageModelingTask:
         """Bits per byte on windows spread evenly over the held-out text, the same ones each time."""
         if self.validated_fraction == 1:
             return self.evaluate(model).bits_per_byte
-        starts = np.linspace(0, len(self.validation) - 1 - self.recipe.context, self._windows, dtype=np.int64)
+        starts, text_bytes, unknown = self._sample
         windows = ((int(start), int(start) + 1) for start in starts)
-        return self._score(model, windows, round(self.validation_bytes * self.validated_fraction)).bits_per_byte
+        return self._score(model, windows, text_bytes, unknown).bits_per_byte
+
+    @cached_property
+    def _sample(self) -> tuple[NDArray[np.int64], int, Unknown]:
+        """Where the windows start that `validate` scores, the bytes of their text, and what of it is unknown."""
+        context = self.recipe.context
+        starts = np.linspace(0, len(self.validation) - 1 - context, self._windows, dtype=np.int64)
+        ids = self.validation[starts[:, None] + np.arange(1, context + 1)]
+        share = self.token_bytes.of(ids) / max(1.0, self.token_bytes.of(self.validation))
+        return starts, round(self.validation_bytes * share), self.token_bytes.unknown(ids)
 
     def metrics(self, model: nn.Module) -> dict[str, float]:
         """Nothing: bits per byte say it all."""
@@ -147,13 +168,14 @@ class LanguageModelingTask:
         length = min(self.recipe.context, len(self.validation) - 1)
         windows = sliding_windows(len(self.validation), length, stride=length)
         with track("Scoring the held-out text", len(self.validation)) as advance:
-            return self._score(model, windows, self.validation_bytes, advance)
+            return self._score(model, windows, self.validation_bytes, self.unknown, advance)
 
     def _score(
         self,
         model: nn.Module,
         windows: Iterator[tuple[int, int]],
         text_bytes: int,
+        unknown: Unknown,
         advance: Advance = lambda amount: None,
     ) -> Score:
         assert isinstance(model, Transformer)
@@ -165,5 +187,6 @@ class LanguageModelingTask:
             context=self.recipe.context,
             rows=self.recipe.micro_batch_size,
             dtype=self.dtype,
+            unknown=unknown,
             advance=advance,
         )

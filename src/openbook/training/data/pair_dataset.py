@@ -14,10 +14,12 @@ from openbook.text.tokenizer.bpe_dropout import BpeDropout
 from openbook.text.tokenizer.special_tokens import END, PADDING, SEPARATOR, SpecialTokens
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import TRAINING_SAMPLE_BYTES, train_tokenizer
+from openbook.text.tokenizer.unknown import token_lengths
 from openbook.training.data.dataset import Dataset
 from openbook.training.data.pair_corpus import PairCorpus, prepare_pairs
 from openbook.training.data.tokenization import TokenizedPairs, tokenize_pairs
 from openbook.training.data.translation_task import PairSequences, PairTemplate, TranslationTask
+from openbook.training.evaluation.perplexity import TokenBytes
 from openbook.training.evaluation.translation import TranslationSet
 from openbook.training.plan.fine_tuning import BaseModel, plan_fine_tuning
 from openbook.training.plan.pair_rules import PairRules
@@ -97,6 +99,7 @@ class PairDataset(Dataset):
             "train": self.train.target_tokens,
             "validation": self.validation.target_tokens,
             "unknown": self._unknown(train),
+            "validation_unknown": validation.unknown(np.arange(len(validation))).tokens,
             "too_long": len(train) - len(self.train.fitting),
         }
 
@@ -164,7 +167,10 @@ class PairDataset(Dataset):
 
     def task(self, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> TranslationTask:
         translations = self.translations(recipe.validation_translations)
-        return TranslationTask(recipe, self.train, self.validation, device, dtype, translations)
+        target = self.tokenizers[1]
+        unknown = self.train.tokens.unknown(self.train.fitting)
+        token_bytes = TokenBytes(token_lengths(target), target.unknown_id, unknown)
+        return TranslationTask(recipe, self.train, self.validation, device, dtype, token_bytes, translations)
 
     def translations(self, most: int) -> TranslationSet:
         """At most so many held-out pairs, evenly spread, as sentences to translate; call `tokenize` first."""

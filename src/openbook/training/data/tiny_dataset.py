@@ -1,11 +1,13 @@
 """A few sentences, each of which a tiny model learns by heart: from its first word to its end token."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -16,9 +18,10 @@ from openbook.text.corpus.corpus import Split
 from openbook.text.formatting import format_count
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import train_tokenizer
+from openbook.text.tokenizer.unknown import UnknownCounter, total_unknown
 from openbook.training.data.book_dataset import BookDataset
 from openbook.training.data.dataset import generate_text
-from openbook.training.evaluation.perplexity import Score
+from openbook.training.evaluation.perplexity import Score, TokenBytes
 from openbook.training.loss import IGNORE_INDEX, Batch, forward_backward, summed_cross_entropy
 from openbook.training.plan.plan import Plan
 from openbook.training.plan.tiny import MAXIMUM_BYTES, plan_tiny, too_large
@@ -27,18 +30,25 @@ from openbook.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class TextLines:
-    """Texts, their tokens with an end token each, and the bytes that those tokens stand for but for the first ones."""
+    """Texts, their tokens with an end token each, and the bytes of those tokens."""
 
     texts: Sequence[str]
     tokens: Sequence[Sequence[int]]
-    predicted_bytes: int
+    token_bytes: TokenBytes
 
     @classmethod
     def of(cls, texts: Sequence[str], tokenizer: Tokenizer) -> "TextLines":
         """Encode them."""
-        tokens = [[*ids, tokenizer.end_id] for ids in tokenizer.encode_batch(texts)]
-        count = sum(len(tokenizer.token_bytes(each)) for ids in tokens for each in ids[1:-1])
-        return cls(texts, tokens, count)
+        encoded = tokenizer.encode_batch(texts)
+        counter = UnknownCounter(tokenizer)
+        unknown = total_unknown(map(counter.count, texts, encoded))
+        tokens = [[*ids, tokenizer.end_id] for ids in encoded]
+        return cls(texts, tokens, TokenBytes(counter.lengths, tokenizer.unknown_id, unknown))
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """All tokens but the first of each text."""
+        return np.concatenate([ids[1:] for ids in self.tokens]).astype(np.int64)
 
     def batch(self, device: torch.device) -> Batch:
         """All of them side by side, padded at the end: each token predicts the next one.
@@ -75,6 +85,10 @@ class LineTask:
         """See `forward_backward`."""
         return forward_backward(model, batch, scale)
 
+    def bits_per_byte(self, nats: float, batches: Iterable[Batch]) -> float:
+        """See `loop.Task`."""
+        return self.train.token_bytes.bits_per_byte(nats, (batch.labels for batch in batches))
+
     def validate(self, model: nn.Module) -> float:
         """Bits per byte of all that follows the first words."""
         return self.evaluate(model).bits_per_byte
@@ -86,7 +100,8 @@ class LineTask:
     def evaluate(self, model: nn.Module, track: Track = silent) -> Score:
         """The same, as a score."""
         nats, count = summed_cross_entropy(model, [self.validation.batch(self.device)], self.dtype)
-        return Score(nats, count, self.validation.predicted_bytes)
+        ids, token_bytes = self.validation.predicted, self.validation.token_bytes
+        return Score.priced(nats, count, round(token_bytes.of(ids)), token_bytes.unknown(ids))
 
 
 @dataclass
@@ -125,9 +140,10 @@ class TinyDataset(BookDataset):
         if longest > recipe.context:
             recipe = self._longer(recipe, longest)
         counts = [sum(len(each) - 1 for each in part.tokens) for part in (self.train, self.validation)]
-        unknown = sum(list(each).count(self.tokenizer.unknown_id or -1) for each in self.train.tokens)
         facts = {"vocab_size": self.tokenizer.vocab_size, "train": counts[0], "validation": counts[1]}
-        return replace(recipe, vocab_size=self.tokenizer.vocab_size), {**facts, "unknown": unknown}
+        unknown = [part.token_bytes.unknown(part.predicted).tokens for part in (self.train, self.validation)]
+        facts |= {"unknown": unknown[0], "validation_unknown": unknown[1] if held_out else 0}
+        return replace(recipe, vocab_size=self.tokenizer.vocab_size), facts
 
     def _longer(self, recipe: Recipe, longest: int) -> Recipe:
         """The recipe with a context that holds the longest line; its tokens can be counted only now."""
@@ -151,4 +167,4 @@ class TinyDataset(BookDataset):
 
 def _lines(split: Split) -> list[str]:
     """The lines that are not blank."""
-    return [line.strip() for line in "".join(split.chunks()).splitlines() if line.strip()]
+    return [line.strip() for line in "".join(split.chunks()).split("\n") if line.strip()]

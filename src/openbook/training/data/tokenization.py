@@ -16,8 +16,14 @@ from openbook.text.corpus.chunking import token_safe_chunks
 from openbook.text.corpus.corpus import Corpus, Split
 from openbook.text.corpus.working_directory import fingerprint_inputs
 from openbook.text.tokenizer.tokenizer import Tokenizer
+from openbook.text.tokenizer.unknown import NOTHING_UNKNOWN, Unknown, UnknownCounter, token_lengths, total_unknown
 from openbook.text.tokenizer.word_encoder import WordEncoder
-from openbook.training.data.conversation_files import Conversation, encode_with_answer_mask, read_conversations
+from openbook.training.data.conversation_files import (
+    Conversation,
+    EncodedConversation,
+    encode_with_answer_mask,
+    read_conversations,
+)
 from openbook.training.data.pair_corpus import PairCorpus, PairSplit
 from openbook.training.data.token_files import TokenFiles, flat, offsets, token_dtype
 
@@ -43,8 +49,8 @@ class TokenizedSplit:
     """[chapters]: the token at which each chapter starts; every document starts one."""
     text_bytes: int
     """UTF-8 bytes of the text, for bits per byte. (End-of-text tokens stand for none.)"""
-    unknown: int
-    """How many of the tokens stand for a character or word that is not in the vocabulary."""
+    unknown: Unknown
+    """How many of the tokens stand for a character or word that is not in the vocabulary, and for how many bytes."""
 
 
 @dataclass(frozen=True)
@@ -60,20 +66,21 @@ def tokenize_books(corpus: Corpus, tokenizer: Tokenizer, folder: Path, *, track:
     folder.mkdir(parents=True, exist_ok=True)
     identity = f"{corpus.fingerprint} {tokenizer.fingerprint}"
     dtypes: dict[str, DTypeLike] = {"tokens": token_dtype(tokenizer), "documents": "<i8", "chapters": "<i8"}
+    counters = ("bytes", "unknown", "unknown_bytes")
     with track("Tokenizing", corpus.bytes) as advance:
         train, validation = (
-            _tokenize_text(split, tokenizer, TokenFiles(folder / name, identity, dtypes, ("bytes", "unknown")), advance)
+            _tokenize_text(split, tokenizer, TokenFiles(folder / name, identity, dtypes, counters), advance)
             for name, split in (("train", corpus.train), ("validation", corpus.validation))
         )
     return TokenizedBooks(train, validation)
 
 
 def _tokenize_text(split: Split, tokenizer: Tokenizer, files: TokenFiles, advance: Advance) -> TokenizedSplit:
-    encoder, unknown_id = WordEncoder(tokenizer), tokenizer.unknown_id
+    encoder, counter = WordEncoder(tokenizer), UnknownCounter(tokenizer, named=False)
     advance(files.counts["bytes"])
     for part in _parts(split, files.counts["bytes"]):
         ids = encoder.encode_batch([chunk.text for chunk in part])
-        unknown = 0 if unknown_id is None else sum(each.count(unknown_id) for each in ids)
+        unknown = total_unknown(counter.count(chunk.text, each) for chunk, each in zip(part, ids, strict=True))
         for chunk, each in zip(part, ids, strict=True):
             if chunk.ends_document:
                 each.append(tokenizer.end_id)
@@ -84,11 +91,12 @@ def _tokenize_text(split: Split, tokenizer: Tokenizer, files: TokenFiles, advanc
             "chapters": starts[[chunk.starts_chapter for chunk in part]],
         }
         done = part[-1].end - files.counts["bytes"]
-        files.extend(arrays, {"bytes": done, "unknown": unknown})
+        files.extend(arrays, {"bytes": done, "unknown": unknown.tokens, "unknown_bytes": unknown.bytes})
         advance(done)
     documents = np.append(files["documents"], files.sizes["tokens"])
     chapters = np.array(files["chapters"])
-    return TokenizedSplit(files["tokens"], documents, chapters, files.counts["bytes"], files.counts["unknown"])
+    unknown = Unknown(files.counts["unknown"], files.counts["unknown_bytes"])
+    return TokenizedSplit(files["tokens"], documents, chapters, files.counts["bytes"], unknown)
 
 
 @dataclass(frozen=True)
@@ -164,9 +172,16 @@ class TokenizedPairs:
     target: TokenSequences
     target_bytes: NDArray[np.int64]
     """[pairs] UTF-8 bytes of each target, for bits per byte."""
+    target_unknown: NDArray[Any] | None = None
+    """[pairs, 2] unknown tokens of each target, and the bytes that they stand for; None: no target has any."""
 
     def __len__(self) -> int:
         return len(self.source)
+
+    def unknown(self, indices: NDArray[np.int64]) -> Unknown:
+        """What is unknown in the targets of these pairs."""
+        found = self.target_unknown
+        return NOTHING_UNKNOWN if found is None else Unknown(*found[indices].sum(0).tolist())
 
 
 def tokenize_pairs(
@@ -176,7 +191,7 @@ def tokenize_pairs(
     folder.mkdir(parents=True, exist_ok=True)
     identity = f"{corpus.fingerprint} {source.fingerprint} {target.fingerprint}"
     dtypes: dict[str, DTypeLike] = {"source.tokens": token_dtype(source), "target.tokens": token_dtype(target)}
-    dtypes |= {"source.lengths": "<u4", "target.lengths": "<u4"}
+    dtypes |= {"source.lengths": "<u4", "target.lengths": "<u4", "unknown": "<u4", "unknown_bytes": "<u4"}
     with track("Tokenizing", len(corpus.train) + len(corpus.validation)) as advance:
         train, validation = (
             _tokenize_pairs(split, (source, target), TokenFiles(folder / name, identity, dtypes, ["pairs"]), advance)
@@ -189,6 +204,7 @@ def _tokenize_pairs(
     split: PairSplit, tokenizers: Sequence[Tokenizer], files: TokenFiles, advance: Advance
 ) -> TokenizedPairs:
     encoders = [WordEncoder(tokenizer) for tokenizer in tokenizers]
+    counter = UnknownCounter(tokenizers[-1], named=False)
     advance(files.counts["pairs"])
     pairs = split.pairs(files.counts["pairs"])
     while part := list(islice(pairs, PART_PAIRS)):
@@ -197,10 +213,13 @@ def _tokenize_pairs(
             ids = encoder.encode_batch(list(texts))
             arrays[f"{side}.tokens"] = flat(ids)
             arrays[f"{side}.lengths"] = np.array([len(each) for each in ids])
+        unknown = [counter.count(pair.target, each) for pair, each in zip(part, ids, strict=True)]
+        arrays["unknown"], arrays["unknown_bytes"] = np.array(unknown).T
         files.extend(arrays, {"pairs": len(part)})
         advance(len(part))
     source, target = (TokenSequences(files[f"{side}.tokens"], offsets(files[f"{side}.lengths"])) for side in SIDES)
-    return TokenizedPairs(source, target, split.index["target"].astype(np.int64))
+    found = np.stack((files["unknown"], files["unknown_bytes"]), axis=1).astype(np.int64)
+    return TokenizedPairs(source, target, split.index["target"].astype(np.int64), found)
 
 
 @dataclass(frozen=True)
@@ -211,6 +230,13 @@ class TokenizedConversations(TokenSequences):
     """[tokens]: whether each belongs to an answer."""
     answer_bytes: NDArray[np.int64]
     """[conversations] UTF-8 bytes of the answers, for bits per byte."""
+    answer_unknown: NDArray[np.int64] | None = None
+    """[conversations, 2] unknown tokens of the answers, and the bytes that they stand for; None: no answer has any."""
+
+    def unknown(self, indices: NDArray[np.int64]) -> Unknown:
+        """What is unknown in the answers of these conversations."""
+        found = self.answer_unknown
+        return NOTHING_UNKNOWN if found is None else Unknown(*found[indices].sum(0).tolist())
 
     def select(self, indices: NDArray[np.int64]) -> "TokenizedConversations":
         """These conversations alone."""
@@ -218,7 +244,9 @@ class TokenizedConversations(TokenSequences):
             np.concatenate([tokens[:0], *(tokens[self.span(index)] for index in indices)])
             for tokens in (self.ids, self.answer_mask)
         )
-        return TokenizedConversations(ids, offsets(self.lengths[indices]), answers, self.answer_bytes[indices])
+        unknown = None if self.answer_unknown is None else self.answer_unknown[indices]
+        starts = offsets(self.lengths[indices])
+        return TokenizedConversations(ids, starts, answers, self.answer_bytes[indices], unknown)
 
 
 def tokenize_conversations(
@@ -232,9 +260,8 @@ def tokenize_conversations(
     chat = ChatTokenizer(tokenizer, template)
     identity = fingerprint_inputs([paths], tokenizer.fingerprint, tokenizer.special.to_dict(), template)
     dtypes: dict[str, DTypeLike] = {"tokens": token_dtype(tokenizer), "answers": "?"}
-    dtypes |= {"lengths": "<u4", "answer_bytes": "<i8"}
-    text_bytes = np.array([len(tokenizer.token_bytes(id)) for id in range(tokenizer.vocab_size)])
-    text_bytes[list(tokenizer.special_ids.values())] = 0  # special tokens stand for no text
+    dtypes |= {"lengths": "<u4", "answer_bytes": "<i8", "unknown": "<u4", "unknown_bytes": "<u4"}
+    known_bytes = token_lengths(tokenizer)
     total = sum(1 for path in paths for _ in read_conversations(path))
     if not total:
         raise OpenbookError(f"{', '.join(map(str, paths))}: no conversations to learn from")
@@ -245,16 +272,21 @@ def tokenize_conversations(
         advance(done)
         encoded = (_encode(chat, each) for each in islice(_conversations(paths), done, None))
         while part := list(islice(encoded, PART_CONVERSATIONS)):
+            unknown, unknown_bytes = np.array([each.unknown for each in part]).T
+            spelled = np.array([known_bytes[each.ids][each.answers].sum() for each in part])
             arrays = {
-                "tokens": flat(ids for ids, _ in part),
-                "answers": flat(answers for _, answers in part),
-                "lengths": np.array([len(ids) for ids, _ in part]),
-                "answer_bytes": np.array([text_bytes[ids][answers].sum() for ids, answers in part]),
+                "tokens": flat(each.ids for each in part),
+                "answers": flat(each.answers for each in part),
+                "lengths": np.array([len(each.ids) for each in part]),
+                "answer_bytes": spelled + unknown_bytes,
+                "unknown": unknown,
+                "unknown_bytes": unknown_bytes,
             }
             files.extend(arrays, {"conversations": len(part)})
             advance(len(part))
     ids, starts = files["tokens"].astype(np.int64), offsets(files["lengths"])
-    return TokenizedConversations(ids, starts, np.array(files["answers"]), np.array(files["answer_bytes"]))
+    found = np.stack((files["unknown"], files["unknown_bytes"]), axis=1).astype(np.int64)
+    return TokenizedConversations(ids, starts, np.array(files["answers"]), np.array(files["answer_bytes"]), found)
 
 
 def _conversations(paths: Sequence[Path]) -> Iterator[tuple[str, Conversation]]:
@@ -264,7 +296,7 @@ def _conversations(paths: Sequence[Path]) -> Iterator[tuple[str, Conversation]]:
             yield f"{path}: conversation {number:,}", conversation
 
 
-def _encode(chat: ChatTokenizer, numbered: tuple[str, Conversation]) -> tuple[list[int], list[bool]]:
+def _encode(chat: ChatTokenizer, numbered: tuple[str, Conversation]) -> EncodedConversation:
     where, conversation = numbered
     try:
         return encode_with_answer_mask(chat, conversation)

@@ -1,6 +1,6 @@
 """Translation: learning the next token of each target, from its source and the target's tokens before it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from openbook.progress import Advance, Track, silent
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.training.data.batching import LengthGroupedSampler, pad
 from openbook.training.data.tokenization import TokenizedPairs
-from openbook.training.evaluation.perplexity import Score
+from openbook.training.evaluation.perplexity import Score, TokenBytes
 from openbook.training.evaluation.translation import TranslationSet
 from openbook.training.loss import IGNORE_INDEX, Batch, forward_backward, summed_cross_entropy
 from openbook.training.recipe import Recipe
@@ -138,6 +138,7 @@ class TranslationTask:
         validation: the held-out pairs.
         device: where the model is.
         dtype: of matrix products.
+        token_bytes: the bytes of each token of a target.
         translations: held-out sentences to translate at each validation.
     """
 
@@ -146,6 +147,7 @@ class TranslationTask:
     validation: PairSequences
     device: torch.device
     dtype: torch.dtype
+    token_bytes: TokenBytes
     translations: TranslationSet | None = None
 
     @cached_property
@@ -168,6 +170,10 @@ class TranslationTask:
     def forward_backward(self, model: nn.Module, batch: Any, scale: float) -> Tensor:
         """See `forward_backward`."""
         return forward_backward(model, batch, scale, self.recipe.label_smoothing)
+
+    def bits_per_byte(self, nats: float, batches: Iterable[Batch]) -> float:
+        """See `loop.Task`."""
+        return self.token_bytes.bits_per_byte(nats, (batch.labels for batch in batches))
 
     @property
     def validated_fraction(self) -> float:
@@ -224,4 +230,6 @@ def score_pairs(
             yield sequences.batch(indices[chosen], device)
             advance(len(chosen))
 
-    return Score(*summed_cross_entropy(model, batches(), dtype), int(sequences.tokens.target_bytes[indices].sum()))
+    tokens = sequences.tokens
+    nats, count = summed_cross_entropy(model, batches(), dtype)
+    return Score.priced(nats, count, int(tokens.target_bytes[indices].sum()), tokens.unknown(indices))

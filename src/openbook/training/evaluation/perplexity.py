@@ -1,4 +1,9 @@
-"""How well a model predicts a text: perplexity per token, and bits per byte, which is comparable across tokenizers."""
+"""How well a model predicts a text: perplexity per token, and bits per byte, which is comparable across tokenizers.
+
+A model of characters or words predicts "unknown" for what its vocabulary lacks. That alone would make ignorance cheap,
+so each byte of it costs 8 bits more: what follows is spelled in bytes, all equally likely, as after the last escape of
+PPM (Cleary & Witten 1984).
+"""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -9,19 +14,41 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from openbook.progress import Advance
-from openbook.training.loss import token_cross_entropy
+from openbook.text.tokenizer.unknown import NOTHING_UNKNOWN, Unknown
+from openbook.training.loss import IGNORE_INDEX, token_cross_entropy
 from openbook.transformer.transformer import Transformer
+
+UNKNOWN_BYTE = math.log(256)
+"""What a byte that no token spells costs, in nats."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """The cross-entropy in nats of `tokens` tokens, summed; they encode `bytes` bytes of text."""
+    """How well a model predicts a text.
+
+    Attributes:
+        nats: the cross-entropy of all tokens, summed, and `UNKNOWN_BYTE` for each byte that no token spells.
+        tokens: that were scored.
+        bytes: of the text that they encode.
+        unknown: tokens among them that stand for what is not in the vocabulary.
+        unknown_bytes: that no token spells.
+        unknown_names: the most frequent unknown characters or words with their counts, where they are known.
+    """
 
     nats: float
     tokens: int
     bytes: int
+    unknown: int = 0
+    unknown_bytes: int = 0
+    unknown_names: str = ""
+
+    @classmethod
+    def priced(cls, nats: float, tokens: int, text_bytes: int, unknown: Unknown, names: str = "") -> "Score":
+        """The score of tokens with this cross-entropy, what is unknown priced."""
+        return cls(nats + unknown.bytes * UNKNOWN_BYTE, tokens, text_bytes, unknown.tokens, unknown.bytes, names)
 
     @property
     def bits_per_byte(self) -> float:
@@ -32,6 +59,48 @@ class Score:
     def perplexity(self) -> float:
         """exp(mean cross-entropy per token)."""
         return math.exp(min(700.0, self.nats / max(1, self.tokens)))
+
+    @property
+    def unknown_said(self) -> str:
+        """What is unknown and what it costs, for people; "" if nothing is."""
+        if not self.unknown_bytes:
+            return ""
+        names = f": {self.unknown_names}" if self.unknown_names else ""
+        return (
+            f"{self.unknown:,} of the tokens are unknown, {self.unknown_bytes:,} of the bytes; each of these bytes "
+            f"costs 8 bits{names}"
+        )
+
+
+class TokenBytes:
+    """How many bytes of a text each of its tokens stands for.
+
+    Args:
+        lengths: (V,) the bytes that each token spells.
+        unknown_id: the token for what the vocabulary lacks, or None.
+        unknown: how much of the text is unknown; each unknown token stands for the mean.
+    """
+
+    def __init__(self, lengths: NDArray[np.int64], unknown_id: int | None, unknown: Unknown) -> None:
+        self.lengths = lengths.astype(np.float64)
+        self.unknown_id = unknown_id
+        self.unknown_length = unknown.bytes / unknown.tokens if unknown.tokens else 0.0
+        if unknown_id is not None:
+            self.lengths[unknown_id] = self.unknown_length
+
+    def of(self, ids: NDArray[Any]) -> float:
+        """The bytes that these tokens stand for."""
+        return float(self.lengths[ids].sum())
+
+    def unknown(self, ids: NDArray[Any]) -> Unknown:
+        """How many of these tokens are unknown, and about how many bytes they stand for."""
+        count = int((ids == self.unknown_id).sum())
+        return Unknown(count, round(count * self.unknown_length))
+
+    def bits_per_byte(self, nats: float, labels: Iterable[Tensor]) -> float:
+        """Bits per byte where these labels, of a batch, have a cross-entropy of `nats` in all."""
+        ids = np.concatenate([each[each != IGNORE_INDEX].cpu().numpy().ravel() for each in labels])
+        return (nats + self.unknown(ids).bytes * UNKNOWN_BYTE) / math.log(2) / max(1.0, self.of(ids))
 
 
 def sliding_windows(tokens: int, context: int, stride: int) -> Iterator[tuple[int, int]]:
@@ -57,6 +126,8 @@ def score_text(
     context: int,
     rows: int = 16,
     dtype: torch.dtype = torch.float32,
+    unknown: Unknown = NOTHING_UNKNOWN,
+    names: str = "",
     advance: Advance = lambda amount: None,
 ) -> Score:
     """Score a text, window by window, without dropout; memory does not grow with the text.
@@ -70,6 +141,8 @@ def score_text(
         context: tokens that a window reads.
         rows: windows per batch.
         dtype: of matrix products.
+        unknown: how much of that text is unknown.
+        names: of the most frequent unknown characters or words.
         advance: is told the number of tokens that were scored.
     """
     was_training = model.training
@@ -91,4 +164,4 @@ def score_text(
                 advance(sum(new))
     finally:
         model.train(was_training)
-    return Score(nats, count, text_bytes)
+    return Score.priced(nats, count, text_bytes, unknown, names)

@@ -12,6 +12,7 @@ from openbook.text.corpus.chunking import token_safe_chunks
 from openbook.text.corpus.readers.document import read_document
 from openbook.text.input_files import find_files
 from openbook.text.tokenizer.tokenizer import Tokenizer
+from openbook.text.tokenizer.unknown import Unknown, UnknownCounter, total_unknown
 from openbook.training.evaluation.perplexity import Score, score_text, sliding_windows
 from openbook.transformer.transformer import Transformer
 
@@ -47,30 +48,46 @@ def score_files(
     stride = _in_range("stride", max(1, context // 2) if stride is None else stride, context)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tokens"
-        text_bytes = _write_tokens(tokenizer, inputs, encoding, path)
+        counter = UnknownCounter(tokenizer)
+        text_bytes, unknown = _write_tokens(tokenizer, inputs, encoding, path, counter)
         tokens = np.memmap(path, np.uint32, "r")
         windows = sliding_windows(len(tokens), min(context, len(tokens) - 1), stride)
         rows = max(1, BATCH_TOKENS // context)
         with track("Scoring", len(tokens)) as advance:
-            return score_text(model, tokens, text_bytes, windows, context=context, rows=rows, advance=advance)
+            return score_text(
+                model,
+                tokens,
+                text_bytes,
+                windows,
+                context=context,
+                rows=rows,
+                unknown=unknown,
+                names=counter.most_common(),
+                advance=advance,
+            )
 
 
-def _write_tokens(tokenizer: Tokenizer, inputs: Sequence[str | Path], encoding: str | None, path: Path) -> int:
-    """Write the tokens of all files; return the bytes of their text."""
+def _write_tokens(
+    tokenizer: Tokenizer, inputs: Sequence[str | Path], encoding: str | None, path: Path, counter: UnknownCounter
+) -> tuple[int, Unknown]:
+    """Write the tokens of all files; return the bytes of their text, and what of it is unknown."""
     text_bytes = 0
+    unknown: list[Unknown] = []
     with path.open("wb") as out:
         for file in find_files(inputs):
             try:
                 chunks = read_document(file, encoding).chunks
                 out.write(np.array([tokenizer.end_id], np.uint32).tobytes())
                 for text in token_safe_chunks(chunks, CHUNK_CHARACTERS):
-                    out.write(np.array(tokenizer.encode(text), np.uint32).tobytes())
+                    ids = tokenizer.encode(text)
+                    out.write(np.array(ids, np.uint32).tobytes())
+                    unknown.append(counter.count(text, ids))
                     text_bytes += len(text.encode())
             except OSError as error:
                 raise OpenbookError(f"{file}: cannot be read ({error.strerror})") from None
     if not text_bytes:
         raise OpenbookError("there is no text to score; name some files")
-    return text_bytes
+    return text_bytes, total_unknown(unknown)
 
 
 def _in_range(name: str, value: int | None, most: int) -> int:

@@ -16,6 +16,7 @@ from openbook.generation.token_translator import TokenTranslator
 from openbook.generation.translation import Sentence, Translation, Translator
 from openbook.progress import Track, silent
 from openbook.text.tokenizer.tokenizer import Tokenizer
+from openbook.text.tokenizer.unknown import NOTHING_UNKNOWN, Unknown, UnknownCounter, total_unknown
 from openbook.training.evaluation.perplexity import Score
 from openbook.training.loss import IGNORE_INDEX, Batch, summed_cross_entropy
 from openbook.transformer.mask import positions_of
@@ -77,7 +78,13 @@ def translation_quality(translations: Sequence[str], references: Sequence[str]) 
     return TranslationQuality(bleu_score, chrf_score, str(bleu.get_signature()), str(chrf.get_signature()))
 
 
-def score_references(model: Transformer, pairs: Sequence[TokenizedPair], target_bytes: int) -> Score:
+def score_references(
+    model: Transformer,
+    pairs: Sequence[TokenizedPair],
+    target_bytes: int,
+    unknown: Unknown = NOTHING_UNKNOWN,
+    names: str = "",
+) -> Score:
     """The cross-entropy of all target tokens, each given the source and the target tokens before it.
 
     Args:
@@ -85,6 +92,8 @@ def score_references(model: Transformer, pairs: Sequence[TokenizedPair], target_
         pairs: the first token of a target is given, not scored. A decoder-only model reads the source's last token
             in its place.
         target_bytes: of the references' text.
+        unknown: how much of that text is unknown.
+        names: of the most frequent unknown characters or words.
     """
     device = next(model.parameters()).device
 
@@ -92,7 +101,7 @@ def score_references(model: Transformer, pairs: Sequence[TokenizedPair], target_
         for indices in batch_by_length([len(source) + len(target) for source, target in pairs], BATCH_TOKENS):
             yield _batch(model, [pairs[index] for index in indices], device)
 
-    return Score(*summed_cross_entropy(model, micro_batches()), target_bytes)
+    return Score.priced(*summed_cross_entropy(model, micro_batches()), target_bytes, unknown, names)
 
 
 def _batch(model: Transformer, pairs: Sequence[TokenizedPair], device: torch.device) -> Batch:
@@ -129,7 +138,8 @@ def evaluate_translation(
             translations.append(translation)
             advance(1)
     seconds = time.perf_counter() - started
-    too_long_sources, target_bytes = 0, 0
+    too_long_sources, target_bytes, unknown = 0, 0, list[Unknown]()
+    counter = UnknownCounter(translator.target_tokenizer)
     tokenized: list[TokenizedPair] = []
     for (source, target), translation in zip(pairs, translations, strict=True):
         if translation.problem is not None:
@@ -140,9 +150,10 @@ def evaluate_translation(
         if length - 1 <= translator.engine.context:
             tokenized.append(pair)
             target_bytes += len(target.encode())
+            unknown.append(counter.count(target, translator.target_tokenizer.encode(target)))
     return TranslationScore(
         quality=translation_quality([each.text for each in translations], [target for _, target in pairs]),
-        references=score_references(model, tokenized, target_bytes),
+        references=score_references(model, tokenized, target_bytes, total_unknown(unknown), counter.most_common()),
         pairs=len(pairs),
         seconds=seconds,
         too_long_sources=too_long_sources,

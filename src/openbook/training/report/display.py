@@ -57,8 +57,10 @@ class Display:
             self.console.print(f"{event['too_long']:,} are longer than the context; left out.")
         held_out = f" {event['validation']:,} held out," if self._score_name == "held-out" else ""
         line = f"{event['train']:,} tokens to train on,{held_out} vocabulary size {event['vocab_size']:,}"
-        if event["unknown"]:
+        if event["unknown"] or event.get("validation_unknown"):
             line += f"; {event['unknown']:,} tokens are unknown (not in the vocabulary)"
+            line += f" and {event['validation_unknown']:,} held out" if event.get("validation_unknown") else ""
+            line += "; scores count each of their bytes as 8 bits"
         self.console.print(line, highlight=False)
 
     def _show_resume(self, event: Event) -> None:

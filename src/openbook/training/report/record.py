@@ -68,6 +68,7 @@ def training_record(
         "ended": outcome.stop_reason,
         "bits_per_byte": round(score.bits_per_byte, 5),
         "perplexity": round(score.perplexity, 4),
+        **({"unknown_tokens": score.unknown, "unknown_bytes": score.unknown_bytes} if score.unknown_bytes else {}),
         **metrics,
         "losses": [
             {"step": event["step"], "bits_per_byte": round(event["score"], 5)}
