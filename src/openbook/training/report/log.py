@@ -49,7 +49,7 @@ def _line(event: Event) -> bytes:
 def read_log(path: Path) -> list[Event]:
     """All events of a log, without a last line that was cut short when the process was killed."""
     events = []
-    for line in path.read_text("utf-8").splitlines():
+    for line in path.read_text("utf-8").split("\n"):
         with suppress(json.JSONDecodeError):
             events.append(json.loads(line))
     return events

@@ -15,6 +15,6 @@ def read_rtf(path: Path) -> Iterator[str]:
 
     refuse_large_markup(path, MAXIMUM_BYTES)
     text: str = rtf_to_text(path.read_bytes().decode("latin-1"), errors="replace")  # type: ignore[no-untyped-call]
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if paragraph := line.replace("\0", "").strip():
             yield f"{paragraph}\n\n"
