@@ -29,8 +29,22 @@ def explain(
     port: Annotated[
         int | None, typer.Option(help="of the page on this machine (default: a free one)", rich_help_panel=PAGE)
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="write the page to a file that opens without openbook", show_default=False, rich_help_panel=PAGE),
+    ] = None,
+    size: Annotated[
+        str, typer.Option(help="of that file at most: what does not fit is left out, and said", rich_help_panel=PAGE)
+    ] = "20MB",
     terminal: Annotated[
         bool, typer.Option("--terminal", help="print text instead of opening the page", rich_help_panel=TEXT)
+    ] = False,
+    summary: Annotated[
+        bool,
+        typer.Option("--summary", help="a table: layer, what goes in, what comes out, tensors", rich_help_panel=TEXT),
+    ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="every quantity of the layer, with its formula", rich_help_panel=TEXT)
     ] = False,
     as_json: JSON = False,
     layer: Annotated[int | None, typer.Option(help="the layer to open, from 0", rich_help_panel=TEXT)] = None,
@@ -85,6 +99,7 @@ def explain(
 
       openbook explain austen.openbook "It is a truth"
       openbook explain austen.openbook "It is a truth" --temperature 0.8 --seed 1 --max-tokens 20
+      openbook explain austen.openbook "It is a truth" --html truth.html
       openbook explain austen.openbook "It is a truth" --layer 2 --head 1 --token 3
       openbook explain austen.openbook "It is a" --number "decoder.blocks.0.self_attention.scores[0,0,2,1]"
       openbook explain en-de.openbook "A man sleeps." --target "Ein Mann" --layer 1 --head 2

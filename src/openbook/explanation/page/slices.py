@@ -88,7 +88,7 @@ def _slice(run: TracedRun, wanted: Mapping[str, Any]) -> list[tuple[str, Tensor]
         return [("", select(tensor, index))]
     if not isinstance(pool, list | tuple) or len(pool) != 2:
         raise OpenbookError("pool: give two numbers, rows and columns")
-    return list(_pooled(tensor, _whole(pool[0]), _whole(pool[1])).items())
+    return list(pooled(tensor, _whole(pool[0]), _whole(pool[1])).items())
 
 
 def select(tensor: Tensor, index: Any) -> Tensor:
@@ -125,7 +125,7 @@ def _whole(value: Any) -> int:
     return value
 
 
-def _pooled(tensor: Tensor, rows: int, columns: int) -> dict[str, Tensor]:
+def pooled(tensor: Tensor, rows: int, columns: int) -> dict[str, Tensor]:
     """Mean, minimum and maximum of the blocks into which a matrix is divided, at most rows × columns of them.
 
     A tensor of more axes is taken as a matrix of its last one. The last block of a row or column may be smaller.

@@ -9,14 +9,16 @@ import { revive, viewKey } from "./values.js";
 
 /** @returns {Promise<object>} the same methods as the server's data */
 export async function openCarried() {
-  const carried = revive(JSON.parse(document.getElementById("openbook-data").textContent));
-  const tensors = readSafetensors(await unpacked(document.getElementById("openbook-slices").textContent));
+  const [json, slices] = await Promise.all(["openbook-data", "openbook-slices"].map((id) => unpacked(document.getElementById(id).textContent)));
+  const carried = revive(JSON.parse(new TextDecoder().decode(json)));
+  const tensors = readSafetensors(slices);
   const manifest = carried.manifest;
   const elsewhere = `this ${manifest.door} does not carry it; open the model with “openbook explain”`;
 
   /** What is carried of a tensor: the slice, and the ranges of each axis that it holds. */
   const parts = new Map();
   carried.slices.forEach((entry, number) => {
+    if (entry.pooled) return;
     parts.set(entry.weight ? `weight ${entry.weight}` : `${entry.step} ${entry.path}`, { ...entry, slice: tensors.get(String(number)) });
   });
 
@@ -67,7 +69,7 @@ export async function openCarried() {
     pooled: async (tensor) => {
       const found = carried.pooled[tensor];
       if (!found) throw new Error(`${tensor}: ${elsewhere}`);
-      return Object.fromEntries(["mean", "min", "max"].map((name) => [name, tensors.get(`${found}.${name}`)]));
+      return Object.fromEntries(["mean", "min", "max"].map((name, number) => [name, tensors.get(String(found[number]))]));
     },
     slices: async (wanted) => wanted.map(one),
     derive: async (i, path, index, { terms = 16 } = {}) => {
@@ -78,7 +80,7 @@ export async function openCarried() {
       return derive(await step(i), i, path, index, { read, shapeOf, byte, terms });
     },
     view: async (name, parameters = {}) => {
-      const found = carried.views[viewKey(name, parameters)];
+      const found = [parameters, { step: 0, ...parameters }, withoutStep(parameters)].map((each) => carried.views[viewKey(name, each)]).find(Boolean);
       if (!found) throw new Error(`${name}: ${elsewhere}`);
       return found;
     },
@@ -88,6 +90,11 @@ export async function openCarried() {
     useRun: () => {},
     carries: (i, path) => parts.has(`${i} ${path}`),
   };
+}
+
+/** Views that have no step are carried without one. */
+function withoutStep({ step: _, ...others }) {
+  return others;
 }
 
 /** The byte of the model file at which a weight's number begins; null where that is unknown. */
