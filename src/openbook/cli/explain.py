@@ -1,11 +1,12 @@
 """`openbook explain`: everything between a prompt and the answer, as a page, a file or text."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openbook.cli.arguments import JSON, MODEL
+from openbook.cli.arguments import JSON, MODEL, parse_size
 from openbook.errors import OpenbookError
 from openbook.text.output import write
 from openbook.text.printable import json_line
@@ -31,7 +32,9 @@ def explain(
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option(help="write the page to a file that opens without openbook", show_default=False, rich_help_panel=PAGE),
+        typer.Option(
+            help="write the page to a file that opens without openbook", show_default=False, rich_help_panel=PAGE
+        ),
     ] = None,
     size: Annotated[
         str, typer.Option(help="of that file at most: what does not fit is left out, and said", rich_help_panel=PAGE)
@@ -125,14 +128,48 @@ def explain(
         return
     decoding = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "seed": seed}
     given = {name: each for name, each in (decoding | {"max_tokens": max_tokens}).items() if each is not None}
-    of_text = terminal or as_json or encoder or any(each is not None for each in (layer, head, token, number))
-    wants_page = no_browser or port is not None
+    detailed = as_json or encoder or everything or any(each is not None for each in (layer, head, token, number))
+    of_text, wants_page = terminal or summary or detailed, no_browser or port is not None or html is not None
     if wants_page and of_text:
-        raise OpenbookError("--no-browser and --port are for the page; leave them out, or the options of the text view")
-    if wants_page or not (of_text or not sys.stdout.isatty()):
-        _serve(opened, {"prompt": prompt, "target": target, "raw": raw, "settings": given}, languages, port, no_browser)
-        return
-    _print_text(opened, prompt, target, raw, languages, number, (layer, head, token, encoder), as_json)
+        raise OpenbookError("--html, --no-browser and --port are for the page; leave out the options of the text view")
+    asked = {"prompt": prompt, "target": target, "raw": raw, "settings": given}
+    if html is not None:
+        _write_html(opened, asked, languages, html, size)
+    elif wants_page or (sys.stdout.isatty() and not of_text):
+        _serve(opened, asked, languages, port, no_browser)
+    elif detailed:
+        _print_text(opened, prompt, target, raw, languages, number, (layer, head, token, encoder), as_json)
+    else:
+        _print_outline(opened, asked, languages, summary)
+
+
+def _write_html(model: "Model", asked: dict[str, Any], languages: dict[str, str | None], path: Path, size: str) -> None:
+    """Write the page to a file, and say what it does not carry."""
+    from openbook.explanation.page.html_file import write_page
+    from openbook.text.formatting import format_bytes
+    from openbook.text.printable import printable_path
+    from openbook.web.model_runs import page_run
+
+    limit = parse_size("--size", size)
+    written, left_out = write_page(page_run(model, **_unpacked(asked), languages=languages), path, limit)
+    write(f"{printable_path(path)}: {format_bytes(written)}; it opens in any browser, without openbook")
+    for line in left_out:
+        write(f"  not in it: {line}")
+
+
+def _print_outline(model: "Model", asked: dict[str, Any], languages: dict[str, str | None], summary: bool) -> None:
+    from openbook.explanation.terminal.outline_page import print_outline, print_part_table
+    from openbook.text.terminal import Terminal
+    from openbook.web.model_runs import page_run
+
+    (print_part_table if summary else print_outline)(
+        page_run(model, **_unpacked(asked), languages=languages), Terminal()
+    )
+
+
+def _unpacked(asked: dict[str, Any]) -> dict[str, Any]:
+    """Prompt, target and settings as one set of arguments."""
+    return {name: each for name, each in asked.items() if name != "settings"} | asked["settings"]
 
 
 def _serve(

@@ -1,16 +1,12 @@
 """`openbook export`: write a model file in another program's format."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from openbook.cli.arguments import MODEL
-from openbook.errors import OpenbookError
+from openbook.cli.arguments import MODEL, parse_size
 from openbook.text.output import warn, write
-
-UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
 def export_model(
@@ -45,16 +41,8 @@ def export_model(
     from openbook.interop.exporting import export_model as make
     from openbook.progress import bars
 
-    size = parse_size(max_shard_size)
+    size = parse_size("--max-shard-size", max_shard_size)
     made = make(model, output, to, dtype=dtype, max_shard_bytes=size, overwrite=overwrite, track=bars)
     for note in made.notes:
         warn(note)
     write(f"{output}: a {made.family} model in {len(made.files)} file{'s' * (len(made.files) > 1)} of weights")
-
-
-def parse_size(text: str) -> int:
-    """Bytes in a size such as 5GB, 500MB or 1.5GiB. Raises OpenbookError where it is none."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]?i?b)", text.strip(), re.IGNORECASE)
-    if found is None or (unit := found[2].upper()) not in UNITS:
-        raise OpenbookError(f"--max-shard-size {text}: must be a size such as 5GB or 500MB")
-    return int(float(found[1]) * UNITS[unit])

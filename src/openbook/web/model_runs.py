@@ -47,7 +47,8 @@ def page_run(
     tokens, source = model.traced_tokens(prompt, target, raw=raw, **languages)
     most = TRANSLATED if model.translates else WRITTEN
     decoding = Sampling.from_dict({"temperature": 0.0, "max_tokens": most} | settings)
-    rules = TokenRules.of(model.tokenizer.special, decoding, languages.get("target_language"))
+    unused = model.tokenizer.ids_without_token(model.metadata.architecture.vocab_size)
+    rules = TokenRules.of(model.tokenizer.special, decoding, languages.get("target_language"), unused=unused)
     start = 0
     if source is not None:
         start = 1 + len(rules.forced_prefix)

@@ -1,7 +1,8 @@
 """The page's modules as one script, for a page that lies in a file: a browser imports nothing from a disk.
 
 Each module becomes a function that returns what it exports. So the modules keep to what this understands: named
-imports from "./file.js" or "../file.js" at the beginning of a line, `export` before a function, a class or a constant, no circles.
+imports from "./file.js" or "../file.js" at the beginning of a line, `export` before a function, a class or a constant,
+no circles.
 """
 
 import posixpath
@@ -40,7 +41,9 @@ def bundle(entry: str = "main.js", folder: Path = FOLDER) -> str:
 
 def _as_function(name: str, source: str) -> str:
     exported = [match[2] for match in _EXPORT.finditer(source)]
-    source = _IMPORT.sub(lambda match: f"const {{{_renamed(match[1])}}} = {_variable(_resolved(name, match[2]))};", source)
+    source = _IMPORT.sub(
+        lambda match: f"const {{{_renamed(match[1])}}} = {_variable(_resolved(name, match[2]))};", source
+    )
     source = _EXPORT.sub(r"\1 \2", source)
     if left := _LEFT.search(_without_comments(source)):
         raise ValueError(f"{name}: {left[0].strip()[:80]}: the bundle knows named imports and exports alone")

@@ -24,7 +24,17 @@ POOLED = 24
 
 # Names of recorded quantities in the order in which they are worth carrying; others follow in computed order.
 FIRST = (
-    *("tokens", "positions", "source", "source_positions", "probabilities", "choice", "weights", "residual", "embedded"),
+    *(
+        "tokens",
+        "positions",
+        "source",
+        "source_positions",
+        "probabilities",
+        "choice",
+        "weights",
+        "residual",
+        "embedded",
+    ),
     *("mean_square", "mean", "variance", "scores", "masked_scores", "mask", "biased_scores", "capped_scores", "bucket"),
     *("angle", "cosine", "sine", "position_embedding", "bias", "head_context", "output", "context"),
     *("query", "key", "value", "rotated_query", "rotated_key", "keys", "values", "chosen", "gate_weight"),
@@ -61,24 +71,25 @@ class Carried:
         return True
 
 
-def carry(page: PageRun, limit: int, door: str) -> tuple[str, str]:
-    """The two parts of a page's data, packed: the JSON, and the slices.
+def carry(page: PageRun, limit: int, door: str, frame: int = 0) -> tuple[str, str, list[str]]:
+    """The two parts of a page's data, packed: the JSON, and the slices; and in words what is left out.
 
     Args:
         page: the run.
-        limit: bytes that both may take.
+        limit: bytes that both may take, with the page around them.
         door: "file" or "notebook".
+        frame: bytes of the page around them.
 
     Raises:
         OpenbookError: even the manifest does not fit.
     """
     steps = range(len(page.run.steps))
     views = dict(_views(page))
-    data = {"steps": {str(step): page.step(step) for step in steps}, "views": views}
-    base = len(_packed(to_json(data).encode()))
+    data: dict[str, Any] = {"steps": {str(step): page.step(step) for step in steps}, "views": views}
+    base = frame + len(_packed(to_json(data).encode())) + len(_packed(to_json(page.manifest()).encode()))
     if base > limit:
         least = format_bytes(base)
-        raise OpenbookError(f"--size: the texts alone take {least}; give more, or let it write fewer tokens")
+        raise OpenbookError(f"--size: without any number it takes {least}; give more, or let it write fewer tokens")
     carried = Carried(limit - base)
     whole = _add_quantities(page, carried)
     weights = _add_weights(page, carried) if whole else False
@@ -91,7 +102,8 @@ def carry(page: PageRun, limit: int, door: str) -> tuple[str, str]:
         "offsets": {name: each._asdict() for name, each in page.model.offsets.items()},
     }
     tensors = {str(number): tensor for number, tensor in enumerate(carried.tensors)}
-    return _packed(to_json(data).encode()), _packed(as_safetensors(tensors))
+    left_out: list[str] = manifest["carried"]["left_out"]
+    return _packed(to_json(data).encode()), _packed(as_safetensors(tensors)), left_out
 
 
 def _packed(content: bytes) -> str:
@@ -196,5 +208,3 @@ def _words(page: PageRun, step: int, rows: int) -> Iterator[tuple[str, dict[str,
 def _address(name: str, parameters: Mapping[str, str]) -> str:
     """As `viewKey` of the page writes it."""
     return name if not parameters else f"{name}?{urlencode(sorted(parameters.items()), safe='*')}"
-
-

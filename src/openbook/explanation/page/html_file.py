@@ -17,8 +17,8 @@ _STYLE = re.compile(r'[ \t]*<link rel="stylesheet" href="([\w.-]+\.css)">\n?')
 _SCRIPT = re.compile(r'[ \t]*<script type="module" src="([\w.-]+\.js)"></script>\n?')
 
 
-def page_html(page: PageRun, limit: int = DEFAULT_BYTES, door: str = "file") -> str:
-    """The page with everything that it needs, as HTML of at most `limit` bytes.
+def page_html(page: PageRun, limit: int = DEFAULT_BYTES, door: str = "file") -> tuple[str, list[str]]:
+    """The page with everything that it needs, as HTML of at most `limit` bytes; and in words what it leaves out.
 
     Raises:
         OpenbookError: it does not fit.
@@ -28,10 +28,10 @@ def page_html(page: PageRun, limit: int = DEFAULT_BYTES, door: str = "file") -> 
     entry = _SCRIPT.search(frame)
     assert entry is not None, "index.html loads its module"
     script = f"\n{bundle(entry[1])}\n"
-    data, slices = carry(page, limit - len(style.encode()) - len(script.encode()) - 4096, door)
+    data, slices, left_out = carry(page, limit, door, len(style.encode()) + len(script.encode()) + 4096)
     policy = f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; img-src data: blob:"
     head = (
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}; base-uri \'none\'; form-action \'none\'">\n'
+        f"<meta http-equiv=\"Content-Security-Policy\" content=\"{policy}; base-uri 'none'; form-action 'none'\">\n"
         f"<style>{style}</style>\n"
     )
     body = (
@@ -41,24 +41,24 @@ def page_html(page: PageRun, limit: int = DEFAULT_BYTES, door: str = "file") -> 
     )
     frame = _SCRIPT.sub("", _STYLE.sub("", frame))
     frame = frame.replace('<meta charset="utf-8">\n', f'<meta charset="utf-8">\n{head}', 1)
-    return frame.replace("</body>", f"{body}</body>", 1)
+    return frame.replace("</body>", f"{body}</body>", 1), left_out
 
 
-def write_page(page: PageRun, path: Path, limit: int = DEFAULT_BYTES) -> int:
-    """Write the page to a file, whole or not at all; return its size.
+def write_page(page: PageRun, path: Path, limit: int = DEFAULT_BYTES) -> tuple[int, list[str]]:
+    """Write the page to a file, whole or not at all; return its size, and in words what it leaves out.
 
     Raises:
         OpenbookError: it does not fit, or the file cannot be written.
     """
-    content = page_html(page, limit).encode()
+    content, left_out = page_html(page, limit)
     with atomic_write(path) as file:
-        file.write(content)
-    return len(content)
+        file.write(content.encode())
+    return len(content.encode()), left_out
 
 
 def page_iframe(page: PageRun, limit: int = NOTEBOOK_BYTES) -> str:
     """The page as a frame in a notebook: it holds its data, so it needs no kernel."""
-    content = html.escape(page_html(page, limit, door="notebook"))
+    content = html.escape(page_html(page, limit, door="notebook")[0])
     return (
         '<iframe sandbox="allow-scripts allow-downloads" style="width:100%;height:760px;border:1px solid #8884" '
         f'title="A model, opened up" srcdoc="{content}"></iframe>'
