@@ -252,6 +252,8 @@ class Model:
     def trace(self, prompt: str, target: str = "", *, raw: bool = False, **languages: str | None) -> "Explanation":
         """Every number on the way from a prompt to the next token, or from a source and its target so far.
 
+        A notebook shows it as a page.
+
             explanation = model.trace("It is a truth")
             explanation.trace["decoder.blocks.0.self_attention.weights"].value  # (1, H, T, T)
 
@@ -264,10 +266,18 @@ class Model:
         Raises:
             OpenbookError: a target is given to a model that does not translate; the text is too long to explain.
         """
+        from openbook.explanation.page.manifest import Asked
+        from openbook.explanation.page.notebook import with_page
         from openbook.explanation.run import explain
 
         tokens, source = self.traced_tokens(prompt, target, raw=raw, **languages)
-        return explain(self.transformer, tokens, source=source)
+        explanation = explain(self.transformer, tokens, source=source)
+
+        def asked() -> Asked:
+            template = set() if self.translates else self.template_token_indices(prompt, raw=raw)
+            return Asked(prompt, target, raw, frozenset(template), start=0 if source is None else len(tokens))
+
+        return with_page(explanation, self.metadata, self.tokenizer, self.path, asked)
 
     def traced_tokens(
         self, prompt: str, target: str = "", *, raw: bool = False, **languages: str | None

@@ -1,7 +1,7 @@
 """A traced run of a prompt, or of a source and a target: everything recorded, from token ids to the chosen token."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ class Explanation:
         probabilities: (B, V), their softmax.
         choice: (B,), the most probable next token.
         source: (B, S), what an encoder read.
+        html: makes the page of this pass; None where the tokens' texts are not known.
     """
 
     model: Transformer
@@ -38,6 +39,11 @@ class Explanation:
     probabilities: Tensor
     choice: Tensor
     source: Tensor | None = None
+    html: Callable[[], str] | None = field(default=None, repr=False, compare=False)
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: everything down to each number, in a frame."""
+        return None if self.html is None else self.html()
 
 
 @torch.no_grad()
