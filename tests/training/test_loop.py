@@ -204,6 +204,34 @@ def test_minutes_go_on_after_an_interruption(tmp_path):
     assert steps[0]["progress"] == pytest.approx(0.5, abs=0.1)
 
 
+@pytest.mark.parametrize(("held_out", "expected"), [(1.0, 1.0), (0.5, 1.0), (0.001, 0.0034)])
+def test_by_time_the_final_score_takes_its_share_and_no_more(tmp_path, held_out, expected):
+    """A validation takes a second here, so all of the held-out data 1, 2 or 1000; and a minute leaves 3.6 seconds."""
+    clock = Clock(tick=0.0)
+    task = Scripted(recipe(), [1.0] * 99)
+    task.validated_fraction = held_out
+
+    def validate(model):
+        clock.time += 1.0
+        return 1.0
+
+    task.validate, task.metrics = validate, lambda model: {}
+    loop = make_loop(tmp_path, recipe(steps=None, minutes=1.0, patience=99), task, clock=clock, reserved_seconds=1.0)
+    loop.callbacks = [lambda event: setattr(clock, "time", clock.time + (event["event"] == "step"))]
+    outcome = loop.run()
+    assert outcome.state.step > 40
+    assert outcome.scored_fraction == pytest.approx(expected, rel=0.3)
+    assert clock.time + outcome.scored_fraction / held_out + 1.0 <= 61
+
+
+@pytest.mark.parametrize(("steps", "held_out", "expected"), [(3, 1.0, 1.0), (3, 1e-4, 64e-4), (3, 0.1, 0.1 * 64)])
+def test_by_steps_the_final_score_is_of_so_many_tokens(tmp_path, steps, held_out, expected):
+    task = Scripted(recipe(), [1.0] * 99)
+    task.validated_fraction = held_out
+    outcome = make_loop(tmp_path, recipe(steps=steps), task).run()
+    assert outcome.scored_fraction == pytest.approx(min(1.0, expected))  # 16,384 tokens are 64 validations
+
+
 def test_no_time_left_trains_nothing_and_says_so(tmp_path):
     loop = make_loop(tmp_path, recipe(steps=None, minutes=0.1), clock=Clock(start=100.0))
     outcome = loop.run()

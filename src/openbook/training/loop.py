@@ -31,6 +31,11 @@ Event = dict[str, Any]
 
 Callback = Callable[[Event], None]
 
+FINAL_SHARE = 0.06
+"""Of a run's time, for the final score. It takes a sample of the held-out data where all of it takes longer."""
+FINAL_TOKENS, FINAL_TOKENS_SHARE = 1 << 14, 0.6
+"""The same for runs of so many steps, which do not depend on the clock: tokens to score, and by tokens trained on."""
+
 
 class Task(Protocol):
     """What is learned: batches for each step, their loss, and a score on held-out data."""
@@ -49,7 +54,7 @@ class Task(Protocol):
 
     @property
     def validated_fraction(self) -> float:
-        """The fraction of the held-out data that `validate` scores; all of it is scored after the loop."""
+        """The fraction of the held-out data that `validate` scores; after the loop as much is scored as time allows."""
         ...
 
     def validate(self, model: nn.Module) -> float:
@@ -80,10 +85,17 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended; `stop_reason` is `finished`, `stopped early` or `interrupted`."""
+    """How a run ended.
+
+    Attributes:
+        stop_reason: `finished`, `stopped early` or `interrupted`.
+        state: where it ended.
+        scored_fraction: how much of the held-out data the final score may take, for the time it costs.
+    """
 
     stop_reason: str
     state: TrainingState
+    scored_fraction: float = 1.0
 
 
 @dataclass
@@ -120,7 +132,9 @@ class TrainingLoop:
         self.optimizers = Optimizers(self.model, self.recipe, self.dtype)
         self.ema = ExponentialMovingAverage(self.model, self.recipe.ema_decay) if self.recipe.ema_decay else None
         self._earlier_seconds = 0.0  # of earlier sittings
-        self._evaluation_seconds = 0.0  # expected, for the final evaluation
+        self._validation_seconds = math.inf  # expected, for a validation without its metrics
+        self._metrics_seconds = 0.0
+        self._validated: tuple[int, float, dict[str, float]] | None = None  # the last step, its score and metrics
         self._step_tokens, self._step_bits = 0, 0.0
         parameters = sum(each.numel() for each in self.model.parameters())
         self.data_parallel = DataParallel(self.model, choose_replicas(self.recipe, parameters, self.device))
@@ -142,17 +156,21 @@ class TrainingLoop:
             if stop_reason == "interrupted":
                 self._save()
             self._restore_best(stop_reason)
-            return Outcome(stop_reason, self.state)
+            return Outcome(stop_reason, self.state, self._scored_fraction())
         finally:
             self.data_parallel.close()
 
     def _train(self) -> str:
         """Run steps until the run ends; returns the reason."""
-        state, saved = self.state, self._now()
+        state = self.state
+        saved = before = self._now()
         self.model.train()
         while self.progress() < 1:
             loss = self._step()
             state.step, state.seconds = state.step + 1, self._now()
+            if self._validated is None:  # the forward pass is a third of a step
+                expected = (state.seconds - before) * self.recipe.validation_tokens / max(1, self._step_tokens) / 3
+                self._validation_seconds, before = min(self._validation_seconds, expected), state.seconds
             facts = {"progress": self.progress(), "tokens": self._step_tokens, "bits_per_byte": self._step_bits}
             self._emit("step", loss=loss, **facts)
             self._check_loss(loss)
@@ -177,8 +195,24 @@ class TrainingLoop:
         if recipe.steps is not None:
             return state.step / recipe.steps
         assert recipe.minutes is not None
-        budget = recipe.minutes * 60 - self.reserved_seconds - self._evaluation_seconds - state.start_seconds
+        budget = self._seconds_for(recipe.minutes * 60) - state.start_seconds
         return min(1.0, (self._now() - state.start_seconds) / budget) if budget > 0 else 1.0
+
+    def _seconds_for(self, seconds: float) -> float:
+        """How many of so many seconds are left for training: after it come a validation and the final score."""
+        validation = self._validation_seconds if self._validation_seconds < math.inf else 0.0
+        final = min(validation / self.task.validated_fraction, max(validation, FINAL_SHARE * seconds))
+        return seconds - self.reserved_seconds - validation - final - 2 * self._metrics_seconds
+
+    def _scored_fraction(self) -> float:
+        """How much of the held-out data to score in the end."""
+        fraction, recipe = self.task.validated_fraction, self.recipe
+        if recipe.minutes is None or recipe.steps is not None:
+            allowed = max(FINAL_TOKENS, FINAL_TOKENS_SHARE * self.state.step * recipe.batch_tokens)
+            return min(1.0, fraction * max(1.0, allowed / recipe.validation_tokens))
+        left = recipe.minutes * 60 - self.reserved_seconds - self._metrics_seconds - self._now()
+        allowed = min(left, FINAL_SHARE * self._now())
+        return min(1.0, fraction * max(1.0, allowed / self._validation_seconds))
 
     def _now(self) -> float:
         return self._earlier_seconds + self.clock()
@@ -238,9 +272,8 @@ class TrainingLoop:
             score = self._score()
             scored = self._now()
             metrics = self.task.metrics(self.model)
-            metrics_seconds = self._now() - scored
-            # After the loop come this score again and that of all held-out data, each with its metrics.
-            self._evaluation_seconds = (1 + 1 / self.task.validated_fraction) * (scored - before) + 2 * metrics_seconds
+            self._validation_seconds, self._metrics_seconds = scored - before, self._now() - scored
+            self._validated = state.step, score, metrics
             state.validations = max(state.validations + 1, int(self.progress() * self.recipe.validations))
             if score < state.best:
                 state.best, state.best_step, state.stale = score, state.step, 0
@@ -257,7 +290,13 @@ class TrainingLoop:
         if stop_reason != "stopped early":
             if self.ema is not None:
                 self.ema.swap(self.model)
-            last, metrics = self._score(), self.task.metrics(self.model)
+            if self._validated is not None and self._validated[0] == state.step:
+                _, last, metrics = self._validated
+            else:
+                before = self._now()
+                last = self._score()
+                self._validation_seconds = self._now() - before
+                metrics = self.task.metrics(self.model)
         if self.checkpointer.best.exists():
             tensors, saved = read_checkpoint(self.checkpointer.best)
             # A run by time that was killed and resumed may find better weights there than it reached again.

@@ -128,7 +128,7 @@ class TrainingRun:
             self._emit("ended")
             changes = lora_matrices(model)
             merge_lora(model)
-            score, metrics = task.evaluate(model, self.track), task.metrics(model)
+            score, metrics = task.evaluate(model, self.track, outcome.scored_fraction), task.metrics(model)
             record = training_record(files, recipe, outcome, score, metrics, read_log(log.path), request.base_model)
             self._save(metadata, model, changes, record)
         finally:
@@ -256,6 +256,7 @@ class TrainingRun:
             perplexity=result.score.perplexity,
             **result.metrics,
             best_step=state.best_step,
+            scored_fraction=result.outcome.scored_fraction,
             curve=str(result.curve),
         )
 

@@ -34,10 +34,10 @@ Corpus = TypeVar("Corpus")
 
 
 class ScoredTask(Task, Protocol):
-    """A task that can score all of the held-out data too."""
+    """A task that can score as much of the held-out data as is wanted too."""
 
-    def evaluate(self, model: nn.Module, track: Track) -> Score:
-        """How well the model predicts all of the held-out data."""
+    def evaluate(self, model: nn.Module, track: Track, fraction: float) -> Score:
+        """How well the model predicts the held-out data, or about this fraction of it."""
         ...
 
 

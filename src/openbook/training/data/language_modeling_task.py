@@ -144,31 +144,37 @@ class LanguageModelingTask:
 
     def validate(self, model: nn.Module) -> float:
         """Bits per byte on windows spread evenly over the held-out text, the same ones each time."""
-        if self.validated_fraction == 1:
-            return self.evaluate(model).bits_per_byte
-        starts, text_bytes, unknown = self._sample
-        windows = ((int(start), int(start) + 1) for start in starts)
-        return self._score(model, windows, text_bytes, unknown).bits_per_byte
-
-    @cached_property
-    def _sample(self) -> tuple[NDArray[np.int64], int, Unknown]:
-        """Where the windows start that `validate` scores, the bytes of their text, and what of it is unknown."""
-        context = self.recipe.context
-        starts = np.linspace(0, len(self.validation) - 1 - context, self._windows, dtype=np.int64)
-        ids = self.validation[starts[:, None] + np.arange(1, context + 1)]
-        share = self.token_bytes.of(ids) / max(1.0, self.token_bytes.of(self.validation))
-        return starts, round(self.validation_bytes * share), self.token_bytes.unknown(ids)
+        return self.evaluate(model, fraction=self.validated_fraction).bits_per_byte
 
     def metrics(self, model: nn.Module) -> dict[str, float]:
         """Nothing: bits per byte say it all."""
         return {}
 
-    def evaluate(self, model: nn.Module, track: Track = silent) -> Score:
-        """The score on all of the held-out text."""
-        length = min(self.recipe.context, len(self.validation) - 1)
-        windows = sliding_windows(len(self.validation), length, stride=length)
-        with track("Scoring the held-out text", len(self.validation)) as advance:
-            return self._score(model, windows, self.validation_bytes, self.unknown, advance)
+    def evaluate(self, model: nn.Module, track: Track = silent, fraction: float = 1.0) -> Score:
+        """The score on the held-out text, or on windows spread evenly over it that are this fraction of it."""
+        tokens, context = len(self.validation) - 1, self.recipe.context
+        count = max(1, round(fraction * tokens / context))
+        if fraction < 1 and count * context < tokens:
+            starts = np.linspace(0, tokens - context, count, dtype=np.int64)
+            windows = iter([(int(start), int(start) + 1) for start in starts])
+            text_bytes, unknown = self._of_windows(starts)
+            tokens = count * context
+        else:
+            length, text_bytes, unknown = min(context, tokens), self.validation_bytes, self.unknown
+            windows = sliding_windows(tokens + 1, length, stride=length)
+        with track("Scoring the held-out text", tokens) as advance:
+            return self._score(model, windows, text_bytes, unknown, advance)
+
+    def _of_windows(self, starts: NDArray[np.int64]) -> tuple[int, Unknown]:
+        """The bytes of text that these windows predict, and what of it is unknown."""
+        ids = self.validation[starts[:, None] + np.arange(1, self.recipe.context + 1)]
+        share = self.token_bytes.of(ids) / max(1.0, self._token_bytes)
+        return round(self.validation_bytes * share), self.token_bytes.unknown(ids)
+
+    @cached_property
+    def _token_bytes(self) -> float:
+        """Of all held-out tokens."""
+        return self.token_bytes.of(self.validation)
 
     def _score(
         self,

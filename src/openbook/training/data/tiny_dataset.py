@@ -97,8 +97,8 @@ class LineTask:
         """Nothing: bits per byte say it all."""
         return {}
 
-    def evaluate(self, model: nn.Module, track: Track = silent) -> Score:
-        """The same, as a score."""
+    def evaluate(self, model: nn.Module, track: Track = silent, fraction: float = 1.0) -> Score:
+        """The same, as a score; always of all lines."""
         nats, count = summed_cross_entropy(model, [self.validation.batch(self.device)], self.dtype)
         ids, token_bytes = self.validation.predicted, self.validation.token_bytes
         return Score.priced(nats, count, round(token_bytes.of(ids)), token_bytes.unknown(ids))

@@ -131,7 +131,10 @@ class Speed:
 
     def measure(self, architecture: Architecture, patience: float) -> None:
         """Measure one size."""
-        seconds = step_seconds(architecture, self.length, self.rows, self.device, self.dtype, patience)
+        self.add(architecture, step_seconds(architecture, self.length, self.rows, self.device, self.dtype, patience))
+
+    def add(self, architecture: Architecture, seconds: float) -> None:
+        """Note that a step of this size takes so long."""
         flops = token_flops(architecture, self.length)
         self.rates[flops] = flops * self.rows * self.length / seconds
 
@@ -164,14 +167,17 @@ def matmul_is_fast(dtype: torch.dtype, device: torch.device) -> bool:
 
 def choose_precision(
     wanted: str, architecture: Architecture, length: int, rows: int, device: torch.device, patience: float
-) -> torch.dtype:
-    """The dtype of matrix products: bfloat16 if it makes a step of this size clearly faster, else float32."""
+) -> tuple[torch.dtype, float | None]:
+    """The dtype of matrix products: bfloat16 if it makes a step of this size clearly faster, else float32.
+
+    With it come the seconds of such a step, where they were measured.
+    """
     if wanted != "auto":
-        return torch.float32 if wanted == "float32" else torch.bfloat16
+        return (torch.float32 if wanted == "float32" else torch.bfloat16), None
     if device.type == "mps" or not matmul_is_fast(torch.bfloat16, device):
-        return torch.float32
+        return torch.float32, None
     float32, bfloat16 = (
         step_seconds(architecture, length, rows, device, dtype, patience / 2)
         for dtype in (torch.float32, torch.bfloat16)
     )
-    return torch.bfloat16 if bfloat16 < 0.8 * float32 else torch.float32
+    return (torch.bfloat16, bfloat16) if bfloat16 < 0.8 * float32 else (torch.float32, float32)

@@ -19,7 +19,7 @@ from openbook.training.recipe import Recipe, build_architecture, make_recipe
 from openbook.transformer.architecture import Architecture
 
 MEASURED_SIZE = 1
-"""Index of the size whose speed is measured first."""
+"""Index of the size whose speed is measured first, from a minute on; in less time the smallest one is."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,12 @@ def make_plan(rules: Rules, given: Mapping[str, Any], device: torch.device, used
     context = given.get("context", rules.context(token_bytes, seconds, has_encoder))
     candidates = _candidates(rules, defaults | {"vocab_size": vocab_size, "context": context, **given}, given)
     _check_smallest(candidates[0], given)
-    measured = candidates[MEASURED_SIZE].architecture
+    first = MEASURED_SIZE if seconds >= 60 else 0
+    measured = candidates[first].architecture
     length, rows = rules.measured_batch(measured, context, token_bytes)
     speed = measure_speed(measured, length, rows, device, seconds, given.get("precision", "auto"))
     epoch_tokens = rules.epoch_tokens(token_bytes)
-    best = largest_that_pays(candidates, speed, seconds, epoch_tokens)
+    best = largest_that_pays(candidates, speed, seconds, epoch_tokens, first)
     tokens = tokens_in(seconds, best.architecture, speed)
     plan = plan_training(
         best.choices,
@@ -110,21 +111,24 @@ def _check_smallest(smallest: Candidate, given: Mapping[str, Any]) -> None:
     check_memory(smallest.architecture, save_memory(smallest.architecture, recipe, given))
 
 
-def largest_that_pays(candidates: Sequence[Candidate], speed: Speed, seconds: float, epoch_tokens: float) -> Candidate:
+def largest_that_pays(
+    candidates: Sequence[Candidate], speed: Speed, seconds: float, epoch_tokens: float, measured: int = MEASURED_SIZE
+) -> Candidate:
     """The largest size that sees the tokens it needs in the time; larger sizes are measured on the way.
 
     Args:
-        candidates: from small to large; `speed` knows number `MEASURED_SIZE`.
+        candidates: from small to large.
         speed: what is measured; it is added to.
         seconds: the time.
         epoch_tokens: tokens of an epoch.
+        measured: the number of the candidate that `speed` knows.
     """
     best = candidates[0]
     for number, candidate in enumerate(candidates[1:], start=1):
         architecture = candidate.architecture
         patience = 0.004 * seconds
         step_seconds = speed.rows * speed.length * speed.seconds_per_token(architecture)
-        new = number > MEASURED_SIZE and architecture != candidates[number - 1].architecture
+        new = number > measured and architecture != candidates[number - 1].architecture
         if new and 2 * step_seconds < patience:
             speed.measure(architecture, patience)
         pays = tokens_in(seconds, architecture, speed) >= candidate.tokens
@@ -162,8 +166,12 @@ def measure_speed(
         precision: auto, float32 or bfloat16.
     """
     patience = min(4.0, 0.01 * seconds)
-    speed = Speed(length, rows, device, choose_precision(precision, architecture, length, rows, device, patience))
-    speed.measure(architecture, patience / 2)
+    dtype, taken = choose_precision(precision, architecture, length, rows, device, patience)
+    speed = Speed(length, rows, device, dtype)
+    if taken is None:
+        speed.measure(architecture, patience / 2)
+    else:
+        speed.add(architecture, taken)
     return speed
 
 
@@ -197,7 +205,7 @@ def plan_training(
         tokens = given["steps"] * batch
     epochs = tokens / epoch_tokens
     # Few validations in a short run, and about 3 % of the time for all of them.
-    validations = int(min(20, max(4, math.sqrt(tokens / 10_000))))
+    validations = int(min(20, max(2, math.sqrt(tokens / 10_000))))
     # More than 2,048 tokens do not stay in the cache.
     micro_batch_tokens = min(max(MIN_TOKENS, batch // replicas), batch, 2048)
     chosen: dict[str, Any] = {
@@ -205,7 +213,7 @@ def plan_training(
         "micro_batch_size": max(1, micro_batch_tokens // sizes["context"]),
         **regularization(epochs),
         "validations": validations,
-        "validation_tokens": max(4 * batch, int(min(2**26, 0.08 * tokens / validations))),
+        "validation_tokens": max(2 * batch, int(min(2**26, 0.08 * tokens / validations))),
     }
     choices = dict(sizes) | chosen | dict(given)
     if not given.get("steps"):

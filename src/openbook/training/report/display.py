@@ -121,9 +121,13 @@ class Display:
             "stopped early": "Stopped early, without improvement",
             "interrupted": "Interrupted",
         }
+        fraction = event.get("scored_fraction", 1.0)
+        text = (
+            f"{self._score_name} text" if fraction == 1 else f"a sample, {fraction:.0%} of the {self._score_name} text"
+        )
         self.console.print(
             f"{how[event['stop_reason']]} after {event['step']:,} steps and {format_duration(event['seconds'])}: "
-            f"[bold]{event['bits_per_byte']:.3f} bits per byte{quality(event)}[/bold] on {self._score_name} text, with "
+            f"[bold]{event['bits_per_byte']:.3f} bits per byte{quality(event)}[/bold] on {text}, with "
             f"the weights of step {event['best_step']:,}.\n"
             f"Saved {escape(event['path'])}; loss curve in {escape(event['curve'])}.",
             highlight=False,

@@ -69,6 +69,7 @@ def training_record(
         "bits_per_byte": round(score.bits_per_byte, 5),
         "perplexity": round(score.perplexity, 4),
         **({"unknown_tokens": score.unknown, "unknown_bytes": score.unknown_bytes} if score.unknown_bytes else {}),
+        "scored_fraction": round(outcome.scored_fraction, 4),
         **metrics,
         "losses": [
             {"step": event["step"], "bits_per_byte": round(event["score"], 5)}
