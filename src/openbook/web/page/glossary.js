@@ -15,7 +15,7 @@ export function explainTerms(root, scene) {
   if (!keys.length) return;
   const pattern = new RegExp(`\\b(${keys.map((key) => key.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("|")})(?:s|es)?\\b`, "i");
   const seen = new Set();
-  for (const holder of root.querySelectorAll(".say, .card > p, .card-head h3, summary")) {
+  for (const holder of root.querySelectorAll(".say, .card > p, summary")) {
     for (const node of [...holder.childNodes]) if (node.nodeType === Node.TEXT_NODE) markIn(/** @type {Text} */ (node), pattern, seen, scene);
   }
 }

@@ -27,6 +27,6 @@ export function guide(scene) {
 export function walk(scene, to) {
   const stop = scene.manifest.path?.[to];
   if (!stop) return;
-  const opened = opening(scene, { ...stop.opens, step: stop.step }, stop.opens?.path);
-  scene.store.go({ row: -1, ...opened, stop: to });
+  const step = Math.min(stop.step, scene.manifest.steps.length - 1);
+  scene.store.go({ row: -1, ...opening({ step, ...stop.opens }), stop: to });
 }

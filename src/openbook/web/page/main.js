@@ -114,9 +114,9 @@ function inBounds(state, manifest) {
   return { ...state, stack, step: within(state.step, manifest.steps.length), layer: within(state.layer, manifest.model.stacks[stack].layers.length) };
 }
 
-/** What a view depends on: the state without the chosen number, which is marked in the view that is there. @param {Scene} scene */
+/** What a view depends on: the state without what is only marked in it: the chosen number, and what is pointed at. @param {Scene} scene */
 function viewKey(scene) {
-  const { path: _path, index: _index, stop: _stop, ...view } = scene.state;
+  const { path: _path, index: _index, stop: _stop, point: _point, ...view } = scene.state;
   return JSON.stringify([scene.manifest.run, view, scene.row]);
 }
 
@@ -130,13 +130,13 @@ function keepingFocus(draw) {
   /** @type {HTMLElement | null} */ (same)?.focus({ preventScroll: true });
 }
 
-/** The learner's path points at the quantity it speaks of. @param {Scene} scene */
+/** Points at the quantity that a step of the algorithm speaks of. @param {Scene} scene */
 function pointAt(scene) {
   for (const old of document.querySelectorAll(".pointed")) old.classList.remove("pointed");
-  const stop = scene.manifest.path?.[scene.state.stop];
-  const path = stop?.opens?.highlight;
-  if (!path) return;
-  const card = document.querySelector(`.card[data-path="${CSS.escape(path)}"]`);
+  const { point } = scene.state;
+  if (!point) return;
+  const path = scene.quantity(point) ? (scene.copyOf(/** @type {any} */ (scene.quantity(point))) ?? point) : point;
+  const card = document.querySelector(`.card[data-path="${CSS.escape(point)}"]`) ?? document.querySelector(`.card[data-path="${CSS.escape(path)}"]`);
   card?.classList.add("pointed");
   card?.scrollIntoView({ block: "nearest" });
 }

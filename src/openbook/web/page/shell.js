@@ -16,7 +16,7 @@ export const PANELS = /** @type {[string, string][]} */ ([
   ["summary", "Summary"],
 ]);
 
-const NO_NUMBER = { path: "", index: [] };
+const NO_NUMBER = { path: "", index: [], point: "" };
 
 /** The tokens, read and written. @param {Scene} scene @returns {Node[]} */
 export function strip(scene) {
@@ -98,7 +98,7 @@ export function up(state) {
 /** The algorithm, in the order in which it runs. @param {Scene} scene @returns {Node[]} */
 export function outline(scene) {
   const { manifest, state, store } = scene;
-  const open = (/** @type {any} */ step) => () => store.go(opening(scene, step.opens, step.quantities?.at(-1)));
+  const open = (/** @type {any} */ step) => () => store.go({ stop: -1, ...opening(step.opens, step.out ?? step.quantities?.at(-1)) });
   const item = (/** @type {any} */ step, /** @type {boolean} */ sub) => [
     el(`button.step${sub ? ".sub" : ""}${isAt(state, step) ? ".at" : ""}`, { type: "button", onclick: open(step), title: step.sentence, "data-focus": `outline ${step.id}`, "aria-current": isAt(state, step) ? "step" : null },
       el("b", {}, sub ? step.title : `${step.number} ${step.title}`), el("i", {}, step.note ?? "")),
@@ -116,33 +116,28 @@ export function outline(scene) {
 
 /** @param {State} state @param {any} step */
 function isAt(state, step) {
-  const opens = step.opens ?? {};
-  if (state.path && step.quantities?.includes(state.path)) return !(step.substeps ?? []).some((/** @type {any} */ each) => each.quantities?.includes(state.path));
-  if (state.path || opens.level !== state.level) return false;
-  if (state.level === "panel") return opens.panel === state.panel;
-  return state.level === "head" && opens.layer === state.layer && (opens.stack ?? "decoder") === state.stack && !step.substeps === false;
+  const looked = state.path || state.point;
+  if (looked) return owns(step, looked) && !(step.substeps ?? []).some((/** @type {any} */ each) => owns(each, looked));
+  return state.level === "panel" && step.opens?.level === "panel" && step.opens.panel === state.panel;
+}
+
+/** @param {any} step @param {string} path */
+function owns(step, path) {
+  return step.quantities?.includes(path) || step.out === path;
 }
 
 /**
  * The state that a step of the algorithm, or a stop of the learner's path, opens.
- * @param {Scene} scene
  * @param {any} opens
- * @param {string} [path]  a quantity to show a number of
+ * @param {string} [path]  of the quantity to point at
  * @returns {Partial<State>}
  */
-export function opening(scene, opens, path) {
+export function opening(opens, path) {
+  const point = opens.path ?? path ?? "";
   /** @type {Partial<State>} */
-  const state = { ...NO_NUMBER, level: opens.level === "number" ? "layer" : opens.level };
+  const state = { ...NO_NUMBER, point, level: opens.level === "number" ? "layer" : opens.level, cross: point.includes("cross_attention") };
   for (const key of /** @type {const} */ (["step", "stack", "layer", "head", "panel", "row"])) {
     if (opens[key] !== undefined && opens[key] !== null) Object.assign(state, { [key]: opens[key] });
-  }
-  const shown = opens.path ?? (opens.level === "number" ? path : undefined);
-  const module = String(shown ?? path ?? "");
-  state.cross = module.includes("cross_attention");
-  const quantity = shown ? scene.quantity(shown) : undefined;
-  if (quantity) {
-    state.path = quantity.path;
-    state.index = quantity.axes.map((letter, axis) => (letter === "t" && (opens.row ?? -1) < 0 ? quantity.shape[axis] - 1 : Math.max(0, Math.min(quantity.shape[axis] - 1, letter === "t" ? opens.row : 0))));
   }
   return state;
 }

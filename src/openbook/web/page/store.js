@@ -12,6 +12,7 @@
  * @property {number} row  of the step's tokens (or of the source in the encoder); −1 is the last
  * @property {string} path  of the chosen number; empty where none is chosen
  * @property {number[]} index  of the chosen number
+ * @property {string} point  the path of the quantity that a step of the algorithm points at
  * @property {string} tensor  that the model file panel shows
  * @property {string} color  what colours the model view: lens, length or contribution
  * @property {number} stop  of the learner's path; −1 where it is not walked
@@ -29,6 +30,7 @@ export const START = {
   row: -1,
   path: "",
   index: [],
+  point: "",
   tensor: "",
   color: "lens",
   stop: -1,

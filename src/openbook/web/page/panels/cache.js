@@ -20,7 +20,7 @@ export async function cachePanel(scene) {
     ["products", count(found.products_with), count(found.products_without)],
     ["seconds", found.seconds_with?.toFixed(4) ?? "", found.seconds_without?.toFixed(4) ?? ""],
   ];
-  const differences = found.rows.map((/** @type {any} */ row) => [place(row.path), row.greatest.toExponential(1)]);
+  const differences = Object.entries(found.differences).map(([path, greatest]) => [place(path), Number(greatest).toExponential(1)]);
   return [
     ...heading(title, found.sentence ?? ""),
     card({ title: `Step ${step + 1}, both ways`, says: `The greatest difference of any number is ${found.greatest.toExponential(1)}${found.where ? ` (${place(found.where)})` : ""}; of the logits ${short(found.logits) === "0.00" ? "0" : found.logits.toExponential(1)}.` },

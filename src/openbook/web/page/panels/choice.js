@@ -14,7 +14,6 @@ const SLIDERS = [
   ["top_p", "top p", 0, 1, 0.01],
   ["min_p", "min p", 0, 1, 0.01],
   ["repetition_penalty", "repetition penalty", 0.5, 2, 0.05],
-  ["seed", "seed of the draw", 0, 100, 1],
 ];
 
 /** @param {Scene} scene @returns {Promise<Node[]>} */
@@ -42,6 +41,10 @@ export async function choicePanel(scene) {
     });
     return el("label.slider", {}, el("span", {}, label), input, said);
   });
+  sliders.push(seedField(first.found, (seed) => {
+    chosen.seed = seed;
+    update();
+  }));
   result.replaceChildren(...drawn(scene, first.found));
   const canMove = scene.data.door === "server";
   return [
@@ -51,9 +54,16 @@ export async function choicePanel(scene) {
   ];
 }
 
+/** Another seed is another draw. @param {any} found @param {(seed: number) => void} choose */
+function seedField(found, choose) {
+  const input = /** @type {HTMLInputElement} */ (el("input", { type: "number", min: 0, step: 1, value: found.settings.seed, name: "seed" }));
+  input.addEventListener("input", () => /^\d{1,15}$/.test(input.value) && choose(Number(input.value)));
+  return el("label.slider", {}, el("span", {}, "seed of the draw"), input);
+}
+
 /** @param {Scene} scene @param {any} found @returns {Node[]} */
 function drawn(scene, found) {
-  const stages = found.stages.map((/** @type {any} */ stage) => [stage.name.replaceAll("_", " "), stage.on ? stage.sentence : el("span.soft", {}, stage.sentence || "off"), plural(stage.kept, "token"), stage.dropped ? stage.dropped.toLocaleString("en") : ""]);
+  const stages = found.stages.map((/** @type {any} */ stage) => [stage.name.replaceAll("_", " "), stage.on ? stage.sentence : el("span.soft", {}, "off"), plural(stage.kept, "token"), stage.dropped ? stage.dropped.toLocaleString("en") : ""]);
   const rows = found.candidates.slice(0, 24).map((/** @type {any} */ each) => [
     el(each.id === found.chosen.id ? "bdi.written.chosen" : "bdi.written", { title: `id ${each.id}` }, word(each)),
     short(each.values?.logits ?? NaN),

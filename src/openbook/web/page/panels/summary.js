@@ -12,13 +12,14 @@ export async function summaryPanel(scene) {
   const title = "The whole pass in one table";
   const { found, problem } = await ask(scene, "summary", { step: scene.state.step });
   if (problem) return [...heading(title), problemLine(problem)];
-  const numbers = (/** @type {any} */ side) => (side ? el("span", { title: side.path ?? "" }, (side.numbers ?? []).map((/** @type {number} */ each) => el("span.value.fixed", {}, short(each))), side.numbers?.length ? " …" : "") : "");
+  const numbers = (/** @type {string} */ path, /** @type {number[]} */ shape, /** @type {number[]} */ first) =>
+    el("span", { title: path }, first.map((each) => el("span.value.fixed", {}, short(each))), first.length < (shape.at(-1) ?? 1) ? " … " : " ", el("small.soft", {}, shapeOf(shape)));
   const rows = found.rows.map((/** @type {any} */ row) => [
-    row.layer ?? "",
+    row.layer === null ? "" : `${row.stack === "encoder" ? "encoder " : ""}${row.layer}`,
     el("b", {}, row.part),
     row.what ?? "",
-    numbers(row.in),
-    numbers(row.out),
+    numbers(row.inside, row.inside_shape, row.inside_numbers),
+    numbers(row.outside, row.outside_shape, row.outside_numbers),
     el("span", {}, (row.tensors ?? []).map((/** @type {any} */ tensor) => el("div", {}, button(tensor.name, () => scene.store.go({ panel: "file", tensor: tensor.name }), { class: "link" }), el("small.soft", {}, ` ${shapeOf(tensor.shape)}, ${size(tensor.bytes)}`)))),
   ]);
   return [...heading(title, "What goes in, what comes out, and which tensors of the model file are used, for the token that predicts the answer."),

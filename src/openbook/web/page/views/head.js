@@ -21,6 +21,8 @@ const ARROWS = {
   values: "× values",
   value: "× values",
   head_context: "sum",
+  context: "all heads",
+  output: "mix",
 };
 
 /** @param {Scene} scene @returns {Promise<Node[]>} */
@@ -29,7 +31,7 @@ export async function headView(scene) {
   const head = Math.min(state.head, layer.heads - 1);
   const shown = { ...state, head };
   const heads = Array.from({ length: layer.heads }, (_, h) => /** @type {[string, string]} */ ([String(h), `head ${h}`]));
-  const names = [...ATTENTION, "values", "head_context"];
+  const names = [...ATTENTION, "values", "head_context", "context", "output"];
   const chain = names.flatMap((name) => original(scene, `${scene.attention}.${name}`) ?? []);
   if (!chain.length) return [...heading("Attention", ""), problemLine(`Nothing is recorded in ${scene.attention}; choose another layer.`)];
   const cards = await Promise.all(chain.map((quantity) => headCard(scene, quantity, shown.head)));

@@ -110,15 +110,17 @@ async function contributions(scene) {
   if (problem || found.problem) return card({ title }, problemLine(problem || found.problem));
   const limit = Math.max(...found.terms.map((/** @type {any} */ term) => Math.abs(term.value)), 1e-9);
   const hasCross = found.layers.some((/** @type {any} */ layer) => layer.cross !== null && layer.cross !== undefined);
+  const hasBias = found.layers.some((/** @type {any} */ layer) => layer.bias);
   const rows = found.layers.map((/** @type {any} */ each) => [
     button(`layer ${each.layer}`, () => scene.store.go({ level: "layer", stack: "decoder", layer: each.layer, row: -1, path: "", index: [] }), { class: "link" }),
     signedBar(each.attention ?? 0, limit),
     ...(hasCross ? [signedBar(each.cross ?? 0, limit)] : []),
     signedBar(each.feed_forward ?? 0, limit),
+    ...(hasBias ? [signedBar(each.bias ?? 0, limit)] : []),
   ]);
   const others = found.terms.filter((/** @type {any} */ term) => term.layer === null || term.layer === undefined);
-  const heads = ["", "attention", ...(hasCross ? ["cross-attention"] : []), "feed-forward"];
-  return card({ title, says: `They add up to the logit of ${quoted(found.token)}: sum ${short(found.sum)}, logit ${short(found.logit)}, difference ${found.error.toExponential(1)}. ${found.scale ?? ""}` },
+  const heads = ["", "attention", ...(hasCross ? ["cross-attention"] : []), "feed-forward", ...(hasBias ? ["biases"] : [])];
+  return card({ title, says: `They add up to the logit of ${quoted(found.token)}: sum ${short(found.sum)}, logit ${short(found.logit)}, difference ${found.error.toExponential(1)}. ${found.note ?? ""}` },
     table(heads, rows, title),
     table(["outside the layers", "adds"], others.map((/** @type {any} */ term) => [term.name, signedBar(term.value, limit)]), "Outside the layers"));
 }
