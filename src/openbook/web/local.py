@@ -50,6 +50,7 @@ def _bound(port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((ADDRESS, port))
+        listening.listen()  # the address may be opened as soon as it is printed
     except (OSError, OverflowError) as error:
         listening.close()
         raise OpenbookError(f"--port {port}: cannot listen there ({error}); leave it out to take a free one") from None

@@ -54,7 +54,7 @@ class Page {
       this.scene = scene;
       const key = viewKey(scene);
       const isSame = key === this.drawn;
-      const nodes = isSame ? null : await VIEWS[scene.state.level](scene);
+      const nodes = isSame ? null : await VIEWS[scene.state.level](scene).catch(problemNodes);
       if (turn !== this.drawing) return;
       keepingFocus(() => {
         byId("strip").replaceChildren(...strip(scene));
@@ -73,7 +73,7 @@ class Page {
     } catch (error) {
       if (turn !== this.drawing) return;
       this.drawn = "";
-      byId("view").replaceChildren(...heading("This can not be shown"), problemLine(error instanceof Error ? error.message : String(error)));
+      byId("view").replaceChildren(...problemNodes(error));
     }
     document.body.dataset.state = "drawn";
   }
@@ -105,6 +105,11 @@ class Page {
       place.replaceChildren(el("section.card.number", {}, problemLine(error instanceof Error ? error.message : String(error))));
     }
   }
+}
+
+/** @param {unknown} error @returns {Node[]} */
+function problemNodes(error) {
+  return [...heading("This cannot be shown"), problemLine(error instanceof Error ? error.message : String(error))];
 }
 
 /** @param {State} state @param {any} manifest @returns {State} */

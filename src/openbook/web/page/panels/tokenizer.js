@@ -14,17 +14,18 @@ export async function tokenizerPanel(scene) {
   const { found, problem } = await ask(scene, "tokenizer");
   const title = "From text to tokens";
   if (problem) return [...heading(title), problemLine(problem)];
-  const pieces = found.pieces.slice(0, MOST_PIECES);
+  const pieces = found.words.slice(0, MOST_PIECES);
   const rows = pieces.map((/** @type {any} */ piece) => [
     el("bdi.text", {}, piece.text),
     symbols(piece),
     el("span", {}, piece.tokens.map((/** @type {any} */ token) => el("span.mini", { title: `id ${token.id}` }, el("bdi", {}, word(token)), el("small", {}, ` ${token.id}`)))),
   ]);
-  const cut = found.pieces.length > MOST_PIECES ? el("p.soft", {}, `The first ${MOST_PIECES} of ${plural(found.pieces.length, "piece")}.`) : null;
+  const left = found.words.length - pieces.length + (found.left_out ?? 0);
+  const cut = left ? el("p.soft", {}, `${plural(left, "more piece")} ${left === 1 ? "is" : "are"} not listed.`) : null;
   const changed = found.normalised ? el("p", {}, "Normalised first: ", el("bdi.text", {}, found.normalised.before), " → ", el("bdi.text", {}, found.normalised.after)) : null;
   return [
     ...heading(title, `A ${found.kind} tokenizer cuts the text into pieces, then each piece into tokens of its vocabulary. ${found.note ?? ""}`),
-    card({ title: plural(found.pieces.length, "piece"), says: "Each line: a piece, the merges that joined it (the earliest learned first), and the tokens with their ids." }, changed, cut, table(["piece", "merges", "tokens"], rows, title)),
+    card({ title: plural(found.words.length, "piece"), says: "Each line: a piece, the merges that joined it (the earliest learned first), and the tokens with their ids." }, changed, cut, table(["piece", "merges", "tokens"], rows, title)),
   ];
 }
 
