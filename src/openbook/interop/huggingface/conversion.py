@@ -139,6 +139,7 @@ def choose_family(architecture: Architecture) -> tuple[Family, dict[str, Any], A
 
 def _first_that_fits(architecture: Architecture) -> tuple[Family, dict[str, Any], Architecture]:
     nearest: tuple[list[str], Family] | None = None
+    refused: list[str] = []
     shapes = expected_shapes(architecture)
     for family in FAMILIES:
         try:
@@ -147,6 +148,10 @@ def _first_that_fits(architecture: Architecture) -> tuple[Family, dict[str, Any]
         except (OpenbookError, ValidationError):
             continue  # its config.json has no field for something in the architecture
         if again == architecture:
+            reason = family.refuses(architecture)
+            if reason is not None:
+                refused.append(f"{family.name} has this shape, but transformers does not load it: {reason}")
+                continue
             try:
                 list(tensor_mappings(shapes, family.tables(architecture)[0]))
             except OpenbookError:
@@ -155,6 +160,8 @@ def _first_that_fits(architecture: Architecture) -> tuple[Family, dict[str, Any]
         differences = list(_differences(asdict(architecture), asdict(again)))
         if nearest is None or len(differences) < len(nearest[0]):
             nearest = differences, family
+    if refused:
+        raise OpenbookError(refused[0])
     if nearest is None:
         raise OpenbookError("no family of Hugging Face has this shape")
     lacks = ", ".join(nearest[0][:5]) + (" …" if len(nearest[0]) > 5 else "")

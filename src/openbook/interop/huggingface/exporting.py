@@ -69,10 +69,11 @@ def count_numbers(shape: tuple[int, ...]) -> int:
 def _write_configs(folder: Path, conversion: Conversion, dtype: str) -> None:
     """config.json and generation_config.json."""
     special = conversion.special_tokens
-    family, ids = conversion.family, _special_token_ids(special)
+    family, ids = conversion.family, _special_token_ids(special, conversion.architecture.encoder is not None)
     typed = next(name for name, short in EXPORT_DTYPES.items() if short == dtype)
     config = {"architectures": [family.class_name], "model_type": family.model_types[0], **ids, **conversion.config}
     _write_json(folder / "config.json", {**config, "dtype": typed, "torch_dtype": typed})
+    ids |= {name: value for name, value in conversion.config.items() if name == "use_cache"}
     generation = write_generation_config(conversion.metadata.generation, {**ids, **_forced_tokens(special)})
     _write_json(folder / "generation_config.json", generation)
 
@@ -117,13 +118,17 @@ def _write_shard(path: Path, names: list[str], conversion: Conversion, cast: Num
         writer.close()
 
 
-def _special_token_ids(special: SpecialTokens) -> dict[str, Any]:
-    """Special tokens as config.json and generation_config.json name them."""
+def _special_token_ids(special: SpecialTokens, encoder_decoder: bool) -> dict[str, Any]:
+    """Special tokens as config.json and generation_config.json name them.
+
+    An encoder-decoder's default ids in transformers may be ordinary tokens here, or none: so the end stands in.
+    """
+    stands_in = special.end[0] if encoder_decoder else None
     ids: dict[str, Any] = {
         "bos_token_id": special.beginning,
         "eos_token_id": special.end[0] if len(special.end) == 1 else list(special.end),
-        "pad_token_id": special.padding,
-        "decoder_start_token_id": special.decoder_start,
+        "pad_token_id": stands_in if special.padding is None else special.padding,
+        "decoder_start_token_id": stands_in if special.decoder_start is None else special.decoder_start,
     }
     return {name: value for name, value in ids.items() if value is not None}
 

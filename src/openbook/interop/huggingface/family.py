@@ -25,6 +25,8 @@ class Family:
         read: config.json → architecture; `ConfigFields.finish` is called afterwards.
         write: architecture → the fields of a config.json. It need not check that the architecture fits: what it wrote
             is read again and must give the same.
+        refuses: architecture → why transformers refuses to load it, though config.json has a field for all of it; None
+            where it loads.
         adapt: corrects the architecture by what only the tensors show.
         tables: architecture → its key tables; an import takes the first whose tensors are all there, an export the
             first.
@@ -42,6 +44,7 @@ class Family:
     read: Callable[[ConfigFields], Architecture]
     write: Callable[[Architecture], dict[str, Any]]
     tables: Callable[[Architecture], Sequence[KeyTable]]
+    refuses: Callable[[Architecture], str | None] = lambda architecture: None
     adapt: Callable[[Architecture, TensorSource], Architecture] = lambda architecture, weights: architecture
     prefix: str = ""
     ignored: str = r".*rotary_emb\.inv_freq"

@@ -18,7 +18,7 @@ HARMLESS = re.compile(
     |max_length|min_length|do_sample|early_stopping|num_beams|num_beam_groups|diversity_penalty|temperature|top_k|top_p
     |typical_p|repetition_penalty|length_penalty|no_repeat_ngram_size|encoder_no_repeat_ngram_size|bad_words_ids
     |num_return_sequences|remove_invalid_values|exponential_decay_length_penalty|suppress_tokens|begin_suppress_tokens
-    |router_aux_loss_coef|router_jitter_noise|_attn_implementation\w*|attn_implementation|unsloth_\w+|n_ctx""",
+    |router_aux_loss_coef|router_jitter_noise|_attn_implementation\w*|attn_implementation|experts_implementation|unsloth_\w+|n_ctx""",
     re.VERBOSE,
 )
 """Fields that do not affect the numbers a model computes: training, names, and generation, which is read separately."""

@@ -224,6 +224,20 @@ def experts_of(architecture: Architecture) -> tuple[FeedForward, Experts]:
     raise NoCounterpartError("its feed-forward parts have no experts")
 
 
+def refuses_uneven_heads(architecture: Architecture) -> str | None:
+    """Some configurations of transformers want whole heads in the width, even where heads have a width of their own."""
+    heads = architecture.decoder.blocks[0].attention.heads
+    if architecture.width % heads == 0:
+        return None
+    return f"hidden_size {architecture.width} is not a multiple of num_attention_heads, {heads}"
+
+
+def write_experts_implementation(architecture: Architecture) -> dict[str, Any]:
+    """transformers multiplies experts in groups of 16 bytes, unless config.json says otherwise."""
+    mixed, _ = experts_of(architecture)
+    return {} if architecture.width % 8 == mixed.width % 8 == 0 else {"experts_implementation": "eager"}
+
+
 def write_common(architecture: Architecture) -> dict[str, Any]:
     """The fields that most families have."""
     first = architecture.decoder.blocks[0]

@@ -12,6 +12,7 @@ from openbook.interop.huggingface.families.common import (
     read_common,
     read_layers,
     read_windows,
+    refuses_uneven_heads,
     sandwich,
     table,
     window_of,
@@ -97,6 +98,7 @@ FAMILY = Family(
     absent=ABSENT,
     read=read,
     write=write,
+    refuses=refuses_uneven_heads,
     tables=lambda _: [table(SANDWICH)],
     prefix="model.",
 )

@@ -13,6 +13,7 @@ from openbook.interop.huggingface.families.common import (
     table,
     window_of,
     write_common,
+    write_experts_implementation,
 )
 from openbook.interop.huggingface.family import Family
 from openbook.interop.huggingface.fields import ConfigFields
@@ -87,6 +88,7 @@ def write(architecture: Architecture) -> dict[str, Any]:
     hidden, experts = experts_of(architecture)
     return {
         **write_common(architecture),
+        **write_experts_implementation(architecture),
         "hidden_act": "silu",
         "attention_bias": first.attention.bias,
         "swiglu_limit": hidden.limit,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from openbook.interop.huggingface.families.common import ABSENT as COMMON
-from openbook.interop.huggingface.families.common import Traits, read_common, table, write_common
+from openbook.interop.huggingface.families.common import Traits, read_common, refuses_uneven_heads, table, write_common
 from openbook.interop.huggingface.family import Family
 from openbook.interop.huggingface.fields import ConfigFields
 from openbook.transformer.architecture import Architecture
@@ -51,6 +51,7 @@ FAMILY = Family(
     absent=ABSENT,
     read=read,
     write=write,
+    refuses=refuses_uneven_heads,
     tables=lambda _: [table()],
     prefix="model.",
 )

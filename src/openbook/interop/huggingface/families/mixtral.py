@@ -11,6 +11,7 @@ from openbook.interop.huggingface.families.common import (
     table,
     window_of,
     write_common,
+    write_experts_implementation,
 )
 from openbook.interop.huggingface.family import Family
 from openbook.interop.huggingface.fields import ConfigFields
@@ -47,6 +48,7 @@ def write(architecture: Architecture) -> dict[str, Any]:
     _, experts = experts_of(architecture)
     return {
         **write_common(architecture),
+        **write_experts_implementation(architecture),
         "sliding_window": window_of(architecture),
         "num_local_experts": experts.count,
         "num_experts_per_tok": experts.experts_per_token,

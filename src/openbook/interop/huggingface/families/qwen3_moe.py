@@ -12,6 +12,7 @@ from openbook.interop.huggingface.families.common import (
     table,
     window_of,
     write_common,
+    write_experts_implementation,
 )
 from openbook.interop.huggingface.families.qwen3 import read_attention
 from openbook.interop.huggingface.family import Family
@@ -69,6 +70,7 @@ def write(architecture: Architecture) -> dict[str, Any]:
     dense = [number for number, part in enumerate(parts) if part.experts is None]
     return {
         **write_common(architecture),
+        **write_experts_implementation(architecture),
         "intermediate_size": parts[dense[0]].width if dense else mixed.width,
         "attention_bias": architecture.decoder.blocks[0].attention.bias,
         "num_experts": experts.count,

@@ -123,6 +123,8 @@ def write(architecture: Architecture) -> dict[str, Any]:
         "n_positions": architecture.context,
         "tie_word_embeddings": architecture.tied_embeddings,
         "scale_decoder_outputs": architecture.logit_scale != 1.0,
+        # The cache of transformers has as many layers as the encoder.
+        **({"use_cache": False} if len(decoder.blocks) > len(encoder.blocks) else {}),
     }
 
 
