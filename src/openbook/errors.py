@@ -1,4 +1,9 @@
-"""The one exception that is meant for people to read."""
+"""The exceptions that are meant for people to read."""
+
+import re
+from collections.abc import Callable
+
+NAMED = re.compile(r"`(\w+)`")
 
 
 class OpenbookError(Exception):
@@ -6,3 +11,18 @@ class OpenbookError(Exception):
 
     The command prints the message as one line and exits with 1. Any other exception is a bug and keeps its traceback.
     """
+
+
+class SettingError(OpenbookError):
+    """A setting that cannot be. The message names settings in backquotes, as in "`head_width` 3: must be even".
+
+    Each door spells them in its own way: Python as keywords, which is the exception's text; the command as options.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(NAMED.sub(r"\1", message))
+        self.message = message
+
+    def spelled(self, spell: Callable[[str], str]) -> str:
+        """The message with every setting's name as `spell` writes it."""
+        return NAMED.sub(lambda found: spell(found[1]), self.message)

@@ -175,7 +175,7 @@ class Model:
             OpenbookError: the model has no chat template, or the template refuses the conversation.
         """
         if self.chat is None:
-            raise OpenbookError("the model has no chat template, so it holds no conversation; ask it without --chat")
+            raise OpenbookError("the model has no chat template, so it holds no conversation; ask it instead")
         sampling = self.sampling(**settings)
         context = self.metadata.architecture.context
         ids = self.chat.encode_latest(clean_messages(messages), context - min(sampling.max_tokens, context // 4))

@@ -1,6 +1,7 @@
 """Conversations: through the template, with all that was said before, stopped by Ctrl-C."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import train_tokenizer
+from openbook.training.data.conversation_files import read_conversations
 from openbook.training.recipe import build_architecture
 from strategies import build as build_model
 from training.training_examples import recipe
@@ -135,3 +137,53 @@ def test_what_does_not_fit_is_left_out_from_the_oldest_on() -> None:
 def test_a_model_without_a_template_says_so() -> None:
     with pytest.raises(OpenbookError, match="has no chat template"):
         talking.hold_conversation(make(None))
+
+
+def test_commands_steer_a_conversation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    model = make()
+    engine = recorded(model)
+    saved, lost = tmp_path / "chat.jsonl", tmp_path / "none" / "chat.jsonl"
+    lines(monkeypatch, "one", "/reset", "two", f"/save {saved}", f"/save {saved}", f"/save {lost}", "/save", "/system",
+          "/system be brief", "/system", "/restet", "/usr/bin", "/exit", "never")  # fmt: skip
+    talking.hold_conversation(model, "be kind", max_tokens=1)
+    asked = [read(model.tokenizer, ids) for ids in engine.prompts]
+    assert [text.split("<|end|>")[0] for text in asked] == [
+        "<|turn|>system: be kind", "<|turn|>system: be kind", "<|turn|>system: be brief"
+    ]  # fmt: skip
+    assert "one" not in asked[1] and "user: /usr/bin" in asked[2]
+    (conversation,) = read_conversations(saved)
+    assert [each["role"] for each in conversation.messages] == ["system", "user", "assistant"]
+    assert capsys.readouterr().err.splitlines() == [
+        "openbook: the conversation begins again",
+        f"openbook: {saved}: 3 messages",
+        f"openbook: {saved}: exists; give another name",
+        f"openbook: {lost}: the folder {lost.parent} does not exist; make it first",
+        "openbook: /save takes the name of a file, as in: /save chat.jsonl",
+        "openbook: the system prompt is: be kind",
+        "openbook: the conversation begins again, with this system prompt",
+        "openbook: the system prompt is: be brief",
+        "openbook: /restet is no command; did you mean reset? (with a space before it, it is a message)",
+    ]
+
+
+def test_a_terminal_is_told_how_to_end(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lines(monkeypatch, "/help")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    talking.hold_conversation(make())
+    out, err = capsys.readouterr()
+    assert "/exit or Ctrl-D ends" in out
+    assert [line.split()[0] for line in err.splitlines()] == ["/help", "/reset", "/system", "/save", "/exit"]
+
+
+def test_what_cannot_be_answered_leaves_the_conversation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusing = "{% if 'one' in messages[-1].content %}{{ raise_exception('not this') }}{% endif %}"
+    model = make(refusing + TEMPLATE)
+    engine = recorded(model)
+    lines(monkeypatch, "one", "two")
+    talking.hold_conversation(model, max_tokens=1)
+    assert [read(model.tokenizer, ids) for ids in engine.prompts] == ["<|turn|>user: two<|end|><|turn|>assistant: "]
+    assert "not this" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from openbook.cli import main as cli
 from openbook.training.recipe import FIELDS, Recipe
 from training.training_examples import TINY, write_book
 
-VERBS = ["train", "ask", "explain", "inspect", "evaluate", "import", "export"]
+VERBS = ["train", "ask", "explain", "tokenize", "inspect", "evaluate", "import", "export"]
 
 
 class Stdin(io.TextIOWrapper):
@@ -111,7 +112,7 @@ def test_train_prints_the_plan_and_what_came_of_it(command, book):
         options = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()]
         code, out, err = command("train", "book.txt", "--vocab-size=300", "--device=cpu", *options)
     assert (code, err) == (0, "")
-    assert "1 layers × width 16" in out and "Finished after 12 steps" in out and "Saved book.openbook" in out
+    assert "1 layer × width 16" in out and "Finished after 12 steps" in out and "Saved book.openbook" in out
     assert openbook.load(book.with_suffix(".openbook"), "cpu").metadata.training["recipe"]["micro_batch_size"] == 2
 
 
@@ -193,16 +194,39 @@ def test_json_answers_are_one_object_a_prompt(command, model):
         assert answer.keys() == {"prompt", "answer", "tokens", "finish_reason"}
         assert 1 <= len(answer["tokens"]) <= 5 and answer["finish_reason"] in ("length", "end")
         assert all(0 < token["probability"] <= 1 for token in answer["tokens"])
-    expected = openbook.load(model, "cpu").generate(["The", "A"], max_tokens=5, seed=1)
+    opened = openbook.load(model, "cpu")
+    expected = opened.generate(["The", "A"], max_tokens=5, seed=1, top_alternatives=4)
     assert [answer["answer"] for answer in answers] == [answer.text for answer in expected]
+    for answer, other in zip(answers, expected, strict=True):
+        for token, its in zip(answer["tokens"], other.tokens, strict=True):
+            assert token["text"] == opened.tokenizer.token_text(its.token_id)
+            assert token["log_probability"] == pytest.approx(math.log(its.probability))
+            assert token["sampling_probability"] == its.sampling_probability != its.probability
+            assert [each["id"] for each in token["alternatives"]] == [each.token_id for each in its.top_alternatives]
+
+
+def test_the_tokens_of_a_text(command, model):
+    code, out, _ = command("tokenize", model, "The café", "", "--json")
+    facts, empty = map(json.loads, out.splitlines())
+    assert code == 0 and empty == {
+        "text": "", "tokens": [], "counts": {"tokens": 0, "characters": 0, "bytes": 0, "unknown": 0}
+    }  # fmt: skip
+    tokenizer = openbook.load(model, "cpu").tokenizer
+    assert [token["id"] for token in facts["tokens"]] == tokenizer.encode("The café")
+    assert bytes(byte for token in facts["tokens"] for byte in token["bytes"]) == "The café".encode()
+    assert facts["tokens"][-1]["end"] == 8 and facts["tokens"][-2]["start"] == facts["tokens"][-1]["start"] == 7
+    assert facts["counts"] == {"tokens": len(facts["tokens"]), "characters": 8, "bytes": 9, "unknown": 0}
+    code, out, _ = command("tokenize", model, stdin=b"The\n")
+    first, *_, last = out.splitlines()
+    assert first.split() == ["index", "id", "characters", "token", "bytes"] and last.endswith("bytes per token")
 
 
 def test_probabilities_show_each_token_and_the_runners_up(command, model):
     code, out, _ = command("ask", model, "The", "--show-probabilities", "--max-tokens=3", "--seed=1")
     lines = out.strip().splitlines()
-    assert code == 0 and len(lines) == 3
-    for line in lines:
-        assert len([word for word in line.split() if word.startswith(("0.", "1."))]) == 5
+    assert code == 0 and len(lines) == 4 and lines[0].split() == ["token", "model", "drawn", "others"]
+    for line in lines[1:]:
+        assert len([word for word in line.split() if word.startswith(("0.", "1."))]) == 6
 
 
 def test_evaluate_and_inspect_in_json(command, model, book):
@@ -261,7 +285,7 @@ def test_bad_calls_are_one_line(command, model, book, tmp_path):
     told(command("train", "book.txt", "--from", "book.txt", "-o", "a.openbook"), "book.txt")
     told(command("train", "book.txt", "--from", model, "--lora-rank", "8", "--lora-targets", "head", "-o", "a.openbook",
                  "--steps=2"), "--lora-targets head")  # fmt: skip
-    told(command("train", "book.txt", "--validation-fraction", "0.9"), "validation fraction 0.9")
+    told(command("train", "book.txt", "--validation-fraction", "0.9"), "--validation-fraction 0.9: must be")
     told(command("train", "book.txt", "--validation", "none.txt"), "none.txt")
     told(command("train", "book.txt", "-o", tmp_path), "is a folder")
     told(command("train", "book.txt", "-o", "none/a.openbook"), "does not exist")
@@ -285,7 +309,7 @@ def test_a_choice_out_of_range_is_one_line_with_the_range(command, book, name):
     flag = f"--{name.replace('_', '-')}"
     for value in ("-1", "nan", "1e30") if numbers_of(get_type_hints(Recipe)[name]) == {float} else ("-1", str(2**90)):
         values = (value, value) if name == "adamw_betas" else (value,)
-        told(command("train", "book.txt", flag, *values), f"options: {name}", "Input should be")
+        told(command("train", "book.txt", flag, *values), f"openbook: {flag} ", ": give ", "number")
 
 
 @pytest.mark.parametrize(
@@ -303,7 +327,7 @@ def test_a_choice_out_of_range_is_one_line_with_the_range(command, book, name):
 )
 def test_a_setting_out_of_range_is_one_line_with_the_range(command, model, flag, values):
     for value in values:
-        told(command("ask", model, "A", flag, value), flag[2:].replace("-", "_"), " from ", " to ")
+        told(command("ask", model, "A", flag, value), f"openbook: {flag} is ", " from ", " to ")
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_lines_of_a_file_keep_their_order_and_their_number(command, model, tmp_p
     assert code == 0 and lines == [expected[0], "", "", "", expected[1]]
     assert "line 2 is skipped: it is empty" in errors
     assert "line 3 is skipped: it is not readable; see --encoding" in errors
-    assert "line 4 is skipped: it has" in errors and "3 of 5 lines skipped" in errors
+    assert "line 4 is skipped: it has" in errors and "skipped 3 of 5 lines, left empty" in errors
     assert command("ask", model, stdin=content)[1] != []
     code, piped, _ = command("ask", model, "--beam-size", 2, stdin=content)
     assert piped == lines
@@ -121,8 +121,8 @@ def test_nothing_to_translate(command, model, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--beam-size", 2, "--seed", 1], "beam_size is for a beam search and seed for sampling"),
-        (["--n-best", 9], "n_best is 9, more than the beam_size 5"),
+        (["--beam-size", 2, "--seed", 1], "--beam-size is for a beam search and --seed for sampling"),
+        (["--n-best", 9], "--n-best is 9, more than the --beam-size 5"),
         (["--show-probabilities"], "--show-probabilities is for models that continue a prompt"),
         (["--target-language", "de"], "language 'de'"),
         (["--stop", "x"], "a translation ends by itself"),
@@ -139,7 +139,7 @@ def test_scores_on_pairs(command, model, tmp_path):
     code, lines, _ = command("evaluate", model, "pairs.tsv", "--beam-size", 2)
     assert code == 0
     assert lines[0].startswith("BLEU ") and "|tok:13a|" in lines[0] and lines[1].startswith("chrF ")
-    assert "1 lines had no pair" in lines[4] and "1 sources were too long" in lines[5]
+    assert "1 line without a pair" in lines[4] and "1 source too long for the model" in lines[5]
     _, [line], _ = command("evaluate", model, "pairs.tsv", "--beam-size", 2, "--json")
     facts = json.loads(line)
     assert facts["pairs"] == 3 and facts["too_long_sources"] == 1 and facts["perplexity"] > 1

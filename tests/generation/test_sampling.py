@@ -113,3 +113,11 @@ def test_draws_come_out_as_often_as_their_probabilities_say() -> None:
     numbers = np.random.default_rng(0).random(count)
     often = np.bincount(sample(np.broadcast_to(shares, (count, V)), numbers), minlength=V) / count
     assert np.abs(often - shares[0]).max() < 0.006  # four standard deviations at one half
+
+
+def test_top_p_of_0_leaves_the_most_probable_token() -> None:
+    logits = np.array([[0.0, 2.0, 2.0, -1.0], [3.0, 0.0, 0.0, 0.0]], np.float32)
+    assert np.isfinite(sampling.top_p(logits, 0.0)).tolist() == [
+        [False, True, False, False],
+        [True, False, False, False],
+    ]

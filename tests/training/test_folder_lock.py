@@ -31,7 +31,7 @@ def in_another_process(folder, **options):
 
 def test_a_held_folder_is_refused_by_the_holders_name_and_free_when_it_is_killed(tmp_path):
     process, holder = in_another_process(tmp_path)
-    with pytest.raises(OpenbookError, match=f"x.openbook: process {holder} trains into it; .*another -o"):
+    with pytest.raises(OpenbookError, match=f"x.openbook: process {holder} trains into it; .*another output"):
         lock_folder(tmp_path, tmp_path / "x.openbook").__enter__()
     process.kill()
     process.join()

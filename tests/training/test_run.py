@@ -240,7 +240,7 @@ def test_what_is_wrong_is_refused_before_any_work(trained, tmp_path):
     book, start, output = folder / "book.txt", folder / "it.openbook", tmp_path / "a.openbook"
     (tmp_path / "folder.openbook").mkdir()
     (tmp_path / "binary.openbook").write_bytes(bytes(range(256)))
-    refused("layers: .*greater than or equal to 1", book, output, layers=0)
+    refused("layers 0: give a whole number from 1 to 1,024", book, output, layers=0)
     refused("layer: unknown option; there are .*layers", book, output, layer=3)
     refused("--device tpu: is not on this machine", book, output, device="tpu")
     refused("--device vulkan: is not on this machine", book, output, device="vulkan")
@@ -254,7 +254,7 @@ def test_what_is_wrong_is_refused_before_any_work(trained, tmp_path):
     refused("--lora-rank 8: .*--from", book, output, lora_rank=8)
     refused("--lora-rank 0: the rank must be 1", book, output, lora_rank=0, base_model=start)
     refused("it.openbook: is the input .*it.openbook", book, start, base_model=start, overwrite=True)
-    refused("validation fraction", book, output, validation_fraction=0.9)
+    refused("validation_fraction 0.9", book, output, validation_fraction=0.9)
     refused("none.txt: no such file", tmp_path / "none.txt", output)
     assert not output.exists()
 

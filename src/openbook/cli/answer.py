@@ -13,7 +13,7 @@ from openbook.generation.settings import SEARCH_ONLY
 from openbook.model import Model
 
 ALTERNATIVES = 4
-"""How many other tokens --show-probabilities prints."""
+"""How many other tokens --show-probabilities and --json print."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,13 +65,14 @@ def answers(model: Model, question: Question) -> Iterator[str]:
     if SEARCH_ONLY & question.settings.keys():
         if question.show_probabilities:
             raise OpenbookError("--show-probabilities is for sampling; beams have scores, see --n-best and --json")
-        return as_n_best(prompts, model.search(prompts, raw=question.raw, **question.settings), question.as_json)
+        found = model.search(prompts, raw=question.raw, **question.settings)
+        return as_n_best(model.tokenizer, prompts, found, question.as_json)
     settings = dict(question.settings)
-    if question.show_probabilities:
+    if question.show_probabilities or question.as_json:
         settings["top_alternatives"] = min(ALTERNATIVES, model.tokenizer.vocab_size - 1)
     chunks = model.stream(prompts, raw=question.raw, **settings)
     if question.as_json:
-        return as_json_lines(prompts, chunks)
+        return as_json_lines(model.tokenizer, prompts, chunks)
     return as_stream(model.tokenizer, prompts, chunks, question.show_probabilities)
 
 

@@ -1,5 +1,6 @@
 """What `openbook ask` reads and prints for a model that continues prompts."""
 
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from openbook.cli.input_lines import input_name, read_input
 from openbook.errors import OpenbookError
+from openbook.generation.generate import TokenProbability
 from openbook.generation.text import Candidate, TextChunk
 from openbook.text.printable import json_line
 from openbook.text.tokenizer.tokenizer import Tokenizer
@@ -42,6 +44,8 @@ def as_stream(
     waiting: list[list[str]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
     current = 0
+    if probabilities:
+        yield f"{'token':<16} model drawn   others\n"
     if len(prompts) > 1:
         yield f"> {prompts[0]}\n"
     for chunk in chunks:
@@ -59,35 +63,57 @@ def as_stream(
 
 
 def probability_line(tokenizer: Tokenizer, chunk: TextChunk) -> str:
-    """A token with its probability, then the most probable others."""
+    """A token with the model's probability and the one it was drawn with, then the most probable others."""
 
     def spelled(token_id: int) -> str:
         return json_line(tokenizer.token_text(token_id))
 
     token = chunk.token
     others = "  ".join(f"{spelled(each.token_id)} {each.probability:.3f}" for each in token.top_alternatives)
-    return f"{spelled(token.token_id):<16} {token.probability:.3f}   {others}\n"
+    return f"{spelled(token.token_id):<16} {token.probability:.3f} {token.sampling_probability:.3f}   {others}\n"
 
 
-def as_json_lines(prompts: Sequence[str], chunks: Iterable[TextChunk]) -> Iterator[str]:
-    """One JSON object for each prompt, in order, when all are answered."""
+def as_json_lines(tokenizer: Tokenizer, prompts: Sequence[str], chunks: Iterable[TextChunk]) -> Iterator[str]:
+    """One JSON object for each prompt, in order, when all are answered.
+
+    Each token has the model's own probability and the one it was drawn with, as have the most probable others.
+    """
     answers: list[dict[str, Any]] = [{"prompt": prompt, "answer": "", "tokens": []} for prompt in prompts]
     for chunk in chunks:
         answer = answers[chunk.row]
         answer["answer"] += chunk.text
-        answer["tokens"].append({"id": chunk.token.token_id, "probability": chunk.token.probability})
+        others = [_token_facts(tokenizer, each) for each in chunk.token.top_alternatives]
+        answer["tokens"].append(_token_facts(tokenizer, chunk.token) | {"alternatives": others})
         if chunk.finish_reason is not None:
             answer["finish_reason"] = chunk.finish_reason
     for answer in answers:
         yield json_line(answer) + "\n"
 
 
-def as_n_best(prompts: Sequence[str], found: Sequence[Sequence[Candidate]], as_json: bool) -> Iterator[str]:
+def _token_facts(tokenizer: Tokenizer, token: TokenProbability) -> dict[str, Any]:
+    return {
+        "id": token.token_id,
+        "text": tokenizer.token_text(token.token_id),
+        "log_probability": math.log(token.probability) if token.probability > 0 else None,
+        "probability": token.probability,
+        "sampling_probability": token.sampling_probability,
+    }
+
+
+def as_n_best(
+    tokenizer: Tokenizer, prompts: Sequence[str], found: Sequence[Sequence[Candidate]], as_json: bool
+) -> Iterator[str]:
     """The n-best continuations of each prompt, with scores if there are several."""
     for prompt, candidates in zip(prompts, found, strict=True):
         if as_json:
             facts = [
-                {"text": each.text, "score": each.hypothesis.score, "finish_reason": each.hypothesis.finish_reason}
+                {
+                    "text": each.text,
+                    "score": each.hypothesis.score,
+                    "log_probability": each.hypothesis.log_probability,
+                    "tokens": [{"id": token, "text": tokenizer.token_text(token)} for token in each.hypothesis.tokens],
+                    "finish_reason": each.hypothesis.finish_reason,
+                }
                 for each in candidates
             ]
             yield json_line({"prompt": prompt, "candidates": facts}) + "\n"

@@ -6,6 +6,7 @@ import typer
 
 from openbook.cli.arguments import DEVICE, ENCODING, ENGINE, JSON, MODEL
 from openbook.errors import OpenbookError
+from openbook.text.formatting import format_count
 from openbook.text.output import write
 from openbook.text.printable import json_line
 
@@ -79,7 +80,7 @@ def print_score(score: "Score", as_json: bool) -> None:
         write(json_line(facts))
     else:
         write(f"{score.bits_per_byte:.4f} bits per byte, perplexity {score.perplexity:.2f} per token")
-        write(f"over {score.tokens:,} tokens, {score.bytes:,} bytes")
+        write(f"over {format_count(score.tokens, 'token')}, {format_count(score.bytes, 'byte')}")
         if score.unknown_said:
             write(score.unknown_said)
 
@@ -101,13 +102,15 @@ def print_translation_score(score: "TranslationScore", as_json: bool) -> None:
     write(f"BLEU {quality.bleu:.1f}   {quality.bleu_signature}")
     write(f"chrF {quality.chrf:.1f}   {quality.chrf_signature}")
     write(f"perplexity {references.perplexity:.2f} per target token, {references.bits_per_byte:.4f} bits per byte")
-    write(f"over {score.pairs:,} pairs, {score.pairs / score.seconds:.1f} sentences translated per second")
-    for count, explanation in (
-        (score.skipped_lines, "lines had no pair and were skipped"),
-        (score.too_long_sources, "sources were too long for the model; they count as empty translations"),
-        (score.too_long_pairs - score.too_long_sources, "more pairs were too long for the model's perplexity"),
+    write(
+        f"over {format_count(score.pairs, 'pair')}, {score.pairs / score.seconds:.1f} sentences translated per second"
+    )
+    for count, noun, explanation in (
+        (score.skipped_lines, "line", "without a pair, skipped"),
+        (score.too_long_sources, "source", "too long for the model, scored as an empty translation"),
+        (score.too_long_pairs - score.too_long_sources, "more pair", "too long for the model's perplexity"),
     ):
         if count:
-            write(f"{count:,} {explanation}")
+            write(f"{format_count(count, noun)} {explanation}")
     for note in filter(None, (references.unknown_said, *score.notes)):
         write(note)

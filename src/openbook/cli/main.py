@@ -20,9 +20,10 @@ from openbook.cli.import_ import import_model
 from openbook.cli.inspect import inspect
 from openbook.cli.merge import merge
 from openbook.cli.streams import flush_output, use_safe_streams
+from openbook.cli.tokenize import tokenize
 from openbook.cli.train import train
-from openbook.cli.usage_errors import UsageError, usage_error_text
-from openbook.errors import OpenbookError
+from openbook.cli.usage_errors import UsageError, option_name, usage_error_text
+from openbook.errors import OpenbookError, SettingError
 from openbook.text.output import warn, write
 from openbook.text.printable import printable_path
 
@@ -58,6 +59,7 @@ GROUPS: dict[str, tuple[tuple[str, Callable[..., None], str], ...]] = {
     "Ask": (("ask", ask, "Continue a prompt, answer it, hold a chat, or translate."),),
     "Look inside": (
         ("explain", explain, "Show every step from a prompt to the next token."),
+        ("tokenize", tokenize, "Show the tokens of a text."),
         ("inspect", inspect, "Show what a model file contains and how it was trained."),
     ),
     "Exchange": (
@@ -106,6 +108,8 @@ def _run() -> int:
         code = app(prog_name="openbook", standalone_mode=False)
         flush_output()
         return code or 0
+    except SettingError as error:
+        return _failed(error.spelled(option_name))
     except OpenbookError as error:
         return _failed(str(error))
     except UsageError as error:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from openbook.cli.arguments import model_output
+from openbook.text.formatting import format_count
 from openbook.text.output import write
 
 
@@ -38,7 +39,7 @@ def merge(
 
     output = model_output(output)
     made = merge_model(adapter, output, dtype=dtype, overwrite=overwrite, track=bars)
-    write(f"{output}: a whole model, {made.dtype}; {made.matrices} matrices changed")
+    write(f"{output}: a whole model, {made.dtype}; {format_count(made.matrices, 'matrix', 'matrices')} changed")
     if made.widened:
         write(f"{made.widened} of them were quantized and are float32 now; --dtype int8 would round most of it away")
     if made.lost >= SHOWN:

@@ -13,6 +13,7 @@ from openbook.generation.scheduling import read_ahead
 from openbook.generation.translation import Sentence, Translation, Translator
 from openbook.text.characters import clean_line
 from openbook.text.corpus.readers.lines import InvalidLine
+from openbook.text.formatting import format_count
 from openbook.text.output import warn
 from openbook.text.printable import json_line
 
@@ -51,7 +52,7 @@ def translated_lines(
     if not number:
         raise OpenbookError(f"{input_name(file)}: has no sentences; write one on each line")
     if skipped:
-        warn(f"{skipped:,} of {number:,} lines skipped; they are left empty")
+        warn(f"skipped {skipped:,} of {format_count(number, 'line')}, left empty")
     if skipped == number:
         raise typer.Exit(1)
 

@@ -1,7 +1,7 @@
 """`openbook train`: books, sentence pairs or conversations in, a model file out."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +10,8 @@ import typer
 
 from openbook.cli.arguments import DEVICE, ENCODING, model_output
 from openbook.cli.startup import STARTED
+from openbook.cli.usage_errors import option_name
+from openbook.errors import NAMED, OpenbookError, SettingError
 from openbook.text.output import warn
 
 if TYPE_CHECKING:
@@ -90,8 +92,8 @@ def train(
     from openbook.training.recipe import read_toml, with_options
     from openbook.training.request import TrainingRequest
 
-    given = read_toml(config) if config else {}
-    given = with_options(given, {name: value for name, value in choices.items() if value is not None})
+    from_file = read_toml(config) if config else {}
+    given = with_options(from_file, {name: value for name, value in choices.items() if value is not None})
     request = TrainingRequest(
         files,
         default_model_path(Path(files[0])) if output is None else model_output(output),
@@ -110,7 +112,8 @@ def train(
         config=config,
         tiny=tiny,
     )
-    with _callbacks(request.folder if tensorboard else None) as callbacks:
+    in_file = {name for name in from_file if choices.get(name) is None}
+    with _callbacks(request.folder if tensorboard else None) as callbacks, _keys_named(config, in_file):
         _run(request, callbacks, plan, overwrite)
 
 
@@ -129,6 +132,19 @@ def _callbacks(tensorboard: Path | None) -> "Iterator[list[Callback]]":
     finally:
         for callback in callbacks:
             callback.close()
+
+
+@contextmanager
+def _keys_named(file: Path | None, keys: Collection[str]) -> Iterator[None]:
+    """An error in a setting of a TOML file names the file and its key, not an option."""
+    try:
+        yield
+    except SettingError as error:
+        named = [name for name in NAMED.findall(error.message) if name in keys]
+        if not named:
+            raise
+        shown = error.spelled(lambda name: name if name in keys else option_name(name))
+        raise OpenbookError(f"{file}: {shown}") from None
 
 
 def _run(request: "TrainingRequest", callbacks: "list[Callback]", plan: bool, overwrite: bool) -> None:

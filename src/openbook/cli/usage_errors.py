@@ -19,6 +19,15 @@ WANTED = {
 """What to give instead, by pydantic's types of error."""
 
 
+OPTIONS = {"output": "-o", "base_model": "--from", "top_alternatives": "--show-probabilities"}
+"""Options that are not named as the settings of the library."""
+
+
+def option_name(setting: str) -> str:
+    """The option for a setting of the library: `--head-width` for `head_width`."""
+    return OPTIONS.get(setting, f"--{setting.replace('_', '-')}")
+
+
 def usage_error_text(error: Any) -> str:
     """The option or argument, what is wrong with it, and the cure, for a `UsageError`."""
     context = error.ctx

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from openbook.errors import OpenbookError
 from openbook.model_file.architecture_summary import check_kind
+from openbook.text.formatting import format_count
 from openbook.trace import Trace, note, trace
 from openbook.transformer.architecture import Architecture, Stack
 from openbook.transformer.transformer import Transformer
@@ -125,7 +126,9 @@ def _check_length(name: str, length: int, context: int, scores: float, heads: in
     root = (cross_scores_per_token**2 + 4 * heads * scores) ** 0.5
     longest = min(context, int((root - cross_scores_per_token) / (2 * heads)))
     if length > longest:
-        raise OpenbookError(f"the {name} has {length:,} tokens; at most {longest:,} can be explained with this model")
+        raise OpenbookError(
+            f"the {name} has {format_count(length, 'token')}; at most {longest:,} can be explained with this model"
+        )
 
 
 def _heads(stack: Stack, cross: bool = False) -> int:

@@ -11,13 +11,14 @@ from typing import Literal
 
 import numpy as np
 
-from openbook.errors import OpenbookError
+from openbook.errors import OpenbookError, SettingError
 from openbook.generation.arrays import FloatArray, IntArray, softmax, top_indices
 from openbook.generation.engines.engine import Engine
 from openbook.generation.padding import left_padded
 from openbook.generation.sampling import History, filter_logits, sample, sampling_probabilities
 from openbook.generation.settings import Sampling
 from openbook.generation.token_rules import NO_RULES, TokenRules
+from openbook.text.formatting import format_count
 
 FinishReason = Literal["end", "stop", "length"]
 """Why an answer ended: with an end token, before a stop sequence, or at its limit of tokens."""
@@ -102,8 +103,8 @@ def generate(
     """
     check_prompts(prompts, engine.vocab_size)
     if sampling.top_alternatives >= engine.vocab_size:
-        raise OpenbookError(
-            f"top_alternatives is {sampling.top_alternatives}; give a whole number from 0 to {engine.vocab_size - 1}"
+        raise SettingError(
+            f"`top_alternatives` is {sampling.top_alternatives}; give a whole number from 0 to {engine.vocab_size - 1}"
         )
     rules.check(engine.vocab_size)
     limits = limits or [sampling.max_tokens] * len(prompts)
@@ -152,7 +153,9 @@ def limits_in_context(engine: Engine, prompts: Sequence[Sequence[int]], limits: 
     """
     for number, prompt in enumerate(prompts, start=1):
         if len(prompt) > engine.context:
-            raise OpenbookError(f"prompt {number} has {len(prompt)} tokens; the model holds {engine.context}")
+            raise OpenbookError(
+                f"prompt {number} has {format_count(len(prompt), 'token')}; the model holds {engine.context}"
+            )
     return [min(limit, engine.context + 1 - len(prompt)) for limit, prompt in zip(limits, prompts, strict=True)]
 
 

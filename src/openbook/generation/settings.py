@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from openbook.errors import OpenbookError
+from openbook.errors import OpenbookError, SettingError
+from openbook.text.field_errors import nearest
 
 MAX_STOPS = 100
 MAX_STOP_LENGTH = 1_000
@@ -106,12 +107,12 @@ class BeamSearch:
     def __post_init__(self) -> None:
         _check_ranges(self)
         if self.n_best > self.beam_size:
-            raise OpenbookError(
-                f"n_best is {self.n_best}, more than the beam_size {self.beam_size}; give a larger beam_size"
+            raise SettingError(
+                f"`n_best` is {self.n_best}, more than the `beam_size` {self.beam_size}; give a larger `beam_size`"
             )
         if self.early_stopping not in get_args(EarlyStopping):
             modes = ", ".join(get_args(EarlyStopping))
-            raise OpenbookError(f"early_stopping is {_shown(self.early_stopping)}; give {modes}")
+            raise SettingError(f"`early_stopping` is {_shown(self.early_stopping)}; give {modes}")
 
     def score(self, log_probability: float, length: int) -> float:
         """Σ log p / length^penalty."""
@@ -138,8 +139,8 @@ def decoding_settings(
     _known(given, BeamSearch, Sampling)
     for_search, for_sampling = sorted(given.keys() & SEARCH_ONLY), sorted(given.keys() & SAMPLING_ONLY)
     if for_search and for_sampling:
-        raise OpenbookError(
-            f"{for_search[0]} is for a beam search and {for_sampling[0]} for sampling; leave out one of them"
+        raise SettingError(
+            f"`{for_search[0]}` is for a beam search and `{for_sampling[0]}` for sampling; leave out one of them"
         )
     way = BeamSearch if for_search or (prefer_search and not for_sampling) else Sampling
     names = {field.name for field in fields(way)}
@@ -150,7 +151,7 @@ def _known(values: Mapping[str, Any], *kinds: Any) -> Mapping[str, Any]:
     known = list(dict.fromkeys(field.name for kind in kinds for field in fields(kind)))
     for name in values:
         if name not in known:
-            raise OpenbookError(f"{_shown(name)} is no decoding setting; there are {', '.join(known)}")
+            raise OpenbookError(f"{_shown(name)} is no decoding setting{nearest(str(name), known)}")
     return values
 
 
@@ -162,19 +163,19 @@ def _check_ranges(settings: Any) -> None:
         if field.name in _NUMBERS:
             lowest, highest = _NUMBERS[field.name]
             if not (whole or isinstance(value, float)) or not lowest <= value <= highest:  # true of NaN too
-                raise OpenbookError(f"{field.name} is {_shown(value)}; give a number from {lowest:g} to {highest:g}")
+                raise SettingError(f"`{field.name}` is {_shown(value)}; give a number from {lowest:g} to {highest:g}")
         if field.name in _WHOLE_NUMBERS and not (value is None and field.name in _OPTIONAL):
             least, most = _WHOLE_NUMBERS[field.name]
             if not whole or not least <= value <= most:
-                raise OpenbookError(f"{field.name} is {_shown(value)}; give a whole number from {least} to {most}")
+                raise SettingError(f"`{field.name}` is {_shown(value)}; give a whole number from {least} to {most}")
 
 
 def _checked_stops(stops: Any) -> tuple[str, ...]:
     if not isinstance(stops, list | tuple) or len(stops) > MAX_STOPS:
-        raise OpenbookError(f"stop is {_shown(stops)}; give a list of at most {MAX_STOPS} texts")
+        raise SettingError(f"`stop` is {_shown(stops)}; give a list of at most {MAX_STOPS} texts")
     for text in stops:
         if not isinstance(text, str) or not 1 <= len(text) <= MAX_STOP_LENGTH:
-            raise OpenbookError(f"stop has {_shown(text)}; give texts of 1 to {MAX_STOP_LENGTH} characters")
+            raise SettingError(f"`stop` has {_shown(text)}; give texts of 1 to {MAX_STOP_LENGTH} characters")
     return tuple(stops)
 
 

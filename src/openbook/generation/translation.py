@@ -13,6 +13,7 @@ from openbook.generation.text import Candidate
 from openbook.generation.token_rules import TokenRules
 from openbook.generation.token_translator import BATCH_TOKENS, TokenTranslator
 from openbook.text.characters import clean_line
+from openbook.text.formatting import format_count
 from openbook.text.tokenizer.tokenizer import Tokenizer
 
 
@@ -130,7 +131,9 @@ class Translator:
             return _Item(sentence, [], "it is empty")
         ids, most = self.encode_source(sentence.text), self.engine.context
         if len(ids) > most:
-            return _Item(sentence, [], f"it has {len(ids):,} tokens, and the model reads at most {most:,}")
+            return _Item(
+                sentence, [], f"it has {format_count(len(ids), 'token')}, and the model reads at most {most:,}"
+            )
         return _Item(sentence, ids, None)
 
     def _text(self, hypothesis: Hypothesis) -> str:

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 from openbook.interop.gguf.block_types import WRITTEN
 from openbook.interop.gguf.exporting import write_gguf
 from openbook.interop.huggingface.conversion import convert
@@ -67,12 +67,12 @@ def export_model(
     """
     model, output = Path(model), Path(output)
     if to not in FORMATS:
-        raise OpenbookError(f"--to {to}: must be one of {', '.join(FORMATS)}")
+        raise SettingError(f"`to` {to}: must be one of {', '.join(FORMATS)}")
     if max_shard_bytes < 1:
-        raise OpenbookError(f"--max-shard-size {max_shard_bytes}: must be more than 0")
+        raise SettingError(f"`max_shard_size` {max_shard_bytes}: must be more than 0")
     known = FORMATS[to]
     if dtype is not None and dtype not in known:
-        raise OpenbookError(f"--dtype {dtype}: must be one of {', '.join(known)}")
+        raise SettingError(f"`dtype` {dtype}: must be one of {', '.join(known)}")
     adapter = open_adapter(model)
     opened = open_model_file(model) if adapter is None else adapter.base
     if to == "gguf":

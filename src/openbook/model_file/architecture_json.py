@@ -3,6 +3,7 @@
 from pydantic import TypeAdapter, ValidationError
 
 from openbook.errors import OpenbookError
+from openbook.text.field_errors import field_errors
 from openbook.transformer.architecture import Architecture
 
 MAXIMUM_CHARACTERS = 2**21
@@ -25,7 +26,6 @@ def read_architecture(text: str) -> Architecture:
     try:
         return _adapter.validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        place = ".".join(str(part) for part in first["loc"])[:200]
-        field = f", field {place if place.isprintable() else ascii(place)}" if place else ""
-        raise OpenbookError(f"architecture{field}: {first['msg'].removeprefix('Value error, ')}") from None
+        first = field_errors(error, Architecture)[0]
+        field = f", field {first.path}" if first.place else ""
+        raise OpenbookError(f"architecture{field}: {first.problem}") from None

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from openbook.errors import OpenbookError
+from openbook.text.formatting import format_count
 from openbook.transformer.architecture import Architecture, Attention, Block, FeedForward, Norm, Position, Stack
 
 _NORMS = {"rms": "RMSNorm", "layer": "LayerNorm"}
@@ -35,7 +36,7 @@ def check_kind(architecture: Architecture, *, encoder_decoder: bool, purpose: st
 def summarize(architecture: Architecture) -> dict[str, str]:
     """Aspect → one line. Where blocks or stacks differ, the line says which blocks or stack each phrase describes."""
     a, stacks = architecture, architecture.stacks
-    layers = {name: "1 block" if len(s.blocks) == 1 else f"{len(s.blocks)} blocks" for name, s in stacks.items()}
+    layers = {name: format_count(len(s.blocks), "block") for name, s in stacks.items()}
     kind = f"decoder-only, {layers['decoder']}"
     if a.encoder is not None:
         kind = f"encoder-decoder, {layers['encoder']} in the encoder, {layers['decoder']} in the decoder"
@@ -44,7 +45,7 @@ def summarize(architecture: Architecture) -> dict[str, str]:
         vocabulary += f", {a.source_vocab_size:,} in sources"
     summary = {
         "model": f"{kind}, width {a.width:,}, {vocabulary}",
-        "context": f"{a.context:,} tokens",
+        "context": f"{format_count(a.context, 'token')}",
         "embedding": _join(
             "tied to the logits" if a.tied_embeddings else "its own matrix",
             "another for sources" if a.source_vocab_size is not None else "the same for sources" if a.encoder else None,
@@ -127,7 +128,7 @@ def _position(position: Position) -> str:
                 f"counted from {position.offset}" if position.offset else None,
             )
         case "relative":
-            return f"relative, {position.buckets} buckets of distances up to {position.max_distance:,}"
+            return f"relative, {format_count(position.buckets, 'bucket')} of distances up to {position.max_distance:,}"
         case _:
             return position.kind
 
@@ -135,7 +136,7 @@ def _position(position: Position) -> str:
 def _attention(attention: Attention) -> str:
     heads, shared, width = attention.heads, attention.key_value_heads, attention.head_width
     return _join(
-        f"{heads} heads of width {width}",
+        f"{format_count(heads, 'head')} of width {width}",
         f"{shared} of keys and values" if shared != heads else None,
         _placed(attention.query_key_norm, "on queries and keys"),
         f"window {attention.window:,}" if attention.window is not None else None,
@@ -156,7 +157,9 @@ def _feed_forward(feed_forward: FeedForward) -> str:
         "biases" if feed_forward.bias else None,
         f"kept within {feed_forward.limit:g}" if feed_forward.limit is not None else None,
         f"up + {feed_forward.up_offset:g}" if feed_forward.up_offset else None,
-        f"{experts.count} experts, {experts.experts_per_token} of them for each token" if experts is not None else None,
+        f"{format_count(experts.count, 'expert')}, {experts.experts_per_token} of them for each token"
+        if experts is not None
+        else None,
         "gate weights not normalized" if experts is not None and not experts.normalize_weights else None,
         "router bias" if experts is not None and experts.router_bias else None,
     )

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from openbook.errors import OpenbookError
+from openbook.errors import OpenbookError, SettingError
 
 MOST_BYTES = 200
 """Of a file's name that the name of its partial file repeats."""
@@ -61,7 +61,7 @@ def atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
     if target.exists() and not target.is_dir():
         raise OpenbookError(f"{path}: is a file; give the name of a folder")
     if target.is_dir() and any(target.iterdir()) and not overwrite:
-        raise OpenbookError(f"{path}: is there already and not empty; give another name, or --overwrite")
+        raise SettingError(f"{path}: is there already and not empty; give another name, or `overwrite`")
     if not target.parent.is_dir():
         raise OpenbookError(f"{path}: the folder {target.parent} does not exist; make it first")
     temporary, old = _beside(target, "partial"), _beside(target, "old")

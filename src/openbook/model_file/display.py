@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from openbook.model_file.architecture_summary import ranges
+from openbook.text.formatting import format_count
 from openbook.text.printable import excerpt, printable
 
 _MAX_STRING = 600  # characters of one string
@@ -29,7 +30,9 @@ def render(description: Mapping[str, Any], console: Console) -> None:
     if "adapter" in d:
         _render_adapter(d, console)
         return
-    summary = f"  {_size(d['bytes'])} · {d['parameters']:,} parameters · {d['dtype']} · format {d['format']}"
+    summary = (
+        f"  {_size(d['bytes'])} · {format_count(d['parameters'], 'parameter')} · {d['dtype']} · format {d['format']}"
+    )
     console.print(Text.assemble((printable(d["file"]), "bold"), summary))
     _section(console, "Architecture", d["architecture"]["summary"].items())
     console.print()
@@ -45,11 +48,11 @@ def render(description: Mapping[str, Any], console: Console) -> None:
 
 
 def _render_adapter(d: Mapping[str, Any], console: Console) -> None:
-    summary = f"  {_size(d['bytes'])} · {d['parameters']:,} parameters · an adapter"
+    summary = f"  {_size(d['bytes'])} · {format_count(d['parameters'], 'parameter')} · an adapter"
     console.print(Text.assemble((printable(d["file"]), "bold"), summary))
     adapter = d["adapter"]
     rows: list[tuple[str, object]] = [(name, adapter[name]) for name in ("base", "fingerprint", "scale")]
-    rows += [("changes", f"{len(adapter['changes']):,} matrices: weight + scale · B · A")]
+    rows += [("changes", f"{format_count(len(adapter['changes']), 'matrix', 'matrices')}: weight + scale · B · A")]
     _section(console, "Adapter", rows)
     _section(console, "Ranks", [(change["name"], change["rank"]) for change in adapter["changes"]])
     _section(console, "Training", _record_rows(d["training"]) or [("record", "none in the file")])
@@ -105,8 +108,8 @@ def _group_key(part: Mapping[str, Any]) -> object:
 
 
 def _tokenizer_rows(tokenizer: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    merges = f", {tokenizer['merges']:,} merges" if tokenizer["merges"] else ""
-    yield "kind", f"{tokenizer['kind']}, {tokenizer['vocab_size']:,} tokens{merges}"
+    merges = f", {format_count(tokenizer['merges'], 'merge')}" if tokenizer["merges"] else ""
+    yield "kind", f"{tokenizer['kind']}, {format_count(tokenizer['vocab_size'], 'token')}{merges}"
     special = [{"id": number, "text": text} for text, number in tokenizer["special_tokens"].items()]
     yield "special", _tokens(special[:_MAX_ROWS])
     yield "samples", _tokens(tokenizer["samples"])

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 
 INT8, INT8_GROUPS, INT4 = "I8", "I8_GROUPS", "I4"
 """Layouts of quantized matrices, see `quantized_specs`: a scale for each row, or for each group of 32 numbers of it."""
@@ -20,5 +20,5 @@ IMPORT_DTYPES = {**EXPORT_DTYPES, "int8": INT8, "int4": INT4}
 def header_dtype(name: str, known: Mapping[str, str]) -> str:
     """The name in a header of a dtype that someone typed. Raises OpenbookError with those that are known."""
     if name not in known:
-        raise OpenbookError(f"--dtype {name}: must be one of {', '.join(known)}")
+        raise SettingError(f"`dtype` {name}: must be one of {', '.join(known)}")
     return known[name]

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict  # pydantic asks for this one before Pyt
 from openbook.errors import OpenbookError
 from openbook.model_file.architecture_json import read_architecture, write_architecture
 from openbook.model_file.header import DAMAGED
+from openbook.text.field_errors import field_errors
 from openbook.text.printable import excerpt
 from openbook.text.strict_json import read_json
 from openbook.text.tokenizer.special_tokens import SpecialTokens
@@ -187,9 +188,10 @@ def _read_generation(text: str) -> Generation:
     try:
         return _generation.validate_python(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        place, cure = ".".join(str(part) for part in first["loc"]), "correct it, or upgrade openbook"
-        raise OpenbookError(f"field generation, {place}: {first['msg']}; {cure}") from None
+        first = field_errors(error, Generation)[0]
+        raise OpenbookError(
+            f"field generation, {first.path}: {first.problem}; correct it, or upgrade openbook"
+        ) from None
 
 
 def _read_object(name: str, text: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
-from openbook.errors import OpenbookError
+from openbook.errors import OpenbookError, SettingError
 from openbook.text.printable import printable_path
 
 SUFFIX = ".openbook"
@@ -50,10 +50,10 @@ def check_new_file(path: Path, longest_suffix: str = "") -> None:
     """
     shown, parent = printable_path(path), path.absolute().parent
     if os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir, it never raises
-        raise OpenbookError(f"{shown}: is a folder; give -o the name of a file")
+        raise SettingError(f"{shown}: is a folder; give `output` the name of a file")
     too_long = len(os.fsencode(path.name + longest_suffix)) - _longest_name(parent)
     if too_long > 0:
-        raise OpenbookError(f"{shown}: this name is too long; give -o one that is {too_long} bytes shorter")
+        raise SettingError(f"{shown}: this name is too long; give `output` one that is {too_long} bytes shorter")
     if not os.path.isdir(parent):  # noqa: PTH112
         raise OpenbookError(f"{shown}: the folder {printable_path(path.parent)} does not exist; make it first")
     for folder in {parent, Path(os.path.realpath(path)).parent}:  # a link's file is written where it points
@@ -61,8 +61,8 @@ def check_new_file(path: Path, longest_suffix: str = "") -> None:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            raise OpenbookError(
-                f"{shown}: nothing can be written to {printable_path(folder)} ({error.strerror}); give another -o"
+            raise SettingError(
+                f"{shown}: nothing can be written to {printable_path(folder)} ({error.strerror}); give another `output`"
             ) from None
 
 
@@ -86,9 +86,11 @@ def check_output_file(path: Path, inputs: Iterable[Path], overwrite: bool) -> No
         return
     for each in inputs:
         if each.exists() and path.samefile(each):  # links too, symbolic and hard
-            raise OpenbookError(f"{shown}: is the input {printable_path(each)}, which stays as it is; give another -o")
+            raise SettingError(
+                f"{shown}: is the input {printable_path(each)}, which stays as it is; give another `output`"
+            )
     if not overwrite:
-        raise OpenbookError(f"{shown}: exists; give another -o, or --overwrite to replace it")
+        raise SettingError(f"{shown}: exists; give another `output`, or `overwrite` to replace it")
 
 
 def check_output_folder(path: Path, inputs: Iterable[Path], overwrite: bool, mark: str) -> None:
@@ -105,16 +107,18 @@ def check_output_folder(path: Path, inputs: Iterable[Path], overwrite: bool, mar
     """
     shown, target = printable_path(path), Path(os.path.realpath(path))
     if target.exists() and not target.is_dir():
-        raise OpenbookError(f"{shown}: is a file; give -o the name of a folder")
+        raise SettingError(f"{shown}: is a file; give `output` the name of a folder")
     if not target.parent.is_dir():
         raise OpenbookError(f"{shown}: the folder {printable_path(path.parent)} does not exist; make it first")
     for each in inputs:
         if Path(os.path.realpath(each)).is_relative_to(target):
-            raise OpenbookError(f"{shown}: holds the input {printable_path(each)}; give another -o")
+            raise SettingError(f"{shown}: holds the input {printable_path(each)}; give another `output`")
     if Path.cwd().is_relative_to(target):
-        raise OpenbookError(f"{shown}: is, or holds, the current folder; give -o the name of a new folder")
+        raise SettingError(f"{shown}: is, or holds, the current folder; give `output` the name of a new folder")
     if target.is_dir() and any(target.iterdir()):
         if not overwrite:
-            raise OpenbookError(f"{shown}: exists and is not empty; give another -o, or --overwrite to replace it")
+            raise SettingError(f"{shown}: exists and is not empty; give another `output`, or `overwrite` to replace it")
         if not (target / mark).exists():
-            raise OpenbookError(f"{shown}: has no {mark}, so it is not replaced, lest files be lost; give another -o")
+            raise SettingError(
+                f"{shown}: has no {mark}, so it is not replaced, lest files be lost; give another `output`"
+            )

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from openbook.errors import OpenbookError
+from openbook.errors import OpenbookError, SettingError
 from openbook.model_file.writing import write_tensors
 
 
@@ -63,7 +63,7 @@ class Checkpointer:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OpenbookError(f"{folder}: cannot be created ({error.strerror}); give another -o") from None
+            raise SettingError(f"{folder}: cannot be created ({error.strerror}); give another `output`") from None
         self.latest = folder / "checkpoint.safetensors"
         self.best = folder / "best.safetensors"
         for partial in folder.glob(".*.partial"):  # left by a run that was killed

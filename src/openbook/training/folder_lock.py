@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 from openbook.text.printable import printable, printable_path
 
 NAME = "lock"
@@ -68,7 +68,7 @@ def _acquire(path: Path, output: Path) -> int:
         problem = _problem(locked, holder, path)
         if problem is not None:
             os.close(handle)
-            raise OpenbookError(f"{printable_path(output)}: {problem}")
+            raise SettingError(f"{printable_path(output)}: {problem}")
         if locked is False:  # by a child of a run that is gone: another file is another lock
             path.unlink()
             os.close(handle)
@@ -82,15 +82,15 @@ def _acquire(path: Path, output: Path) -> int:
 def _problem(locked: bool | None, holder: Holder | None, path: Path) -> str | None:
     """Why the lock is another's; None where it is not."""
     if holder is None:  # nobody wrote it, or somebody is about to
-        return "another run trains into it; wait for it, or give another -o" if locked is False else None
+        return "another run trains into it; wait for it, or give another `output`" if locked is False else None
     if holder.host != socket.gethostname():
         return (
-            f"process {holder.process} on {printable(holder.host)} trains into it; wait for it, or give another -o. "
+            f"process {holder.process} on {printable(holder.host)} trains into it; wait for it, or give another `output`. "
             f"If it no longer runs, delete {printable_path(path)}"
         )
     if locked or not _runs(holder.process):
         return None
-    return f"process {holder.process} trains into it; wait for it, or end it, or give another -o"
+    return f"process {holder.process} trains into it; wait for it, or end it, or give another `output`"
 
 
 def _try_lock(handle: int) -> bool | None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 from openbook.training.checkpoint import (
     Checkpointer,
     read_checkpoint,
@@ -232,16 +232,16 @@ class TrainingLoop:
             loss = self.data_parallel.forward_backward([batch for batch, _ in batches], forward_backward, seed)
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
             if not isinstance(error, RuntimeError) or "memory" in str(error):
-                raise OpenbookError(
+                raise SettingError(
                     f"step {state.step}: the model and its batch do not fit in memory; take a smaller "
-                    f"--micro-batch-size (now {recipe.micro_batch_size}), --width or --layers{self._where_kept()}"
+                    f"`micro_batch_size` (now {recipe.micro_batch_size}), `width` or `layers`{self._where_kept()}"
                 ) from error
             raise
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.max_grad_norm)
         if not math.isfinite(float(norm)):
-            raise OpenbookError(
-                f"step {state.step}: the gradient is not finite; lower the learning rates (--matrix-lr, now "
-                f"{recipe.matrix_lr}) or take --precision float32{self._where_kept()}"
+            raise SettingError(
+                f"step {state.step}: the gradient is not finite; lower the learning rates (`matrix_lr`, now "
+                f"{recipe.matrix_lr}) or take `precision`=float32{self._where_kept()}"
             )
         self.optimizers.step(lr_multiplier(self.progress(), state.step, recipe))
         if self.ema is not None:
@@ -260,9 +260,9 @@ class TrainingLoop:
             state.first_loss = state.smooth_loss = loss
         state.smooth_loss = 0.9 * state.smooth_loss + 0.1 * loss
         if not math.isfinite(loss) or state.smooth_loss > 1.5 * state.first_loss + 1:
-            raise OpenbookError(
+            raise SettingError(
                 f"step {state.step}: the loss explodes ({state.first_loss:.2f} → {loss:.2f} nats per token); lower the "
-                f"learning rates (--matrix-lr, now {self.recipe.matrix_lr}){self._where_kept()}"
+                f"learning rates (`matrix_lr`, now {self.recipe.matrix_lr}){self._where_kept()}"
             )
 
     def _validate(self) -> None:
@@ -312,9 +312,9 @@ class TrainingLoop:
     def _score(self) -> float:
         score = self.task.validate(self.model)
         if not math.isfinite(score):
-            raise OpenbookError(
+            raise SettingError(
                 f"step {self.state.step}: the score on held-out text is not finite; lower the learning rates "
-                f"(--matrix-lr, now {self.recipe.matrix_lr}){self._where_kept()}"
+                f"(`matrix_lr`, now {self.recipe.matrix_lr}){self._where_kept()}"
             )
         return score
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 from openbook.transformer.experts import ExpertLinear
 
 TARGETS = ("query", "key", "value", "output", "gate", "up", "down")
@@ -51,10 +51,10 @@ def _linear(experts: list[int], inputs: int, outputs: int) -> nn.Linear | Expert
 def check_lora(rank: int, targets: Sequence[str]) -> None:
     """Raises OpenbookError if the rank is not positive or a target is unknown."""
     if rank < 1:
-        raise OpenbookError(f"--lora-rank {rank}: the rank must be 1 or more; 8 is a good start")
+        raise SettingError(f"`lora_rank` {rank}: the rank must be 1 or more; 8 is a good start")
     for target in targets:
         if target not in TARGETS:
-            raise OpenbookError(f"--lora-targets {target}: must be some of {', '.join(TARGETS)}")
+            raise SettingError(f"`lora_targets` {target}: must be some of {', '.join(TARGETS)}")
 
 
 def add_lora(model: nn.Module, rank: int, targets: Sequence[str], seed: int) -> None:
@@ -74,7 +74,7 @@ def add_lora(model: nn.Module, rank: int, targets: Sequence[str], seed: int) -> 
     for path, module in found:
         model.set_submodule(path, LoRALinear(module, rank))
     if not found:
-        raise OpenbookError(f"--lora-targets {','.join(targets)}: this model has none of them")
+        raise SettingError(f"`lora_targets` {','.join(targets)}: this model has none of them")
 
 
 def lora_matrices(model: nn.Module) -> dict[str, Tensor]:

@@ -4,14 +4,15 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_type_hints
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from openbook.errors import OpenbookError
+from openbook.errors import OpenbookError, SettingError
+from openbook.text.field_errors import field_errors, wanted
 from openbook.text.plain_files import open_plain
-from openbook.text.printable import excerpt
+from openbook.text.printable import excerpt, printable_path
 from openbook.transformer import architecture
 
 LearningRate = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
@@ -140,17 +141,16 @@ class Recipe:
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.steps is not None and self.minutes is not None:
-            raise ValueError("give minutes or steps, not both")
+            raise ValueError("give `minutes` or `steps`, not both")
         if self.heads % self.key_value_heads:
-            raise ValueError(f"heads ({self.heads}) must be a multiple of key_value_heads ({self.key_value_heads})")
+            raise ValueError(f"`heads` ({self.heads}) must be a multiple of `key_value_heads` ({self.key_value_heads})")
         if self.bpe_dropout and self.tokenizer != "bpe":
             raise ValueError(
-                f"bpe_dropout needs a bpe tokenizer, not {self.tokenizer}; take --tokenizer bpe, or leave "
-                "--bpe-dropout out"
+                f"`bpe_dropout` needs a BPE tokenizer, not {self.tokenizer}; leave it out, or give `tokenizer`=bpe"
             )
         if self.batch_tokens < self.context:
             raise ValueError(
-                f"batch_tokens ({self.batch_tokens}) must hold a sequence of context ({self.context}) tokens"
+                f"`batch_tokens` ({self.batch_tokens}) must hold a sequence of `context` ({self.context}) tokens"
             )
         return self
 
@@ -181,30 +181,40 @@ PAIR_DEFAULTS: dict[str, Any] = {
 _adapter = TypeAdapter(Recipe)
 
 
-def make_recipe(choices: Mapping[str, Any], source: str = "options") -> Recipe:
+def make_recipe(choices: Mapping[str, Any], source: Path | None = None) -> Recipe:
     """A recipe with these choices; fields that depend on a given one, and are not given themselves, follow it.
 
+    Args:
+        choices: by name.
+        source: the file they are from.
+
     Raises:
-        OpenbookError: naming the source, the field and its range.
+        OpenbookError: naming the file or the setting, what is given and what it takes.
     """
     try:
         return _adapter.validate_python(_dependent(choices) | dict(choices))
     except ValidationError as error:
-        errors = error.errors(include_url=False, include_context=False)
-        first = next((each for each in errors if each["loc"] and each["loc"][0] in choices), errors[0])
-        name = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "unexpected_keyword_argument":
-            message = f"unknown option; there are {', '.join(FIELDS)}"
-        given = f" (given: {_shown(first['input'])})" if name in choices else ""
-        raise OpenbookError(f"{source}: {name + ': ' if name else ''}{message}{given}") from None
+        raise _refused(error, choices, source) from None
 
 
-def _shown(value: object) -> str:
-    """The beginning of a value. Some from a file have no text: too deep, or too many digits."""
+def _refused(error: ValidationError, choices: Mapping[str, Any], source: Path | None) -> OpenbookError:
+    """What is wrong with the first given choice that is, else with what follows from them."""
+    faults = field_errors(error, Recipe)
+    first = next((each for each in faults if each.place and each.place[0] in choices), faults[0])
+    message, name = first.problem, str(first.place[0]) if first.place else ""
+    if name in FIELDS:
+        given = f" {excerpt(_shown(choices[name]))}" if name in choices else ""
+        message = f"`{name}`{given}: give {wanted(get_type_hints(Recipe, include_extras=True)[name])}"
+    elif name:
+        message = f"{excerpt(name)}: {message}"
+    setting = SettingError(message)
+    return setting if source is None else OpenbookError(f"{printable_path(source)}: {setting}")
+
+
+def _shown(value: Any) -> str:
     try:
-        return excerpt(repr(value), 60)
-    except (ValueError, RecursionError):
+        return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    except (ValueError, RecursionError):  # a number of 5,000 digits, a table in 1,000 others
         return "…"
 
 
@@ -250,7 +260,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # TOMLDecodeError, UnicodeDecodeError, a number of 5,000 digits
         raise OpenbookError(f"{path}: is not TOML ({error}); write lines such as: layers = 6") from None
     known = {name: value for name, value in choices.items() if name in FIELDS}
-    make_recipe(known | {name: value for name, value in choices.items() if name not in known}, str(path))
+    make_recipe(known | {name: value for name, value in choices.items() if name not in known}, path)
     return choices
 
 
@@ -260,12 +270,15 @@ def build_architecture(recipe: Recipe) -> architecture.Architecture:
     Raises:
         OpenbookError: two choices exclude each other.
     """
+    if recipe.position == "rotary" and recipe.head_width % 2:
+        raise SettingError(f"`head_width` {recipe.head_width}: must be even for rotary positions; see `position` too")
+    if recipe.position == "sinusoidal" and recipe.width % 2:
+        raise SettingError(f"`width` {recipe.width}: must be even for sinusoidal positions; see `position` too")
     try:
         return _architecture(recipe)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        place = f"{first['loc'][-1]}: " if first["loc"] else ""
-        raise OpenbookError(f"options: {place}{first['msg'].removeprefix('Value error, ')}") from None
+        first = field_errors(error, vars(architecture).get(error.title, architecture.Architecture))[0]
+        raise OpenbookError(f"{first.path + ': ' if first.place else ''}{first.problem}") from None
 
 
 def _architecture(recipe: Recipe) -> architecture.Architecture:

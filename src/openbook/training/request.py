@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 from openbook.model_file.adapter import files_of_model, load_merged, read_adapter
 from openbook.model_file.file_type import looks_like_safetensors
 from openbook.model_file.metadata import ModelMetadata
@@ -77,26 +77,28 @@ class TrainingRequest:
         make_recipe(self.choices)
         choose_device(self.device)
         if self.pairs and self.conversations:
-            raise OpenbookError("--pairs and --conversations: the files are one or the other")
+            raise SettingError("`pairs` and `conversations`: the files are one or the other")
         if self.tiny and (self.base_model is not None or self.conversations):
-            raise OpenbookError("--tiny: makes a new model of texts or pairs; leave out --from and --conversations")
+            raise SettingError(
+                "`tiny`: makes a new model of texts or pairs; leave out `base_model` and `conversations`"
+            )
         if self.lora_rank is not None:
             check_lora(self.lora_rank, self.lora_targets)
         if self.adapter:
             self._check_adapter()
         if self.lora_rank is not None and self.base_model is None:
-            raise OpenbookError(f"--lora-rank {self.lora_rank}: needs a model to fine-tune; give it with --from")
+            raise SettingError(f"`lora_rank` {self.lora_rank}: needs a model to fine-tune; give it with `base_model`")
         if self.choices.get("bpe_dropout") and self.conversations:
-            raise OpenbookError("--bpe-dropout: is for books and pairs, not for conversations")
+            raise SettingError("`bpe_dropout`: is for books and pairs, not for conversations")
 
     def _check_adapter(self) -> None:
         if self.lora_rank is None or self.base_model is None:
-            raise OpenbookError("--adapter: saves LoRA matrices; give --from and --lora-rank too")
+            raise SettingError("`adapter`: saves LoRA matrices; give `base_model` and `lora_rank` too")
         if read_adapter(self.base_model) is not None:
-            raise OpenbookError(f"--adapter: {self.base_model} is an adapter itself, and cannot be the base of another")
+            raise SettingError(f"`adapter`: {self.base_model} is an adapter itself, and cannot be the base of another")
         if self.output.absolute().parent != self.base_model.absolute().parent:
-            raise OpenbookError(
-                "--adapter: an adapter lies beside its base model; give -o a name in "
+            raise SettingError(
+                "`adapter`: an adapter lies beside its base model; give `output` a name in "
                 f"{self.base_model.absolute().parent}"
             )
 

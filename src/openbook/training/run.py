@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 from openbook.generation.engines.malloc import keep_freed_memory
 from openbook.model_file.adapter import Adapter, fingerprint, load_merged, save_adapter
 from openbook.model_file.file import save
@@ -115,7 +115,7 @@ class TrainingRun:
         dataset = self._prepare(base)
         files = dataset.file_records()
         started = self._start(dataset, base, checkpointer, overwrite)
-        recipe, summary = dataset.tokenize(make_recipe(started.recipe, str(folder.path / RECORD)))
+        recipe, summary = dataset.tokenize(make_recipe(started.recipe, folder.path / RECORD))
         self._emit("tokens", **summary)
         metadata, model = build_model(request, recipe, dataset)
         device = choose_device(request.device)
@@ -195,9 +195,9 @@ class TrainingRun:
                     log.unlink(missing_ok=True)
                 return unfinished
             if checkpointer.latest.exists() and not overwrite:
-                raise OpenbookError(
+                raise SettingError(
                     f"{request.folder}: holds an unfinished run with other inputs or choices; give the same again to "
-                    "resume it, another -o, or --overwrite to start over"
+                    "resume it, another `output`, or `overwrite` to start over"
                 )
         checkpointer.clear()
         for old in (request.folder / RECORD, log, *request.folder.glob("tokenizer*.json")):

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from openbook.errors import OpenbookError
+from openbook.errors import OpenbookError, SettingError
 from openbook.model_file.adapter import fingerprint
 from openbook.model_file.atomic import atomic_write
 from openbook.text.printable import printable_path
@@ -48,7 +48,9 @@ def open_run_folder(path: Path, output: Path, *, temporary: bool = False) -> Ite
     try:
         path.mkdir(exist_ok=True)
     except OSError as error:
-        raise OpenbookError(f"{printable_path(path)}: cannot be created ({error.strerror}); give another -o") from None
+        raise SettingError(
+            f"{printable_path(path)}: cannot be created ({error.strerror}); give another `output`"
+        ) from None
     folder, discard = RunFolder(path), temporary
     try:
         with lock_folder(path, output):

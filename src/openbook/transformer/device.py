@@ -2,7 +2,7 @@
 
 import torch
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 
 
 def choose_device(name: str) -> torch.device:
@@ -21,5 +21,5 @@ def choose_device(name: str) -> torch.device:
         device = None
     if device is None or device.type not in kinds:
         offered = ", ".join(["auto", *kinds])
-        raise OpenbookError(f"--device {name}: is not on this machine, or not in its PyTorch; there is {offered}")
+        raise SettingError(f"`device` {name}: is not on this machine, or not in its PyTorch; there is {offered}")
     return device

@@ -12,7 +12,7 @@ from contextlib import suppress
 import uvicorn
 from starlette.types import ASGIApp
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 from openbook.web.guard import Guard, SecurityHeaders
 
 ADDRESS = "127.0.0.1"
@@ -53,7 +53,7 @@ def _bound(port: int) -> socket.socket:
         listening.listen()  # the address may be opened as soon as it is printed
     except (OSError, OverflowError) as error:
         listening.close()
-        raise OpenbookError(f"--port {port}: cannot listen there ({error}); leave it out to take a free one") from None
+        raise SettingError(f"`port` {port}: cannot listen there ({error}); leave it out to take a free one") from None
     return listening
 
 

@@ -246,7 +246,7 @@ def test_of_a_few_none_is_hold_out(talker):
         ({"conversations": "bad.jsonl"}, "bad.jsonl: line 2"),
         ({"conversations": "none.jsonl"}, "none.jsonl"),
         ({"context": 4}, "--context 4"),
-        ({"validation": None, "validation_fraction": 2.0}, "validation fraction 2"),
+        ({"validation": None, "validation_fraction": 2.0}, "validation_fraction 2"),
     ],
 )
 def test_what_cannot_be_learned_from_is_refused(talker, given, said):

@@ -207,7 +207,7 @@ def test_many_cores_give_the_same(tmp_path):
 def test_too_few_pairs_are_told(tmp_path, pairs, words):
     with pytest.raises(OpenbookError, match=words):
         prepare_pairs([tsv(tmp_path / "a.tsv", pairs)], tmp_path / "text")
-    with pytest.raises(OpenbookError, match=r"validation fraction 0\.9"):
+    with pytest.raises(OpenbookError, match=r"validation_fraction 0\.9"):
         prepare_pairs([tmp_path / "a.tsv"], tmp_path / "text", validation_fraction=0.9)
 
 

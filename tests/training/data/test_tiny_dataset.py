@@ -75,5 +75,5 @@ def test_a_base_model_is_refused(tmp_path, lines):
 
 
 def test_a_context_that_is_too_short_is_refused(tmp_path, lines):
-    with pytest.raises(OpenbookError, match="the longest line has 4 tokens; take a longer context"):
+    with pytest.raises(OpenbookError, match="the longest line has 4 tokens; take a longer one"):
         openbook.train(lines, tmp_path / "it.openbook", tiny=True, context=2, device="cpu")

@@ -8,6 +8,7 @@ from rich.tree import Tree
 
 from openbook.explanation.token_display import Tokenizer
 from openbook.explanation.views.beam_tree import BeamTree
+from openbook.text.formatting import format_count
 from openbook.text.printable import json_line
 
 
@@ -15,7 +16,9 @@ def print_beam_tree(found: BeamTree, tokenizer: Tokenizer, console: Console) -> 
     """Print the tree. Tokens without a fork between them share a line, which ends with Σ log p of its last token."""
     settings, nodes, children = found.settings, found.trace.nodes[0], found.trace.children(0)
     ranks = {hypothesis.tokens: rank for rank, hypothesis in enumerate(found.hypotheses, start=1)}
-    tree = Tree(Text(f"{settings.beam_size} beams, score = Σ log p / length^{settings.length_penalty:g}"))
+    tree = Tree(
+        Text(f"{format_count(settings.beam_size, 'beam')}, score = Σ log p / length^{settings.length_penalty:g}")
+    )
 
     def grow(branch: Tree, indices: Sequence[int]) -> None:
         for index in indices:

@@ -5,11 +5,12 @@ import re
 from rich.console import Console
 from rich.text import Text
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 from openbook.explanation.derivations import Derivation
 from openbook.explanation.expression_text import format_number
 from openbook.explanation.reader import Number, Operand
 from openbook.explanation.terminal.layout import make_table, print_line
+from openbook.text.formatting import format_count
 
 ROWS_SHOWN = 16
 
@@ -24,7 +25,7 @@ def parse_number(text: str) -> tuple[str, tuple[int, ...]]:
     """
     match = _NUMBER.fullmatch(text.strip())
     if match is None:
-        raise OpenbookError(f"--number {text!r}: give a path and an index, as in decoder.embedded[0,5,2]")
+        raise SettingError(f"`number` {text!r}: give a path and an index, as in decoder.embedded[0,5,2]")
     return match[1], tuple(map(int, match[2].split(",")))
 
 
@@ -52,7 +53,7 @@ def print_derivation(derivation: Derivation, console: Console) -> None:
 
 def _print_operand(operand: Operand, console: Console) -> None:
     first, many = operand.numbers[0], len(operand.numbers) > 1
-    value = f"{len(operand.numbers):,} numbers" if many else format_number(first.value)
+    value = f"{format_count(len(operand.numbers), 'number')}" if many else format_number(first.value)
     print_line(console, Text.assemble((operand.symbols, "bold"), f" = {value}"))
     if operand.kind == "given":
         origin = f"given by {operand.source}"

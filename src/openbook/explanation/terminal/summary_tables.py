@@ -8,13 +8,14 @@ from rich.text import Text
 from openbook.explanation.terminal.layout import bar, format_decimal, make_table, print_heading, print_line
 from openbook.explanation.token_display import truncate
 from openbook.explanation.views.summary import Attended, Candidate, LayerPrediction, Summary, Token
+from openbook.text.formatting import format_count
 
 TOKENS_SHOWN = 16
 
 
 def print_tokens(title: str, tokens: Sequence[Token], followed: int | None, console: Console) -> None:
     """The tokens around the followed one."""
-    print_heading(console, title, f"{len(tokens):,} tokens. Indices and positions count from 0.")
+    print_heading(console, title, f"{format_count(len(tokens), 'token')}. Indices and positions count from 0.")
     table = make_table("index", "position", "id", "token", left=["token"])
     window = _window(0 if followed is None else followed, len(tokens))
     for token in tokens[window.start : window.stop]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 from openbook.explanation.reader import TensorOffset
 from openbook.explanation.run import Explanation
 from openbook.explanation.token_display import Tokenizer, display_token
@@ -67,7 +67,7 @@ def summarize(
     """
     encoder = selection.encoder
     if encoder and explanation.source is None:
-        raise OpenbookError("--encoder: this model is decoder-only, so it has no encoder to show")
+        raise SettingError("`encoder`: this model is decoder-only, so it has no encoder to show")
     source = tuple(_tokens(explanation, source_tokenizer or tokenizer, "source"))
     tokens = source if encoder else tuple(_tokens(explanation, tokenizer, "tokens", template))
     before, blocks, after = _in_parts(explanation, encoder)
@@ -118,7 +118,7 @@ def _in_parts(explanation: Explanation, encoder: bool) -> tuple[list[Record], di
 def _in_range(name: str, given: int | None, count: int, default: int) -> int:
     chosen = default if given is None else given
     if not 0 <= chosen < count:
-        raise OpenbookError(f"--{name} {chosen}: there are {count:,} here, numbered 0 to {count - 1:,}")
+        raise SettingError(f"`{name}` {chosen}: there are {count:,} here, numbered 0 to {count - 1:,}")
     return chosen
 
 

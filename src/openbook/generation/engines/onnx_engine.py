@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 from openbook.generation.arrays import FloatArray, IntArray
 from openbook.generation.cache.kv_cache import KVCache
 from openbook.generation.engines.base import CachedSession, ModelEngine, as_array, as_batch
@@ -39,9 +39,9 @@ class OnnxEngine(ModelEngine):
         super().__init__(model)
         dtypes = {weight.dtype for weight in model.parameters()}
         if dtypes != {torch.float32} or any(type(weight) is not nn.Parameter for weight in model.parameters()):
-            raise OpenbookError("the engine onnx takes weights of float32: import the model with --dtype float32")
+            raise SettingError("the engine onnx takes weights of float32: import the model with `dtype`=float32")
         if self.device.type != "cpu":
-            raise OpenbookError("the engine onnx works on processors: give --device cpu")
+            raise SettingError("the engine onnx works on processors: give `device`=cpu")
         self._layers = len(model.architecture.decoder.blocks)
         was_training = model.training
         model.eval()

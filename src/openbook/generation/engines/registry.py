@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from openbook.errors import OpenbookError
+from openbook.errors import OpenbookError, SettingError
 from openbook.generation.engines.accelerators import may_have_accelerator
 from openbook.generation.engines.engine import Engine
 from openbook.model_file.opening import ModelFile
@@ -28,7 +28,7 @@ class EngineChoice:
 def check_engine(name: str) -> None:
     """Raise OpenbookError if there is no engine of this name."""
     if name not in ENGINES:
-        raise OpenbookError(f"--engine {name}: must be one of {', '.join(ENGINES)}")
+        raise SettingError(f"`engine` {name}: must be one of {', '.join(ENGINES)}")
 
 
 def is_surely_cpu(device: str) -> bool:

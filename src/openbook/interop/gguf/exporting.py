@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from openbook.errors import OpenbookError
+from openbook.errors import OpenbookError, SettingError
 from openbook.interop.gguf.architectures import ARCHITECTURE_OF, ARCHITECTURES, GgufArchitecture
 from openbook.interop.gguf.block_types import dequantize, library, quantize, readable_types, type_for_rows
 from openbook.interop.gguf.config import head_width_of
@@ -141,7 +141,7 @@ def _check_fields(conversion: Conversion, name: str, fields: Mapping[str, Any], 
         config["rope_scaling"] = conversion.config["rope_scaling"]
     again = ConfigFields({name: value for name, value in config.items() if value is not None})
     if read_architecture(family_of(again), again) != conversion.architecture:
-        raise OpenbookError("GGUF fields have no words for all of this architecture; export it with --to hf")
+        raise SettingError("GGUF fields have no words for all of this architecture; export it with `to`=hf")
 
 
 def _write(path: Path, fields: Mapping[str, Any], tensors: list[OutputTensor], track: Track) -> None:

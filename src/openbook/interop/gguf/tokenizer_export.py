@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from openbook.errors import OpenbookError
+from openbook.errors import OpenbookError, SettingError
 from openbook.interop.gguf.pre_tokenizers import GPT2_PATTERN, PRE_TOKENIZERS
 from openbook.interop.gguf.tokenizer_import import BYTE_LEVEL, PREFIX, SENTENCEPIECE
 from openbook.interop.tokenizers.sentencepiece_model import PieceType
@@ -23,7 +23,7 @@ def tokenizer_fields(metadata: ModelMetadata) -> dict[str, Any]:
     tokenizer = metadata.make_tokenizer()
     content = json.loads(metadata.tokenizer)
     if content["model"].get("type") != "BPE" or metadata.source_tokenizer is not None:
-        raise OpenbookError("GGUF files hold BPE tokenizers, and this is another; export with --to hf")
+        raise SettingError("GGUF files hold BPE tokenizers, and this is another; export with `to`=hf")
     tokens, kinds = _tokens(content, metadata.architecture.vocab_size)
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in content["model"]["merges"]]
     fields: dict[str, Any] = {f"{PREFIX}tokens": tokens, f"{PREFIX}token_type": kinds}

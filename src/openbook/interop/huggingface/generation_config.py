@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 from openbook.interop.huggingface.fields import ConfigFields
 from openbook.interop.huggingface.weights import read_small_json
 from openbook.model_file.metadata import Generation
+from openbook.text.field_errors import field_errors
 
 MAX_BYTES = 1_000_000
 TOP_K = 50
@@ -55,8 +56,8 @@ def read_generation_config(folder: Path) -> Generation:
     try:
         return _adapter.validate_python({name: value for name, value in found.items() if value is not None})
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        raise fields.error(".".join(str(part) for part in first["loc"]), first["msg"]) from None
+        first = field_errors(error, Generation)[0]
+        raise fields.error(first.path, first.problem) from None
 
 
 def write_generation_config(generation: Generation, ids: dict[str, Any]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def _problem(template: str) -> str | None:
     try:
         compiled.check()
     except OpenbookError as error:
-        return str(error).removesuffix("; answer without it (--raw)").removeprefix("the chat template ")
+        return str(error).removesuffix("; answer without it (raw)").removeprefix("the chat template ")
     finally:
         compiled.close()
     return None

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import IO, Any
 
-from openbook.errors import OpenbookError
+from openbook.errors import OpenbookError, SettingError
 from openbook.text.printable import excerpt
 
 Message = Mapping[str, Any]
@@ -99,12 +99,12 @@ class ChatTemplate:
         except BaseException as error:  # also Ctrl-C: after it, the process would answer the wrong request
             self.close()
             if isinstance(error, FutureTimeoutError):
-                raise OpenbookError(
-                    f"the chat template takes more than {self._seconds:g} seconds; answer without it (--raw)"
+                raise SettingError(
+                    f"the chat template takes more than {self._seconds:g} seconds; answer without it (`raw`)"
                 ) from None
             if isinstance(error, OSError | EOFError | ValueError):
-                raise OpenbookError(
-                    "the chat template uses too much memory, or ends its process; answer without it (--raw)"
+                raise SettingError(
+                    "the chat template uses too much memory, or ends its process; answer without it (`raw`)"
                 ) from None
             raise
         if "error" in reply:

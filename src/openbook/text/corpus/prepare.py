@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
 
-from openbook.errors import OpenbookError
+from openbook.errors import OpenbookError, SettingError
 from openbook.progress import Track, silent
 from openbook.text.corpus.corpus import Corpus
 from openbook.text.corpus.deduplication.sections import Section, fingerprint_section
@@ -54,7 +54,7 @@ def prepare(
         OpenbookError: there is nothing to train on, or the folder cannot be written.
     """
     if validation_fraction is not None and not 0 <= validation_fraction <= 0.5:
-        raise OpenbookError(f"validation fraction {validation_fraction}: must be from 0 to 0.5 of the text")
+        raise SettingError(f"`validation_fraction` {validation_fraction}: must be from 0 to 0.5 of the text")
     encoding = None if encoding is None else named_encoding(encoding)
     books, held_out = find_files(inputs), find_files(validation or [])
     options = (VERSION, TASK_BYTES, validation is None, validation_fraction, keep_duplicates, encoding)

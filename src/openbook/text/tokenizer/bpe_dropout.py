@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.word_encoder import WORD
 
@@ -41,7 +41,7 @@ def require_bpe(*tokenizers: Tokenizer) -> None:
     for tokenizer in tokenizers:
         model = json.loads(tokenizer.to_json())["model"]
         if model.get("type") != "BPE" or not model.get("merges"):
-            raise OpenbookError("--bpe-dropout: the model's vocabulary is not BPE, so it has no merges; leave it out")
+            raise SettingError("`bpe_dropout`: the model's vocabulary is not BPE, so it has no merges; leave it out")
 
 
 class BpeDropout:

@@ -175,9 +175,16 @@ class Tokenizer:
         return encoding.ids, [start for start, _ in encoding.offsets]
 
     def encode_with_spans(self, text: str) -> list[tuple[int, tuple[int, int]]]:
-        """Token ids of a text as `encode` gives them, each with the offsets where it starts and ends."""
-        with self._encoder(allow_special=False) as tokenizer:
-            encoding = tokenizer.encode(text, add_special_tokens=False)
+        """Token ids of a text as `encode` gives them, each with the offsets where it starts and ends.
+
+        Raises:
+            OpenbookError: the text contains a lone surrogate.
+        """
+        try:
+            with self._encoder(allow_special=False) as tokenizer:
+                encoding = tokenizer.encode(text, add_special_tokens=False)
+        except TypeError:
+            raise OpenbookError("text: contains half a surrogate pair; give it as UTF-8") from None
         return list(zip(encoding.ids, encoding.offsets, strict=True))
 
     def encode_prompt(self, text: str, *, allow_special: bool = False) -> list[int]:

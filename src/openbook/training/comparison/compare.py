@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 from openbook.model_file.atomic import atomic_write
 from openbook.model_file.file import load
 from openbook.progress import Track, silent
@@ -55,7 +55,7 @@ def compare(
     """
     path = folder / "comparison.json"
     if (path.exists() or (folder / PICTURE).exists()) and not overwrite:
-        raise OpenbookError(f"{folder}: holds a comparison; give another --output, or --overwrite to replace it")
+        raise SettingError(f"{folder}: holds a comparison; give another `output`, or `overwrite` to replace it")
     make_recipe(choices)
     files = find_files([*pairs, *(validation or [])])
     identity = json.dumps([[(str(file), *size_and_mtime(file)) for file in files], dict(choices)], sort_keys=True)

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 from openbook.generation.settings import Sampling
 from openbook.model_file.metadata import ModelMetadata
 from openbook.text.corpus.corpus import Corpus
 from openbook.text.corpus.prepare import prepare
+from openbook.text.formatting import format_count
 from openbook.text.tokenizer.bpe_dropout import MergeDropout
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import TRAINING_SAMPLE_BYTES, train_tokenizer
@@ -49,7 +50,7 @@ class BookDataset(Dataset):
 
     def __post_init__(self) -> None:
         if self.base is not None and self.base.architecture.encoder is not None:
-            raise OpenbookError(f"{self.request.base_model}: is an encoder-decoder; it learns from pairs: give --pairs")
+            raise SettingError(f"{self.request.base_model}: is an encoder-decoder; it learns from pairs: give `pairs`")
         self.corpus = self._prepare(prepare)
 
     @property
@@ -83,14 +84,14 @@ class BookDataset(Dataset):
         self.tokens = tokenize_books(self.corpus, self.tokenizer, self.request.folder / "tokens", track=self.track)
         train, validation = self.tokens.train, self._scored()
         if len(train.ids) <= recipe.context + 1:
-            raise OpenbookError(
-                f"--context {recipe.context}: the text has only {len(train.ids):,} tokens; take a shorter context, or "
-                "more text"
+            raise SettingError(
+                f"`context` {recipe.context}: the text has only {format_count(len(train.ids), 'token')}; take a "
+                "shorter context, or more text"
             )
         if len(validation.ids) < 2:
-            raise OpenbookError(
-                "too little text to hold any out for validation; add books, give --validation, or "
-                "--validation-fraction 0 to hold none out"
+            raise SettingError(
+                "too little text to hold any out for validation; add books, give `validation`, or "
+                "`validation_fraction`=0 to hold none out"
             )
         if self.base is None:
             recipe = replace(recipe, vocab_size=self.tokenizer.vocab_size)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from openbook.errors import OpenbookError
+from openbook.errors import OpenbookError, SettingError
 from openbook.generation.settings import Sampling
 from openbook.model_file.metadata import ModelMetadata
 from openbook.text.formatting import format_count
@@ -60,7 +60,7 @@ class ConversationDataset(Dataset):
     def __post_init__(self) -> None:
         request = self.request
         if self.base is None:
-            raise OpenbookError("conversations need a model to continue from; give it with --from")
+            raise SettingError("conversations need a model to continue from; give it with `base_model`")
         if self.base.chat_template is None:
             raise OpenbookError(
                 f"{request.base_model}: has no chat template, so there is no form to write conversations in"
@@ -126,8 +126,8 @@ class ConversationDataset(Dataset):
     def tokenize(self, recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
         train, validation = self._pack(recipe.context)
         if not len(train.fitting) or not len(validation.fitting):
-            raise OpenbookError(
-                f"--context {recipe.context}: no conversation to learn from, or none to validate with, has so few "
+            raise SettingError(
+                f"`context` {recipe.context}: no conversation to learn from, or none to validate with, has so few "
                 "tokens; take a longer one"
             )
         return recipe, {
@@ -164,7 +164,7 @@ def hold_out(
         OpenbookError: there are too few, or the fraction is not between 0 and 1.
     """
     if not 0 < fraction < 1:
-        raise OpenbookError(f"validation fraction {fraction}: must be between 0 and 1")
+        raise SettingError(f"`validation_fraction` {fraction}: must be from 0 to below 1")
     held_out: NDArray[np.bool_] = np.zeros(len(conversations), bool)
     for index in range(len(conversations)):
         digest = hashlib.sha256(conversations[index].tobytes()).digest()
@@ -172,5 +172,5 @@ def hold_out(
     if not held_out.any():
         held_out[0] = True  # there has to be one
     if held_out.all():
-        raise OpenbookError("too few conversations to hold any out for validation; add some, or give --validation")
+        raise SettingError("too few conversations to hold any out for validation; add some, or give `validation`")
     return conversations.select(np.flatnonzero(~held_out)), conversations.select(np.flatnonzero(held_out))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib.recfunctions import repack_fields
 from numpy.typing import NDArray
 
-from openbook.errors import OpenbookError
+from openbook.errors import OpenbookError, SettingError
 from openbook.progress import Advance, Track, silent
 from openbook.text.corpus.process_pool import run_tasks
 from openbook.text.corpus.working_directory import fingerprint_inputs, load_or_make, write_json
@@ -159,7 +159,7 @@ def prepare_pairs(
         OpenbookError: a file cannot be read, two aligned files do not match, or no pair is left.
     """
     if validation_fraction is not None and not 0 <= validation_fraction <= 0.5:
-        raise OpenbookError(f"validation fraction {validation_fraction}: must be from 0 to 0.5 of the pairs")
+        raise SettingError(f"`validation_fraction` {validation_fraction}: must be from 0 to 0.5 of the pairs")
     groups = [find_pair_files(find_files(paths), encoding) for paths in (inputs, validation or [])]
     paths = [[path for file in files for path in file.paths] for files in groups]
     fingerprint = fingerprint_inputs(paths, VERSION, validation is None, validation_fraction, keep_duplicates, encoding)
@@ -296,7 +296,7 @@ def _check_not_empty(records: _Records, held_out: NDArray[np.bool_], learns_all:
     if not (records.kept & ~held_out).any():
         raise OpenbookError(f"no pairs to train on ({said or 'name some files'})")
     if not learns_all and not (records.kept & held_out).any():
-        raise OpenbookError(
-            f"no pairs to validate with ({said}); add pairs, give --validation a file of them, or "
-            "--validation-fraction 0 to hold none out"
+        raise SettingError(
+            f"no pairs to validate with ({said}); add pairs, give `validation` a file of them, or "
+            "`validation_fraction`=0 to hold none out"
         )

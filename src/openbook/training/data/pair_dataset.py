@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.bpe_dropout import BpeDropout
 from openbook.text.tokenizer.special_tokens import END, PADDING, SEPARATOR, SpecialTokens
@@ -88,8 +88,8 @@ class PairDataset(Dataset):
         if recipe.bpe_dropout:
             self.train = replace(self.train, resample=self._bpe_dropout(recipe))
         if not len(self.train.fitting) or not len(self.validation.fitting):
-            raise OpenbookError(
-                f"--context {recipe.context}: no pairs to learn from, or none to validate with, have so few tokens; "
+            raise SettingError(
+                f"`context` {recipe.context}: no pairs to learn from, or none to validate with, have so few tokens; "
                 "take a longer one"
             )
         if self.base is None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 from openbook.generation.settings import Sampling
 from openbook.progress import Track, silent
 from openbook.text.corpus.corpus import Split
@@ -148,8 +148,8 @@ class TinyDataset(BookDataset):
     def _longer(self, recipe: Recipe, longest: int) -> Recipe:
         """The recipe with a context that holds the longest line; its tokens can be counted only now."""
         if "context" in self.request.choices:
-            raise OpenbookError(
-                f"--context {recipe.context}: the longest line has {longest:,} tokens; take a longer context"
+            raise SettingError(
+                f"`context` {recipe.context}: the longest line has {format_count(longest, 'token')}; take a longer one"
             )
         context = 2 ** (longest - 1).bit_length()
         return replace(recipe, context=context, batch_tokens=max(recipe.batch_tokens, context * len(self.train.texts)))

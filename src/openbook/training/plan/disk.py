@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 from openbook.text.printable import printable_path
 from openbook.training.plan.measure import count_parameters
 from openbook.training.plan.rules import bytes_per_token
@@ -34,8 +34,8 @@ def check_disk(folder: Path, architecture: Architecture, recipe: Recipe, text_by
     checkpoints = 0 if frozen else (2 * copies + 1) * model  # the latest twice while it is replaced, and the best
     needed, free = tokens + checkpoints + model, shutil.disk_usage(folder).free
     if needed > free:
-        raise OpenbookError(
+        raise SettingError(
             f"{printable_path(folder)}: training takes about {needed / 1e9:.1f} GB of disk there (checkpoints "
             f"{checkpoints / 1e9:.1f}, model {model / 1e9:.1f}, tokens {tokens / 1e9:.1f}), and {free / 1e9:.1f} GB "
-            "are free; make room, or give another -o or a smaller model"
+            "are free; make room, or give another `output` or a smaller model"
         )

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
+from openbook.text.formatting import format_count
 from openbook.training.data_parallel import max_replicas
 from openbook.training.plan.measure import count_parameters
 from openbook.training.plan.plan import Plan, measure_speed, plan_training, with_precision
@@ -53,7 +54,7 @@ def check_choices(given: Mapping[str, Any]) -> None:
     """Raises OpenbookError for a choice that is out of range, or that the base model fixes."""
     for name in FIELDS:
         if name in given and name not in OPEN:
-            raise OpenbookError(f"--{name.replace('_', '-')}: is fixed by the base model")
+            raise SettingError(f"`{name}`: is fixed by the base model")
     make_recipe(given)
 
 
@@ -83,7 +84,7 @@ def plan_fine_tuning(
     token_bytes = bytes_per_token(architecture.vocab_size, "bpe")
     context = given.get("context", rules.fine_tuning_context(architecture, token_bytes))
     if context > architecture.context:
-        raise OpenbookError(f"--context {context}: the model's context is {architecture.context} tokens")
+        raise SettingError(f"`context` {context}: the model's context is {format_count(architecture.context, 'token')}")
     minutes = given.get("minutes") or rules.default_minutes()
     length, rows = rules.measured_batch(architecture, context, token_bytes)
     speed = measure_speed(architecture, length, rows, device, minutes * 60, given.get("precision", "auto"))

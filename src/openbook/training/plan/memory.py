@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 from openbook.training.data_parallel import choose_replicas
 from openbook.training.plan.measure import count_parameters
 from openbook.training.recipe import Recipe
@@ -63,10 +63,10 @@ def check_memory(architecture: Architecture, recipe: Recipe, frozen: bool = Fals
     """
     if not fits_in_memory(architecture, recipe, frozen):
         needed = training_bytes(architecture, recipe, frozen)
-        raise OpenbookError(
+        raise SettingError(
             f"training this model takes about {needed / 1e9:.1f} GB, and the machine has {machine_memory() / 1e9:.1f} "
-            f"GB; take a smaller --width (now {recipe.width}), --layers ({recipe.layers}), --vocab-size "
-            f"({recipe.vocab_size}) or --micro-batch-size ({recipe.micro_batch_size})"
+            f"GB; take a smaller `width` (now {recipe.width}), `layers` ({recipe.layers}), `vocab_size` "
+            f"({recipe.vocab_size}) or `micro_batch_size` ({recipe.micro_batch_size})"
         )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from openbook.text.formatting import format_count
 from openbook.text.tokenizer.training import choose_vocab_size
 from openbook.training.plan.rules import Rules, Size, batch_size, even, shape_choices
 from openbook.training.recipe import PAIR_DEFAULTS
@@ -41,7 +42,7 @@ class PairRules(Rules):
 
     @property
     def amount(self) -> str:
-        return f"{self.pairs:,} pairs"
+        return format_count(self.pairs, "pair")
 
     def epoch_tokens(self, token_bytes: float) -> float:
         return self.target_bytes / token_bytes

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from openbook.text.formatting import format_count
 from openbook.training.data_parallel import MIN_TOKENS, max_replicas
 from openbook.training.plan.measure import Speed, choose_precision, count_parameters, muon_flops
 from openbook.training.plan.memory import check_memory, fits_in_memory, save_memory
@@ -218,7 +219,7 @@ def plan_training(
     choices = dict(sizes) | chosen | dict(given)
     if not given.get("steps"):
         choices["minutes"] = minutes
-    reasons = {"batch_tokens": f"{tokens / batch:,.0f} steps", "dropout": f"{epochs:.1f} epochs"}
+    reasons = {"batch_tokens": format_count(round(tokens / batch), "step"), "dropout": f"{epochs:.1f} epochs"}
     return Plan(make_recipe(choices), reasons, tokens, epochs, minutes * 60)
 
 

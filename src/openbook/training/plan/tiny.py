@@ -6,7 +6,7 @@ Nothing is measured: the steps take seconds on any machine.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from openbook.errors import OpenbookError
+from openbook.errors import OpenbookError, SettingError
 from openbook.text.formatting import format_bytes, format_count
 from openbook.text.tokenizer.training import split_words
 from openbook.training.plan.plan import Plan
@@ -92,7 +92,7 @@ def plan_tiny(
 
 def too_large(size: int) -> OpenbookError:
     """What to say of texts of so many bytes."""
-    return OpenbookError(
-        f"--tiny: is for a few sentences, up to {format_bytes(MAXIMUM_BYTES)}, and these have {format_bytes(size)}; "
+    return SettingError(
+        f"`tiny`: is for a few sentences, up to {format_bytes(MAXIMUM_BYTES)}, and these have {format_bytes(size)}; "
         "leave it out"
     )

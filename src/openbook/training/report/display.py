@@ -12,6 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from openbook.text.formatting import format_count
 from openbook.training.loop import Event
 
 
@@ -54,11 +55,11 @@ class Display:
 
     def _show_tokens(self, event: Event) -> None:
         if event.get("too_long"):
-            self.console.print(f"{event['too_long']:,} are longer than the context; left out.")
+            self.console.print(f"Left out {event['too_long']:,} longer than the context.")
         held_out = f" {event['validation']:,} held out," if self._score_name == "held-out" else ""
-        line = f"{event['train']:,} tokens to train on,{held_out} vocabulary size {event['vocab_size']:,}"
+        line = f"{format_count(event['train'], 'token')} to train on,{held_out} vocabulary size {event['vocab_size']:,}"
         if event["unknown"] or event.get("validation_unknown"):
-            line += f"; {event['unknown']:,} tokens are unknown (not in the vocabulary)"
+            line += f"; {format_count(event['unknown'], 'unknown token')} (not in the vocabulary)"
             line += f" and {event['validation_unknown']:,} held out" if event.get("validation_unknown") else ""
             line += "; scores count each of their bytes as 8 bits"
         self.console.print(line, highlight=False)
@@ -121,12 +122,12 @@ class Display:
             "stopped early": "Stopped early, without improvement",
             "interrupted": "Interrupted",
         }
-        fraction = event.get("scored_fraction", 1.0)
+        fraction, steps = event.get("scored_fraction", 1.0), format_count(event["step"], "step")
         text = (
             f"{self._score_name} text" if fraction == 1 else f"a sample, {fraction:.0%} of the {self._score_name} text"
         )
         self.console.print(
-            f"{how[event['stop_reason']]} after {event['step']:,} steps and {format_duration(event['seconds'])}: "
+            f"{how[event['stop_reason']]} after {steps} and {format_duration(event['seconds'])}: "
             f"[bold]{event['bits_per_byte']:.3f} bits per byte{quality(event)}[/bold] on {text}, with "
             f"the weights of step {event['best_step']:,}.\n"
             f"Saved {escape(event['path'])}; loss curve in {escape(event['curve'])}.",
@@ -144,20 +145,21 @@ def _average(average: float, value: float) -> float:
 def plan_table(event: Mapping[str, Any]) -> Table:
     """The plan: what was chosen, and why."""
     recipe, reasons = event["recipe"], event["reasons"]
-    budget = f"{recipe['steps']:,} steps" if recipe["steps"] else f"{recipe['minutes']:g} minutes"
+    budget = format_count(recipe["steps"] or recipe["minutes"], "step" if recipe["steps"] else "minute")
     gate = "gated " if recipe["gated"] else ""
     rate = "matrix_lr" if recipe["optimizer"] == "muon" else "adamw_lr"
     encoder = f"{recipe['encoder_layers']} + " if recipe["encoder_layers"] else ""
+    layers = f"{recipe['layers']} layers" if encoder else format_count(recipe["layers"], "layer")
     rows = {
         "budget": (budget, reasons.get("minutes", "") or f"about {format_duration(event['expected'])} in all"),
         "tokens": (f"{recipe['tokenizer']}, vocabulary size {recipe['vocab_size']:,}", reasons.get("vocab_size", "")),
-        "model": (f"{encoder}{recipe['layers']} layers × width {recipe['width']}", reasons.get("layers", "")),
+        "model": (f"{encoder}{layers} × width {recipe['width']}", reasons.get("layers", "")),
         "attention": (
-            f"{recipe['heads']} heads × {recipe['head_width']}, {recipe['position']} positions",
+            f"{format_count(recipe['heads'], 'head')} × {recipe['head_width']}, {recipe['position']} positions",
             f"context of {recipe['context']:,} tokens",
         ),
         "feed-forward": (f"{gate}{recipe['activation']}, width {recipe['feed_forward_width']:,}", ""),
-        "batch": (f"{recipe['batch_tokens']:,} tokens per step", reasons.get("batch_tokens", "")),
+        "batch": (f"{format_count(recipe['batch_tokens'], 'token')} per step", reasons.get("batch_tokens", "")),
         "dropout": (f"{recipe['dropout']:g}{regularization(recipe)}", reasons.get("dropout", "")),
         "optimizer": (f"{recipe['optimizer']} at {recipe[rate]:g}", recipe["precision"]),
     }

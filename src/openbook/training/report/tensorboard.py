@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 from openbook.training.loop import Event
 
 
@@ -17,8 +17,8 @@ class TensorBoard:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise OpenbookError(
-                "--tensorboard: is not installed; run pip install 'openbook[tensorboard]', or leave it out"
+            raise SettingError(
+                "`tensorboard`: is not installed; run pip install 'openbook[tensorboard]', or leave it out"
             ) from None
         self._folder, self._open = folder, SummaryWriter
         self._writer: SummaryWriter | None = None

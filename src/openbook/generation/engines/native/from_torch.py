@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 from openbook.generation.engines.native.program import Weight, quantized
 from openbook.model_file.arrays import StoredArray
 from openbook.model_file.quantization import named_parts
@@ -21,7 +21,7 @@ def as_weights(model: Transformer) -> dict[str, Weight]:
     weights = {}
     for name, tensor in model.state_dict().items():
         if tensor.device.type != "cpu":
-            raise OpenbookError("the engine native works on processors: give --device cpu, or take --engine torch")
+            raise SettingError("the engine native works on processors: give `device`=cpu, or take `engine`=torch")
         if isinstance(tensor, QuantizedWeight):
             weights[name] = quantized({suffix: _stored(part) for suffix, part in named_parts(tensor).items()})
         else:

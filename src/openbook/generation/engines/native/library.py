@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openbook.errors import OpenbookError
+from openbook.errors import OpenbookError, SettingError
 
 VERSION = 2
 NAMES = ("libopenbook_engine.so", "libopenbook_engine.dylib", "openbook_engine.dll")
@@ -68,13 +68,13 @@ def load_library() -> ctypes.CDLL:
     """
     path = find_library()
     if path is None:
-        raise OpenbookError(
-            "the native engine is not compiled; install a C++ compiler and reinstall openbook, or give --engine torch"
+        raise SettingError(
+            "the native engine is not compiled; install a C++ compiler and reinstall openbook, or give `engine`=torch"
         )
     try:
         library = ctypes.CDLL(os.fspath(path))
     except OSError as error:
-        raise OpenbookError(f"{path}: cannot be loaded ({error}); reinstall openbook, or use --engine torch") from None
+        raise SettingError(f"{path}: cannot be loaded ({error}); reinstall openbook, or use `engine`=torch") from None
     if library.openbook_version() != VERSION:
         raise OpenbookError(f"{path}: is of another version of openbook; reinstall openbook")
     pointer = c_void_p

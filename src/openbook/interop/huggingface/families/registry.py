@@ -27,7 +27,9 @@ from openbook.interop.huggingface.families import (
 )
 from openbook.interop.huggingface.family import Family
 from openbook.interop.huggingface.fields import ConfigFields
+from openbook.text.field_errors import field_errors
 from openbook.text.printable import excerpt
+from openbook.transformer import architecture as architectures
 from openbook.transformer.architecture import Architecture
 
 FAMILIES = (
@@ -80,9 +82,7 @@ def read_architecture(family: Family, config: ConfigFields) -> Architecture:
     try:
         architecture = family.read(config.with_defaults(family.absent))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        reason = first["msg"].removeprefix("Value error, ")
-        raise OpenbookError(f"{config.where}: {f'{place}: ' if place else ''}{reason}") from None
+        first = field_errors(error, vars(architectures).get(error.title, Architecture))[0]
+        raise OpenbookError(f"{config.where}: {f'{first.path}: ' if first.place else ''}{first.problem}") from None
     config.finish()
     return architecture
