@@ -85,8 +85,8 @@ def _problem(locked: bool | None, holder: Holder | None, path: Path) -> str | No
         return "another run trains into it; wait for it, or give another `output`" if locked is False else None
     if holder.host != socket.gethostname():
         return (
-            f"process {holder.process} on {printable(holder.host)} trains into it; wait for it, or give another `output`. "
-            f"If it no longer runs, delete {printable_path(path)}"
+            f"process {holder.process} on {printable(holder.host)} trains into it; wait for it, or give another "
+            f"`output`. If it no longer runs, delete {printable_path(path)}"
         )
     if locked or not _runs(holder.process):
         return None
