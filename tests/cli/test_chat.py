@@ -172,9 +172,9 @@ def test_a_terminal_is_told_how_to_end(monkeypatch: pytest.MonkeyPatch, capsys: 
     lines(monkeypatch, "/help")
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     talking.hold_conversation(make())
-    out, err = capsys.readouterr()
-    assert "/exit or Ctrl-D ends" in out
-    assert [line.split()[0] for line in err.splitlines()] == ["/help", "/reset", "/system", "/save", "/exit"]
+    greeting, *helped = capsys.readouterr().out.strip().splitlines()
+    assert "/exit or Ctrl-D ends" in greeting
+    assert [line.split()[0] for line in helped] == ["/help", "/reset", "/system", "/save", "/exit"]
 
 
 def test_what_cannot_be_answered_leaves_the_conversation(

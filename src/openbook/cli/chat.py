@@ -84,7 +84,7 @@ class Conversation:
     def help(self, argument: str = "") -> None:
         """these commands"""
         for name, (_, takes, summary) in COMMANDS.items():
-            print(f"  {f'/{name} {takes}'.strip():<14} {summary}", file=sys.stderr)
+            write(f"  {f'/{name} {takes}'.strip():<14} {summary}")
 
     def exit(self, _: str = "") -> None:
         """end the conversation"""
