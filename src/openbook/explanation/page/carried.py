@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from torch import Tensor
 
-from openbook.errors import OpenbookError
+from openbook.errors import OpenbookError, SettingError
 from openbook.explanation.page.json_values import to_json
 from openbook.explanation.page.page_run import PageRun
 from openbook.explanation.page.slices import as_safetensors, pooled, weight_tensor
@@ -89,7 +89,7 @@ def carry(page: PageRun, limit: int, door: str, frame: int = 0) -> tuple[str, st
     base = frame + len(_packed(to_json(data).encode())) + len(_packed(to_json(page.manifest()).encode()))
     if base > limit:
         least = format_bytes(base)
-        raise OpenbookError(f"--size: without any number it takes {least}; give more, or let it write fewer tokens")
+        raise SettingError(f"`size`: without any number it takes {least}; give more, or let it write fewer tokens")
     carried = Carried(limit - base)
     whole = _add_quantities(page, carried)
     weights = _add_weights(page, carried) if whole else False
