@@ -1,7 +1,11 @@
 """Books from strangers: each costs at most one line, and little time and memory."""
 
+import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -75,18 +79,58 @@ def test_xml_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         parse_xml("book", b"<p " + b"".join(b"a%d='' " % number for number in range(300_000)) + b"/>", ignore)
 
 
-def test_a_book_may_take_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "SECONDS", 0.2)
+def endless() -> Iterator[str]:
+    yield "some text"
+    while True:
+        with suppress(Exception):  # as some parsers do
+            sum(range(1000))
 
-    def endless() -> Iterator[str]:
-        yield "some text"
-        while True:
-            pass
 
+def read_endless() -> None:
     chunks = limit_time("slow.md", 0, endless())
     assert next(chunks) == "some text"
     with soon(), pytest.raises(OpenbookError, match=r"slow\.md: not read within 0 seconds; convert it"):
         next(chunks)
+
+
+def test_a_book_may_take_only_so_long_in_any_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SECONDS", 0.2)
+    read_endless()
+    with ThreadPoolExecutor(2) as pool:
+        for each in [pool.submit(read_endless) for _ in range(4)]:
+            each.result()
+
+
+def test_what_a_reader_waits_for_and_what_others_do_between_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not hasattr(time, "pthread_getcpuclockid"):
+        pytest.skip("this system has no clock of a thread")
+    monkeypatch.setattr(limits, "SECONDS", 0.5)
+
+    def waiting() -> Iterator[str]:
+        for _ in range(3):
+            time.sleep(0.4)
+            yield "text"
+
+    for _ in limit_time("slow.md", 0, waiting()):
+        ended = time.thread_time() + 0.4
+        while time.thread_time() < ended:
+            pass
+
+
+def test_a_tag_that_does_not_end_is_not_read_again_for_every_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    scanned = 0
+
+    def feed(parser: HTMLParser, data: str) -> None:
+        nonlocal scanned
+        scanned += len(parser.rawdata) + len(data)
+        HTMLParser.feed(parser, data)
+
+    monkeypatch.setattr("openbook.text.corpus.readers.html._ParagraphParser.feed", feed)
+    chunks = ["<p>words<a ", *["<a " * 100] * 200, "x>more"]
+    assert "".join(html_paragraphs(chunks)) == "wordsmore\n\n"
+    assert scanned < 3 * len("".join(chunks))
+    saved = "<p>words <img src='data:" + "A" * 3_000 + "'> go on"
+    assert "".join(html_paragraphs(saved[i : i + 100] for i in range(0, len(saved), 100))) == "words go on\n\n"
 
 
 CHAPTER = f"<p>{'The keeper counted the boats. ' * 9}</p>"

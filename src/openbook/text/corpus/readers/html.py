@@ -78,9 +78,16 @@ def declared_encoding(head: bytes) -> str | None:
 def html_paragraphs(chunks: Iterable[str]) -> Iterator[str]:
     """The paragraphs of HTML text, each followed by a blank line; headings begin with NUL."""
     parser = _ParagraphParser()
+    held: list[str] = []
     for chunk in chunks:
-        parser.feed(LONE_BRACKET.sub("&lt;", LONG_REFERENCE.sub("\ufffd", chunk)))
+        held.append(LONE_BRACKET.sub("&lt;", LONG_REFERENCE.sub("\ufffd", chunk)))
+        if parser.rawdata.startswith("<") and ">" not in chunk:  # it would read the unfinished tag from its start again
+            continue
+        parser.feed("".join(held))
+        held.clear()
         yield from parser.take()
+    if not parser.rawdata.startswith("<"):
+        parser.feed("".join(held))
     parser.finish()
     yield from parser.take()
 

@@ -1,11 +1,12 @@
 """Bounds on what one book may cost. Files come from strangers: small ones can unpack to much, or parse for hours."""
 
-import signal
+import ctypes
 import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from xml.parsers import expat
 
@@ -14,7 +15,7 @@ from openbook.text.printable import printable, printable_path
 
 SECONDS = 60.0
 SECONDS_PER_MEGABYTE = 10.0
-"""How long a reader may take: about ten times what any sound book needs."""
+"""How long a reader may compute: about ten times what any sound book needs."""
 
 MAXIMUM_MEMBERS = 20_000
 MAXIMUM_UNPACKED = 256 << 20
@@ -109,42 +110,78 @@ def parse_xml(
     parser.Parse(b"", True)
 
 
+class OutOfTime(BaseException):
+    """Raised in a reader that takes too long; no `except Exception` of a parser stops it."""
+
+
 def limit_time(name: str, size: int, chunks: Iterator[str], factor: float = 1) -> Iterator[str]:
-    """The same chunks; reading them may take a minute, times `factor`, and longer for large files.
+    """The same chunks; to read them may take a minute of the processor, times `factor`, and longer for large files.
 
     Raises:
         OpenbookError: it takes longer.
     """
-    left = limit = factor * (SECONDS + SECONDS_PER_MEGABYTE * size / 1e6)
-    while True:
-        began = time.monotonic()
-        try:
-            with _interrupt_after(left):
-                chunk = next(chunks, None)
-        except TimeoutError:
-            left = 0
-        left -= time.monotonic() - began
-        if left <= 0:
-            raise OpenbookError(f"{name}: not read within {limit:.0f} seconds; convert it to txt, or leave it out")
-        if chunk is None:
-            return
-        yield chunk
-
-
-@contextmanager
-def _interrupt_after(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError after so many seconds, where the system and the thread allow it."""
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> None:
-        raise TimeoutError
-
-    previous = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    limit = factor * (SECONDS + SECONDS_PER_MEGABYTE * size / 1e6)
+    watch = _Watch(limit)
     try:
-        yield
+        while True:
+            with watch.running():
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
+    except OutOfTime:
+        raise OpenbookError(
+            f"{name}: not read within {limit:.0f} seconds; convert it to txt, or leave it out"
+        ) from None
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+        watch.end()
+
+
+class _Watch:
+    """Interrupts the thread that is running when it has used its time, whichever thread that is."""
+
+    def __init__(self, seconds: float) -> None:
+        self._left = seconds
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._thread: int | None = None
+        self._interrupted = False
+        self._began = 0.0
+        self._clock: Callable[[], float] = time.monotonic
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """What is done inside counts. Raises OutOfTime where it takes longer than is left."""
+        clock = _clock_of_this_thread()
+        with self._lock:
+            self._thread, self._clock, self._began = threading.get_ident(), clock, clock()
+        try:
+            yield
+        finally:
+            with self._lock:
+                thread, self._thread = self._thread, None
+                self._left -= clock() - self._began
+                if self._interrupted:
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread or 0), None)
+        if self._left <= 0:
+            raise OutOfTime
+
+    def end(self) -> None:
+        """Stop watching."""
+        self._ended.set()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(min(1.0, max(0.01, self._left))):
+            with self._lock:
+                if self._thread is not None and self._clock() - self._began > self._left:
+                    self._interrupted = True
+                    error = ctypes.py_object(OutOfTime)
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), error)
+                    return
+
+
+def _clock_of_this_thread() -> Callable[[], float]:
+    """The time that the calling thread uses, readable from any thread; where the system has none, the time of day."""
+    if not hasattr(time, "pthread_getcpuclockid"):
+        return time.monotonic
+    return partial(time.clock_gettime, time.pthread_getcpuclockid(threading.get_ident()))
