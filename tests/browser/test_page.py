@@ -1,5 +1,8 @@
 """The page in Chromium: its numbers are Python's, and it can be used by keyboard, by link and on a narrow screen."""
 
+import subprocess
+import sys
+
 import pytest
 from browsing import HOSTILE, look_at, numbers_on, served, settle, show
 
@@ -186,3 +189,23 @@ def test_ask_again(page, decoder):
         page.wait_for_selector(".transcript:has-text('the cat sat')")
         settle(page)
         assert "on the mat" in page.locator(".transcript").inner_text()
+
+
+def test_a_file_opens_from_disk_and_asks_for_nothing(page, decoder, tmp_path):
+    target = tmp_path / "run.html"
+    command = [sys.executable, "-m", "openbook", "explain", str(decoder), "what is openbook", "--html", str(target)]
+    subprocess.run(command, check=True, capture_output=True)
+    assert target.stat().st_size < 2_000_000
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    look_at(page, target.as_uri())
+    model = openbook.load(decoder)
+    trace = explain(model.transformer, model.tokenizer.encode("what is openbook")).trace
+    for state in (*LEVELS, "level=panel&panel=tokenizer", "level=panel&panel=file"):
+        show(page, state)
+        assert page.locator(".problem:visible").all_inner_texts() == [], state
+    show(page, "level=head&layer=1&head=1&path=decoder.blocks.1.self_attention.scores&index=0,1,1,0")
+    expected = trace["decoder.blocks.1.self_attention.scores"].value[0, 1, 1, 0].item()
+    assert abs(numbers_on(page)["0|decoder.blocks.1.self_attention.scores|0,1,1,0"] - expected) < 1e-5
+    assert "✓" in page.locator(".number").inner_text()
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []

@@ -143,7 +143,7 @@ function pointAt(scene) {
   const path = scene.quantity(point) ? (scene.copyOf(/** @type {any} */ (scene.quantity(point))) ?? point) : point;
   const card = document.querySelector(`.card[data-path="${CSS.escape(point)}"]`) ?? document.querySelector(`.card[data-path="${CSS.escape(path)}"]`);
   card?.classList.add("pointed");
-  card?.scrollIntoView({ block: "nearest" });
+  card?.scrollIntoView({ block: "center" });
 }
 
 start().catch((error) => {
