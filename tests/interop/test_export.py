@@ -160,7 +160,7 @@ def test_an_existing_folder_is_kept_unless_it_may_go(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "precious").write_text("data")
-    with pytest.raises(OpenbookError, match="--overwrite"):
+    with pytest.raises(OpenbookError, match="overwrite"):
         export_model(folder / "model.openbook", out, "hf")
     assert (out / "precious").read_text() == "data"
     with pytest.raises(OpenbookError, match=r"has no config.json, so it is not replaced"):

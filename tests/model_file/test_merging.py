@@ -94,7 +94,7 @@ def test_what_does_not_fit_in_the_dtype_is_named(tmp_path):
     write_base(base, "F16")
     write_adapter(small, base, scale=1e6)
     for attempt in (lambda: merge_model(small, output), lambda: load_merged(small)):
-        with pytest.raises(OpenbookError, match=r"query.weight: .* too large for float16, .*--dtype bfloat16"):
+        with pytest.raises(OpenbookError, match=r"query.weight: .* too large for float16, .*dtype=bfloat16"):
             attempt()
     assert not output.exists()
     merge_model(small, output, dtype="bfloat16")
@@ -109,7 +109,7 @@ def test_what_cannot_be_merged_is_refused(tmp_path):
     for taken in (base, small):
         with pytest.raises(OpenbookError, match="is the input"):
             merge_model(small, taken, overwrite=True)
-    with pytest.raises(OpenbookError, match="--dtype int3: must be one of float32"):
+    with pytest.raises(OpenbookError, match="dtype int3: must be one of float32"):
         merge_model(small, tmp_path / "new.openbook", dtype="int3")
     save(base, metadata_of(), tensors_of(seed=1))
     with pytest.raises(OpenbookError, match="an adapter of another base"):

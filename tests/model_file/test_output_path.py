@@ -37,7 +37,7 @@ def test_another_file_is_replaced_only_if_asked(tmp_path):
     note = tmp_path / "note.txt"
     note.write_text("mine")
     (tmp_path / "some").mkdir()
-    with pytest.raises(OpenbookError, match=r"note.txt: exists; .*--overwrite"):
+    with pytest.raises(OpenbookError, match=r"note.txt: exists; .*overwrite"):
         import_model(tmp_path / "some", note)
     check_output_file(note, [tmp_path / "other"], overwrite=True)
     assert note.read_text() == "mine"
@@ -46,7 +46,7 @@ def test_another_file_is_replaced_only_if_asked(tmp_path):
 @pytest.mark.parametrize("name", ["", ".", "..", "/"])
 def test_a_folder_is_no_output_file(name):
     path = with_model_suffix(Path(name))
-    with pytest.raises(OpenbookError, match="is a folder; give -o the name of a file"):
+    with pytest.raises(OpenbookError, match="is a folder; give output the name of a file"):
         check_output_file(path, [], overwrite=True)
     with pytest.raises(OpenbookError, match=r"current folder|is a folder|exists"):
         check_output_folder(path, [], overwrite=True, mark="config.json")
@@ -70,7 +70,7 @@ def test_names_of_models(tmp_path):
 def test_names_that_are_too_long_are_refused_first(tmp_path):
     check_new_file(tmp_path / ("x" * 246), longest_suffix=".training")
     for name in ("x" * 250, "灯" * 82 + "12345678"):
-        with pytest.raises(OpenbookError, match=r"this name is too long; give -o one that is (4|8) bytes shorter"):
+        with pytest.raises(OpenbookError, match=r"this name is too long; give output one that is (4|8) bytes shorter"):
             check_new_file(tmp_path / name, longest_suffix=".training")
 
 

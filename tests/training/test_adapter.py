@@ -141,7 +141,7 @@ def test_damage_is_an_error_or_a_model(folder, place, byte):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"lora_rank": None}, "give --from and --lora-rank too"),
+        ({"lora_rank": None}, "give base_model and lora_rank too"),
         ({"base_model": "small.openbook"}, "is an adapter itself"),
         ({"output": "elsewhere"}, "an adapter lies beside its base model"),
     ],

@@ -327,7 +327,7 @@ def test_full_memory_is_told(tmp_path, monkeypatch):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
 
     task.forward_backward = full
-    with pytest.raises(OpenbookError, match=r"do not fit in memory.*--micro-batch-size \(now 2\)"):
+    with pytest.raises(OpenbookError, match=r"do not fit in memory.*micro_batch_size \(now 2\)"):
         make_loop(tmp_path, some, task).run()
 
 

@@ -177,7 +177,7 @@ def test_an_existing_model_is_not_replaced_unasked(trained, tmp_path):
     _, folder, _ = trained
     output = tmp_path / "a.openbook"
     output.write_bytes(b"precious")
-    refused("a.openbook: exists; .*--overwrite", folder / "book.txt", output, **CHOICES)
+    refused("a.openbook: exists; .*overwrite", folder / "book.txt", output, **CHOICES)
     assert output.read_bytes() == b"precious"
     openbook.train(folder / "book.txt", output, overwrite=True, device="cpu", **CHOICES)
     assert openbook.load(output, "cpu").metadata.training["steps"] == 4
@@ -242,8 +242,8 @@ def test_what_is_wrong_is_refused_before_any_work(trained, tmp_path):
     (tmp_path / "binary.openbook").write_bytes(bytes(range(256)))
     refused("layers 0: give a whole number from 1 to 1,024", book, output, layers=0)
     refused("layer: unknown option; there are .*layers", book, output, layer=3)
-    refused("--device tpu: is not on this machine", book, output, device="tpu")
-    refused("--device vulkan: is not on this machine", book, output, device="vulkan")
+    refused("device tpu: is not on this machine", book, output, device="tpu")
+    refused("device vulkan: is not on this machine", book, output, device="vulkan")
     refused("folder.openbook: is a folder", book, tmp_path / "folder.openbook", overwrite=True)
     refused("the folder .*/none does not exist", book, tmp_path / "none" / "a.openbook")
     refused(
@@ -251,8 +251,8 @@ def test_what_is_wrong_is_refused_before_any_work(trained, tmp_path):
     )
     refused("folder.openbook", book, output, base_model=tmp_path / "folder.openbook")
     refused("binary.openbook", book, output, base_model=tmp_path / "binary.openbook")
-    refused("--lora-rank 8: .*--from", book, output, lora_rank=8)
-    refused("--lora-rank 0: the rank must be 1", book, output, lora_rank=0, base_model=start)
+    refused("lora_rank 8: .*base_model", book, output, lora_rank=8)
+    refused("lora_rank 0: the rank must be 1", book, output, lora_rank=0, base_model=start)
     refused("it.openbook: is the input .*it.openbook", book, start, base_model=start, overwrite=True)
     refused("validation_fraction 0.9", book, output, validation_fraction=0.9)
     refused("none.txt: no such file", tmp_path / "none.txt", output)

@@ -19,6 +19,7 @@ from openbook.cli.export import export_model
 from openbook.cli.import_ import import_model
 from openbook.cli.inspect import inspect
 from openbook.cli.merge import merge
+from openbook.cli.sign_of_life import start_sign_of_life
 from openbook.cli.streams import flush_output, use_safe_streams
 from openbook.cli.tokenize import tokenize
 from openbook.cli.train import train
@@ -93,9 +94,15 @@ def common(
 
 def main() -> None:
     """Run the command. What a person did wrong, or the system refused, is one line, not a traceback."""
-    if sys.stdout is sys.__stdout__:  # not where a test or a notebook catches the output
-        use_safe_streams()
-    sys.exit(_run())
+    if sys.stdout is not sys.__stdout__:  # a test or a notebook catches the output
+        sys.exit(_run())
+    streams = use_safe_streams()
+    sign = start_sign_of_life(streams)
+    try:
+        code = _run()
+    finally:
+        sign.end()
+    sys.exit(code)
 
 
 def _run() -> int:

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Callable
 from typing import TextIO
 
 from openbook.errors import OpenbookError
@@ -19,6 +20,9 @@ class StandardOutput(io.TextIOWrapper):
         raw = io.FileIO(descriptor, "w", closefd=False)
         buffer = io.BufferedWriter(raw)
         super().__init__(buffer, encoding=encoding, errors="backslashreplace", line_buffering=raw.isatty())
+        self.before: Callable[[str], None] = lambda text: None
+        """Called with each text before it is written, if this is a terminal."""
+        self._is_terminal = raw.isatty()
 
     def write(self, text: str) -> int:
         """As a text file's.
@@ -28,6 +32,8 @@ class StandardOutput(io.TextIOWrapper):
             BrokenPipeError: its reader has gone.
         """
         try:
+            if self._is_terminal:
+                self.before(text)
             return super().write(text)
         except OSError as error:
             return self._failed(error)
@@ -56,7 +62,7 @@ class StandardError(StandardOutput):
         return 0
 
 
-def use_safe_streams() -> None:
+def use_safe_streams() -> tuple[StandardOutput, StandardError]:
     """Replace the three standard streams by ones that do not fail in the middle of something else.
 
     Where the shell closed one (`>&-`), its number is taken, lest a file that is opened later gets it and receives what
@@ -70,8 +76,9 @@ def use_safe_streams() -> None:
                 os.close(opened)
     if sys.stdin is None:
         sys.stdin = os.fdopen(0, encoding="utf-8")
-    sys.stdout = StandardOutput(1, _encoding(sys.stdout))
-    sys.stderr = StandardError(2, _encoding(sys.stderr))
+    sys.stdout = output = StandardOutput(1, _encoding(sys.stdout))
+    sys.stderr = errors = StandardError(2, _encoding(sys.stderr))
+    return output, errors
 
 
 def flush_output() -> None:

@@ -74,4 +74,4 @@ def check_lost(lost: Mapping[str, int], dtype: str) -> None:
     listed = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED:,} more" * (len(names) > MOST_NAMED))
     cure = "float32" if dtype == "bfloat16" else "bfloat16 or float32"
     count = format_count(sum(lost.values()), "number")
-    raise SettingError(f"tensor {listed}: {count} too large for {dtype}, so infinite there; take `dtype` {cure}")
+    raise SettingError(f"tensor {listed}: {count} too large for {dtype}, so infinite there; take `dtype`={cure}")

@@ -85,7 +85,7 @@ def test_layers_may_differ_in_heads():
     fewer = replace(second, attention=replace(second.attention, heads=2))
     spec = replace(DEFAULT, decoder=replace(DEFAULT.decoder, blocks=(first, fewer)))
     assert "no such head" in printed(spec, layer=0, head=3)
-    with pytest.raises(OpenbookError, match="--head 3: there are 2 here, numbered 0 to 1"):
+    with pytest.raises(OpenbookError, match="head 3: there are 2 here, numbered 0 to 1"):
         printed(spec, layer=1, head=3)
 
 
@@ -108,7 +108,7 @@ def test_each_kind_is_refused_what_the_other_takes():
         printed(ORIGINAL, range(5))
     with pytest.raises(OpenbookError, match="takes an encoder-decoder, and this model is decoder-only"):
         printed(DEFAULT, range(5), source=[1, 2])
-    with pytest.raises(OpenbookError, match="--encoder: this model is decoder-only"):
+    with pytest.raises(OpenbookError, match="encoder: this model is decoder-only"):
         printed(DEFAULT, range(5), encoder=True)
     with pytest.raises(OpenbookError, match="the source has no tokens"):
         translated(source=[])

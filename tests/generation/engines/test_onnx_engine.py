@@ -144,7 +144,7 @@ def test_searches_and_answers_are_the_same():
 
 
 def test_what_it_cannot_take_is_refused_with_the_cure():
-    with pytest.raises(OpenbookError, match="float32: import the model with --dtype float32"):
+    with pytest.raises(OpenbookError, match="float32: import the model with dtype=float32"):
         OnnxEngine(build(DEFAULT, dtype=torch.bfloat16))
     block = DEFAULT.decoder.blocks[0]
     mixture = replace(block, feed_forward=replace(block.feed_forward, experts=Experts(count=4, experts_per_token=2)))

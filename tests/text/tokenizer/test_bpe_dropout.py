@@ -68,7 +68,7 @@ def test_pairs_are_joined_in_their_order():
 def test_other_vocabularies_are_refused(kind):
     tokenizer = train_tokenizer([TEXT], kind, 330)
     assert isinstance(tokenizer, Tokenizer)
-    with pytest.raises(OpenbookError, match=r"--bpe-dropout: .*leave it out"):
+    with pytest.raises(OpenbookError, match=r"bpe_dropout: .*leave it out"):
         BpeDropout(tokenizer, 0.1, 1)
 
 

@@ -70,7 +70,7 @@ def test_the_table_and_the_picture_show_both(compared, tmp_path):
 
 def test_an_earlier_comparison_is_not_replaced_unasked(compared):
     folder, _, _ = compared
-    with pytest.raises(OpenbookError, match=r"holds a comparison; .*--overwrite"):
+    with pytest.raises(OpenbookError, match=r"holds a comparison; .*overwrite"):
         compare([folder / "pairs.tsv"], folder / "it", CHOICES, device="cpu")
 
 

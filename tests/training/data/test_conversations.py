@@ -241,11 +241,11 @@ def test_of_a_few_none_is_hold_out(talker):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"base_model": None}, "--from"),
+        ({"base_model": None}, "base_model"),
         ({"base_model": "plain.openbook"}, "plain.openbook: has no chat template"),
         ({"conversations": "bad.jsonl"}, "bad.jsonl: line 2"),
         ({"conversations": "none.jsonl"}, "none.jsonl"),
-        ({"context": 4}, "--context 4"),
+        ({"context": 4}, "context 4"),
         ({"validation": None, "validation_fraction": 2.0}, "validation_fraction 2"),
     ],
 )

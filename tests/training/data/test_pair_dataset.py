@@ -155,13 +155,13 @@ def test_what_is_wrong_is_refused(trained, tmp_path):
     refused("books, pairs or conversations", inputs=pairs, pairs=pairs, output=output)
     refused("label_smoothing 1.0: give a number at least 0, below 1", pairs=pairs, output=output, label_smoothing=1.0)
     refused("no such file", pairs=tmp_path / "none.tsv", output=output)
-    refused(r"it\.openbook: is an encoder-decoder.*--pairs", inputs=write_book(tmp_path / "book.txt"), output=output,
+    refused(r"it\.openbook: is an encoder-decoder.*pairs", inputs=write_book(tmp_path / "book.txt"), output=output,
             base_model=folder / "it.openbook", **CONTINUED)  # fmt: skip
-    refused("--layers: is fixed by the base model", pairs=pairs, output=output,
+    refused("layers: is fixed by the base model", pairs=pairs, output=output,
             base_model=folder / "it.openbook", **CONTINUED | {"layers": 2})  # fmt: skip
-    refused("--context 64: the model's context is 32", pairs=pairs, output=output, base_model=folder / "it.openbook",
+    refused("context 64: the model's context is 32", pairs=pairs, output=output, base_model=folder / "it.openbook",
             **CONTINUED | {"context": 64})  # fmt: skip
-    refused("--context 1: no pairs to learn from", pairs=pairs, output=output,
+    refused("context 1: no pairs to learn from", pairs=pairs, output=output,
             **CHOICES | {"context": 1})  # fmt: skip
     book = openbook.train(tmp_path / "book.txt", tmp_path / "book.openbook", device="cpu",
                           **TINY | {"vocab_size": 300, "steps": 1})  # fmt: skip
