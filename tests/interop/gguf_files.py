@@ -1,5 +1,6 @@
 """Small GGUF files of random transformers models, as llama.cpp's converter writes them."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -80,23 +81,33 @@ def permuted(weight: np.ndarray, heads: int) -> np.ndarray:
     return rows.swapaxes(1, 2).reshape(weight.shape)
 
 
-def write_tokenizer(writer: gguf.GGUFWriter) -> None:
-    """A small byte-level vocabulary."""
+@dataclass(frozen=True)
+class Words:
+    """A byte-level vocabulary, and the name of its pre-tokenizer."""
+
+    pre: str | None = "gpt-2"
+    tokens: tuple[str, ...] = tuple(TOKENS)
+    merges: tuple[str, ...] = tuple(MERGES)
+
+
+def write_tokenizer(writer: gguf.GGUFWriter, words: Words) -> None:
+    """The fields of a vocabulary."""
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(TOKENS)
-    writer.add_token_types([3 if token[:2] == "<|" else 1 for token in TOKENS])
-    writer.add_token_merges(MERGES)
-    writer.add_eos_token_id(TOKENS.index("<|end|>"))
-    writer.add_bos_token_id(TOKENS.index("<|begin|>"))
+    if words.pre is not None:
+        writer.add_tokenizer_pre(words.pre)
+    writer.add_token_list(words.tokens)
+    writer.add_token_types([3 if token[:2] == "<|" else 1 for token in words.tokens])
+    writer.add_token_merges(words.merges)
+    writer.add_eos_token_id(words.tokens.index("<|end|>"))
+    writer.add_bos_token_id(words.tokens.index("<|begin|>"))
     writer.add_add_bos_token(True)
     writer.add_chat_template("{{ bos_token }}{{ messages[-1].content }}")
 
 
-def write_gguf(path: Path, name: str, model: Any, kind: str = "F32") -> None:
-    """The model as a GGUF file, matrices of this type."""
+def write_gguf(path: Path, name: str, model: Any, kind: str = "F32", words: Words = Words(), **how: Any) -> None:
+    """The model as a GGUF file, matrices of this type; `how` are options of the library's writer."""
     _, options, arch, more = MODELS[name]
-    writer = gguf.GGUFWriter(path, arch)
+    writer = gguf.GGUFWriter(path, arch, **how)
     layers = options.get("num_hidden_layers", LAYERS)
     writer.add_block_count(layers)
     writer.add_context_length(CONTEXT)
@@ -115,7 +126,7 @@ def write_gguf(path: Path, name: str, model: Any, kind: str = "F32") -> None:
             writer.add_uint32(f"{arch}.{field}", value)
         else:
             writer.add_float32(f"{arch}.{field}", value)
-    write_tokenizer(writer)
+    write_tokenizer(writer, words)
     for tensor, values in converted(model, arch, layers).items():
         quantised = kind if values.ndim > 1 and kind != "F32" else "F32"
         which = gguf.GGMLQuantizationType[quantised]

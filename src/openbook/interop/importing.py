@@ -16,6 +16,7 @@ from torch import Tensor
 
 from openbook.errors import OpenbookError
 from openbook.interop.gguf.importing import open_gguf
+from openbook.interop.gguf.parts import part_paths
 from openbook.interop.huggingface.families.registry import family_of, read_architecture
 from openbook.interop.huggingface.fields import ConfigFields
 from openbook.interop.huggingface.importing import open_folder
@@ -98,7 +99,8 @@ def import_model(
     Memory holds one tensor at a time or, of many experts, one expert.
 
     Args:
-        path: a folder with config.json, safetensors and tokenizer files; or a GGUF file.
+        path: a folder with config.json, safetensors and tokenizer files; or a GGUF file, or
+            a part of one whose other parts are beside it.
         output: the model file.
         dtype: float32, float16, bfloat16, int8 or int4; None keeps the model's own (float32 for a quantized GGUF file).
             int8 keeps the numbers of Q8_0 matrices as they are, int4 those of Q4_0 and Q4_1 too.
@@ -110,7 +112,7 @@ def import_model(
     """
     path, output = Path(path), Path(output)
     # An earlier model file beside the weights is not read.
-    beside = (file for file in path.iterdir() if file.suffix != SUFFIX) if path.is_dir() else [path]
+    beside = (file for file in path.iterdir() if file.suffix != SUFFIX) if path.is_dir() else part_paths(path)
     check_output_file(output, beside, overwrite)
     with error_context(path):
         checkpoint: Checkpoint = open_gguf(path) if path.is_file() else open_folder(path)

@@ -1,18 +1,22 @@
 """GGUF exports in llama.cpp: its greedy tokens are ours, and so are its probabilities. Slow; see `llama_cpp.py`."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 import torch
-from gguf_files import CONTEXT, MODELS, TOKENS, VOCABULARY, random_model, write_gguf
+from gguf_files import CHARACTERS, CONTEXT, MODELS, TOKENS, VOCABULARY, Words, random_model, write_gguf
 from llama_cpp import answers, greedy, log_probabilities
+from tokenizers import Tokenizer as Backend
+from tokenizers import models, pre_tokenizers, trainers
 
 from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
 from openbook.generation.token_rules import TokenRules
 from openbook.interop.exporting import export_model
 from openbook.interop.gguf.block_types import WRITTEN
+from openbook.interop.gguf.pre_tokenizers import ALIASES, PRE_TOKENIZERS
 from openbook.interop.importing import import_model
 from openbook.model import Model, load
 from openbook.model_file.metadata import ModelMetadata
@@ -71,6 +75,27 @@ def test_what_openbook_trains_is_answered_alike(tmp_path: Path) -> None:
     assert max(map(len, prompts)) + 4 < architecture.context
     expected = [ours(model, prompt, 4, (end,)) for prompt in prompts]
     assert greedy(tmp_path / "it.gguf", prompts, 4, [end]) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pre", [*PRE_TOKENIZERS, *ALIASES])
+def test_pre_tokenizers_split_alike(pre: str, tmp_path: Path) -> None:
+    """Merges that were learned across words show each place where a text is split."""
+    text = "I'LL say it's 12345 o’clock!\n\n\tHello,  World—naïve\r\n x=3.14; 'tis  DON'T camelCase 猫は 🐈 \n "
+    learned = Backend(models.BPE())
+    learned.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    trainer = trainers.BpeTrainer(vocab_size=298, initial_alphabet=CHARACTERS, show_progress=False)
+    learned.train_from_iterator([text] * 3, trainer)
+    model = json.loads(learned.to_str())["model"]
+    tokens = (*sorted(model["vocab"], key=model["vocab"].get), "<|end|>", "<|begin|>")
+    words = Words(pre, tokens, tuple(" ".join(pair) for pair in model["merges"]))
+    write_gguf(tmp_path / "it.gguf", "llama", random_model("llama"), words=words)
+    import_model(tmp_path / "it.gguf", tmp_path / "it.openbook")
+    ours = load(tmp_path / "it.openbook", "cpu").tokenizer
+    parts = [text, *text.split(" "), text.replace(" ", ""), text.swapcase()]
+    asked = [{"to": "/tokenize", "content": part} for part in parts if part]
+    found = [each["tokens"] for each in answers(tmp_path / "it.gguf", asked)]
+    assert found == [ours.encode(part) for part in parts if part]
 
 
 @pytest.mark.slow

@@ -89,8 +89,12 @@ def read_header(data: bytes | mmap.mmap, types: dict[int, tuple[str, BlockSize]]
     if reader.take(4, "the beginning") != MAGIC:
         raise OpenbookError(f"is no GGUF file; {DAMAGED}")
     version = reader.number("<I", "the version")
+    if int.from_bytes(version.to_bytes(4, "little"), "big") in VERSIONS:
+        cure = "turn a copy of it round with `gguf-convert-endian COPY little`, a command of the gguf package"
+        raise OpenbookError(f"is a GGUF file for big-endian machines, its bytes are in the other order; {cure}")
     if version not in VERSIONS:
-        raise OpenbookError(f"GGUF version {version:,} is not one of {VERSIONS}: upgrade openbook, or convert it again")
+        cure = "convert the model again, this is an old format" if version < min(VERSIONS) else "upgrade openbook"
+        raise OpenbookError(f"GGUF version {version:,} is not one of {', '.join(map(str, VERSIONS))}; {cure}")
     tensor_count, field_count = (reader.number("<Q", "the counts") for _ in range(2))
     if tensor_count > MAX_TENSORS or field_count > MAX_FIELDS:
         counts = f"{tensor_count:,} tensors and {field_count:,} fields"

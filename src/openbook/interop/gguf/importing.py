@@ -10,9 +10,10 @@ from openbook.interop.gguf.architectures import ARCHITECTURES
 from openbook.interop.gguf.config import head_width_of
 from openbook.interop.gguf.fields import GgufFields
 from openbook.interop.gguf.header import GgufHeader
+from openbook.interop.gguf.parts import GgufFiles, read_files
 from openbook.interop.gguf.rotary import rope_scaling_of
 from openbook.interop.gguf.tokenizer_import import read_tokenizer
-from openbook.interop.gguf.weights import ROPE_FREQS, GgufWeights, TensorLocation, locate_tensors, read_file_header
+from openbook.interop.gguf.weights import ROPE_FREQS, GgufWeights, TensorLocation, locate_tensors
 from openbook.interop.huggingface.fields import ConfigFields
 from openbook.interop.huggingface.resolve import Mappings
 from openbook.interop.tokenizers import ImportedTokenizer, LegacyLayout
@@ -23,7 +24,7 @@ from openbook.text.printable import excerpt
 
 @dataclass(frozen=True)
 class GgufCheckpoint:
-    """A GGUF file as a Hugging Face folder would be."""
+    """A GGUF file, or all its parts, as a Hugging Face folder would be."""
 
     path: Path
     header: GgufHeader
@@ -51,12 +52,13 @@ class GgufCheckpoint:
 
 
 def open_gguf(path: Path) -> GgufCheckpoint:
-    """Read and check all of a GGUF file but the numbers of its tensors.
+    """Read and check all of a GGUF file but the numbers of its tensors. Of one in parts, any part will do.
 
     Raises:
         OpenbookError: names the field or tensor, and the cure.
     """
-    header = read_file_header(path)
+    files = read_files(path)
+    header = files.header
     name = header.fields.get("general.architecture")
     architecture = ARCHITECTURES.get(name) if isinstance(name, str) else None
     if architecture is None or not isinstance(name, str):
@@ -69,12 +71,12 @@ def open_gguf(path: Path) -> GgufCheckpoint:
     config = architecture.read(fields)
     fields.finish()
     if ROPE_FREQS in header.tensors:
-        config["rope_scaling"] = _read_rope_freqs(path, header, config)
+        config["rope_scaling"] = _read_rope_freqs(files, config)
     locations = dict(locate_tensors(rest, architecture.names, architecture.imported(config)))
     found = {name: value for name, value in config.items() if value is not None}
-    return GgufCheckpoint(path, header, ConfigFields(found, "its fields"), GgufWeights(path, rest, locations))
+    return GgufCheckpoint(path, header, ConfigFields(found, "its fields"), GgufWeights(files.paths, rest, locations))
 
 
-def _read_rope_freqs(path: Path, header: GgufHeader, config: Mapping[str, Any]) -> dict[str, Any]:
-    weights = GgufWeights(path, header, {ROPE_FREQS: TensorLocation(ROPE_FREQS)})
+def _read_rope_freqs(files: GgufFiles, config: Mapping[str, Any]) -> dict[str, Any]:
+    weights = GgufWeights(files.paths, files.header, {ROPE_FREQS: TensorLocation(ROPE_FREQS)})
     return rope_scaling_of(weights.read(ROPE_FREQS), config["rope_theta"], head_width_of(config))

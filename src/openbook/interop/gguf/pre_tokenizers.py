@@ -45,5 +45,14 @@ PRE_TOKENIZERS: dict[str, PreTokenizer] = {
 }
 """By the value of tokenizer.ggml.pre."""
 
+ALIASES = {
+    **dict.fromkeys(("llama3", "llama-v3", "falcon3", "pixtral"), "llama-bpe"),
+    **dict.fromkeys(("deepseek-r1-qwen", "kormo"), "qwen2"),
+    **dict.fromkeys(("phi-2", "gigachat"), "gpt-2"),
+    **dict.fromkeys(("starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"), "smollm"),
+    "llama4": "gpt-4o",
+}
+"""Other values that mean the same to llama.cpp."""
+
 PRE_TOKENIZER_OF = {"gpt2": "gpt-2"}
 """For files that do not name it: by the value of general.architecture."""

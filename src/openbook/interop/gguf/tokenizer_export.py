@@ -67,7 +67,8 @@ def _pre_tokenizer_name(content: dict[str, Any]) -> str:
             and bool(content["model"].get("ignore_merges")) == pre_tokenizer.ignore_merges
         ):
             return name
-    raise OpenbookError(f"GGUF files name the pre-tokenizer, and this one is none of {', '.join(PRE_TOKENIZERS)}")
+    known = ", ".join(PRE_TOKENIZERS)
+    raise OpenbookError(f"GGUF files name the pre-tokenizer, and this one is none of {known}; export with --to hf")
 
 
 def _patterns(step: Any) -> list[str]:

@@ -6,7 +6,7 @@ from tokenizers import AddedToken, normalizers
 from tokenizers import Tokenizer as Backend
 
 from openbook.errors import OpenbookError
-from openbook.interop.gguf.pre_tokenizers import PRE_TOKENIZER_OF, PRE_TOKENIZERS
+from openbook.interop.gguf.pre_tokenizers import ALIASES, PRE_TOKENIZER_OF, PRE_TOKENIZERS
 from openbook.interop.tokenizers import ImportedTokenizer
 from openbook.interop.tokenizers.byte_level_bpe import build_byte_level_bpe
 from openbook.interop.tokenizers.chat_template_files import MAXIMUM_TEMPLATE
@@ -53,10 +53,12 @@ def read_tokenizer(fields: dict[str, Any]) -> ImportedTokenizer:
 def _byte_level(fields: dict[str, Any], tokens: list[str], kinds: list[int]) -> tuple[Backend, bool]:
     """Byte-level BPE, and whether prompts get the beginning token where the file does not say."""
     name = fields.get(f"{PREFIX}pre", PRE_TOKENIZER_OF.get(str(fields.get("general.architecture"))))
-    pre_tokenizer = PRE_TOKENIZERS.get(name) if isinstance(name, str) else None
+    pre_tokenizer = PRE_TOKENIZERS.get(ALIASES.get(name, name)) if isinstance(name, str) else None
     if pre_tokenizer is None:
+        found = "is missing, so" if name is None else f"{excerpt(str(name))} is not known here, and"
         raise OpenbookError(
-            f"field {PREFIX}pre: {excerpt(str(name))} is not known; there are {', '.join(PRE_TOKENIZERS)}"
+            f"field {PREFIX}pre: {found} it is unknown how its tokenizer splits text into words (known are "
+            f"{', '.join(PRE_TOKENIZERS)}); import the model's Hugging Face folder, whose tokenizer.json says how"
         )
     merges = []
     for merge in _list(fields, "merges", str):

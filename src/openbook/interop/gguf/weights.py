@@ -1,6 +1,5 @@
 """The tensors of a GGUF file under the names of a Hugging Face folder, dequantized as they are read."""
 
-import mmap
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,13 @@ import numpy as np
 import torch
 
 from openbook.errors import OpenbookError
-from openbook.interop.gguf.block_types import dequantize, readable_types
+from openbook.interop.gguf.block_types import dequantize
 from openbook.interop.gguf.blocks import LAYOUTS, read_blocks
-from openbook.interop.gguf.header import MAGIC, GgufHeader, read_header
+from openbook.interop.gguf.header import GgufHeader
 from openbook.interop.gguf.tensor_names import module_of
 from openbook.interop.huggingface.tensor_mapping import Index
 from openbook.interop.huggingface.weights import read_bytes
-from openbook.model_file.file_type import content_problem, path_problem
-from openbook.model_file.header import Shape, looks_like_safetensors
+from openbook.model_file.header import Shape
 from openbook.model_file.quantized_weight import QuantizedWeight
 
 ROPE_FREQS = "rope_freqs.weight"
@@ -37,9 +35,9 @@ class TensorLocation:
 
 @dataclass(frozen=True)
 class GgufWeights:
-    """A `TensorSource` of one GGUF file."""
+    """A `TensorSource` of a GGUF file or its parts: `paths` are those of the file's tensors."""
 
-    path: Path
+    paths: Mapping[str, Path]
     header: GgufHeader
     locations: Mapping[str, TensorLocation]
 
@@ -86,25 +84,12 @@ class GgufWeights:
         if location.expert is not None:
             size //= shape[0]
             begin, shape = begin + location.expert * size, shape[1:]
-        content = np.frombuffer(read_bytes(self.path, location.tensor, begin, size), np.uint8)
+        content = np.frombuffer(read_bytes(self.paths[location.tensor], location.tensor, begin, size), np.uint8)
         return content, tensor.type, shape, location.transform
 
     def equal(self, one: str, other: str) -> bool:
         """Whether two tensors hold the same numbers."""
         return self.shape(one) == self.shape(other) and torch.equal(self.read(one), self.read(other))
-
-
-def read_file_header(path: Path) -> GgufHeader:
-    """The checked header of a file. Raises OpenbookError saying what is wrong, without the file's name."""
-    problem = path_problem(path)
-    if problem is not None:
-        raise OpenbookError(problem)
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        if looks_like_safetensors(data[:9]):
-            raise OpenbookError("is one file of a folder; give the folder that holds its config.json")
-        if data[:4] != MAGIC:
-            raise OpenbookError(content_problem(data[:1000]))
-        return read_header(data, readable_types())
 
 
 def locate_tensors(

@@ -67,6 +67,8 @@ def open_folder(path: Path) -> FolderCheckpoint:
     if not path.is_dir():
         raise OpenbookError(path_problem(path) or "is no folder")
     if not (path / "config.json").exists():
+        if any(path.glob("*.gguf")):
+            raise OpenbookError("has GGUF files and no config.json; give one of the GGUF files")
         raise OpenbookError("has no config.json; give the folder of one model, as transformers saves it")
     config = ConfigFields(read_small_json(path / "config.json", MAX_CONFIG_BYTES))
     return FolderCheckpoint(path, config, partial(read_tokenizer, path))
