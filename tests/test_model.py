@@ -75,6 +75,26 @@ def test_answers_stream_as_they_are_given_together(model):
     assert model.ask("one", **settings) == model.ask("one", **settings)
 
 
+def test_a_text_is_one_prompt_and_bytes_are_none(model):
+    assert model.generate("one") == model.generate(["one"])
+    assert [chunk.text for chunk in model.stream("one")] == [chunk.text for chunk in model.stream(["one"])]
+    for call in (model.generate, model.stream, model.search, model.ask, model.trace, model.prompt_tokens):
+        for wrong in (b"one", None, 3, [b"one"]):
+            with pytest.raises(OpenbookError, match=r"^prompts?(\[0\])?: \w+ is no text; give a str"):
+                call(wrong)
+    with pytest.raises(OpenbookError, match=r"^inputs: int is no path"):
+        model.evaluate(3)
+    with pytest.raises(OpenbookError, match=r"^path: bytes is no path"):
+        openbook.load(b"it.openbook")
+
+
+def test_a_wrong_path_of_a_trace_lists_the_nearest(model):
+    recorded = model.trace("hello").trace
+    with pytest.raises(KeyError, match=r"the nearest are: decoder\.blocks\.0\.self_attention\.scores, "):
+        recorded["decoder.blocks.0.self_attn.scores"]
+    assert "decoder.blocks.0.self_attn.scores" not in recorded
+
+
 def test_a_trace_is_of_the_prompt(model):
     explanation = model.trace("hello")
     assert explanation.tokens.tolist() == [list(b"hello")]

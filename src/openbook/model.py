@@ -20,6 +20,7 @@ from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.opening import ModelFile, error_context, open_model_file
 from openbook.model_file.output_path import check_output_file, output_path
 from openbook.progress import Track, silent
+from openbook.text.arguments import path_argument, paths_argument, text_argument, texts_argument
 from openbook.text.characters import clean_text
 from openbook.text.chat.chat_tokenizer import ChatTokenizer, clean_messages
 from openbook.text.chat.template import Message, start_process
@@ -144,19 +145,18 @@ class Model:
         Args:
             prompt: what to continue, cleaned as training texts are; with a chat template it is a user's message.
             raw: the prompt as it is: not cleaned, without the chat template.
-            settings: as for `Sampling`: temperature, top_k, seed, max_tokens, stop …; the model file's defaults for the
-                rest.
+            settings: as for `Sampling`: temperature, top_k, seed, max_tokens, stop …; else the model file's defaults.
 
         Raises:
             OpenbookError: a setting is unknown or out of range, or the prompt does not fit the context.
         """
-        return self.generate([prompt], raw=raw, **settings)[0].text
+        return self.generate([text_argument(prompt, "prompt")], raw=raw, **settings)[0].text
 
-    def generate(self, prompts: Sequence[str], *, raw: bool = False, **settings: Any) -> list[Answer]:
-        """The answers to several prompts, generated together, with their tokens and probabilities; see `ask`."""
+    def generate(self, prompts: str | Sequence[str], *, raw: bool = False, **settings: Any) -> list[Answer]:
+        """The answers to one prompt or several, generated together, with their tokens and probabilities; see `ask`."""
         return answer(self.engine, self.tokenizer, self._templated(prompts, raw), self.sampling(**settings))
 
-    def stream(self, prompts: Sequence[str], *, raw: bool = False, **settings: Any) -> Iterator[TextChunk]:
+    def stream(self, prompts: str | Sequence[str], *, raw: bool = False, **settings: Any) -> Iterator[TextChunk]:
         """The same answers as a stream, a chunk of text for each token; close the iterator to stop."""
         return stream(self.engine, self.tokenizer, self._templated(prompts, raw), self.sampling(**settings))
 
@@ -184,13 +184,15 @@ class Model:
     def prompt_tokens(self, prompt: str, *, raw: bool = False) -> list[int]:
         """The tokens that the model reads for a prompt: cleaned, in the chat template, unless `raw`."""
         reader = self.tokenizer if raw or self.chat is None else self.chat
-        return reader.encode_prompt(prompt if raw else clean_text(prompt))
+        return reader.encode_prompt(prompt if raw else clean_text(text_argument(prompt, "prompt")))
 
     def template_token_indices(self, prompt: str, *, raw: bool = False) -> set[int]:
         """The indices of the `prompt_tokens` that the chat template wrote; empty without one."""
         return set() if raw or self.chat is None else self.chat.template_token_indices(clean_text(prompt))
 
-    def search(self, prompts: Sequence[str], *, raw: bool = False, **settings: Any) -> list[tuple[Candidate, ...]]:
+    def search(
+        self, prompts: str | Sequence[str], *, raw: bool = False, **settings: Any
+    ) -> list[tuple[Candidate, ...]]:
         """The most probable continuations of each prompt by beam search, best first; settings as for `BeamSearch`.
 
         Raises:
@@ -239,15 +241,13 @@ class Model:
             sentences: one or many.
             target_language: code of the language to translate into, for a model that has several.
             source_language: code of the language to translate from.
-            settings: as for `BeamSearch`: beam_size (1 is greedy), n_best, length_penalty, early_stopping …; or as for
-                `Sampling`: temperature, top_k … Without any, the model file's defaults, else 5 beams.
+            settings: as for `BeamSearch` (a beam_size of 1 is greedy) or `Sampling`; else the model file's, else 5 beams.
 
         Raises:
             OpenbookError: the model does not translate, or a setting is unknown or out of range.
         """
         translator = self.translator(target_language=target_language, source_language=source_language, **settings)
-        listed = [sentences] if isinstance(sentences, str) else sentences
-        return list(translator([[Sentence(text) for text in listed]]))
+        return list(translator([[Sentence(text) for text in texts_argument(sentences, "sentences")]]))
 
     def trace(self, prompt: str, target: str = "", *, raw: bool = False, **languages: str | None) -> "Explanation":
         """Every number on the way from a prompt to the next token, or from a source and its target so far.
@@ -324,7 +324,7 @@ class Model:
         from openbook.training.evaluation.text_files import score_files
 
         check_kind(self.metadata.architecture, encoder_decoder=False, purpose="scoring texts")
-        files = _listed(inputs)
+        files = paths_argument(inputs, "inputs")
         return score_files(
             self.transformer, self.tokenizer, files, context=context, stride=stride, encoding=encoding, track=track
         )
@@ -352,7 +352,9 @@ class Model:
         """
         from openbook.training.pair_scores import evaluate_pair_files
 
-        return evaluate_pair_files(self.transformer, self.translator(**settings), _listed(files), encoding, track)
+        return evaluate_pair_files(
+            self.transformer, self.translator(**settings), paths_argument(files, "files"), encoding, track
+        )
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
         """Write the model file, completely or not at all; returns its path.
@@ -371,13 +373,9 @@ class Model:
         save(output, self.metadata, self.transformer.state_dict())
         return output
 
-    def _templated(self, prompts: Sequence[str], raw: bool) -> Sequence[Prompt]:
-        clean = clean_text if self.chat is None else self.prompt_tokens
-        return prompts if raw else [clean(each) for each in prompts]
-
-
-def _listed(inputs: str | Path | Sequence[str | Path]) -> list[str | Path]:
-    return [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    def _templated(self, prompts: str | Sequence[str], raw: bool) -> Sequence[Prompt]:
+        clean, texts = clean_text if self.chat is None else self.prompt_tokens, texts_argument(prompts, "prompts")
+        return texts if raw else [clean(each) for each in texts]
 
 
 def _version(transformer: "Transformer") -> object:
@@ -401,7 +399,7 @@ def load(path: str | os.PathLike[str], device: str = "auto", engine: str = "auto
         OpenbookError: the file is missing or damaged; the message names the field and says what to do.
     """
     place, choice = choose_device_and_engine(device, engine)
-    path = Path(path)
+    path = path_argument(path, "path")
     with error_context(path):
         is_adapter = path_problem(path) is None and looks_like_adapter(path)
     if is_adapter:
@@ -479,12 +477,12 @@ def train(
     if len(given) != 1:
         raise OpenbookError("give one of these to train on: books, pairs or conversations")
     request = TrainingRequest(
-        _listed(given[0]),
+        paths_argument(given[0], "inputs"),
         output_path(output),
         choices,
         pairs=pairs is not None,
         conversations=conversations is not None,
-        validation=None if validation is None else _listed(validation),
+        validation=None if validation is None else paths_argument(validation, "validation"),
         validation_fraction=validation_fraction,
         keep_duplicates=keep_duplicates,
         encoding=encoding,

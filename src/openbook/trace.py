@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 from torch import Tensor, nn
 
@@ -43,7 +44,17 @@ class Trace(Mapping[str, Record]):
     _origin: dict[int, str] = field(default_factory=dict)
 
     def __getitem__(self, path: str) -> Record:
+        if path not in self.records:
+            near = ", ".join(self.nearest(path))
+            raise KeyError(f'nothing is recorded under "{path}"; the nearest are: {near}')
         return self.records[path]
+
+    def __contains__(self, path: object) -> bool:
+        return path in self.records
+
+    def nearest(self, path: str) -> list[str]:
+        """The recorded paths that look most like this one."""
+        return get_close_matches(str(path), self.records, n=3, cutoff=0.0)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.records)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -132,6 +133,12 @@ def test_what_does_not_fit_is_left_out_from_the_oldest_on() -> None:
     text = read(model.tokenizer, engine.prompts[0])
     assert len(engine.prompts[0]) <= context
     assert text.startswith("<|turn|>system: s<|end|><|turn|>user: ") and "user: 4:" in text and "0:" not in text
+
+
+@pytest.mark.parametrize("messages", ["Hello", b"Hello", {"role": "user"}, ["Hello"], [{"content": "Hello"}], None])
+def test_what_is_no_list_of_messages_is_refused(messages: Any) -> None:
+    with pytest.raises(OpenbookError, match=r"^messages: give a list of them"):
+        make().reply(messages)
 
 
 def test_a_model_without_a_template_says_so() -> None:

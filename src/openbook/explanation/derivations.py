@@ -8,7 +8,6 @@
 Every formula is computed in float64 from recorded numbers, weights and constants of the architecture.
 """
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -207,8 +206,8 @@ class _RuledRecord(NamedTuple):
     @classmethod
     def of(cls, model: nn.Module, trace: Trace, path: str) -> "_RuledRecord":
         if path not in trace:
-            near = difflib.get_close_matches(path, list(trace), n=3, cutoff=0.0)
-            raise OpenbookError(f'nothing is recorded under "{path}"; the nearest are: {", ".join(near)}')
+            near = ", ".join(trace.nearest(path))
+            raise OpenbookError(f'nothing is recorded under "{path}"; the nearest are: {near}')
         record = trace[path]
         found = find_rule(model, record.module, record.name)
         if found is None:

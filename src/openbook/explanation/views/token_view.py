@@ -93,7 +93,7 @@ class TokenView:
         """The weights of the attention part that this module is, or is in."""
         while module and f"{module}.weights" not in self.trace:
             module = module.rpartition(".")[0]
-        return self.trace.get(f"{module}.weights")
+        return self.trace.records.get(f"{module}.weights")
 
     def _attended(self, weights: Record) -> Attended | None:
         """The token with the largest weight; None without such a head."""

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from openbook.errors import OpenbookError
 from openbook.text.characters import clean_text
 from openbook.text.chat.template import RENDER_SECONDS, ChatTemplate, Message
 from openbook.text.tokenizer.tokenizer import Tokenizer
@@ -79,7 +80,14 @@ class ChatTokenizer:
 
 
 def clean_messages(messages: Sequence[Message]) -> list[Message]:
-    """The messages with their texts as `clean_text` leaves them, for training and asking alike."""
+    """The messages with their texts as `clean_text` leaves them, for training and asking alike.
+
+    Raises:
+        OpenbookError: they are no list of messages with a role each.
+    """
+    wrong = isinstance(messages, str | bytes | Mapping) or not isinstance(messages, Sequence)
+    if wrong or not all(isinstance(each, Mapping) and isinstance(each.get("role"), str) for each in messages):
+        raise OpenbookError('messages: give a list of them, such as [{"role": "user", "content": "Good morning."}]')
     return [
         {**message, "content": clean_text(message["content"])} if isinstance(message.get("content"), str) else message
         for message in messages
