@@ -241,7 +241,7 @@ class Model:
             sentences: one or many.
             target_language: code of the language to translate into, for a model that has several.
             source_language: code of the language to translate from.
-            settings: as for `BeamSearch` (a beam_size of 1 is greedy) or `Sampling`; else the model file's, else 5 beams.
+            settings: as for `BeamSearch` (beam_size 1 is greedy) or `Sampling`; else the model file's, else 5 beams.
 
         Raises:
             OpenbookError: the model does not translate, or a setting is unknown or out of range.
