@@ -29,6 +29,7 @@ ROOMS = [
     "training",
     "explanation",
     "model",
+    "examples",
     "web",
     "cli",
 ]

@@ -14,6 +14,7 @@ from openbook import __version__
 from openbook.cli.ask import ask
 from openbook.cli.compare import compare
 from openbook.cli.evaluate import evaluate
+from openbook.cli.example import example
 from openbook.cli.explain import explain
 from openbook.cli.export import export_model
 from openbook.cli.import_ import import_model
@@ -60,6 +61,7 @@ GROUPS: dict[str, tuple[tuple[str, Callable[..., None], str], ...]] = {
     "Ask": (("ask", ask, "Continue a prompt, answer it, hold a chat, or translate."),),
     "Look inside": (
         ("explain", explain, "Show every step from a prompt to the next token."),
+        ("example", example, "Make a tiny model whose every number fits on the screen."),
         ("tokenize", tokenize, "Show the tokens of a text."),
         ("inspect", inspect, "Show what a model file contains and how it was trained."),
     ),
