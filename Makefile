@@ -7,7 +7,7 @@ FAST := tests/test_house.py tests/test_trace.py tests/test_model.py tests/transf
 	tests/training/test_recipe.py tests/training/test_optimizer.py
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo format lint test test-fast test-slow docs docs-serve hooks clean
+.PHONY: help demo format lint test test-fast test-slow test-sanitized test-arm docs docs-serve hooks clean
 .DEFAULT_GOAL := help
 
 $(BIN)/openbook: pyproject.toml constraints.txt hatch_build.py $(shell find native -type f)
@@ -47,6 +47,15 @@ test: lint  ## style, types and all quick tests; what continuous integration run
 test-slow: $(VENV)/test-tools  ## tests that take minutes, or need data that is not in the repository
 	$(BIN)/python -m pytest -m slow
 
+test-sanitized: $(VENV)/test-tools  ## the native engine under AddressSanitizer and UndefinedBehaviorSanitizer (minutes)
+	$(BIN)/python -m pytest -m slow tests/generation/engines/test_sanitized.py
+
+test-arm:  ## the engine's Arm kernels, cross-compiled and emulated (needs g++-aarch64-linux-gnu and qemu-user)
+	cmake -S native -B build/arm -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+		-DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DOPENBOOK_TESTS=ON
+	cmake --build build/arm --target openbook_kernels_test
+	qemu-aarch64 -L /usr/aarch64-linux-gnu build/arm/openbook_kernels_test
+
 docs: $(VENV)/docs-tools  ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
@@ -58,4 +67,4 @@ hooks: $(VENV)/test-tools  ## run the checks of .pre-commit-config.yaml on every
 	$(BIN)/pre-commit install
 
 clean:  ## remove everything that make made
-	rm -rf $(VENV) demo site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build demo site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -3,6 +3,10 @@
 
 #include "kernels/kernels.h"
 
+#if defined(_MSC_VER)
+#include <intrin.h>
+#endif
+
 namespace openbook {
 namespace {
 
@@ -11,19 +15,48 @@ struct Choice {
   bool runs;
 };
 
-}  // namespace
-
-const Kernels* choose_kernels(const char* wanted) {
 #if defined(__x86_64__) || defined(_M_X64)
+struct Processor {
+  bool fma;   // AVX2 with FMA and float16 loads
+  bool wide;  // AVX-512 with its extensions for bytes, double words and short vectors
+  bool vnni, wide_vnni;
+};
+
+#if defined(_MSC_VER)
+Processor processor() {
+  int first[4], seventh[4], more[4];
+  __cpuid(first, 1);
+  __cpuidex(seventh, 7, 0);
+  __cpuidex(more, 7, 1);
+  const auto bit = [](int word, int number) { return ((unsigned(word) >> number) & 1) != 0; };
+  const bool saves = bit(first[2], 27);
+  const unsigned long long saved = saves ? _xgetbv(0) : 0;
+  const bool fma = (saved & 6) == 6 && bit(first[2], 12) && bit(first[2], 29) && bit(seventh[1], 5);
+  const bool wide = fma && (saved & 0xe6) == 0xe6 && bit(seventh[1], 16) && bit(seventh[1], 17) && bit(seventh[1], 30) &&
+                    bit(seventh[1], 31);
+  return {fma, wide, bit(more[0], 4), bit(seventh[2], 11)};
+}
+#else
+Processor processor() {
   __builtin_cpu_init();
   const bool fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   const bool wide = fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                     __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  return {fma, wide, bool(__builtin_cpu_supports("avxvnni")), bool(__builtin_cpu_supports("avx512vnni"))};
+}
+#endif
+#endif
+
+}  // namespace
+
+const Kernels* choose_kernels(const char* wanted) {
+#if defined(__x86_64__) || defined(_M_X64)
+  const Processor has = processor();
   const Choice choices[] = {
-      {&avx512_vnni, wide && __builtin_cpu_supports("avx512vnni")},
-      {&avx512, wide},
-      {&avx_vnni, fma && __builtin_cpu_supports("avxvnni")},
-      {&avx2, fma},
+      {&avx512_vnni, has.wide && has.wide_vnni},
+      {&avx512, has.wide},
+      {&avx_vnni, has.fma && has.vnni},
+      {&avx2, has.fma},
       {&portable, true},
   };
 #elif defined(__aarch64__)
