@@ -334,6 +334,7 @@ class Model:
         files: str | Path | Sequence[str | Path],
         *,
         encoding: str | None = None,
+        bleu_tokenizer: str | None = None,
         track: Track = silent,
         **settings: Any,
     ) -> "TranslationScore":
@@ -344,6 +345,7 @@ class Model:
         Args:
             files: sentence pairs: tab-separated, JSON lines, or two parallel files.
             encoding: of the files; if None, it is found out for each.
+            bleu_tokenizer: of BLEU; None: the one for the script of the references.
             track: shows progress.
             settings: as for `translate`.
 
@@ -352,9 +354,8 @@ class Model:
         """
         from openbook.training.pair_scores import evaluate_pair_files
 
-        return evaluate_pair_files(
-            self.transformer, self.translator(**settings), paths_argument(files, "files"), encoding, track
-        )
+        paths, translator = paths_argument(files, "files"), self.translator(**settings)
+        return evaluate_pair_files(self.transformer, translator, paths, encoding, track, bleu_tokenizer)
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
         """Write the model file, completely or not at all; returns its path.

@@ -98,12 +98,14 @@ def test_a_guessed_encoding_is_said(command, model, tmp_path):
 
 def test_n_best_and_json(command, model):
     _, lines, _ = command("ask", model, "the cat", "rain", "--n-best", 3, "--length-penalty", 0.5)
-    numbers, scores, _ = zip(*(line.split("\t") for line in lines), strict=True)
-    assert numbers == ("1", "1", "1", "2", "2", "2")
-    assert list(map(float, scores[:3])) == sorted(map(float, scores[:3]), reverse=True)
+    numbers, scores, texts = zip(*(line.split("\t") for line in lines), strict=True)
+    first = numbers.count("1")
+    assert numbers == ("1",) * first + ("2",) * (len(numbers) - first) and 1 <= first <= 3
+    assert len(set(texts[:first])) == first  # sequences that read alike are one
+    assert list(map(float, scores[:first])) == sorted(map(float, scores[:first]), reverse=True)
     _, lines, _ = command("ask", model, "the cat", "", "--n-best", 2, "--json")
     first, second = map(json.loads, lines)
-    assert first["translation"] == first["candidates"][0]["text"] and len(first["candidates"]) == 2
+    assert first["translation"] == first["candidates"][0]["text"] and 1 <= len(first["candidates"]) <= 2
     assert {"score", "log_probability", "tokens", "finish_reason"} <= first["candidates"][0].keys()
     assert second == {"source": "", "translation": "", "problem": "it is empty"}
 

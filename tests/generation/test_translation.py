@@ -145,6 +145,37 @@ def test_a_translation_ends_at_twice_its_source_and_20(engine_, words) -> None:
     assert len(result.candidates[0].hypothesis.tokens) in (99, len(hypothesis.tokens))
 
 
+@pytest.mark.parametrize("beams", [8, 12])
+def test_no_text_comes_twice_and_the_best_score_is_kept(words, beams) -> None:
+    """Every token of these letters alone is spelled by another as well, so sequences differ where texts do not."""
+    ids = [number for text in ("the cat sat", "rain") for number in words.encode(text)]
+    names = {number: "ab"[number % 2] for number in range(words.vocab_size)}
+    engine_ = engine(words.vocab_size)
+
+    def text_of(tokens):
+        return "".join(names[token] for token in tokens if token not in words.end_ids)
+
+    settings = BeamSearch(beam_size=beams, n_best=beams, max_tokens=3)
+    rules = TokenRules.of(words.special, settings)
+    sources = [[*ids, words.special.suffix[0]]]
+    start = [[words.special.decoder_start]]
+    [plain] = beam_search(engine_, start, settings, rules, sources=sources)
+    [found] = beam_search(engine_, start, settings, rules, sources=sources, text_of=text_of)
+    assert len({text_of(each.tokens) for each in plain.hypotheses}) < len(plain.hypotheses)
+    texts = [text_of(each.tokens) for each in found.hypotheses]
+    assert len(set(texts)) == len(texts) > 1
+    assert found.hypotheses[0] == plain.hypotheses[0]
+    for each in found.hypotheses:
+        alike = [other.score for other in plain.hypotheses if text_of(other.tokens) == text_of(each.tokens)]
+        assert each.score >= max(alike, default=each.score)
+
+
+def test_the_n_best_of_a_translation_differ(engine_, words) -> None:
+    for result in make(engine_, words, BeamSearch(beam_size=6, n_best=6, max_tokens=9))([[Sentence(t) for t in TEXTS]]):
+        texts = [" ".join(each.text.split()) for each in result.candidates]
+        assert len(set(texts)) == len(texts)
+
+
 def test_lines_of_a_file() -> None:
     assert as_sentence("one") == Sentence("one")
     assert as_sentence(InvalidLine.UNREADABLE) == Sentence("", "it is not readable; see --encoding")

@@ -24,6 +24,12 @@ ENGINE = Annotated[
 ENCODING = Annotated[
     str | None, typer.Option(help="encoding of the files, such as windows-1252 (default: found out for each file)")
 ]
+BLEU_TOKENIZER = Annotated[
+    str | None,
+    typer.Option(
+        help="pairs: sacrebleu's tokenizer: 13a, intl, zh, ja-mecab, ko-mecab, char or none (default: by the script)"
+    ),
+]
 JSON = Annotated[bool, typer.Option("--json", help="print JSON, for programs")]
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openbook.cli.arguments import DEVICE, ENCODING, ENGINE, JSON, MODEL
+from openbook.cli.arguments import BLEU_TOKENIZER, DEVICE, ENCODING, ENGINE, JSON, MODEL
 from openbook.errors import OpenbookError
 from openbook.text.formatting import format_count
 from openbook.text.output import write
@@ -32,6 +32,7 @@ def evaluate(
     ] = None,
     target_language: Annotated[str | None, typer.Option(help="pairs: target language code")] = None,
     source_language: Annotated[str | None, typer.Option(help="pairs: source language code")] = None,
+    bleu_tokenizer: BLEU_TOKENIZER = None,
     encoding: ENCODING = None,
     as_json: JSON = False,
     device: DEVICE = "auto",
@@ -58,8 +59,13 @@ def evaluate(
         if context is not None or stride is not None:
             raise OpenbookError("--context and --stride are for texts; this model translates pairs")
         opened.open_engine(bars)
-        print_translation_score(opened.evaluate_pairs(files, encoding=encoding, track=bars, **for_pairs), as_json)
+        print_translation_score(
+            opened.evaluate_pairs(files, encoding=encoding, track=bars, bleu_tokenizer=bleu_tokenizer, **for_pairs),
+            as_json,
+        )
         return
+    if bleu_tokenizer is not None:
+        for_pairs["bleu_tokenizer"] = bleu_tokenizer
     if for_pairs:
         raise OpenbookError(
             f"--{next(iter(for_pairs)).replace('_', '-')} is for translators; this model predicts texts"
@@ -95,11 +101,11 @@ def print_translation_score(score: "TranslationScore", as_json: bool) -> None:
             "bits_per_byte": references.bits_per_byte, "pairs": score.pairs, "seconds": score.seconds,
             "skipped_lines": score.skipped_lines, "too_long_sources": score.too_long_sources,
             "too_long_pairs": score.too_long_pairs, "unknown_tokens": references.unknown,
-            "unknown_bytes": references.unknown_bytes, "notes": list(score.notes),
+            "unknown_bytes": references.unknown_bytes, "notes": [*filter(None, [quality.note]), *score.notes],
         }  # fmt: skip
         write(json_line(facts))
         return
-    write(f"BLEU {quality.bleu:.1f}   {quality.bleu_signature}")
+    write(f"BLEU {'–' if quality.bleu is None else f'{quality.bleu:.1f}'}   {quality.bleu_signature}")
     write(f"chrF {quality.chrf:.1f}   {quality.chrf_signature}")
     write(f"perplexity {references.perplexity:.2f} per target token, {references.bits_per_byte:.4f} bits per byte")
     write(
@@ -112,5 +118,5 @@ def print_translation_score(score: "TranslationScore", as_json: bool) -> None:
     ):
         if count:
             write(f"{format_count(count, noun)} {explanation}")
-    for note in filter(None, (references.unknown_said, *score.notes)):
+    for note in filter(None, (quality.note, references.unknown_said, *score.notes)):
         write(note)

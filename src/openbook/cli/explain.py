@@ -243,6 +243,8 @@ def _print_beams(
     target_language: str | None,
     as_json: bool,
 ) -> None:
+    from functools import partial
+
     from openbook.explanation.terminal.beam_tree import print_beam_tree
     from openbook.explanation.views.beam_tree import search_tree
     from openbook.generation.token_rules import TokenRules
@@ -250,7 +252,8 @@ def _print_beams(
 
     unused = model.tokenizer.ids_without_token(model.engine.vocab_size)
     rules = TokenRules.of(model.tokenizer.special, settings, target_language, unused=unused)
-    found = search_tree(model.engine, tokens, source, settings, rules)
+    text_of = partial(model.tokenizer.decode, skip_special=True)
+    found = search_tree(model.engine, tokens, source, settings, rules, text_of)
     if as_json:
         write(json_line(found.to_json()))
     else:

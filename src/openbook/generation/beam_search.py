@@ -15,7 +15,7 @@ from openbook.generation.beam_trace import BeamTrace
 from openbook.generation.candidates import Candidates
 from openbook.generation.engines.engine import Engine
 from openbook.generation.generate import check_prompts, limits_in_context
-from openbook.generation.hypotheses import DecodingRequest, NBest, SearchResult
+from openbook.generation.hypotheses import DecodingRequest, NBest, SearchResult, TextOf
 from openbook.generation.scheduling import batch_by_length
 from openbook.generation.settings import BeamSearch
 from openbook.generation.straggler_queue import StragglerQueue
@@ -38,6 +38,7 @@ def beam_search(
     sources: Sequence[Sequence[int]] | None = None,
     limits: Sequence[int] | None = None,
     trace: BeamTrace | None = None,
+    text_of: TextOf | None = None,
 ) -> Iterator[SearchResult]:
     """The n-best continuations of each prompt, in the order in which they are found; finished rows leave the batch.
 
@@ -49,6 +50,7 @@ def beam_search(
         sources: for an encoder-decoder, the source of each prompt.
         limits: how many tokens each prompt may produce; `max_tokens` if None.
         trace: records every beam at every step.
+        text_of: what tokens read as: the n-best read differently. None: they may differ in their tokens alone.
 
     Raises:
         OpenbookError: a prompt is empty, too long, or has a token that is not in the vocabulary; the rules do not fit
@@ -61,7 +63,7 @@ def beam_search(
         for row, ids in enumerate(prompts)
     ]
     one_batch = iter([requests])
-    return search_batches(engine, lambda: next(one_batch, []), settings, rules, trace=trace)
+    return search_batches(engine, lambda: next(one_batch, []), settings, rules, trace=trace, text_of=text_of)
 
 
 def search_batches(
@@ -71,6 +73,7 @@ def search_batches(
     rules: TokenRules = NO_RULES,
     *,
     trace: BeamTrace | None = None,
+    text_of: TextOf | None = None,
     stragglers: StragglerQueue | None = None,
     is_ending: Callable[[], bool] = lambda: True,
 ) -> Iterator[SearchResult]:
@@ -88,7 +91,7 @@ def search_batches(
     candidates = Candidates(settings, rules, engine.vocab_size)
     stragglers = stragglers or StragglerQueue()
     while requests := next_batch():
-        batch: BeamBatch | None = _prefilled(engine, requests, candidates)
+        batch: BeamBatch | None = _prefilled(engine, requests, candidates, text_of)
         while batch is not None:
             few = STRAGGLER_SHARE * len(batch.rows)
             while len(batch.rows) > few:
@@ -100,7 +103,9 @@ def search_batches(
             yield from batch.step(trace)
 
 
-def _prefilled(engine: Engine, requests: Sequence[DecodingRequest], candidates: Candidates) -> BeamBatch:
+def _prefilled(
+    engine: Engine, requests: Sequence[DecodingRequest], candidates: Candidates, text_of: TextOf | None
+) -> BeamBatch:
     """A batch that has read its prompts and sources, a few of like length at a time."""
     settings, prompts = candidates.settings, [request.ids for request in requests]
     check_prompts(prompts, engine.vocab_size)
@@ -115,6 +120,6 @@ def _prefilled(engine: Engine, requests: Sequence[DecodingRequest], candidates: 
     if len(sessions) > 1:
         sessions[0].join(sessions[1:])
     order = [index for part in parts for index in part]
-    rows = [NBest(requests[index].row, limits[index], settings) for index in order]
+    rows = [NBest(requests[index].row, limits[index], settings, text_of) for index in order]
     state = BeamState.start([prompts[index] for index in order], [limits[index] for index in order])
     return BeamBatch(candidates, sessions[0], np.concatenate(logits), rows, state)

@@ -2,12 +2,15 @@
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from openbook.generation.generate import FinishReason
 from openbook.generation.settings import BeamSearch
+
+TextOf = Callable[[Sequence[int]], str]
+"""What the tokens of a sequence read as."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,21 @@ class SearchResult(NamedTuple):
 class NBest:
     """The best finished hypotheses of one row so far; decides when its search is over."""
 
-    def __init__(self, row: int, limit: int, settings: BeamSearch) -> None:
+    def __init__(self, row: int, limit: int, settings: BeamSearch, text_of: TextOf | None = None) -> None:
+        """`text_of`: what a sequence reads as; of those that read alike the best is kept. None keeps them all."""
         self.row, self.limit, self._settings = row, limit, settings
+        self._text_of = text_of if settings.n_best > 1 else None
+        self._texts: dict[tuple[int, ...], str] = {}
         self._finished: list[Hypothesis] = []
 
     def add(self, hypothesis: Hypothesis) -> None:
-        """Keep it if it is among the `beam_size` best."""
+        """Keep it if it is among the `beam_size` best, and better than any that reads alike."""
+        if self._text_of is not None:
+            text = self._texts[hypothesis.tokens] = self._text_of(hypothesis.tokens)
+            alike = [each for each in self._finished if self._texts[each.tokens] == text]
+            if any(each.score >= hypothesis.score for each in alike):
+                return
+            self._finished = [each for each in self._finished if each not in alike]
         bisect.insort(self._finished, hypothesis, key=lambda each: -each.score)
         del self._finished[self._settings.beam_size :]
 

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 from openbook.generation.beam_search import beam_search
 from openbook.generation.engines.engine import Engine
@@ -88,14 +89,12 @@ def answer(engine: Engine, tokenizer: Tokenizer, prompts: Sequence[Prompt], samp
 def search(
     engine: Engine, tokenizer: Tokenizer, prompts: Sequence[Prompt], settings: BeamSearch
 ) -> list[tuple[Candidate, ...]]:
-    """The most probable continuations of each prompt by beam search, best first; prompts as for `stream`."""
+    """The most probable continuations of each prompt by beam search, best first and no text twice."""
     ids = [_ids(tokenizer, prompt) for prompt in prompts]
     rules = TokenRules.of(tokenizer.special, settings, unused=tokenizer.ids_without_token(engine.vocab_size))
-    found = dict(beam_search(engine, ids, settings, rules))
-    return [
-        tuple(Candidate(tokenizer.decode(each.tokens, skip_special=True), each) for each in found[row])
-        for row in range(len(prompts))
-    ]
+    text_of = partial(tokenizer.decode, skip_special=True)
+    found = dict(beam_search(engine, ids, settings, rules, text_of=text_of))
+    return [tuple(Candidate(text_of(each.tokens), each) for each in found[row]) for row in range(len(prompts))]
 
 
 def _ids(tokenizer: Tokenizer, prompt: Prompt) -> Sequence[int]:

@@ -9,7 +9,7 @@ from itertools import chain
 from openbook.generation.beam_search import search_batches
 from openbook.generation.engines.engine import Engine
 from openbook.generation.generate import GeneratedToken, generate
-from openbook.generation.hypotheses import DecodingRequest, Hypothesis, SearchResult
+from openbook.generation.hypotheses import DecodingRequest, Hypothesis, SearchResult, TextOf
 from openbook.generation.scheduling import WorkQueue, map_in_order
 from openbook.generation.settings import BeamSearch, Sampling
 from openbook.generation.straggler_queue import StragglerQueue
@@ -35,6 +35,7 @@ class TokenTranslator:
         bounded: limit a translation to twice the tokens of its source and 20 more, if max_tokens is larger: a model
             that repeats itself ends soon.
         batch_tokens: source tokens of a greedy batch.
+        text_of: what tokens read as, so that the n-best read differently.
     """
 
     engine: Engine
@@ -44,6 +45,7 @@ class TokenTranslator:
     unused: tuple[int, ...] = ()
     bounded: bool = True
     batch_tokens: int = BATCH_TOKENS
+    text_of: TextOf | None = None
 
     @cached_property
     def rules(self) -> TokenRules:
@@ -74,6 +76,7 @@ class TokenTranslator:
             lambda: self._requests(sources),
             settings,
             self.rules,
+            text_of=self.text_of,
             stragglers=stragglers,
             is_ending=sources.is_ending,
         )

@@ -7,7 +7,6 @@ from functools import cached_property
 
 from openbook.errors import OpenbookError
 from openbook.generation.engines.engine import Engine
-from openbook.generation.hypotheses import Hypothesis
 from openbook.generation.settings import BeamSearch, Sampling
 from openbook.generation.text import Candidate
 from openbook.generation.token_rules import TokenRules
@@ -78,6 +77,7 @@ class Translator:
             unused=self.target_tokenizer.ids_without_token(self.engine.vocab_size),
             bounded=self.bounded,
             batch_tokens=self.batch_tokens,
+            text_of=lambda tokens: clean_line(self._text(tokens)),
         )
 
     @property
@@ -106,7 +106,7 @@ class Translator:
 
         for hypotheses in self.token_translator(sources()):
             item = under_way.popleft()
-            candidates = tuple(Candidate(self._text(each), each) for each in hypotheses)
+            candidates = tuple(Candidate(self._text(each.tokens), each) for each in hypotheses)
             yield Translation(item.sentence.text, candidates, item.problem)
 
     def encode_source(self, text: str) -> list[int]:
@@ -136,5 +136,5 @@ class Translator:
             )
         return _Item(sentence, ids, None)
 
-    def _text(self, hypothesis: Hypothesis) -> str:
-        return self.target_tokenizer.decode(hypothesis.tokens, skip_special=True).strip()
+    def _text(self, tokens: Sequence[int]) -> str:
+        return self.target_tokenizer.decode(tokens, skip_special=True).strip()

@@ -18,12 +18,13 @@ def evaluate_pair_files(
     inputs: Sequence[str | Path],
     encoding: str | None = None,
     track: Track = silent,
+    bleu_tokenizer: str | None = None,
 ) -> TranslationScore:
     """Evaluate on the pairs of files, folders and globs; lines without a pair are counted.
 
     Raises:
-        OpenbookError: a file cannot be read, or there is no pair.
+        OpenbookError: a file cannot be read, there is no pair, or as `translation_quality`.
     """
     pairs, skipped, notes = read_all_pairs(find_files(inputs), encoding)
-    score = evaluate_translation(model, translator, pairs, track)
+    score = evaluate_translation(model, translator, pairs, track, bleu_tokenizer)
     return replace(score, skipped_lines=skipped, notes=tuple(notes))

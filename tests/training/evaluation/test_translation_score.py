@@ -4,7 +4,8 @@ import pytest
 import sacrebleu
 import torch
 
-from openbook.training.evaluation.translation import TokenizedPair, score_references, translation_quality
+from openbook.training.evaluation.quality import translation_quality
+from openbook.training.evaluation.translation import TokenizedPair, score_references
 from strategies import DEFAULT, ENCODER_DECODERS, VOCABULARY, build
 
 SOURCES = [[3, 4, 5, 1], [7, 1], [2, 9, 4, 11, 6, 3, 1]]

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from openbook.errors import OpenbookError
@@ -248,14 +249,13 @@ def _beams(page: PageRun, parameters: Parameters) -> dict[str, Any]:
         length_penalty=real(parameters, "length_penalty", 1.0),
     )
     prompt = run.tokens[: run.prompt_length]
-    found = search_tree(TorchEngine(run.model), prompt, run.source, settings, run.rules)
+    text_of = partial(page.model.tokenizer.decode, skip_special=True)
+    found = search_tree(TorchEngine(run.model), prompt, run.source, settings, run.rules, text_of)
     data = found.to_json()
     for node in data["nodes"]:  # type: ignore[attr-defined]
         node |= page.model.named(node["token"])
     best = [
-        asdict(each)
-        | {"text": page.model.tokenizer.decode(each.tokens, skip_special=True)}
-        | {"labels": [page.model.label(token) for token in each.tokens]}
+        asdict(each) | {"text": text_of(each.tokens)} | {"labels": [page.model.label(token) for token in each.tokens]}
         for each in found.hypotheses
     ]
     return data | {"best": best}

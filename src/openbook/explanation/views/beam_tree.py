@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from openbook.generation.beam_search import beam_search
 from openbook.generation.beam_trace import BeamTrace
 from openbook.generation.engines.engine import Engine
-from openbook.generation.hypotheses import Hypothesis
+from openbook.generation.hypotheses import Hypothesis, TextOf
 from openbook.generation.settings import BeamSearch
 from openbook.generation.token_rules import TokenRules
 
@@ -34,9 +34,10 @@ def search_tree(
     source: Sequence[int] | None,
     settings: BeamSearch,
     rules: TokenRules,
+    text_of: TextOf | None = None,
 ) -> BeamTree:
-    """Search from one prompt, or from one source and its target so far, and keep every beam."""
+    """Search from one prompt, or from one source and its target so far, and keep every beam; see `beam_search`."""
     trace = BeamTrace()
     sources = None if source is None else [source]
-    [found] = beam_search(engine, [tokens], settings, rules, sources=sources, trace=trace)
+    [found] = beam_search(engine, [tokens], settings, rules, sources=sources, trace=trace, text_of=text_of)
     return BeamTree(found.hypotheses, trace, settings)

@@ -29,7 +29,7 @@ def comparison_rows(result: ComparisonResult) -> dict[str, str]:
         "bits per byte of target text": f"{result.bits_per_byte:.3f}",
         "perplexity per token": f"{result.perplexity:.1f}",
         "unknown target tokens": f"{result.unknown:,}",
-        "BLEU": f"{result.bleu:.1f}",
+        "BLEU": "–" if result.bleu is None else f"{result.bleu:.1f}",
         "chrF": f"{result.chrf:.1f}",
         "latency of one sentence": f"{1000 * result.latency:.0f} ms",
         "sentences per second, in batches": f"{result.sentences_per_second:.1f}",

@@ -46,8 +46,12 @@ class ComparisonResult:
     perplexity: float
     unknown: int
     """Held-out target tokens that are not in the vocabulary; each of their bytes counts as 8 bits."""
-    bleu: float
+    bleu: float | None
+    """None where no reference has four words."""
     chrf: float
+    bleu_signature: str
+    note: str
+    """What has to be known about BLEU."""
     latency: float
     """Seconds to translate a sentence alone."""
     sentences_per_second: float
@@ -59,7 +63,9 @@ class ComparisonResult:
     """(seconds, held-out bits per byte) of each validation."""
 
 
-def measure(kind: str, run: TrainingRun, overwrite: bool, track: Track) -> ComparisonResult:
+def measure(
+    kind: str, run: TrainingRun, overwrite: bool, track: Track, bleu_tokenizer: str | None = None
+) -> ComparisonResult:
     """Train one kind, or resume its training, and measure it.
 
     Raises:
@@ -78,7 +84,7 @@ def measure(kind: str, run: TrainingRun, overwrite: bool, track: Track) -> Compa
     translations = dataset.translations(MAX_SENTENCES)
     with track("Translating", None):
         latency, rate = translation_speed(translations, model)
-        quality = translations.metrics(model)
+        quality = translations.quality(model, bleu_tokenizer)
     events = read_log(request.folder / "log.jsonl")
     recipe, score, state = result.recipe, result.score, result.outcome.state
     tokens = sum(event["tokens"] for event in events if event["event"] == "step")
@@ -96,8 +102,10 @@ def measure(kind: str, run: TrainingRun, overwrite: bool, track: Track) -> Compa
         bits_per_byte=score.bits_per_byte,
         perplexity=score.perplexity,
         unknown=score.unknown,
-        bleu=quality["bleu"],
-        chrf=quality["chrf"],
+        bleu=None if quality.bleu is None else round(quality.bleu, 3),
+        chrf=round(quality.chrf, 3),
+        bleu_signature=quality.bleu_signature,
+        note=quality.note,
         latency=latency,
         sentences_per_second=rate,
         megabytes=megabytes(),

@@ -18,21 +18,12 @@ from openbook.progress import Track, silent
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.unknown import NOTHING_UNKNOWN, Unknown, UnknownCounter, total_unknown
 from openbook.training.evaluation.perplexity import Score
+from openbook.training.evaluation.quality import TranslationQuality, translation_quality
 from openbook.training.loss import IGNORE_INDEX, Batch, summed_cross_entropy
 from openbook.transformer.mask import positions_of
 from openbook.transformer.transformer import Transformer
 
 BATCH_TOKENS = 4096
-
-
-@dataclass(frozen=True)
-class TranslationQuality:
-    """BLEU (Papineni et al. 2002) and chrF (Popović 2015), with sacrebleu's signatures."""
-
-    bleu: float
-    chrf: float
-    bleu_signature: str
-    chrf_signature: str
 
 
 @dataclass(frozen=True)
@@ -65,17 +56,6 @@ class TokenizedPair(NamedTuple):
 
     source: Sequence[int]
     target: Sequence[int]
-
-
-def translation_quality(translations: Sequence[str], references: Sequence[str]) -> TranslationQuality:
-    """Corpus BLEU (cased, 13a tokenization) and chrF2, by sacrebleu (Post 2018)."""
-    from sacrebleu.metrics.bleu import BLEU
-    from sacrebleu.metrics.chrf import CHRF
-
-    bleu, chrf = BLEU(force=True), CHRF()
-    bleu_score = bleu.corpus_score(list(translations), [list(references)]).score
-    chrf_score = chrf.corpus_score(list(translations), [list(references)]).score
-    return TranslationQuality(bleu_score, chrf_score, str(bleu.get_signature()), str(chrf.get_signature()))
 
 
 def score_references(
@@ -121,7 +101,11 @@ def _pad(rows: Sequence[Sequence[int]], value: int, device: torch.device) -> Ten
 
 
 def evaluate_translation(
-    model: Transformer, translator: Translator, pairs: Sequence[tuple[str, str]], track: Track = silent
+    model: Transformer,
+    translator: Translator,
+    pairs: Sequence[tuple[str, str]],
+    track: Track = silent,
+    bleu_tokenizer: str | None = None,
 ) -> TranslationScore:
     """Translate all sources, compare them with the references, and score the references.
 
@@ -130,7 +114,12 @@ def evaluate_translation(
         translator: how to translate.
         pairs: sources and their references.
         track: shows progress.
+        bleu_tokenizer: see `translation_quality`.
+
+    Raises:
+        OpenbookError: as `translation_quality`.
     """
+    translation_quality([""], [""], bleu_tokenizer)  # raises what is wrong before the long work
     translations: list[Translation] = []
     started = time.perf_counter()
     with track("Translating", len(pairs)) as advance:
@@ -152,7 +141,9 @@ def evaluate_translation(
             target_bytes += len(target.encode())
             unknown.append(counter.count(target, translator.target_tokenizer.encode(target)))
     return TranslationScore(
-        quality=translation_quality([each.text for each in translations], [target for _, target in pairs]),
+        quality=translation_quality(
+            [each.text for each in translations], [target for _, target in pairs], bleu_tokenizer
+        ),
         references=score_references(model, tokenized, target_bytes, total_unknown(unknown), counter.most_common()),
         pairs=len(pairs),
         seconds=seconds,
@@ -176,9 +167,14 @@ class TranslationSet:
     tokenizer: Tokenizer
 
     def metrics(self, model: nn.Module) -> dict[str, float]:
-        """BLEU and chrF of the translations."""
-        quality = translation_quality(self.translate(model, self.sources), self.references)
-        return {"bleu": round(quality.bleu, 3), "chrf": round(quality.chrf, 3)}
+        """BLEU, unless it is undefined, and chrF of the translations."""
+        quality = self.quality(model)
+        bleu = {} if quality.bleu is None else {"bleu": round(quality.bleu, 3)}
+        return {**bleu, "chrf": round(quality.chrf, 3)}
+
+    def quality(self, model: nn.Module, bleu_tokenizer: str | None = None) -> TranslationQuality:
+        """How good the translations are."""
+        return translation_quality(self.translate(model, self.sources), self.references, bleu_tokenizer)
 
     def translate(self, model: nn.Module, sources: Sequence[Sequence[int]]) -> list[str]:
         """Greedy translations of these sources."""

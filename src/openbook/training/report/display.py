@@ -177,7 +177,8 @@ def regularization(recipe: Mapping[str, Any]) -> str:
 
 def quality(event: Mapping[str, Any]) -> str:
     """BLEU and chrF, if translations were scored."""
-    return f", BLEU {event['bleu']:.1f}, chrF {event['chrf']:.1f}" if "bleu" in event else ""
+    names = {"bleu": "BLEU", "chrf": "chrF"}
+    return "".join(f", {name} {event[key]:.1f}" for key, name in names.items() if key in event)
 
 
 def format_duration(seconds: float) -> str:
