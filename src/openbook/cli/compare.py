@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from openbook.cli.arguments import DEVICE, JSON
+from openbook.cli.arguments import BLEU_TOKENIZER, DEVICE, JSON
 from openbook.text.output import warn, write
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def compare(
     ] = None,
     vocab_size: Annotated[int | None, typer.Option(help="vocabulary size of both (default: planned)")] = None,
     seed: Annotated[int | None, typer.Option(help="random seed (default: 1)")] = None,
+    bleu_tokenizer: BLEU_TOKENIZER = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an earlier comparison")] = False,
     as_json: JSON = False,
     device: DEVICE = "auto",
@@ -51,7 +52,7 @@ def compare(
     from openbook.text.terminal import Terminal
     from openbook.training.comparison.compare import PICTURE
     from openbook.training.comparison.compare import compare as run
-    from openbook.training.comparison.display import comparison_table, save_picture, verdict
+    from openbook.training.comparison.display import comparison_table, notes, save_picture, verdict
 
     console = Terminal(stderr=as_json)
     choices = {"minutes": minutes, "steps": steps, "vocab_size": vocab_size, "seed": seed}
@@ -66,6 +67,7 @@ def compare(
             overwrite=overwrite,
             callbacks=callbacks,
             track=bars,
+            bleu_tokenizer=bleu_tokenizer,
         )
     save_picture(results, folder / PICTURE)
     if as_json:
@@ -74,6 +76,8 @@ def compare(
         console.print()
         console.print(comparison_table(results))
         console.print(f"\n{verdict(results)}", highlight=False)
+        for note in notes(results):
+            console.print(note, highlight=False)
         console.print(f"Saved both models, the figures and a picture in {escape(str(folder))}", highlight=False)
 
 

@@ -359,7 +359,8 @@ class TrainingLoop:
     def _emit_score(self, score: float, **facts: Any) -> None:
         state = self.state
         state.seconds = self._now()
-        self._emit("validation", score=score, best=state.best, best_step=state.best_step, stale=state.stale, **facts)
+        facts |= {"best": state.best, "best_step": state.best_step, "stale": state.stale}
+        self._emit("validation", score=score, fraction=self.task.validated_fraction, **facts)
 
     def _emit(self, event: str, **facts: Any) -> None:
         full = {"event": event, "step": self.state.step, "seconds": round(self.state.seconds, 3), **facts}

@@ -38,6 +38,8 @@ class TrainingRequest:
         lora_targets: the matrices that LoRA changes.
         adapter: whether to save the LoRA matrices alone, in a file beside the base model.
         config: the file that choices were read from; like the inputs, it is never written over.
+        side_tokens: the most tokens of a source and of a target; longer pairs are left out. None: what the context
+            holds.
         tiny: whether to learn a few sentences or pairs by heart with a model small enough to follow by hand.
     """
 
@@ -56,6 +58,7 @@ class TrainingRequest:
     lora_targets: Sequence[str] = TARGETS
     adapter: bool = False
     config: Path | None = None
+    side_tokens: int | None = None
     tiny: bool = False
 
     @property

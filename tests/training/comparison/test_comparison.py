@@ -1,9 +1,11 @@
 """Both kinds on the same pairs: alike in size and tokens, measured, printed and drawn."""
 
 import json
-from dataclasses import asdict
+import math
+from dataclasses import asdict, replace
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,13 +14,21 @@ from test_run import interrupt_at
 from training_examples import write_pairs
 
 from openbook.errors import OpenbookError
+from openbook.model_file.file import load
 from openbook.training.comparison.compare import compare, matching_decoder
-from openbook.training.comparison.display import comparison_table, save_picture, verdict
+from openbook.training.comparison.display import comparison_table, notes, save_picture, verdict
 from openbook.training.comparison.result import KINDS, ComparisonResult, peak_memory
+from openbook.training.data.token_files import flat, offsets
+from openbook.training.data.tokenization import TokenizedPairs, TokenSequences
+from openbook.training.data.translation_task import PairSequences, PairTemplate
 from openbook.training.plan.measure import count_parameters
 from openbook.training.recipe import build_architecture, make_recipe
 
 CHOICES = {"steps": 3, "vocab_size": 400}
+
+
+def side(ids):
+    return TokenSequences(flat(ids), offsets(np.array([len(each) for each in ids])))
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +55,9 @@ def test_both_kinds_are_trained_alike_and_measured(compared):
             and result.sentences_per_second > 0
         )
         assert result.bits_per_byte > 0 and 0 <= result.bleu <= 100 and 0 <= result.chrf <= 100
+        assert (
+            result.nats_per_token == pytest.approx(math.log(result.perplexity)) and "tok:13a" in result.bleu_signature
+        )
         assert result.megabytes is None or result.megabytes > 50
         assert len(result.curve) >= 1
         assert (folder / "it" / f"{result.kind}.openbook").exists()
@@ -52,6 +65,24 @@ def test_both_kinds_are_trained_alike_and_measured(compared):
     assert tokenizers[0] == tokenizers[1]
     saved = json.loads((folder / "it" / "comparison.json").read_text())
     assert saved == json.loads(json.dumps([asdict(result) for result in results]))
+
+
+def test_both_kinds_are_validated_and_scored_on_the_same_pairs(compared):
+    folder, (both, one), _ = compared
+    assert both.pairs == one.pairs > 0 and both.curve_pairs == one.curve_pairs <= both.pairs
+    recipes = [load(folder / "it" / f"{kind}.openbook")[0].training["recipe"] for kind in KINDS]
+    assert recipes[1]["context"] == 2 * recipes[0]["context"]
+    assert recipes[0]["validation_tokens"] == recipes[1]["validation_tokens"]
+
+
+def test_pairs_that_one_kind_has_no_room_for_are_left_out_of_both(tmp_path):
+    """A pair whose sides fit a context of 16 each, and one with a longer target: together they would fit 32."""
+    short, long = side([[1] * 15, [1] * 3]), side([[2] * 15, [2] * 20])
+    tokens = TokenizedPairs(short, long, np.array([15, 20]))
+    encoder = PairSequences(tokens, PairTemplate((), (9,), (9,), (), 9), True, 16)
+    decoder = PairSequences(tokens, PairTemplate((), (8,), (), (), 9), False, 32, side_tokens=16)
+    assert encoder.fitting.tolist() == decoder.fitting.tolist() == [0]
+    assert encoder.predicted_tokens == decoder.predicted_tokens == 16
 
 
 def test_the_table_and_the_picture_show_both(compared, tmp_path):
@@ -62,6 +93,11 @@ def test_the_table_and_the_picture_show_both(compared, tmp_path):
     assert all(
         word in text for word in ("encoder-decoder", "decoder-only", "BLEU", "chrF", f"{results[1].parameters:,}")
     )
+    assert "BLEU (13a)" in text and "held-out pairs" in text
+    some = [replace(result, curve_pairs=2, note="BLEU counts characters") for result in results]
+    said = f"The curves are of 2 of the {results[0].pairs:,} held-out pairs; the table is of all."
+    assert notes(some) == ["BLEU counts characters", said]
+    save_picture([replace(result, bleu=None) for result in results], tmp_path / "b.png")
     save_picture(results, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as picture:
         picture.load()

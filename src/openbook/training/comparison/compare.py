@@ -14,6 +14,7 @@ from openbook.progress import Track, silent
 from openbook.text.corpus.working_directory import size_and_mtime
 from openbook.text.input_files import find_files
 from openbook.training.comparison.result import KINDS, ComparisonResult, measure
+from openbook.training.evaluation.quality import translation_quality
 from openbook.training.loop import Callback
 from openbook.training.plan.measure import count_parameters
 from openbook.training.recipe import build_architecture, make_recipe
@@ -34,11 +35,13 @@ def compare(
     overwrite: bool = False,
     callbacks: Callable[[str], Sequence[Callback]] = lambda kind: (),
     track: Track = silent,
+    bleu_tokenizer: str | None = None,
 ) -> list[ComparisonResult]:
     """Train and measure both kinds, each in the full time; writes both models and comparison.json to `folder`.
 
     The encoder-decoder's size is planned. The decoder-only model, which reads source and target as one sequence and
-    learns the target alone, has the same width and as many layers as give about as many parameters.
+    learns the target alone, has the same width and as many layers as give about as many parameters. Both learn the same
+    pairs, and are validated and scored on the same others.
 
     Args:
         pairs: files of sentence pairs.
@@ -49,6 +52,7 @@ def compare(
         overwrite: replace an earlier comparison, or one that was begun without it; else an interrupted one resumes.
         callbacks: gives, for a kind, the callbacks of its training.
         track: shows progress.
+        bleu_tokenizer: of BLEU; None: the one for the script of the references.
 
     Raises:
         OpenbookError: as for training; or `folder` holds a comparison that may not be replaced.
@@ -57,22 +61,27 @@ def compare(
     if (path.exists() or (folder / PICTURE).exists()) and not overwrite:
         raise SettingError(f"{folder}: holds a comparison; give another `output`, or `overwrite` to replace it")
     make_recipe(choices)
+    translation_quality([""], [""], bleu_tokenizer)
     files = find_files([*pairs, *(validation or [])])
-    identity = json.dumps([[(str(file), *size_and_mtime(file)) for file in files], dict(choices)], sort_keys=True)
+    inputs = [[(str(file), *size_and_mtime(file)) for file in files], dict(choices), bleu_tokenizer]
+    identity = json.dumps(inputs, sort_keys=True)
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     results: list[ComparisonResult] = []
-    given = dict(choices)
+    given, side_tokens = dict(choices), None
     for kind in KINDS:
         if kind == "decoder-only":
-            given |= matching_decoder(load(Path(results[0].model))[0].training["recipe"])
+            recipe = load(Path(results[0].model))[0].training["recipe"]
+            given, side_tokens = given | matching_decoder(recipe), recipe["context"]
         output, finished = folder / f"{kind}.openbook", folder / f"{kind}.json"
         result = _finished(finished, identity, overwrite)
         if result is None:
-            request = TrainingRequest(pairs, output, given, pairs=True, validation=validation, device=device)
+            request = TrainingRequest(
+                pairs, output, given, pairs=True, validation=validation, device=device, side_tokens=side_tokens
+            )
             run = TrainingRun(request, callbacks(kind), track, _clock())
             try:
-                result = measure(kind, run, overwrite, track)
+                result = measure(kind, run, overwrite, track, bleu_tokenizer)
             finally:
                 if is_new and not any(folder.iterdir()):  # it was refused
                     folder.rmdir()
@@ -85,16 +94,20 @@ def compare(
 
 
 def matching_decoder(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Sizes of a decoder-only model with about as many parameters as the encoder-decoder of this recipe."""
+    """The choices for a decoder-only model with about as many parameters as the encoder-decoder of this recipe.
+
+    Its context holds a source and a target of the greatest length, and it is validated on as many tokens.
+    """
     wanted = count_parameters(build_architecture(make_recipe(recipe)))
     shared = ("vocab_size", "width", "heads", "key_value_heads", "head_width", "feed_forward_width")
     sizes = {name: recipe[name] for name in shared} | {"encoder_layers": 0}
+    same = {"context": 2 * recipe["context"], "validation_tokens": recipe["validation_tokens"]}
 
     def difference(layers: int) -> int:
         return abs(count_parameters(build_architecture(make_recipe(sizes | {"layers": layers}))) - wanted)
 
     max_layers = 2 * (recipe["encoder_layers"] + recipe["layers"]) + 1
-    return sizes | {"layers": min(range(1, max_layers + 1), key=difference)}
+    return sizes | same | {"layers": min(range(1, max_layers + 1), key=difference)}
 
 
 def _clock() -> Callable[[], float]:

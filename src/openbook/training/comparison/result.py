@@ -61,6 +61,10 @@ class ComparisonResult:
     model: str
     curve: tuple[tuple[float, float], ...]
     """(seconds, held-out bits per byte) of each validation."""
+    pairs: int
+    """Held-out pairs, the same for both kinds: all figures are theirs."""
+    curve_pairs: int
+    """Those among them that a validation scores."""
 
 
 def measure(
@@ -82,11 +86,13 @@ def measure(
     dataset = PairDataset(request, None, silent)
     dataset.tokenize(result.recipe)
     translations = dataset.translations(MAX_SENTENCES)
+    task = dataset.task(result.recipe, device, torch.float32)
+    score = task.evaluate(model, track)
     with track("Translating", None):
         latency, rate = translation_speed(translations, model)
         quality = translations.quality(model, bleu_tokenizer)
     events = read_log(request.folder / "log.jsonl")
-    recipe, score, state = result.recipe, result.score, result.outcome.state
+    recipe, state = result.recipe, result.outcome.state
     tokens = sum(event["tokens"] for event in events if event["event"] == "step")
     epoch_tokens = int(dataset.train.tokens.target.lengths[dataset.train.fitting].sum()) + len(dataset.train.fitting)
     return ComparisonResult(
@@ -111,6 +117,8 @@ def measure(
         megabytes=megabytes(),
         model=str(request.output),
         curve=tuple((event["seconds"], event["score"]) for event in events if event["event"] == "validation"),
+        pairs=len(dataset.validation.fitting),
+        curve_pairs=round(len(dataset.validation.fitting) * task.validated_fraction),
     )
 
 

@@ -111,7 +111,7 @@ class PairDataset(Dataset):
     def _sequences(self, tokens: TokenizedPairs, recipe: Recipe) -> PairSequences:
         has_encoder = recipe.encoder_layers > 0
         template = PairTemplate.of(self._special(has_encoder), has_encoder)
-        return PairSequences(tokens, template, has_encoder, recipe.context)
+        return PairSequences(tokens, template, has_encoder, recipe.context, self.request.side_tokens)
 
     def _bpe_dropout(self, recipe: Recipe) -> Callable[[int, int], tuple[list[int], list[int]]]:
         """Encodes a training pair with BPE dropout (see `PairSequences.resample`)."""

@@ -64,6 +64,7 @@ class PairSequences:
         template: the special tokens around them.
         has_encoder: whether an encoder reads the source; else one sequence holds source and target.
         context: the most tokens of a sequence; longer pairs are left out.
+        side_tokens: likewise of a source and of a target, each with its end; None: what the context holds.
         resample: encodes the pair of an index anew, with BPE dropout that depends on a key; None: always alike.
     """
 
@@ -71,6 +72,7 @@ class PairSequences:
     template: PairTemplate
     has_encoder: bool
     context: int
+    side_tokens: int | None = None
     resample: Callable[[int, int], tuple[list[int], list[int]]] | None = None
 
     @cached_property
@@ -84,7 +86,16 @@ class PairSequences:
     @cached_property
     def fitting(self) -> Ids:
         """The indices of the pairs that are not too long."""
-        return np.flatnonzero((self.lengths <= self.context).all(axis=1))
+        fits = (self.lengths <= self.context).all(axis=1)
+        if self.side_tokens is not None:
+            longer = np.maximum(self.tokens.source.lengths, self.tokens.target.lengths)
+            fits &= longer + 1 <= self.side_tokens
+        return np.flatnonzero(fits)
+
+    @property
+    def predicted_tokens(self) -> int:
+        """Tokens of the targets of all fitting pairs, their ends included."""
+        return int((self.tokens.target.lengths[self.fitting] + 1).sum())
 
     @property
     def target_tokens(self) -> int:
@@ -183,7 +194,7 @@ class TranslationTask:
     @property
     def _every(self) -> int:
         """`validate` scores one in so many held-out pairs."""
-        wanted = round(self.validation.target_tokens / self.recipe.validation_tokens)
+        wanted = round(self.validation.predicted_tokens / self.recipe.validation_tokens)
         return max(1, min(len(self.validation.fitting), wanted))
 
     def validate(self, model: nn.Module) -> float:

@@ -10,7 +10,7 @@ from openbook.errors import SettingError
 from openbook.text.formatting import format_count
 from openbook.training.data_parallel import max_replicas
 from openbook.training.plan.measure import count_parameters
-from openbook.training.plan.plan import Plan, measure_speed, plan_training, with_precision
+from openbook.training.plan.plan import Plan, format_gigaflops, measure_speed, plan_training, with_precision
 from openbook.training.plan.rules import Rules, bytes_per_token
 from openbook.training.recipe import FIELDS, make_recipe
 from openbook.transformer.architecture import Architecture
@@ -101,7 +101,8 @@ def plan_fine_tuning(
         max_replicas(count_parameters(architecture), device),
         rules.fine_tuning_regularization,
     )
-    reasons = {"layers": f"the base model's; {speed.flops(architecture) / 1e9:.0f} GFLOP/s, measured", **plan.reasons}
+    measured = f"{format_gigaflops(speed.flops(architecture))} GFLOP/s, measured"
+    reasons = {"layers": f"the base model's; {measured}", **plan.reasons}
     recipe = with_precision(plan.recipe, speed.dtype)
     return replace(plan, recipe=recipe, reasons=reasons, seconds=used + plan.tokens * token_seconds)
 

@@ -88,12 +88,33 @@ def make_plan(rules: Rules, given: Mapping[str, Any], device: torch.device, used
         lambda epochs: rules.regularization(epochs, given),
     )
     reasons = {
-        "layers": f"the largest that pays at {speed.flops(best.architecture) / 1e9:.0f} GFLOP/s, measured",
+        "layers": size_reason(given, speed.flops(best.architecture)),
         "vocab_size": f"for {rules.amount}",
         **plan.reasons,
     }
     expected = used + seconds * plan.tokens / tokens
     return replace(plan, recipe=with_precision(plan.recipe, speed.dtype), reasons=reasons, seconds=expected)
+
+
+def size_reason(given: Mapping[str, Any], flops: float) -> str:
+    """Why the model has its size."""
+    measured = f"{format_gigaflops(flops)} GFLOP/s, measured"
+    sizes = [f"{name} given" for name in ("layers", "width") if name in given]
+    return (
+        f"{' and '.join(sizes)}; {measured}"
+        if len(sizes) == 2
+        else ", ".join([*sizes, f"the largest that pays at {measured}"])
+    )
+
+
+def format_gigaflops(flops: float) -> str:
+    """A speed in billions: two digits at least."""
+    return f"{flops / 1e9:,.0f}" if flops >= 1e10 else f"{flops / 1e9:.2g}"
+
+
+def format_epochs(epochs: float) -> str:
+    """How often the data is read: 1.3 epochs, 2,071 epochs."""
+    return f"{epochs:.1f} epochs" if epochs < 100 else f"{epochs:,.0f} epochs"
 
 
 def _candidates(rules: Rules, base: Mapping[str, Any], given: Mapping[str, Any]) -> list[Candidate]:
@@ -219,7 +240,7 @@ def plan_training(
     choices = dict(sizes) | chosen | dict(given)
     if not given.get("steps"):
         choices["minutes"] = minutes
-    reasons = {"batch_tokens": format_count(round(tokens / batch), "step"), "dropout": f"{epochs:.1f} epochs"}
+    reasons = {"batch_tokens": format_count(round(tokens / batch), "step"), "dropout": format_epochs(epochs)}
     return Plan(make_recipe(choices), reasons, tokens, epochs, minutes * 60)
 
 

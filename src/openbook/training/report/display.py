@@ -14,6 +14,7 @@ from rich.text import Text
 
 from openbook.text.formatting import format_count
 from openbook.training.loop import Event
+from openbook.training.report.recent_mean import RecentMean
 
 
 class Display:
@@ -22,9 +23,10 @@ class Display:
     def __init__(self, console: Console) -> None:
         self.console = console
         self._live: Live | None = None
-        self._loss = 0.0
+        self._training = RecentMean()
         self._tokens_per_second = 0.0
         self._score: float | None = None
+        self._validated_fraction = 1.0
         self._score_name = "held-out"
         self._last_step = (0, 0.0)
         self._warned = False
@@ -69,7 +71,7 @@ class Display:
         self.console.print(f"Resuming at step {event['step']:,}, after {format_duration(event['seconds'])}.")
 
     def _show_step(self, event: Event) -> None:
-        self._loss = _average(self._loss, event["loss"])
+        self._training.add(event["bits_per_byte"])
         step, seconds = self._last_step
         spent = event["seconds"] - seconds
         if step and spent > 0:
@@ -87,18 +89,20 @@ class Display:
         done = event["progress"]
         started, begun = self._start = self._start or (event["progress"], event["seconds"])
         left = (event["seconds"] - begun) * (1 - done) / (done - started) if done > started else 0.0
-        score = "" if self._score is None else f"  {self._score_name} {self._score:.3f} bits per byte"
-        facts = f"loss {self._loss:.3f}{score}  {self._tokens_per_second:,.0f} tokens/s  {format_duration(left)} left"
+        score = "" if self._score is None else f", {self._score_name} {self._score:.3f}"
+        bits = f"training {self._training.value:.3f}{score} bits per byte"
+        facts = f"{bits}  {self._tokens_per_second:,.0f} tokens/s  {format_duration(left)} left"
         line = Table.grid(padding=(0, 1))
         line.add_row(f"step {event['step']:,}", ProgressBar(total=1.0, completed=done, width=20), facts)
         return line
 
     def _show_validation(self, event: Event) -> None:
         self._score = event["score"]
+        self._validated_fraction = event.get("fraction", 1.0)
         best = "  best so far" if event["score"] <= event["best"] else f"  (best {event['best']:.3f})"
+        scores = f"training {self._training.value:.3f}, {self._score_name} {event['score']:.3f} bits per byte"
         self.console.print(
-            f"step {event['step']:>7,}  {format_duration(event['seconds']):>7}  loss {self._loss:.3f}  "
-            f"{self._score_name} {event['score']:.3f} bits per byte{quality(event)}{best}",
+            f"step {event['step']:>7,}  {format_duration(event['seconds']):>7}  {scores}{quality(event)}{best}",
             highlight=False,
         )
         if event["stale"] >= 2 and not self._warned and self._score_name == "held-out":
@@ -126,6 +130,8 @@ class Display:
         text = (
             f"{self._score_name} text" if fraction == 1 else f"a sample, {fraction:.0%} of the {self._score_name} text"
         )
+        if self._validated_fraction < fraction:
+            text += f" (validations take a sample, {self._validated_fraction:.1%})"
         self.console.print(
             f"{how[event['stop_reason']]} after {steps} and {format_duration(event['seconds'])}: "
             f"[bold]{event['bits_per_byte']:.3f} bits per byte{quality(event)}[/bold] on {text}, with "
@@ -150,9 +156,11 @@ def plan_table(event: Mapping[str, Any]) -> Table:
     rate = "matrix_lr" if recipe["optimizer"] == "muon" else "adamw_lr"
     encoder = f"{recipe['encoder_layers']} + " if recipe["encoder_layers"] else ""
     layers = f"{recipe['layers']} layers" if encoder else format_count(recipe["layers"], "layer")
+    is_new = "vocab_size" in reasons  # what the text has may be less
+    vocabulary = f"vocabulary size {'up to ' * is_new}{recipe['vocab_size']:,}"
     rows = {
         "budget": (budget, reasons.get("minutes", "") or f"about {format_duration(event['expected'])} in all"),
-        "tokens": (f"{recipe['tokenizer']}, vocabulary size {recipe['vocab_size']:,}", reasons.get("vocab_size", "")),
+        "tokens": (f"{recipe['tokenizer']}, {vocabulary}", reasons.get("vocab_size", "")),
         "model": (f"{encoder}{layers} × width {recipe['width']}", reasons.get("layers", "")),
         "attention": (
             f"{format_count(recipe['heads'], 'head')} × {recipe['head_width']}, {recipe['position']} positions",

@@ -2,37 +2,41 @@
 
 from pathlib import Path
 
+from openbook.text.input_files import WORKING
 from openbook.training.loop import Event
+from openbook.training.report.recent_mean import RecentMean
 
 
 def save_curve(events: list[Event], path: Path, scored: str = "held-out") -> None:
-    """Draw the training loss and the bits per byte of `scored` text by step, as PNG or SVG by the suffix of `path`."""
+    """Draw the bits per byte of training batches and of `scored` text by step, as PNG or SVG by the suffix of `path`.
+
+    Both are drawn on one axis. The title is the name of the model, by the folder that holds the picture.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
-    steps = [event for event in events if event["event"] == "step"]
+    steps = [event for event in events if event["event"] == "step" and "bits_per_byte" in event]
     scores = [event for event in events if event["event"] == "validation"]
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    loss_colour, score_colour = "#0072b2", "#d55e00"  # a palette for colour-blind eyes too (Okabe & Ito)
-    axes.plot([e["step"] for e in steps], [e["loss"] for e in steps], color=loss_colour, alpha=0.25, linewidth=1)
-    axes.plot([e["step"] for e in steps], _smooth([e["loss"] for e in steps]), color=loss_colour)
-    axes.set_xlabel("step")
-    axes.set_ylabel("training loss, nats per token", color=loss_colour)
+    training, validation = "#0072b2", "#d55e00"  # a palette for colour-blind eyes too (Okabe & Ito)
+    numbers, bits, mean = [e["step"] for e in steps], [e["bits_per_byte"] for e in steps], RecentMean()
+    if steps:
+        axes.plot(numbers, bits, color=training, alpha=0.25, linewidth=1, label="training, each step")
+        axes.plot(numbers, list(map(mean.add, bits)), color=training, label="training, mean of the last steps")
     if scores:
-        right = axes.twinx()
-        right.plot([e["step"] for e in scores], [e["score"] for e in scores], "o-", color=score_colour, markersize=4)
+        places, values = [e["step"] for e in scores], [e["score"] for e in scores]
+        axes.plot(places, values, "o-", color=validation, markersize=4, label=f"{scored} text")
         best = min(scores, key=lambda event: event["score"])
-        right.annotate(f"best {best['score']:.3f}", (best["step"], best["score"]), (0, 10), textcoords="offset points")
-        right.set_ylabel(f"{scored} bits per byte", color=score_colour)
+        axes.annotate(f"best {best['score']:.3f}", (best["step"], best["score"]), (0, 10), textcoords="offset points")
+    axes.set_title(path.parent.name.removesuffix(WORKING))
+    axes.set_xlabel("step")
+    axes.set_ylabel("bits per byte")
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if steps or scores:
+        axes.legend()
     axes.grid(alpha=0.2)
     figure.savefig(path, dpi=120)
-
-
-def _smooth(values: list[float]) -> list[float]:
-    """An exponential moving average, which shows the trend through the noise of single batches."""
-    smooth: list[float] = []
-    for value in values:
-        smooth.append(value if not smooth else 0.9 * smooth[-1] + 0.1 * value)
-    return smooth

@@ -25,7 +25,10 @@ class TensorBoard:
 
     def __call__(self, event: Event) -> None:
         """Write an event (see `loop.Callback`)."""
-        names = {"step": {"loss": "training loss"}, "validation": {"score": "held-out bits per byte"}}
+        names = {
+            "step": {"loss": "training loss", "bits_per_byte": "training bits per byte"},
+            "validation": {"score": "held-out bits per byte"},
+        }
         for key, name in names.get(event["event"], {}).items():
             if self._writer is None:  # opened late: a run that is refused makes no folder
                 self._writer = self._open(str(self._folder))
