@@ -415,7 +415,7 @@ def shown(events, width=120):
 def test_without_a_terminal_each_validation_is_a_line(trained):
     text = shown(trained[2])
     assert text.count("bits per byte  ") + text.count("bits per byte\n") >= 4
-    assert "1 layers × width 16" in text and "Finished after 4 steps" in text and "it.openbook" in text
+    assert "1 layer × width 16" in text and "Finished after 4 steps" in text and "it.openbook" in text
     assert "\x1b" not in text
 
 
