@@ -133,6 +133,18 @@ def test_permissions_and_links_stay(path: Path) -> None:
     assert target.stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can make links of others")
+def test_a_link_that_another_user_made_is_not_followed(path: Path) -> None:
+    """It may have been put there while a training ran, in a folder that all may write to."""
+    target = path.with_name("diary")
+    target.write_bytes(b"mine")
+    path.symlink_to(target)
+    os.chown(path, 12345, 12345, follow_symlinks=False)
+    with pytest.raises(OpenbookError, match="is a link that another user made"), atomic_write(path) as file:
+        file.write(b"new")
+    assert target.read_bytes() == b"mine"
+
+
 def test_new_file_has_the_usual_permissions(path: Path) -> None:
     with atomic_write(path) as file:
         file.write(b"new")

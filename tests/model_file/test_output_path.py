@@ -43,6 +43,14 @@ def test_another_file_is_replaced_only_if_asked(tmp_path):
     assert note.read_text() == "mine"
 
 
+def test_a_link_is_written_through_only_if_asked(tmp_path):
+    """Even where it leads to no file yet: somebody else may have put it there."""
+    (tmp_path / "out.openbook").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OpenbookError, match=r"out.openbook: exists; .*"):
+        check_output_file(tmp_path / "out.openbook", [tmp_path / "other"], overwrite=False)
+    check_output_file(tmp_path / "out.openbook", [tmp_path / "other"], overwrite=True)
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "/"])
 def test_a_folder_is_no_output_file(name):
     path = with_model_suffix(Path(name))

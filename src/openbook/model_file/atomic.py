@@ -25,7 +25,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OpenbookError: the disk is full, or the folder is missing or not writable.
     """
-    target = Path(os.path.realpath(path))  # a link stays a link
+    target = _target(path)
     if os.path.isdir(target):  # noqa: PTH112 - unlike Path.is_dir, it never raises
         raise OpenbookError(f"{path}: is a folder; give the name of a file")
     if not target.parent.is_dir():
@@ -57,7 +57,7 @@ def atomic_folder(path: Path, overwrite: bool) -> Iterator[Path]:
     Raises:
         OpenbookError: the folder is not empty and `overwrite` is not set, or the disk cannot be written.
     """
-    target = Path(os.path.realpath(path))
+    target = _target(path)
     if target.exists() and not target.is_dir():
         raise OpenbookError(f"{path}: is a file; give the name of a folder")
     if target.is_dir() and any(target.iterdir()) and not overwrite:
@@ -90,6 +90,17 @@ def _beside(target: Path, end: str) -> Path:
     """A new hidden name beside `target`. It may be shorter: the name of `target` may be as long as a name can be."""
     name = os.fsencode(target.name)[:MOST_BYTES].decode("utf-8", "ignore")
     return target.with_name(f".{name}.{secrets.token_hex(4)}.{end}")
+
+
+def _target(path: Path) -> Path:
+    """Where to write: a link of one's own stays a link. One that another user made may lead to any file of one's own.
+
+    Raises:
+        OpenbookError: it is a link of another user's.
+    """
+    if path.is_symlink() and hasattr(os, "getuid") and path.lstat().st_uid not in (0, os.getuid()):
+        raise OpenbookError(f"{path}: is a link that another user made; remove it, or give another name")
+    return Path(os.path.realpath(path))
 
 
 def _os_error_text(error: OSError) -> str:

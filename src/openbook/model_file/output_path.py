@@ -82,10 +82,10 @@ def check_output_file(path: Path, inputs: Iterable[Path], overwrite: bool) -> No
     """
     check_new_file(path)
     shown = printable_path(path)
-    if not path.exists():
+    if not os.path.lexists(path):
         return
     for each in inputs:
-        if each.exists() and path.samefile(each):  # links too, symbolic and hard
+        if path.exists() and each.exists() and path.samefile(each):  # links too, symbolic and hard
             raise SettingError(
                 f"{shown}: is the input {printable_path(each)}, which stays as it is; give another `output`"
             )

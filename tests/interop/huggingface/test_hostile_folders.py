@@ -186,6 +186,36 @@ def test_pipes_and_links_out_of_the_folder_are_refused(folder, tmp_path_factory,
     refused(folder, f"{name}: is a link out of its folder, to {secret}")
 
 
+def test_endless_added_tokens_are_refused(folder):
+    content = json.loads((folder / "tokenizer.json").read_text())
+    added = {"id": 61, "content": "a" * 2_100_000, "special": True}
+    added |= dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    change(folder / "tokenizer.json", added_tokens=[*content["added_tokens"], added])
+    refused(folder, r"tokenizer\.json: its added tokens have more than 2,000,000 characters")
+
+
+@pytest.mark.parametrize(
+    "normalizer",
+    [
+        {"type": "Prepend", "prepend": "a" * 20_000},
+        {
+            "type": "Sequence",
+            "normalizers": [{"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 200}] * 3,
+        },
+    ],
+)
+def test_texts_do_not_grow_without_end(folder, normalizer):
+    change(folder / "tokenizer.json", normalizer=normalizer)
+    refused(folder, r"tokenizer\.json: its replacements may make a text more than 10,000 times as long")
+
+
+def test_endless_padding_is_left_out(folder):
+    padding = {"strategy": {"Fixed": 10**12}, "direction": "Right", "pad_to_multiple_of": None}
+    change(folder / "tokenizer.json", padding=padding | {"pad_id": 0, "pad_type_id": 0, "pad_token": "x"})
+    made = import_model(folder, folder / "m.openbook")
+    assert len(made.metadata.make_tokenizer().encode("a b")) < 10
+
+
 def test_a_folder_of_links_within_itself_is_read(folder):
     (folder / "files").mkdir()
     for name in ("config.json", "tokenizer.json", "model.safetensors"):

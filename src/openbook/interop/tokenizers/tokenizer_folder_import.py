@@ -1,9 +1,12 @@
 """Reads the tokenizer of a folder, whatever files it is written in."""
 
 import json
+import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tokenizers import AddedToken, normalizers
 from tokenizers import Tokenizer as Backend
@@ -28,6 +31,10 @@ from openbook.text.tokenizer.tokenizer import Tokenizer
 DEFAULT_LAYOUT = LegacyLayout()
 SENTENCEPIECE_FILES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "sentencepiece.model")
 VOCABULARY_AND_MERGES = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"), ("vocab.json", "vocab.bpe"))
+MAXIMUM_ADDED_CHARACTERS = 2_000_000
+"""Of all added tokens together; tokenizers in use have some 100,000."""
+MAXIMUM_GROWTH = 10_000
+"""Of a text, by the lengths of all replacements multiplied."""
 TEKKEN_CONFIG = {
     "bos_token": "<s>",
     "eos_token": "</s>",
@@ -109,14 +116,38 @@ def read_tokenizer_json(path: Path) -> tuple[str, Backend, list[str]]:
     content, text, notes = read_object(path), read_text(path), []
     try:
         check_patterns(content)
+        _check_added_tokens(content.get("added_tokens"))
+        if math.prod(_growth([content.get("normalizer"), content.get("decoder")])) > MAXIMUM_GROWTH:
+            raise OpenbookError(f"its replacements may make a text more than {MAXIMUM_GROWTH:,} times as long")
         decoder = missing_decoder(content)
         if decoder is not None:
             notes.append(f"{path.name}: has no decoder; it gets the one that undoes its pre-tokenizer or normalizer")
             text = json.dumps({**content, "decoder": decoder}, ensure_ascii=False)
         Tokenizer.from_json(text, SpecialTokens(end=(0,)))
-        return text, Backend.from_str(text), notes
+        backend = Backend.from_str(text)
+        backend.no_padding()  # the file may ask for rows of any length
+        backend.no_truncation()
+        return text, backend, notes
     except OpenbookError as error:
         raise OpenbookError(f"{path}: {error}; do not use this file") from None
+
+
+def _check_added_tokens(listed: Any) -> None:
+    """The automaton that finds added tokens in a text takes some eighty bytes for each of their characters."""
+    entries = listed if isinstance(listed, list) else []
+    if sum(len(str(each.get("content"))) for each in entries if isinstance(each, dict)) > MAXIMUM_ADDED_CHARACTERS:
+        raise OpenbookError(f"its added tokens have more than {MAXIMUM_ADDED_CHARACTERS:,} characters")
+
+
+def _growth(part: Any) -> Iterator[int]:
+    """How much longer each replacement in a part of a tokenizer may make a text."""
+    if isinstance(part, dict):
+        added = part.get("prepend" if part.get("type") == "Prepend" else "content")
+        if isinstance(added, str):
+            yield max(1, len(added))
+        part = list(part.values())
+    for inner in part if isinstance(part, list) else []:
+        yield from _growth(inner)
 
 
 def _read_legacy(folder: Path, config: TokenizerConfig, layout: LegacyLayout) -> tuple[Backend, Backend | None]:

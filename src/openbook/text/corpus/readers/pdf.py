@@ -9,12 +9,14 @@ import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from openbook.errors import OpenbookError
 from openbook.text.corpus.cleaning.chapters import HEADING
+from openbook.text.corpus.readers.limits import limit_time
 from openbook.text.printable import printable_path
 
 EDGE_LINES = 2
@@ -28,6 +30,9 @@ PAGE_TURN = re.compile(r"(?<=[\w,;-])\f(?=[^\W\d_A-Z])")
 """Within a sentence."""
 MAXIMUM_STREAM = 64 << 20
 """Bytes that one stream may unpack to."""
+MAXIMUM_LETTERS = 200_000
+"""On one page; each takes about a kilobyte while the page is laid out. A page of a newspaper has 30,000."""
+MAXIMUM_PAGES = 20_000
 
 Page = list[str]
 
@@ -44,7 +49,7 @@ def read_pdf(path: Path) -> Iterator[str]:
     except ImportError:
         raise OpenbookError(f"{name}: reading PDF needs pdfminer.six; run: pip install 'openbook[pdf]'") from None
     try:
-        pages = list(_pages(path))
+        pages = list(_each_in_time(name, _pages(path, name)))
     except PDFPasswordIncorrect:
         raise OpenbookError(f"{name}: locked with a password; save a copy without one") from None
     if not any(pages):
@@ -55,20 +60,48 @@ def read_pdf(path: Path) -> Iterator[str]:
     yield BROKEN_WORD.sub("", text) + "\n\n"
 
 
-def _pages(path: Path) -> Iterator[Page]:
+def _each_in_time(name: str, pages: Iterator[Page]) -> Iterator[Page]:
+    """The same pages; each may take as long as a small book."""
+    for number in count(1):
+        page = next(limit_time(f"{name}, page {number:,}", 0, pages), None)
+        if page is None:
+            return
+        if number > MAXIMUM_PAGES:
+            raise OpenbookError(f"{name}: over {MAXIMUM_PAGES:,} pages; split it, or leave it out")
+        yield page
+
+
+def _pages(path: Path, name: str) -> Iterator[Page]:
     """The lines of each page, with an empty line between blocks."""
     from pdfminer import pdftypes
-    from pdfminer.high_level import extract_pages
-    from pdfminer.layout import LTTextBox
+    from pdfminer.converter import PDFPageAggregator
+    from pdfminer.layout import LAParams, LTTextBox
+    from pdfminer.pdfinterp import PDFPageInterpreter, PDFResourceManager
+    from pdfminer.pdfpage import PDFPage
+
+    class Aggregator(PDFPageAggregator):
+        letters = 0
+
+        def render_char(self, *arguments: Any, **named: Any) -> float:
+            self.letters += 1
+            if self.letters > MAXIMUM_LETTERS:
+                raise OpenbookError(f"{name}: over {MAXIMUM_LETTERS:,} letters on one page; convert it to txt")
+            return super().render_char(*arguments, **named)
 
     logging.getLogger("pdfminer").setLevel(logging.ERROR)  # its warnings about sloppy but readable files help nobody
     pdftypes.zlib = _BOUNDED_ZLIB  # type: ignore[attr-defined]
-    for layout in extract_pages(str(path)):
-        lines: Page = []
-        for box in layout:
-            if isinstance(box, LTTextBox) and (text := _clean(box.get_text())):
-                lines += [*text.split("\n"), ""]
-        yield lines[:-1]
+    manager = PDFResourceManager()
+    device = Aggregator(manager, laparams=LAParams())
+    interpreter = PDFPageInterpreter(manager, device)
+    with path.open("rb") as file:
+        for page in PDFPage.get_pages(file):
+            device.letters = 0
+            interpreter.process_page(page)
+            lines: Page = []
+            for box in device.get_result():
+                if isinstance(box, LTTextBox) and (text := _clean(box.get_text())):
+                    lines += [*text.split("\n"), ""]
+            yield lines[:-1]
 
 
 def _clean(text: str) -> str:
