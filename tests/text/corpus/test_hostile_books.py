@@ -19,7 +19,7 @@ from openbook.text.corpus.readers.html import html_paragraphs
 from openbook.text.corpus.readers.limits import limit_time, parse_xml
 from openbook.text.corpus.readers.markdown import markdown_paragraphs
 from soon import soon
-from text.text_examples import make_epub, prose
+from text.text_examples import make_epub, make_pdf, prose
 
 
 def read(path: Path) -> str:
@@ -99,6 +99,21 @@ def test_a_book_may_take_only_so_long_in_any_thread(monkeypatch: pytest.MonkeyPa
     with ThreadPoolExecutor(2) as pool:
         for each in [pool.submit(read_endless) for _ in range(4)]:
             each.result()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not say what memory is used")
+def test_a_book_may_take_only_so_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAXIMUM_MEMORY", 50 << 20)
+
+    def greedy() -> Iterator[str]:
+        held = []
+        while True:
+            held.append(bytearray(100_000))
+            time.sleep(0.001)
+        yield ""
+
+    with soon(), pytest.raises(OpenbookError, match=r"greedy\.pdf: takes over 0 GB of memory to read"):
+        next(limit_time("greedy.pdf", 0, greedy()))
 
 
 def test_what_a_reader_waits_for_and_what_others_do_between_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,3 +199,17 @@ def test_other_archives_are_bounded_too(tmp_path: Path, monkeypatch: pytest.Monk
         archive.writestr("word/document.xml", "<p>" + " " * 1_000_000 + "</p>")
     with pytest.raises(OpenbookError, match=r"a\.docx: unpacks to far more than its size"):
         read(tmp_path / "a.docx")
+
+
+def test_pages_of_a_pdf_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from openbook.text.corpus.readers import pdf
+
+    path = make_pdf(tmp_path / "a.pdf", ["It was a dark night. " * 3] * 4)
+    assert read(path).count("dark night") == 12
+    monkeypatch.setattr(pdf, "MAXIMUM_LETTERS", 30)
+    with pytest.raises(OpenbookError, match=r"a\.pdf: over 30 letters on one page; convert it to txt"):
+        read(path)
+    monkeypatch.setattr(pdf, "MAXIMUM_LETTERS", 300)
+    monkeypatch.setattr(pdf, "MAXIMUM_PAGES", 3)
+    with pytest.raises(OpenbookError, match=r"a\.pdf: over 3 pages"):
+        read(path)

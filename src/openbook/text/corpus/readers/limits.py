@@ -1,6 +1,7 @@
 """Bounds on what one book may cost. Files come from strangers: small ones can unpack to much, or parse for hours."""
 
 import ctypes
+import mmap
 import threading
 import time
 import zipfile
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from xml.parsers import expat
 
 from openbook.errors import OpenbookError
@@ -17,6 +19,8 @@ SECONDS = 60.0
 SECONDS_PER_MEGABYTE = 10.0
 """How long a reader may compute: about ten times what any sound book needs."""
 
+MAXIMUM_MEMORY = 2 << 30
+"""Bytes by which the process may grow while a book is read."""
 MAXIMUM_MEMBERS = 20_000
 MAXIMUM_UNPACKED = 256 << 20
 """Of one archive; the longest novels have about 20 MB."""
@@ -114,11 +118,18 @@ class OutOfTime(BaseException):
     """Raised in a reader that takes too long; no `except Exception` of a parser stops it."""
 
 
-def limit_time(name: str, size: int, chunks: Iterator[str], factor: float = 1) -> Iterator[str]:
+class OutOfMemory(BaseException):
+    """Raised in a reader that takes too much memory."""
+
+
+Chunk = TypeVar("Chunk")
+
+
+def limit_time(name: str, size: int, chunks: Iterator[Chunk], factor: float = 1) -> Iterator[Chunk]:
     """The same chunks; to read them may take a minute of the processor, times `factor`, and longer for large files.
 
     Raises:
-        OpenbookError: it takes longer.
+        OpenbookError: it takes longer, or (on Linux) makes this process grow by over two gigabytes.
     """
     limit = factor * (SECONDS + SECONDS_PER_MEGABYTE * size / 1e6)
     watch = _Watch(limit)
@@ -133,15 +144,19 @@ def limit_time(name: str, size: int, chunks: Iterator[str], factor: float = 1) -
         raise OpenbookError(
             f"{name}: not read within {limit:.0f} seconds; convert it to txt, or leave it out"
         ) from None
+    except OutOfMemory:
+        raise OpenbookError(
+            f"{name}: takes over {MAXIMUM_MEMORY >> 30} GB of memory to read; convert it to txt, or leave it out"
+        ) from None
     finally:
         watch.end()
 
 
 class _Watch:
-    """Interrupts the thread that is running when it has used its time, whichever thread that is."""
+    """Interrupts the thread that is running when it has used its time or memory, whichever thread that is."""
 
     def __init__(self, seconds: float) -> None:
-        self._left = seconds
+        self._left, self._most = seconds, _memory() + MAXIMUM_MEMORY
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._thread: int | None = None
         self._interrupted = False
@@ -171,13 +186,25 @@ class _Watch:
         self._ended.set()
 
     def _watch(self) -> None:
-        while not self._ended.wait(min(1.0, max(0.01, self._left))):
+        while not self._ended.wait(min(0.5, max(0.01, self._left))):
             with self._lock:
-                if self._thread is not None and self._clock() - self._began > self._left:
+                if self._thread is None:
+                    continue
+                late = self._clock() - self._began > self._left
+                if late or _memory() > self._most:
                     self._interrupted = True
-                    error = ctypes.py_object(OutOfTime)
+                    error = ctypes.py_object(OutOfTime if late else OutOfMemory)
                     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread), error)
                     return
+
+
+def _memory() -> int:
+    """Bytes of memory that this process holds; 0 where the system does not say."""
+    try:
+        with Path("/proc/self/statm").open() as file:
+            return int(file.read().split()[1]) * mmap.PAGESIZE
+    except OSError:
+        return 0
 
 
 def _clock_of_this_thread() -> Callable[[], float]:
