@@ -293,7 +293,7 @@ OPENBOOK_API Model* openbook_model(const char* kernels, int threads) {
     return nullptr;
   }
   try {
-    return new Model(chosen, std::clamp(threads, 1, 256));
+    return new Model(chosen, std::clamp(threads, 1, 255));
   } catch (const std::exception& error) {
     last_error = error.what();
     return nullptr;

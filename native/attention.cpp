@@ -83,7 +83,7 @@ void Interpreter::attend(const Op& op, int thread) {
   const Attention& attention = program_.attentions[op.detail];
   if (attention.mode != 2) {
     keep(op, thread);
-    threads_.barrier();
+    threads_.barrier(thread);
   }
   const int groups = attention.key_value_heads, heads = attention.heads / groups;
   // Tokens of a row stand together; each task is a few of them and the heads that share keys, or one head alone where

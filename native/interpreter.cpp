@@ -77,14 +77,14 @@ void Interpreter::run(const std::vector<Op>& ops, std::span<const Token> tokens,
   scratch_.registers.resize(program_.widths.size());
   for (size_t reg = 0; reg < program_.widths.size(); ++reg)
     room(scratch_.registers[reg], tokens.size() * stride(int(reg)));
-  scratch_.threads.resize(threads_.count());
+  scratch_.threads.resize(threads_.most());
   room(scratch_.angles, tokens.size() * program_.rotaries.size() * angle_stride());
   threads_.run([&](int thread) {
     turn(thread);
-    threads_.barrier();
+    threads_.barrier(thread);
     for (const Op& op : ops) {
       execute(op, thread);
-      threads_.barrier();
+      threads_.barrier(thread);
     }
   });
 }
@@ -177,7 +177,7 @@ Rows Interpreter::prepare(const float* x, size_t x_stride, int count, int width,
     if (norm >= 0) room(scratch_.normed, count * stride);
     if (whole) room(scratch_.whole, count * stride), room(scratch_.scales, count * blocks), room(scratch_.sums, count * stride / GROUP);
   }
-  threads_.barrier();
+  threads_.barrier(thread);
   const auto [first, last] = share(count, thread);
   for (int row = first; row < last; ++row) {
     const float* values = x + row * x_stride;
@@ -189,7 +189,7 @@ Rows Interpreter::prepare(const float* x, size_t x_stride, int count, int width,
       kernels_.quantize(values, width, scratch_.whole.data() + row * stride, scratch_.scales.data() + row * blocks,
                         scratch_.sums.data() + row * stride / GROUP);
   }
-  threads_.barrier();
+  threads_.barrier(thread);
   return {norm >= 0 ? scratch_.normed.data() : x, norm >= 0 ? stride : x_stride, scratch_.whole.data(), stride,
           scratch_.scales.data(), scratch_.sums.data(), blocks};
 }
@@ -308,7 +308,7 @@ void Interpreter::experts(const Op& op, int thread) {
     room(scratch_.expert_other, std::max(size_t(count) * hidden_stride, size_t(count) * x_stride));
   }
   // Every thread norms the rows of its own tokens into expert_rows, routes them, and picks their experts.
-  threads_.barrier();
+  threads_.barrier(thread);
   const auto [first_token, last_token] = share(count, thread);
   for (int token = first_token; token < last_token; ++token) {
     float* x = scratch_.expert_rows.data() + token * x_stride;
@@ -336,7 +336,7 @@ void Interpreter::experts(const Op& op, int thread) {
     float* out = at(op.out[0], token);
     std::fill(out, out + width, 0.0f);
   }
-  threads_.barrier();
+  threads_.barrier(thread);
   // Choice by choice, so that what is added to a token comes in the order of its choices, whoever else is in the batch.
   std::vector<int> picked;
   for (int choice = 0; choice < k; ++choice)
@@ -367,7 +367,7 @@ void Interpreter::experts(const Op& op, int thread) {
           activate(feed, hidden + i * hidden_stride + begin, other + i * hidden_stride + begin, end - begin);
         }
       }
-      threads_.barrier();
+      threads_.barrier(thread);
       const Rows rows = prepare_alone(hidden, hidden_stride, rows_here, spec.width, -1, is_whole(down), thread);
       const auto [first_out, last_out] = share(down.panels, thread);
       if (first_out < last_out) {
@@ -380,7 +380,7 @@ void Interpreter::experts(const Op& op, int thread) {
           for (int d = from; d < to; ++d) out[d] += weight * made[d];
         }
       }
-      threads_.barrier();
+      threads_.barrier(thread);
     }
 }
 

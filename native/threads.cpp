@@ -17,7 +17,10 @@
 namespace openbook {
 namespace {
 
+using Clock = std::chrono::steady_clock;
 constexpr auto SPIN = std::chrono::microseconds(60);
+constexpr uint32_t NEXT_JOB = 256;  // the rest of the word is how many threads take part
+constexpr int LEAST_PATIENCE = 16, MOST_PATIENCE = 1024;  // runs with fewer threads before more are tried again
 
 inline void pause() {
 #if defined(__x86_64__) || defined(_M_X64)
@@ -29,37 +32,39 @@ inline void pause() {
 
 }  // namespace
 
-Threads::Threads(int count) : count_(std::max(1, count)) {
+Threads::Threads(int count) : count_(std::max(1, count)), active_(count_) {
   for (int thread = 1; thread < count_; ++thread) workers_.emplace_back([this, thread] { loop(thread); });
 }
 
 Threads::~Threads() {
   ended_.store(true);
-  job_.fetch_add(1);
+  job_.fetch_add(NEXT_JOB);
   job_.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
 
-void Threads::wait(const std::atomic<uint32_t>& value, uint32_t old) const {
-  const auto begin = std::chrono::steady_clock::now();
+std::chrono::nanoseconds Threads::wait(const std::atomic<uint32_t>& value, uint32_t old) {
+  const auto begin = Clock::now();
   for (int turn = 0;; ++turn) {
-    if (value.load(std::memory_order_acquire) != old) return;
+    if (value.load(std::memory_order_acquire) != old) return {};
     pause();
-    if (turn % 64 == 63 && std::chrono::steady_clock::now() - begin > SPIN) break;
+    if (turn % 64 == 63 && Clock::now() - begin > SPIN) break;
   }
   while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
+  return Clock::now() - begin;
 }
 
-void Threads::barrier() {
-  if (count_ == 1) return;
+void Threads::barrier(int thread) {
+  if (active_ == 1) return;
   const uint32_t phase = phase_.load(std::memory_order_acquire);
   if (failed_.load(std::memory_order_acquire)) throw Stopped();
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == uint32_t(count_)) {
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == uint32_t(active_)) {
     arrived_.store(0, std::memory_order_relaxed);
     phase_.fetch_add(1, std::memory_order_acq_rel);
     phase_.notify_all();
   } else {
-    wait(phase_, phase);
+    const auto asleep = wait(phase_, phase);
+    if (thread == 0) waited_ += asleep;
     if (failed_.load(std::memory_order_acquire)) throw Stopped();
   }
 }
@@ -80,17 +85,35 @@ void Threads::work(int thread) {
 }
 
 void Threads::run(const std::function<void(int)>& given) {
+  const auto begin = Clock::now();
   work_ = &given;
+  waited_ = {};
   done_.store(0, std::memory_order_relaxed);
-  if (count_ > 1) {
-    job_.fetch_add(1, std::memory_order_acq_rel);
+  if (active_ > 1) {
+    // One word says that there is work, and for how many: who sleeps through a run without it never joins it late.
+    const uint32_t number = job_.load(std::memory_order_relaxed) / NEXT_JOB + 1;
+    job_.store(number * NEXT_JOB + uint32_t(active_), std::memory_order_release);
     job_.notify_all();
   }
   work(0);
-  for (uint32_t done; (done = done_.load(std::memory_order_acquire)) != uint32_t(count_ - 1);) wait(done_, done);
+  for (uint32_t done; (done = done_.load(std::memory_order_acquire)) != uint32_t(active_ - 1);) waited_ += wait(done_, done);
   arrived_.store(0, std::memory_order_relaxed);
   failed_.store(false, std::memory_order_relaxed);
+  adapt(Clock::now() - begin);
   if (failure_ != nullptr) std::rethrow_exception(std::exchange(failure_, nullptr));
+}
+
+// After a run: half the threads if it was mostly waiting, twice as many again after a while, ever longer if in vain.
+void Threads::adapt(std::chrono::nanoseconds whole) {
+  if (active_ > 1 && waited_ * 2 > whole) {
+    patience_ = std::clamp(patience_ * 2, LEAST_PATIENCE, MOST_PATIENCE);
+    runs_left_ = patience_;
+    active_ /= 2;
+  } else if (active_ < count_) {
+    if (--runs_left_ <= 0) active_ = std::min(2 * active_, count_), runs_left_ = LEAST_PATIENCE;
+  } else if (patience_ > 0) {
+    --patience_;
+  }
 }
 
 void Threads::loop(int thread) {
@@ -99,6 +122,7 @@ void Threads::loop(int thread) {
     wait(job_, seen);
     seen = job_.load(std::memory_order_acquire);
     if (ended_.load()) return;
+    if (thread >= int(seen % NEXT_JOB)) continue;
     work(thread);
     done_.fetch_add(1, std::memory_order_acq_rel);
     done_.notify_all();
