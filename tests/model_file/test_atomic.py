@@ -170,3 +170,13 @@ def test_a_name_as_long_as_names_can_be_is_written(path: Path, letter: str) -> N
     assert longest.read_bytes() == b"new"
     with atomic_folder(path.with_name("y" + longest.name[1:]), overwrite=False) as folder:
         (folder / "file").write_bytes(b"new")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes with names")
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(OpenbookError, match="is a device or a pipe"), atomic_write(tmp_path / name):
+            pass
+    assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 2

@@ -241,7 +241,7 @@ def test_what_is_wrong_is_refused_before_any_work(trained, tmp_path):
     (tmp_path / "folder.openbook").mkdir()
     (tmp_path / "binary.openbook").write_bytes(bytes(range(256)))
     refused("layers 0: give a whole number from 1 to 1,024", book, output, layers=0)
-    refused("layer: unknown option; there are .*layers", book, output, layer=3)
+    refused(r"layer: is not known; did you mean layers\?", book, output, layer=3)
     refused("device tpu: is not on this machine", book, output, device="tpu")
     refused("device vulkan: is not on this machine", book, output, device="vulkan")
     refused("folder.openbook: is a folder", book, tmp_path / "folder.openbook", overwrite=True)
@@ -256,6 +256,7 @@ def test_what_is_wrong_is_refused_before_any_work(trained, tmp_path):
     refused("it.openbook: is the input .*it.openbook", book, start, base_model=start, overwrite=True)
     refused("validation_fraction 0.9", book, output, validation_fraction=0.9)
     refused("none.txt: no such file", tmp_path / "none.txt", output)
+    refused("the name of an input is empty", "", output)
     assert not output.exists()
 
 

@@ -28,6 +28,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     target = _target(path)
     if os.path.isdir(target):  # noqa: PTH112 - unlike Path.is_dir, it never raises
         raise OpenbookError(f"{path}: is a folder; give the name of a file")
+    if os.path.lexists(target) and not os.path.isfile(target):  # noqa: PTH113 - likewise
+        raise OpenbookError(f"{path}: is a device or a pipe, which is not replaced; give the name of a file")
     if not target.parent.is_dir():
         raise OpenbookError(f"{path}: the folder {target.parent} does not exist; make it first")
     temporary = _beside(target, "partial")

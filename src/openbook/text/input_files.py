@@ -25,6 +25,8 @@ def find_files(inputs: Sequence[str | Path]) -> list[Path]:
     """
     found: dict[str, Path] = {}
     for each in inputs:
+        if each == "":
+            raise OpenbookError("the name of an input is empty; name a file or a folder")
         for path in _expand(Path(each)):
             found.setdefault(os.path.realpath(path), path)
     return list(found.values())

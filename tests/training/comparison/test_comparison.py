@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import asdict, replace
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -108,6 +109,16 @@ def test_an_earlier_comparison_is_not_replaced_unasked(compared):
     folder, _, _ = compared
     with pytest.raises(OpenbookError, match=r"holds a comparison; .*overwrite"):
         compare([folder / "pairs.tsv"], folder / "it", CHOICES, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_the_current_folder_is_no_output(tmp_path, monkeypatch, name):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "pairs.tsv").write_text("a\tb\n")
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(OpenbookError, match="is, or holds, the current folder"):
+        compare(["pairs.tsv"], Path(name), CHOICES, device="cpu")
+    assert len(list(tmp_path.rglob("*"))) == 2
 
 
 def test_a_refused_comparison_leaves_no_folder(tmp_path):

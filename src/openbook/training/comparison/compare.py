@@ -1,6 +1,7 @@
 """Decoder-only or encoder-decoder? Trains both on the same pairs for the same time, and measures both."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -57,6 +58,7 @@ def compare(
     Raises:
         OpenbookError: as for training; or `folder` holds a comparison that may not be replaced.
     """
+    _check_folder(folder)
     path = folder / "comparison.json"
     if (path.exists() or (folder / PICTURE).exists()) and not overwrite:
         raise SettingError(f"{folder}: holds a comparison; give another `output`, or `overwrite` to replace it")
@@ -66,7 +68,10 @@ def compare(
     inputs = [[(str(file), *size_and_mtime(file)) for file in files], dict(choices), bleu_tokenizer]
     identity = json.dumps(inputs, sort_keys=True)
     is_new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"{folder}: cannot be created ({error.strerror}); give another `output`") from None
     results: list[ComparisonResult] = []
     given, side_tokens = dict(choices), None
     for kind in KINDS:
@@ -120,6 +125,12 @@ def _write(path: Path, content: Any) -> None:
     """Write JSON, whole or not at all."""
     with atomic_write(path) as file:
         file.write(json.dumps(content).encode())
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse the current folder, which an empty name means too, and those around it: results get one of their own."""
+    if Path.cwd().is_relative_to(os.path.realpath(folder)):
+        raise SettingError(f"{folder}: is, or holds, the current folder; give `output` the name of a new folder")
 
 
 def _finished(path: Path, identity: str, overwrite: bool) -> ComparisonResult | None:
