@@ -68,7 +68,7 @@ def _pre_tokenizer_name(content: dict[str, Any]) -> str:
         ):
             return name
     known = ", ".join(PRE_TOKENIZERS)
-    raise OpenbookError(f"GGUF files name the pre-tokenizer, and this one is none of {known}; export with --to hf")
+    raise SettingError(f"GGUF files name the pre-tokenizer, and this one is none of {known}; export with `to`=hf")
 
 
 def _patterns(step: Any) -> list[str]:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from openbook.errors import OpenbookError
+from openbook.errors import SettingError
 
 BLEU_TOKENIZERS = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none")
 EXTRAS = {"ja-mecab": "sacrebleu[ja]", "ko-mecab": "sacrebleu[ko]"}
@@ -87,13 +87,13 @@ def _installed(given: str | None, references: Sequence[str]) -> tuple[str, str]:
     from sacrebleu.metrics.bleu import BLEU
 
     if given is not None and given not in BLEU_TOKENIZERS:
-        raise OpenbookError(f"--bleu-tokenizer {given}: must be one of {', '.join(BLEU_TOKENIZERS)}")
+        raise SettingError(f"`bleu_tokenizer` {given}: must be one of {', '.join(BLEU_TOKENIZERS)}")
     name = given or tokenizer_for(references)
     try:
         BLEU(tokenize=name)
     except (ImportError, RuntimeError):
         missing = f"pip install '{EXTRAS.get(name, 'sacrebleu')}'"
         if given is not None:
-            raise OpenbookError(f"--bleu-tokenizer {name}: is not installed; run {missing}, or leave it out") from None
+            raise SettingError(f"`bleu_tokenizer` {name}: is not installed; run {missing}, or leave it out") from None
         return "char", f"BLEU counts characters, since {name} is not installed: {missing}"
     return name, ""
