@@ -470,9 +470,9 @@ def train(
     Raises:
         OpenbookError: there is nothing to train on, or training fails; the message says what is kept.
     """
-    from openbook.training.lora import TARGETS
+    from openbook.training import start as training
+    from openbook.training.lora_targets import TARGETS
     from openbook.training.request import TrainingRequest
-    from openbook.training.run import TrainingRun
 
     given = [each for each in (inputs, pairs, conversations) if each is not None]
     if len(given) != 1:
@@ -495,5 +495,5 @@ def train(
         tiny=tiny,
     )
     start = time.perf_counter()
-    result = TrainingRun(request, callbacks, track, lambda: time.perf_counter() - start).run(overwrite)
+    result = training.train(request, callbacks, track, lambda: time.perf_counter() - start, overwrite)
     return load(result.path, device)

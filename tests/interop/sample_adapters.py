@@ -4,7 +4,7 @@ import torch
 
 from openbook.model_file.adapter import LORA_A, LORA_B, Adapter, fingerprint, save_adapter, shapes_of
 from openbook.model_file.file import load
-from openbook.training.lora import TARGETS
+from openbook.training.lora_targets import TARGETS
 
 
 def write_adapter(path, base, targets=TARGETS, rank=3, scale=2.0, size=0.3, seed=0):

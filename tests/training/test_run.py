@@ -11,7 +11,7 @@ from training_examples import TINY, same, weights, write_book
 
 import openbook
 from openbook.errors import OpenbookError
-from openbook.training import lora, run
+from openbook.training import lora_targets, run
 from openbook.training.data import book_dataset
 from openbook.training.report.display import Display, format_duration
 from openbook.training.report.record import MOST_FILES, data_record, hash_of
@@ -87,7 +87,7 @@ def test_the_log_is_json_and_the_curve_a_picture(trained):
 
 def test_nothing_of_the_run_is_left_to_go_on_from(trained):
     left = {path.name for path in (trained[1] / "it.openbook.training").iterdir()}
-    assert left == {"text", "tokens", "tokenizer.json", "log.jsonl", "loss.png"}
+    assert left == {"text", "tokens", "tokenizer.json", "tokenizer.made-from", "log.jsonl", "loss.png"}
 
 
 def test_the_same_seed_gives_the_same_weights(trained, tmp_path):
@@ -394,7 +394,7 @@ def test_the_targets_of_low_rank_changes_are_those_of_the_command():
 
     from openbook.cli import main as cli
 
-    assert inspect.signature(cli.train).parameters["lora_targets"].default.split(",") == list(lora.TARGETS)
+    assert inspect.signature(cli.train).parameters["lora_targets"].default.split(",") == list(lora_targets.TARGETS)
 
 
 # What a person sees.

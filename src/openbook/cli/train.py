@@ -150,13 +150,19 @@ def _keys_named(file: Path | None, keys: Collection[str]) -> Iterator[None]:
 def _run(request: "TrainingRequest", callbacks: "list[Callback]", plan: bool, overwrite: bool) -> None:
     """Train, or only plan."""
     from openbook.progress import bars
-    from openbook.training.run import TrainingRun
 
-    run = TrainingRun(request, callbacks, bars, lambda: time.perf_counter() - STARTED)
+    def clock() -> float:
+        return time.perf_counter() - STARTED
+
     try:
         if plan:
-            run.plan()
-        elif run.run(overwrite).outcome.stop_reason == "interrupted":
+            from openbook.training.run import TrainingRun
+
+            TrainingRun(request, callbacks, bars, clock).plan()
+            return
+        from openbook.training.start import train
+
+        if train(request, callbacks, bars, clock, overwrite).outcome.stop_reason == "interrupted":
             raise typer.Exit(130)  # as shells report Ctrl-C, so that a script stops
     except KeyboardInterrupt:
         warn("interrupted; the same command resumes")

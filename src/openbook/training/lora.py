@@ -6,10 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from openbook.errors import SettingError
+from openbook.training.lora_targets import check_lora
 from openbook.transformer.experts import ExpertLinear
-
-TARGETS = ("query", "key", "value", "output", "gate", "up", "down")
-"""The linear layers of a block that can be changed."""
 
 SCALE = 2.0
 """α / rank of the paper."""
@@ -46,15 +44,6 @@ def _linear(experts: list[int], inputs: int, outputs: int) -> nn.Linear | Expert
     if experts:
         return ExpertLinear(experts[0], inputs, outputs, bias=False)
     return nn.Linear(inputs, outputs, bias=False)
-
-
-def check_lora(rank: int, targets: Sequence[str]) -> None:
-    """Raises OpenbookError if the rank is not positive or a target is unknown."""
-    if rank < 1:
-        raise SettingError(f"`lora_rank` {rank}: the rank must be 1 or more; 8 is a good start")
-    for target in targets:
-        if target not in TARGETS:
-            raise SettingError(f"`lora_targets` {target}: must be some of {', '.join(TARGETS)}")
 
 
 def add_lora(model: nn.Module, rank: int, targets: Sequence[str], seed: int) -> None:

@@ -1,4 +1,4 @@
-"""What a user asks of a training run, and what can be refused before any work."""
+"""What a user asks of a training run, and what can be refused before any work: without PyTorch, if there is no base."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from openbook.errors import SettingError
-from openbook.model_file.adapter import files_of_model, load_merged, read_adapter
 from openbook.model_file.file_type import looks_like_safetensors
 from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.output_path import check_new_file, check_output_file
 from openbook.text.input_files import WORKING, find_files
 from openbook.text.tokenizer.bpe_dropout import require_bpe
-from openbook.training.lora import TARGETS, check_lora
+from openbook.training.lora_targets import TARGETS, check_lora
 from openbook.training.recipe import make_recipe
 from openbook.training.run_folder import UnfinishedRun
-from openbook.transformer.device import choose_device
+
+WITHOUT_LOOKING = ("auto", "cpu")
+"""Devices that every machine has."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,10 @@ class TrainingRequest:
             OpenbookError: naming the option.
         """
         make_recipe(self.choices)
-        choose_device(self.device)
+        if self.device not in WITHOUT_LOOKING:
+            from openbook.transformer.device import choose_device
+
+            choose_device(self.device)
         if self.pairs and self.conversations:
             raise SettingError("`pairs` and `conversations`: the files are one or the other")
         if self.tiny and (self.base_model is not None or self.conversations):
@@ -97,6 +101,8 @@ class TrainingRequest:
     def _check_adapter(self) -> None:
         if self.lora_rank is None or self.base_model is None:
             raise SettingError("`adapter`: saves LoRA matrices; give `base_model` and `lora_rank` too")
+        from openbook.model_file.adapter import read_adapter
+
         if read_adapter(self.base_model) is not None:
             raise SettingError(f"`adapter`: {self.base_model} is an adapter itself, and cannot be the base of another")
         if self.output.absolute().parent != self.base_model.absolute().parent:
@@ -116,7 +122,11 @@ class TrainingRequest:
         files = find_files(named)
         # An earlier model in a folder of books is not read as one of them.
         inputs = [path for path in files if path in named or not looks_like_safetensors(path)]
-        inputs += [*files_of_model(self.base_model), *([] if self.config is None else [self.config])]
+        inputs += [] if self.config is None else [self.config]
+        if self.base_model is not None:
+            from openbook.model_file.adapter import files_of_model
+
+            inputs += files_of_model(self.base_model)
         if not overwrite and self.output.exists():
             unfinished = UnfinishedRun.read(self.folder)
             overwrite = unfinished is not None and unfinished.may_replace(self.output)
@@ -130,6 +140,8 @@ class TrainingRequest:
         """
         if self.base_model is None:
             return None
+        from openbook.model_file.adapter import load_merged
+
         metadata = load_merged(self.base_model)[0]
         if self.choices.get("bpe_dropout"):
             require_bpe(metadata.make_source_tokenizer(), metadata.make_tokenizer())

@@ -39,7 +39,8 @@ from openbook.training.report.log import EventLog, read_log
 from openbook.training.report.loss_curve import save_curve
 from openbook.training.report.record import hash_of, training_record
 from openbook.training.request import TrainingRequest
-from openbook.training.run_folder import RECORD, RunFolder, UnfinishedRun, open_run_folder
+from openbook.training.run_folder import RECORD, UnfinishedRun, open_run_folder
+from openbook.training.start import Begun, begin
 from openbook.transformer.block import Stack
 from openbook.transformer.device import choose_device
 from openbook.transformer.transformer import Transformer
@@ -100,17 +101,13 @@ class TrainingRun:
             OpenbookError: the output exists (and not `overwrite`), another run works or is unfinished there, there is
                 no data, or training fails; the message says what is kept.
         """
-        keep_freed_memory()
-        request = self.request
-        request.check()
-        base = request.base_metadata()
-        request.check_output(overwrite)
-        with open_run_folder(request.folder, request.output) as folder:
-            request.check_output(overwrite)  # again: another run may have ended in between
-            return self._run(base, overwrite, folder)
+        with begin(self.request, overwrite) as begun:
+            return self.run_in(begun, overwrite)
 
-    def _run(self, base: ModelMetadata | None, overwrite: bool, folder: RunFolder) -> TrainingResult:
-        request = self.request
+    def run_in(self, begun: Begun, overwrite: bool) -> TrainingResult:
+        """The same after `begin`."""
+        keep_freed_memory()
+        request, (folder, base) = self.request, begun
         checkpointer = Checkpointer(folder.path)
         dataset = self._prepare(base)
         files = dataset.file_records()
@@ -200,7 +197,7 @@ class TrainingRun:
                     "resume it, another `output`, or `overwrite` to start over"
                 )
         checkpointer.clear()
-        for old in (request.folder / RECORD, log, *request.folder.glob("tokenizer*.json")):
+        for old in (request.folder / RECORD, log):
             old.unlink(missing_ok=True)
         started = UnfinishedRun(identity, self._plan(dataset, base).recipe.as_dict(), overwrite)
         started.write(request.folder)

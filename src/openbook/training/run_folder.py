@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from openbook.errors import OpenbookError, SettingError
-from openbook.model_file.adapter import fingerprint
 from openbook.model_file.atomic import atomic_write
 from openbook.text.printable import printable_path
 from openbook.training.folder_lock import lock_folder
@@ -110,4 +109,8 @@ class UnfinishedRun:
 
     def may_replace(self, output: Path) -> bool:
         """Whether it may write over the file at `output`: it began with --overwrite, or wrote that file itself."""
-        return self.overwrite or (self.saved is not None and fingerprint(output) == self.saved)
+        if self.overwrite or self.saved is None:
+            return self.overwrite
+        from openbook.model_file.adapter import fingerprint
+
+        return fingerprint(output) == self.saved

@@ -16,10 +16,10 @@ from openbook.text.corpus.prepare import prepare
 from openbook.text.formatting import format_count
 from openbook.text.tokenizer.bpe_dropout import MergeDropout
 from openbook.text.tokenizer.tokenizer import Tokenizer
-from openbook.text.tokenizer.training import TRAINING_SAMPLE_BYTES, train_tokenizer
 from openbook.text.tokenizer.unknown import token_lengths
 from openbook.training.data.dataset import Dataset, ScoredTask, generate_text
 from openbook.training.data.language_modeling_task import LanguageModelingTask
+from openbook.training.data.prepared import prepare_book_tokenizer
 from openbook.training.data.tokenization import TokenizedBooks, TokenizedSplit, tokenize_books
 from openbook.training.evaluation.perplexity import TokenBytes
 from openbook.training.plan.book_rules import BookRules
@@ -80,7 +80,9 @@ class BookDataset(Dataset):
         if self.base is not None:
             self.tokenizer = self.base.make_tokenizer()
         else:
-            self.tokenizer = self._load_or_train("tokenizer", lambda: self._train_tokenizer(recipe))
+            self.tokenizer = prepare_book_tokenizer(
+                self.corpus, recipe.tokenizer, recipe.vocab_size, self.request.folder, self.track
+            )
         self.tokens = tokenize_books(self.corpus, self.tokenizer, self.request.folder / "tokens", track=self.track)
         train, validation = self.tokens.train, self._scored()
         if len(train.ids) <= recipe.context + 1:
@@ -102,11 +104,6 @@ class BookDataset(Dataset):
             "unknown": train.unknown.tokens,
             "validation_unknown": validation.unknown.tokens,
         }
-
-    def _train_tokenizer(self, recipe: Recipe) -> Tokenizer:
-        return train_tokenizer(
-            self.corpus.train.sample(TRAINING_SAMPLE_BYTES), recipe.tokenizer, recipe.vocab_size, track=self.track
-        )
 
     def _scored(self) -> TokenizedSplit:
         """The held-out text; where there is none to be, the beginning of what is learned."""

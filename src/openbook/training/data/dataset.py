@@ -14,11 +14,11 @@ from openbook.generation.engines.torch_engine import TorchEngine
 from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
 from openbook.generation.token_rules import TokenRules
-from openbook.model_file.atomic import atomic_write
 from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track
 from openbook.text.input_files import find_files
 from openbook.text.tokenizer.tokenizer import Tokenizer
+from openbook.training.data.prepared import prepare_corpus, prepare_tokenizer
 from openbook.training.evaluation.perplexity import Score
 from openbook.training.loop import Callback, Event, Task
 from openbook.training.plan.plan import Plan
@@ -124,26 +124,11 @@ class Dataset(ABC):
 
     def _prepare(self, prepare: Callable[..., Corpus]) -> Corpus:
         """Read, clean and split the files of the request, or find that done."""
-        request = self.request
-        return prepare(
-            request.inputs,
-            request.folder / "text",
-            validation=request.validation,
-            validation_fraction=request.fraction_held_out,
-            keep_duplicates=request.keep_duplicates or request.tiny,
-            encoding=request.encoding,
-            track=self.track,
-        )
+        return prepare_corpus(prepare, self.request, self.track)
 
-    def _load_or_train(self, name: str, train: Callable[[], Tokenizer]) -> Tokenizer:
-        """The tokenizer of that name in the run's folder, trained if there is none."""
-        path = self.request.folder / f"{name}.json"
-        if path.exists():
-            return Tokenizer.from_json(path.read_text("utf-8"))
-        tokenizer = train()
-        with atomic_write(path) as file:
-            file.write(tokenizer.to_json().encode())
-        return tokenizer
+    def _load_or_train(self, name: str, settings: list[object], train: Callable[[], Tokenizer]) -> Tokenizer:
+        """The tokenizer of that name in the run's folder, trained if there is none of this text and these settings."""
+        return prepare_tokenizer(self.request.folder, name, [self.fingerprint, *settings], train)
 
 
 def generate_text(model: nn.Module, tokenizer: Tokenizer, prompt: list[int], sampling: Sampling) -> str:

@@ -154,7 +154,7 @@ class PairDataset(Dataset):
             sentences = self.corpus.train.sample(TRAINING_SAMPLE_BYTES, source=source, target=target)
             return train_tokenizer(sentences, recipe.tokenizer, vocab_size, special, sentences=True, track=self.track)
 
-        return self._load_or_train(name, train)
+        return self._load_or_train(name, [recipe.tokenizer, vocab_size, source, target], train)
 
     def metadata(self, architecture: Architecture) -> ModelMetadata:
         source, target = self.tokenizers

@@ -132,7 +132,9 @@ class TinyDataset(BookDataset):
     def tokenize(self, recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
         train, held_out = _lines(self.corpus.train), _lines(self.corpus.validation)
         self.tokenizer = self._load_or_train(
-            "tokenizer", lambda: train_tokenizer(train, recipe.tokenizer, recipe.vocab_size, sentences=True)
+            "tokenizer",
+            ["lines", recipe.tokenizer, recipe.vocab_size],
+            lambda: train_tokenizer(train, recipe.tokenizer, recipe.vocab_size, sentences=True),
         )
         self.train = TextLines.of(train, self.tokenizer)
         self.validation = TextLines.of(held_out, self.tokenizer) if held_out else self.train

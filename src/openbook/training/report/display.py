@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
@@ -13,8 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from openbook.text.formatting import format_count
-from openbook.training.loop import Event
 from openbook.training.report.recent_mean import RecentMean
+
+if TYPE_CHECKING:
+    from openbook.training.loop import Event
 
 
 class Display:
@@ -33,7 +35,7 @@ class Display:
         self._refreshed = 0.0
         self._start: tuple[float, float] | None = None
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: "Event") -> None:
         """Show one event; unknown ones are ignored."""
         show = getattr(self, f"_show_{event['event']}", None)
         if show is not None:
@@ -45,17 +47,17 @@ class Display:
             self._live.stop()
             self._live = None
 
-    def _show_prepared(self, event: Event) -> None:
+    def _show_prepared(self, event: "Event") -> None:
         self._score_name = event.get("scored", self._score_name)
         for line in event["lines"]:
             self.console.print(escape(line), highlight=False)
         if event["expectations"]:
             self.console.print(escape(event["expectations"]), style="yellow", highlight=False)
 
-    def _show_plan(self, event: Event) -> None:
+    def _show_plan(self, event: "Event") -> None:
         self.console.print(plan_table(event))
 
-    def _show_tokens(self, event: Event) -> None:
+    def _show_tokens(self, event: "Event") -> None:
         if event.get("too_long"):
             self.console.print(f"Left out {event['too_long']:,} longer than the context.")
         held_out = f" {event['validation']:,} held out," if self._score_name == "held-out" else ""
@@ -66,11 +68,11 @@ class Display:
             line += "; scores count each of their bytes as 8 bits"
         self.console.print(line, highlight=False)
 
-    def _show_resume(self, event: Event) -> None:
+    def _show_resume(self, event: "Event") -> None:
         self._last_step = (event["step"], event["seconds"])
         self.console.print(f"Resuming at step {event['step']:,}, after {format_duration(event['seconds'])}.")
 
-    def _show_step(self, event: Event) -> None:
+    def _show_step(self, event: "Event") -> None:
         self._training.add(event["bits_per_byte"])
         step, seconds = self._last_step
         spent = event["seconds"] - seconds
@@ -85,7 +87,7 @@ class Display:
             self._refreshed = time.monotonic()
             self._live.update(self._line(event))
 
-    def _line(self, event: Event) -> Table:
+    def _line(self, event: "Event") -> Table:
         done = event["progress"]
         started, begun = self._start = self._start or (event["progress"], event["seconds"])
         left = (event["seconds"] - begun) * (1 - done) / (done - started) if done > started else 0.0
@@ -96,7 +98,7 @@ class Display:
         line.add_row(f"step {event['step']:,}", ProgressBar(total=1.0, completed=done, width=20), facts)
         return line
 
-    def _show_validation(self, event: Event) -> None:
+    def _show_validation(self, event: "Event") -> None:
         self._score = event["score"]
         self._validated_fraction = event.get("fraction", 1.0)
         best = "  best so far" if event["score"] <= event["best"] else f"  (best {event['best']:.3f})"
@@ -113,14 +115,14 @@ class Display:
                 style="yellow",
             )
 
-    def _show_sample(self, event: Event) -> None:
+    def _show_sample(self, event: "Event") -> None:
         text = Text.assemble((event["prompt"], "dim"), event["text"], style="italic")
         self.console.print(Padding(text, (0, 0, 0, 4)))
 
-    def _show_ended(self, event: Event) -> None:
+    def _show_ended(self, event: "Event") -> None:
         self.close()
 
-    def _show_saved(self, event: Event) -> None:
+    def _show_saved(self, event: "Event") -> None:
         how = {
             "finished": "Finished",
             "stopped early": "Stopped early, without improvement",

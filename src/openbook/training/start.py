@@ -1,0 +1,87 @@
+"""The beginning of a run, without PyTorch: importing that takes as long as preparing a megabyte of text."""
+
+import importlib
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from openbook.model_file.metadata import ModelMetadata
+from openbook.progress import Track
+from openbook.text.corpus.prepare import prepare
+from openbook.text.tokenizer.training import choose_vocab_size
+from openbook.training.data.prepared import prepare_book_tokenizer, prepare_corpus
+from openbook.training.data.tokenization import tokenize_books
+from openbook.training.request import WITHOUT_LOOKING, TrainingRequest
+from openbook.training.run_folder import RunFolder, open_run_folder
+
+if TYPE_CHECKING:
+    from openbook.training.loop import Callback
+    from openbook.training.run import TrainingResult
+
+RUN = "openbook.training.run"
+
+
+class Begun(NamedTuple):
+    """A request that was checked: the folder that is held for it, and the metadata of the model to continue from."""
+
+    folder: RunFolder
+    base: ModelMetadata | None
+
+
+@contextmanager
+def begin(request: TrainingRequest, overwrite: bool) -> Iterator[Begun]:
+    """Check a request, and hold its folder.
+
+    Raises:
+        OpenbookError: it cannot work, its output may not be written, or another run works there.
+    """
+    request.check()
+    base = request.base_metadata()
+    request.check_output(overwrite)
+    with open_run_folder(request.folder, request.output) as folder:
+        request.check_output(overwrite)  # again: another run may have ended in between
+        yield Begun(folder, base)
+
+
+def train(
+    request: TrainingRequest,
+    callbacks: "Sequence[Callback]",
+    track: Track,
+    clock: Callable[[], float],
+    overwrite: bool = False,
+) -> "TrainingResult":
+    """Run a request (see `TrainingRun`); PyTorch is imported while the text is prepared.
+
+    Raises:
+        OpenbookError: as for `TrainingRun.run`.
+    """
+    with begin(request, overwrite) as begun:
+        if RUN not in sys.modules:
+            # A daemon: a run that is refused does not wait for it.
+            importing = threading.Thread(target=importlib.import_module, args=[RUN], daemon=True)
+            importing.start()
+            prepare_books(request, begun.folder, track)
+            importing.join()
+        from openbook.training.run import TrainingRun
+
+        return TrainingRun(request, callbacks, track, clock).run_in(begun, overwrite)
+
+
+def prepare_books(request: TrainingRequest, folder: RunFolder, track: Track) -> None:
+    """Make the corpus, the tokenizer and the tokens of a new model of books, which the run finds in its folder.
+
+    Does nothing for other requests.
+
+    Raises:
+        OpenbookError: there is no text, or the vocabulary is too small.
+    """
+    special = request.pairs or request.conversations or request.tiny or request.base_model is not None
+    if special or request.device not in WITHOUT_LOOKING:
+        return
+    corpus = prepare_corpus(prepare, request, track)
+    kind = request.choices.get("tokenizer", "bpe")
+    vocab_size = request.choices.get("vocab_size") or choose_vocab_size(corpus.train.bytes, kind)
+    tokenizer = prepare_book_tokenizer(corpus, kind, vocab_size, folder.path, track)
+    tokenize_books(corpus, tokenizer, folder.path / "tokens", track=track)
