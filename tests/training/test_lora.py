@@ -49,7 +49,7 @@ def test_to_merge_a_plain_model_changes_nothing():
 @pytest.mark.parametrize(
     ("rank", "targets", "words"),
     [
-        (0, ["query"], "--lora-rank 0: the rank must be 1"),
+        (0, ["query"], "lora_rank 0: the rank must be 1"),
         (4, ["head"], "must be some of query"),
         (4, [], "none of them"),
     ],

@@ -11,6 +11,7 @@ from training_examples import TINY, same, weights, write_book
 import openbook
 from openbook.errors import OpenbookError
 from openbook.training import start
+from openbook.training.begin import begin
 from openbook.training.request import TrainingRequest
 from openbook.training.run import TrainingRun
 
@@ -58,7 +59,7 @@ def test_what_is_prepared_is_found_and_other_choices_prepare_anew(tmp_path):
         return TrainingRequest([book], tmp_path / "a.openbook", choices, device="cpu")
 
     book = write_book(tmp_path / "book.txt")
-    with start.begin(request(300), overwrite=False) as begun:
+    with begin(request(300), overwrite=False) as begun:
         start.prepare_books(request(300), begun.folder, track)
         assert titles.count("Training the tokenizer") == titles.count("Reading books") == 1
         TrainingRun(request(300), track=track).run_in(begun, overwrite=False)

@@ -20,6 +20,7 @@ from openbook.model_file.file import save
 from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.quantized_weight import dequantize
 from openbook.progress import Track, silent
+from openbook.training.begin import Begun, begin
 from openbook.training.checkpoint import Checkpointer
 from openbook.training.data.book_dataset import BookDataset
 from openbook.training.data.conversation_dataset import ConversationDataset
@@ -40,7 +41,6 @@ from openbook.training.report.loss_curve import save_curve
 from openbook.training.report.record import hash_of, training_record
 from openbook.training.request import TrainingRequest
 from openbook.training.run_folder import RECORD, UnfinishedRun, open_run_folder
-from openbook.training.start import Begun, begin
 from openbook.transformer.block import Stack
 from openbook.transformer.device import choose_device
 from openbook.transformer.transformer import Transformer

@@ -3,46 +3,23 @@
 import importlib
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from openbook.model_file.metadata import ModelMetadata
 from openbook.progress import Track
 from openbook.text.corpus.prepare import prepare
 from openbook.text.tokenizer.training import choose_vocab_size
+from openbook.training.begin import begin
 from openbook.training.data.prepared import prepare_book_tokenizer, prepare_corpus
 from openbook.training.data.tokenization import tokenize_books
 from openbook.training.request import WITHOUT_LOOKING, TrainingRequest
-from openbook.training.run_folder import RunFolder, open_run_folder
+from openbook.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from openbook.training.loop import Callback
     from openbook.training.run import TrainingResult
 
 RUN = "openbook.training.run"
-
-
-class Begun(NamedTuple):
-    """A request that was checked: the folder that is held for it, and the metadata of the model to continue from."""
-
-    folder: RunFolder
-    base: ModelMetadata | None
-
-
-@contextmanager
-def begin(request: TrainingRequest, overwrite: bool) -> Iterator[Begun]:
-    """Check a request, and hold its folder.
-
-    Raises:
-        OpenbookError: it cannot work, its output may not be written, or another run works there.
-    """
-    request.check()
-    base = request.base_metadata()
-    request.check_output(overwrite)
-    with open_run_folder(request.folder, request.output) as folder:
-        request.check_output(overwrite)  # again: another run may have ended in between
-        yield Begun(folder, base)
 
 
 def train(
