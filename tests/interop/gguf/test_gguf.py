@@ -1,6 +1,7 @@
 """GGUF files: logits of the models of transformers that they were made of, ids of the tokenizers inside."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -15,6 +16,8 @@ from openbook.generation.generate import generate
 from openbook.generation.settings import Sampling
 from openbook.interop.exporting import export_model
 from openbook.interop.gguf.block_types import READABLE, dequantize, readable_types
+from openbook.interop.gguf.tokenizer_export import tokenizer_fields
+from openbook.interop.gguf.tokenizer_import import read_tokenizer
 from openbook.interop.importing import import_model
 from openbook.model import Model, load
 from openbook.model_file.metadata import ModelMetadata
@@ -142,6 +145,40 @@ def pieces_file(path: Path, **flags: bool) -> bytes:
     writer.write_tensors_to_file()
     writer.close()
     return model.getvalue()
+
+
+def test_placeholders_of_rows_without_a_token_are_none(tmp_path: Path) -> None:
+    """An export writes them, an import takes them for what they are."""
+    tokenizer = train_tokenizer(["the cat and the hat " * 50], "bpe", 300)
+    architecture = build_architecture(recipe(vocab_size=tokenizer.vocab_size + 7))
+    model = Model(ModelMetadata(architecture=architecture, tokenizer=tokenizer.to_json()), build(architecture))
+    model.save(tmp_path / "it.openbook")
+    export_model(tmp_path / "it.openbook", tmp_path / "it.gguf", "gguf")
+    made = import_model(tmp_path / "it.gguf", tmp_path / "again.openbook")
+    assert any("7 of the" in note and "rows of its embedding have no token" in note for note in made.notes)
+    again = load(tmp_path / "again.openbook", "cpu")
+    assert again.tokenizer.vocab_size == tokenizer.vocab_size
+    assert len(again.tokenizer.ids_without_token(architecture.vocab_size)) == 7
+    pieces_file(tmp_path / "pieces.gguf")
+    import_model(tmp_path / "pieces.gguf", tmp_path / "pieces.openbook")
+    pieces = load(tmp_path / "pieces.openbook", "cpu")
+    names = tokenizer_fields(
+        replace(pieces.metadata, architecture=replace(pieces.metadata.architecture, vocab_size=400))
+    )
+    assert read_tokenizer(names).tokenizer == pieces.metadata.tokenizer
+
+
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_0", "Q4_1"])
+def test_quantized_numbers_go_out_as_they_came(kind: str, tmp_path: Path) -> None:
+    """Through a model file of int8 or int4: the same bytes of every matrix."""
+    write_gguf(tmp_path / "it.gguf", "llama", random_model("llama"), kind)
+    import_model(tmp_path / "it.gguf", tmp_path / "it.openbook", dtype="int8" if kind == "Q8_0" else "int4")
+    export_model(tmp_path / "it.openbook", tmp_path / "again.gguf", "gguf", dtype=kind.lower())
+    first, again = (
+        {each.name: bytes(each.data) for each in GGUFReader(path).tensors if len(each.shape) > 1}
+        for path in (tmp_path / "it.gguf", tmp_path / "again.gguf")
+    )
+    assert first == again
 
 
 @pytest.mark.parametrize("space", [True, False])

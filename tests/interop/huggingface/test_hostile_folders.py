@@ -277,6 +277,15 @@ def test_sizes_that_are_left_out_are_named(folder, left_out, match):
     assert "damaged" not in str(caught.value)
 
 
+def test_a_missing_head_may_mean_tied_embeddings(folder):
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["lm_head.weight"]
+    save_file(tensors, folder / "model.safetensors")
+    refused(folder, "tensor lm_head.weight is missing.*let config.json say tie_word_embeddings true")
+    change(folder / "config.json", tie_word_embeddings=True)
+    import_model(folder, folder / "m.openbook")
+
+
 def test_an_unknown_family_is_refused_with_the_cure(folder):
     change(folder / "config.json", model_type="phi3")
     refused(folder, r"model_type: phi3 is not known; import a model of one of these families: GPT-2, Llama.*to add a")

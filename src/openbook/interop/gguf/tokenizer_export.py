@@ -5,7 +5,7 @@ from typing import Any
 
 from openbook.errors import OpenbookError, SettingError
 from openbook.interop.gguf.pre_tokenizers import GPT2_PATTERN, PRE_TOKENIZERS
-from openbook.interop.gguf.tokenizer_import import BYTE_LEVEL, PREFIX, SENTENCEPIECE
+from openbook.interop.gguf.tokenizer_import import BYTE_LEVEL, PREFIX, SENTENCEPIECE, placeholder
 from openbook.interop.tokenizers.sentencepiece_model import PieceType
 from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.byte_decoder import BYTE
@@ -55,7 +55,7 @@ def _tokens(content: dict[str, Any], vocab_size: int) -> tuple[list[str], list[i
     if unknown is not None:
         kinds[unknown] = int(PieceType.UNKNOWN)
     numbers = range(vocab_size)
-    return [names.get(n, f"[PAD{n}]") for n in numbers], [kinds.get(n, int(PieceType.UNUSED)) for n in numbers]
+    return [names.get(n, placeholder(n)) for n in numbers], [kinds.get(n, int(PieceType.UNUSED)) for n in numbers]
 
 
 def _pre_tokenizer_name(content: dict[str, Any]) -> str:

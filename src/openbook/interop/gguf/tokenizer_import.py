@@ -31,9 +31,9 @@ def read_tokenizer(fields: dict[str, Any]) -> ImportedTokenizer:
     """
     kind = fields.get(f"{PREFIX}model")
     tokens = _list(fields, "tokens", str)
+    kinds = _list(fields, "token_type", int, len(tokens)) or [1] * len(tokens)
     if len(set(tokens)) < len(tokens):
         raise OpenbookError(f"field {PREFIX}tokens: a token is there twice; {DAMAGED}")
-    kinds = _list(fields, "token_type", int, len(tokens)) or [1] * len(tokens)
     if not set(kinds) <= set(PieceType):
         raise OpenbookError(f"field {PREFIX}token_type: has a number that is no type; {DAMAGED}")
     if kind == BYTE_LEVEL:
@@ -65,7 +65,11 @@ def _byte_level(fields: dict[str, Any], tokens: list[str], kinds: list[int]) -> 
         left, _, right = merge.partition(" ")
         merges.append((left, right))
     words = byte_level_pre_tokenizer(*pre_tokenizer.patterns)
-    ids = {token: number for number, token in enumerate(tokens)}
+    ids = {
+        token: number
+        for number, (token, kind) in enumerate(zip(tokens, kinds, strict=True))
+        if not _stands_for_nothing(token, number, kind)
+    }
     backend = build_byte_level_bpe(ids, merges, words, pre_tokenizer.ignore_merges)
     if pre_tokenizer.unicode_form is not None:
         backend.normalizer = normalizers.NFC()
@@ -78,6 +82,8 @@ def _byte_level(fields: dict[str, Any], tokens: list[str], kinds: list[int]) -> 
 def _pieces(fields: dict[str, Any], tokens: list[str], kinds: list[int]) -> Backend:
     scores = _list(fields, "scores", float, len(tokens)) or [0.0] * len(tokens)
     pieces = [Piece(text, score, PieceType(kind)) for text, score, kind in zip(tokens, scores, kinds, strict=True)]
+    while pieces and _stands_for_nothing(pieces[-1].text, len(pieces) - 1, pieces[-1].type):
+        pieces.pop()
     unknown = fields.get(f"{PREFIX}unknown_token_id")
     known = [number for number, piece in enumerate(pieces) if piece.type == PieceType.UNKNOWN]
     unknown = unknown if isinstance(unknown, int) else known[0] if known else 0
@@ -92,6 +98,16 @@ def _pieces(fields: dict[str, Any], tokens: list[str], kinds: list[int]) -> Back
         remove_extra_whitespaces=fields.get(f"{PREFIX}remove_extra_whitespaces", False) is True,
     )
     return to_backend(model)
+
+
+def _stands_for_nothing(token: str, number: int, kind: int) -> bool:
+    """Whether it is what converters write where a row of the embedding has no token."""
+    return kind == PieceType.UNUSED and token == placeholder(number)
+
+
+def placeholder(number: int) -> str:
+    """The name of an id without a token."""
+    return f"[PAD{number}]"
 
 
 def _special(fields: dict[str, Any], size: int, beginning_default: bool) -> SpecialTokens:

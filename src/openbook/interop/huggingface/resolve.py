@@ -9,7 +9,8 @@ from openbook.interop.huggingface.tensor_mapping import KeyTable, TensorMapping,
 from openbook.interop.huggingface.weights import TensorSource
 from openbook.model_file.header import DAMAGED, Shape
 
-EMBEDDING = "token_embedding.weight"
+EMBEDDING, LOGITS = "token_embedding.weight", "to_logits.weight"
+TIED = "if logits use the token embedding, let config.json say tie_word_embeddings true; else copy or download it again"
 
 Mappings = dict[str, list[TensorMapping]]
 """Our tensor → where its parts are."""
@@ -57,7 +58,8 @@ def _find(table: KeyTable, shapes: Mapping[str, Shape], weights: TensorSource, a
             mapping = mapping.renamed("")
         for name in mapping.names:
             if name not in weights:
-                raise _MissingError(f"tensor {name} is missing, which {mapping.ours} of the model needs; {DAMAGED}")
+                cure = TIED if mapping.ours == LOGITS else DAMAGED
+                raise _MissingError(f"tensor {name} is missing, which {mapping.ours} of the model needs; {cure}")
         found.setdefault(mapping.ours, []).append(mapping)
     return found
 
