@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from openbook.text.printable import excerpt, json_line, printable, visible
+from openbook.text.printable import excerpt, json_line, printable, quoted, visible
 
 HOSTILE = {
     "\x1b]0;title\x07": "\\x1b]0;title\\x07",
@@ -25,6 +25,11 @@ def test_what_belongs_to_a_text_stays():
     text = "«\xa0Oui\xa0»\n\tمی\u200cخواهم \U0001f469\u200d\U0001f680 \u200fאב 㐀 \u3000."
     assert visible(text) == text
     assert json_line(text) == json.dumps(text, ensure_ascii=False)
+
+
+def test_a_quoted_token_is_short_and_safe():
+    assert quoted(' "a"\x1b') == '" \\"a\\"\\u001b"'
+    assert quoted("ab" * 10_000, 4) == '"abab"…'
 
 
 def test_names_are_shown_in_one_line_without_hidden_characters():

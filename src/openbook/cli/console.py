@@ -10,7 +10,7 @@ from openbook.cli.input_lines import input_name, read_input
 from openbook.errors import OpenbookError
 from openbook.generation.generate import TokenProbability
 from openbook.generation.text import Candidate, TextChunk
-from openbook.text.printable import json_line
+from openbook.text.printable import json_line, quoted
 from openbook.text.tokenizer.tokenizer import Tokenizer
 
 
@@ -66,7 +66,7 @@ def probability_line(tokenizer: Tokenizer, chunk: TextChunk) -> str:
     """A token with the model's probability and the one it was drawn with, then the most probable others."""
 
     def spelled(token_id: int) -> str:
-        return json_line(tokenizer.token_text(token_id))
+        return quoted(tokenizer.token_text(token_id))
 
     token = chunk.token
     others = "  ".join(f"{spelled(each.token_id)} {each.probability:.3f}" for each in token.top_alternatives)

@@ -42,6 +42,11 @@ def excerpt(text: str, length: int = 40) -> str:
     return printable(text[:length]) + ("…" if len(text) > length else "")
 
 
+def quoted(text: str, length: int = 60) -> str:
+    """The beginning of a token in quotes, so that its spaces are seen, safe to show."""
+    return json_line(text[:length]) + ("…" if len(text) > length else "")
+
+
 def printable_path(path: str | Path) -> str:
     """`path` as valid Unicode, even where the bytes of the name are not UTF-8."""
     return os.fsencode(path).decode("utf-8", "replace")

@@ -1,4 +1,5 @@
 import random
+import time
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from openbook.text.corpus.deduplication import duplicates
 from openbook.text.corpus.deduplication.duplicates import SIMILAR, Duplicate, label_duplicates
 from openbook.text.corpus.deduplication.minhash import SHINGLE_WORDS, fingerprint_text
 from openbook.text.corpus.deduplication.sections import Section, fingerprint_section
+from openbook.text.corpus.prepare import prepare
 from text.text_examples import words
 
 
@@ -134,3 +136,18 @@ def test_held_out_passages_are_never_marked_but_their_likes_are(tmp_path: Path) 
         Duplicate.NONE,
         Duplicate.NEAR,
     ]
+
+
+@pytest.mark.slow
+def test_a_million_equal_paragraphs_take_linear_time(tmp_path: Path) -> None:
+    """Twice as many take about twice as long, both measured in this process's own time."""
+
+    def seconds(paragraphs: int) -> float:
+        book = tmp_path / f"{paragraphs}.txt"
+        line = "the same little words here now and again until the end of the line of the {} part of a long long tale"
+        book.write_text("".join(line.format(number % 7) + "\n\n" for number in range(paragraphs)))
+        began = time.process_time()
+        prepare([book], tmp_path / f"corpus{paragraphs}", validation_fraction=0.1, processes=1)
+        return time.process_time() - began
+
+    assert seconds(1_000_000) < 3 * seconds(500_000)

@@ -9,7 +9,7 @@ from rich.tree import Tree
 from openbook.explanation.token_display import Tokenizer
 from openbook.explanation.views.beam_tree import BeamTree
 from openbook.text.formatting import format_count
-from openbook.text.printable import json_line
+from openbook.text.printable import quoted
 
 
 def print_beam_tree(found: BeamTree, tokenizer: Tokenizer, console: Console) -> None:
@@ -44,4 +44,4 @@ def print_beam_tree(found: BeamTree, tokenizer: Tokenizer, console: Console) -> 
 
 def _quoted(token_id: int, tokenizer: Tokenizer) -> str:
     """A token in quotes, so that its spaces are seen."""
-    return json_line(tokenizer.token_bytes(token_id).decode("utf-8", "backslashreplace"))
+    return quoted(tokenizer.token_bytes(token_id).decode("utf-8", "backslashreplace"))
