@@ -11,7 +11,7 @@ from openbook.training.plan import plan as planning
 from openbook.training.plan.book_rules import BookRules
 from openbook.training.plan.fine_tuning import BaseModel, plan_fine_tuning
 from openbook.training.plan.measure import Speed, muon_flops, token_flops
-from openbook.training.plan.plan import make_plan
+from openbook.training.plan.plan import format_epochs, make_plan, size_reason
 from openbook.training.plan.rules import batch_size
 from openbook.training.recipe import build_architecture, make_recipe
 from openbook.transformer.transformer import Transformer
@@ -171,3 +171,19 @@ def test_an_update_s_own_products_are_counted():
     steps = tokens / batch_size(tokens)
     spent = tokens * token_flops(architecture, 16) + steps * muon_flops(architecture)
     assert spent == pytest.approx(0.9 * 60e9, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("given", "flops", "said"),
+    [
+        ({}, 1.24e10, "the largest that pays at 12 GFLOP/s, measured"),
+        ({"layers": 2}, 3.4e8, "layers given, the largest that pays at 0.34 GFLOP/s, measured"),
+        ({"layers": 2, "width": 16}, 2e13, "layers and width given; 20,000 GFLOP/s, measured"),
+    ],
+)
+def test_the_reason_for_a_size_says_what_was_given(given, flops, said):
+    assert size_reason(given, flops) == said
+
+
+def test_epochs_are_readable():
+    assert (format_epochs(1.26), format_epochs(526628.6)) == ("1.3 epochs", "526,629 epochs")

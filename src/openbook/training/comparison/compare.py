@@ -101,7 +101,8 @@ def compare(
 def matching_decoder(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The choices for a decoder-only model with about as many parameters as the encoder-decoder of this recipe.
 
-    Its context holds a source and a target of the greatest length, and it is validated on as many tokens.
+    Its context holds a source and a target of the greatest length, and it is validated on as many tokens. Where steps
+    are given, one has as many pairs: the source counts among its tokens.
     """
     wanted = count_parameters(build_architecture(make_recipe(recipe)))
     shared = ("vocab_size", "width", "heads", "key_value_heads", "head_width", "feed_forward_width")
@@ -112,6 +113,8 @@ def matching_decoder(recipe: Mapping[str, Any]) -> dict[str, Any]:
         return abs(count_parameters(build_architecture(make_recipe(sizes | {"layers": layers}))) - wanted)
 
     max_layers = 2 * (recipe["encoder_layers"] + recipe["layers"]) + 1
+    if recipe["steps"]:
+        same["batch_tokens"] = 2 * recipe["batch_tokens"]
     return sizes | same | {"layers": min(range(1, max_layers + 1), key=difference)}
 
 

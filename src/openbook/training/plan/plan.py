@@ -98,13 +98,11 @@ def make_plan(rules: Rules, given: Mapping[str, Any], device: torch.device, used
 
 def size_reason(given: Mapping[str, Any], flops: float) -> str:
     """Why the model has its size."""
-    measured = f"{format_gigaflops(flops)} GFLOP/s, measured"
-    sizes = [f"{name} given" for name in ("layers", "width") if name in given]
-    return (
-        f"{' and '.join(sizes)}; {measured}"
-        if len(sizes) == 2
-        else ", ".join([*sizes, f"the largest that pays at {measured}"])
-    )
+    speed = f"{format_gigaflops(flops)} GFLOP/s, measured"
+    sizes = [name for name in ("layers", "width") if name in given]
+    if len(sizes) == 2:
+        return f"layers and width given; {speed}"
+    return "".join(f"{name} given, " for name in sizes) + f"the largest that pays at {speed}"
 
 
 def format_gigaflops(flops: float) -> str:

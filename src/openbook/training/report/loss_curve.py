@@ -30,7 +30,9 @@ def save_curve(events: list[Event], path: Path, scored: str = "held-out") -> Non
         places, values = [e["step"] for e in scores], [e["score"] for e in scores]
         axes.plot(places, values, "o-", color=validation, markersize=4, label=f"{scored} text")
         best = min(scores, key=lambda event: event["score"])
-        axes.annotate(f"best {best['score']:.3f}", (best["step"], best["score"]), (0, 10), textcoords="offset points")
+        text = f"best {best['score']:.3f}"
+        point = (best["step"], best["score"])
+        axes.annotate(text, point, (4, 10), textcoords="offset points", horizontalalignment="right")
     axes.set_title(path.parent.name.removesuffix(WORKING))
     axes.set_xlabel("step")
     axes.set_ylabel("bits per byte")
