@@ -8,6 +8,7 @@
 Every formula is computed in float64 from recorded numbers, weights and constants of the architecture.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -245,9 +246,12 @@ def _shown(letter: str) -> str:
 
 
 def _largest(recorded: Tensor) -> float:
-    numbers = recorded.detach().abs() if recorded.is_floating_point() else recorded.to(torch.float64).abs()
-    finite = numbers[numbers.isfinite()]
-    return finite.max().item() or 1.0 if finite.numel() else 1.0
+    numbers = recorded.detach() if recorded.is_floating_point() else recorded.to(torch.float64)
+    largest = max(abs(numbers.amin().item()), abs(numbers.amax().item()))
+    if not math.isfinite(largest):  # masked scores; a second look at those that are finite
+        finite = numbers[numbers.isfinite()].abs()
+        largest = finite.max().item() if finite.numel() else 0.0
+    return largest or 1.0
 
 
 def _check(path: str, index: Sequence[int], shape: torch.Size) -> None:

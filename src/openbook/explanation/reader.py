@@ -34,7 +34,7 @@ class TensorOffset(NamedTuple):
         return self.offset + flat * self.itemsize // self.per_byte
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: a sum over a large vocabulary has many
 class Number:
     """One number, its index in the tensor, and for a weight its first byte in the model file."""
 

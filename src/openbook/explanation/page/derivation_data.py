@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from openbook.errors import OpenbookError
 from openbook.explanation.derivations import Derivation, axes, derive
 from openbook.explanation.expression import Node, with_numbers
@@ -77,8 +79,9 @@ def _order(found: Derivation, terms: int | None) -> dict[int, list[int]]:
 
 def largest(values: Sequence[float], count: int | None) -> list[int]:
     """Where the largest values are, by their size; those that are not finite first."""
-    order = sorted(range(len(values)), key=lambda at: -abs(values[at]) if values[at] == values[at] else -float("inf"))
-    return order[:count]
+    sizes = np.nan_to_num(np.abs(np.array(values, dtype=np.float64)), nan=np.inf)
+    order: list[int] = np.argsort(-sizes, kind="stable")[:count].tolist()
+    return order
 
 
 def _sum(letter: str, symbols: str, terms: Sequence[float], total: float, count: int | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from openbook.explanation.traced_generation import TracedRun
-from openbook.generation.arrays import FloatArray, softmax
+from openbook.generation.arrays import FloatArray, softmax, top_indices
 
 PREDICTED = 5
 
@@ -40,7 +40,7 @@ def prompt_positions(run: TracedRun) -> Iterator[PromptPosition]:
 
 
 def _position(index: int, probabilities: FloatArray, came: int | None) -> PromptPosition:
-    best = np.argsort(-probabilities, kind="stable")[:PREDICTED].tolist()
+    best = top_indices(probabilities[None], min(PREDICTED, len(probabilities)))[0].tolist()
     predicted = tuple((token, float(probabilities[token])) for token in best)
     if came is None:
         return PromptPosition(index, predicted, None, None, None, None)
