@@ -1,7 +1,7 @@
 """Runs of a model: the first as the command asks for it, others as the page does."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +16,7 @@ from openbook.generation.token_rules import TokenRules
 from openbook.model import Model
 from openbook.web.runs import Runs
 
+SETTINGS = [field.name for field in fields(Sampling)]
 WRITTEN, TRANSLATED = 8, 64
 """How many tokens are written at most unless the settings say so: of a language model, of a translator."""
 
@@ -27,6 +28,7 @@ def page_run(
     *,
     raw: bool = False,
     languages: Mapping[str, str | None] | None = None,
+    target_ids: Sequence[int] = (),
     **settings: Any,
 ) -> PageRun:
     """A run to look into: the prompt, the tokens written after it, and every number of each step.
@@ -38,6 +40,7 @@ def page_run(
         model: that runs.
         prompt, target, raw: as for `Model.trace`.
         languages: target_language and source_language, as for `Model.translate`.
+        target_ids: tokens that follow what the model reads, as a beam has them.
         settings: as for `Model.ask`; the most probable token is taken unless they say otherwise.
 
     Raises:
@@ -45,6 +48,10 @@ def page_run(
     """
     languages = dict(languages or {})
     tokens, source = model.traced_tokens(prompt, target, raw=raw, **languages)
+    size = model.metadata.architecture.vocab_size
+    if not all(0 <= token < size for token in target_ids):
+        raise OpenbookError(f"target_ids: give tokens from 0 to {size - 1:,}")
+    tokens = [*tokens, *target_ids]
     most = TRANSLATED if model.translates else WRITTEN
     decoding = Sampling.from_dict({"temperature": 0.0, "max_tokens": most} | settings)
     unused = model.tokenizer.ids_without_token(model.metadata.architecture.vocab_size)
@@ -55,7 +62,9 @@ def page_run(
         rules = replace(rules, forced_prefix=())  # the target so far has it
     run = trace_generation(model.transformer, tokens, decoding, rules, source=source)
     template = frozenset() if model.translates else frozenset(model.template_token_indices(prompt, raw=raw))
-    return PageRun(run, source_of(model), Asked(prompt, target, raw, template, start, languages), VIEWS)
+    length = len(tokens) - len(target_ids)
+    asked = Asked(prompt, target, raw, template, start, languages, length)
+    return PageRun(run, source_of(model), asked, VIEWS)
 
 
 @lru_cache(maxsize=1)
@@ -79,6 +88,12 @@ def model_runs(model: Model, asked: Mapping[str, Any], languages: Mapping[str, s
             raise OpenbookError("prompt and target: give texts")
         if not isinstance(settings, dict):
             raise OpenbookError("settings: give an object of names and values")
-        return page_run(model, prompt, target, raw=bool(raw), languages=languages, **settings)
+        ids = given.get("target_ids", [])
+        if not isinstance(ids, list) or not all(type(token) is int for token in ids):
+            raise OpenbookError("target_ids: give a list of whole numbers")
+        for name in settings:
+            if name not in SETTINGS:
+                raise OpenbookError(f"{str(name)[:40]} is no setting; there are {', '.join(SETTINGS)}")
+        return page_run(model, prompt, target, raw=bool(raw), languages=languages, target_ids=ids, **settings)
 
     return Runs(start({}), start)

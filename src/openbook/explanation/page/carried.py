@@ -22,6 +22,9 @@ PACKED = 0.95
 POOLED = 24
 """Rows and columns to which large weights are reduced for their heat map."""
 
+SMALL = 5_000_000
+"""Numbers of which the words nearest to all vectors of a step are found at once."""
+
 # Names of recorded quantities in the order in which they are worth carrying; others follow in computed order.
 FIRST = (
     *(
@@ -187,21 +190,24 @@ def _wanted(page: PageRun) -> Iterator[tuple[str, dict[str, str]]]:
         rows = page.run.steps[step].end - page.run.steps[step].first
         if rows <= 16:
             yield from (("contributions", each | {"row": str(row)}) for row in range(rows))
-            yield from _words(page, step, rows)
+        yield from _words(page, step)
     if page.run.source is not None:
         yield "beams", {}
     yield from (("tensor", {"name": name}) for name, _ in page.run.model.named_parameters())
 
 
-def _words(page: PageRun, step: int, rows: int) -> Iterator[tuple[str, dict[str, str]]]:
-    """What each sublayer did to each token, for a small model."""
+def _words(page: PageRun, step: int) -> Iterator[tuple[str, dict[str, str]]]:
+    """What each layer did to each token; in a large model, to the last token alone."""
     trace, spec = page.run.trace(step), page.run.model.architecture
-    if rows * sum(len(stack.blocks) for stack in spec.stacks.values()) * spec.vocab_size > 100_000:
-        return
-    for path, record in trace.items():
-        before = trace.inputs.get(record.module, (None,))[0] if record.name == "residual" else None
-        if before is not None:
-            for row in range(record.value.shape[1]):
+    for stack, each in spec.stacks.items():
+        for layer in range(len(each.blocks)):
+            path = f"{stack}.blocks.{layer}.feed_forward_residual.residual"
+            before = trace.inputs.get(f"{stack}.blocks.{layer}.self_attention_residual", (None,))[0]
+            if path not in trace or before is None:
+                continue
+            rows = trace[path].value.shape[1]
+            is_small = rows * len(each.blocks) * spec.vocab_size <= SMALL
+            for row in range(rows) if is_small else (rows - 1,):
                 yield "words", {"step": str(step), "path": path, "row": str(row), "before": before}
 
 

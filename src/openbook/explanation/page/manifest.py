@@ -45,6 +45,7 @@ class Asked:
         template: indices of the tokens that the chat template wrote.
         start: how many tokens begin a target before the given text.
         languages: of a translator that has several.
+        prompt_length: tokens of the prompt, where others are given after it.
     """
 
     prompt: str
@@ -53,6 +54,7 @@ class Asked:
     template: frozenset[int] = frozenset()
     start: int = 0
     languages: Mapping[str, str | None] = field(default_factory=dict)
+    prompt_length: int | None = None
 
 
 def manifest(run: TracedRun, model: ModelSource, asked: Asked, first: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +113,9 @@ def _made_by(run: TracedRun, asked: Asked, index: int) -> str:
         return "written"
     if run.source is not None:
         return "start" if index < asked.start else "target"
-    return "template" if index in asked.template else "prompt"
+    if index in asked.template:
+        return "template"
+    return "target" if asked.prompt_length is not None and index >= asked.prompt_length else "prompt"
 
 
 def _step(run: TracedRun, model: ModelSource, step: Step) -> dict[str, Any]:
