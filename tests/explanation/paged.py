@@ -19,7 +19,9 @@ HOSTILE = ("</script>", "<img src=x onerror=alert(1)>", "\u202eback", "\x1b[31m"
 class Words:
     """Token 3 is " w3"; the first ones are hostile. Only what a page asks of a tokenizer."""
 
-    special_ids = {}
+    @property
+    def special_ids(self):
+        return {}
 
     def token_bytes(self, token):
         return (HOSTILE[token] if token < len(HOSTILE) else f" w{token}").encode()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from foreign_models import CASES, END, PAIR_CASES, VOCABULARY, cache_for, pair
+from paged import check_page, paged
 
 from openbook.explanation.derivations import relative_errors
 from openbook.generation.beam_search import beam_search
@@ -84,6 +85,16 @@ def test_every_recorded_number_recomputes(case):
     with trace(ours) as recorded:
         ours(torch.tensor([[5, 9, 11, 7, 30]]))
     assert max(relative_errors(ours, recorded).values()) <= 1e-5
+
+
+@pytest.mark.parametrize("case", [*CASES, *PAIR_CASES], ids=[*NAMES, *PAIR_NAMES])
+def test_the_page_has_every_number(case):
+    """Its slices are Python's numbers, its derivations recompute, and each part adds to the logit what it should."""
+    page = paged(pair(case)[2].architecture, model=pair(case)[2], prompt=[5, 9, 11, 7, 30], max_tokens=2)
+    assert check_page(page) > 80
+    added = page.view("contributions", {"step": "1"})
+    assert added["error"] <= 1e-4 * max(1, abs(added["logit"]))
+    assert page.manifest()["outline"]
 
 
 def places_of(case, real):

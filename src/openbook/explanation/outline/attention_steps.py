@@ -82,5 +82,7 @@ def _substeps(
         yield substep(
             "softmax", "Softmax", ("weights",), said, ("softmax", "attention weight") + ("sink",) * spec.sinks
         )
-    yield substep("context", "Context", ("head_context", "context"), sentences.context(facts, stack), ("context",))
+    yield substep(
+        "context", "Context", ("head_context", "context"), sentences.context(facts, stack, spec), ("context",)
+    )
     yield substep("output", "Output", ("output",), sentences.output(facts, spec), ("weight",))

@@ -78,16 +78,15 @@ def _reading(facts: Facts, quantities: Mapping[str, Any], stack: str, template: 
             quantities, f"{stack}.start", "Start", names, sentences.start(facts), opens("answer"), ("special token",)
         )  # fmt: skip
     embedding = "source_embedding.output" if stack == "encoder" else "token_embedding.output"
+    kind = facts.spec.stacks[stack].position.kind
+    adds = kind in ("sinusoidal", "learned")
     yield make_step(
-        quantities, f"{stack}.embed", "Embed", (embedding,), sentences.embed(facts),
+        quantities, f"{stack}.embed", "Embed", (embedding, *[f"{stack}.embedded"] * (not adds)), sentences.embed(facts),
         opens("model", stack=stack, path=embedding), ("embedding", "vector"),
     )  # fmt: skip
-    kind = facts.spec.stacks[stack].position.kind
     if kind != "none":
-        own = [path for path in quantities if _is_position(path, stack)]
-        if kind in ("sinusoidal", "learned"):
-            own.append(f"{stack}.embedded")
-        title = "Add positions" if kind in ("sinusoidal", "learned") else "Positions"
+        own = [path for path in quantities if _is_position(path, stack)] + [f"{stack}.embedded"] * adds
+        title = "Add positions" if adds else "Positions"
         yield make_step(
             quantities, f"{stack}.positions", title, own, sentences.positions(kind),
             opens("panel", panel="positions", stack=stack), ("position", *_position_terms(kind)),

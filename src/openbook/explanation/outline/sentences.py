@@ -118,11 +118,11 @@ def softmax(facts: Facts, path: str, stack: str, spec: architecture.Attention, h
     return f"The scores become shares that {sums}; in head {head}, {followed} takes {share} from {token}."
 
 
-def context(facts: Facts, stack: str) -> str:
+def context(facts: Facts, stack: str, spec: architecture.Attention) -> str:
     """The weighted sum of values."""
-    return (
-        f"Each token takes in the values by these shares, added up: what every head brings to {facts.followed(stack)}."
-    )
+    weights = "shares" if spec.attention_function == "softmax" else "weights"
+    followed = facts.followed(stack)
+    return f"Each token takes in the values by these {weights}, added up: what every head brings to {followed}."
 
 
 def output(facts: Facts, spec: architecture.Attention) -> str:

@@ -267,12 +267,17 @@ def _cache(page: PageRun, parameters: Parameters) -> dict[str, Any]:
         raise OpenbookError("this run has no step that uses the cache; let it write at least two tokens")
     found = cache_proof(page.run, step)
     greatest = max(found.differences, key=lambda path: found.differences[path])
+    why = ""
+    stack = page.run.model.architecture.decoder
+    scalings = [(block.position or stack.position).rope_scaling for block in stack.blocks]
+    if any(each is not None and each.kind == "dynamic" for each in scalings):
+        why = " Here angles depend on the length of the text, and keys in the cache keep those of a shorter one."
     return asdict(found) | {
         "greatest": found.differences[greatest],
         "where": greatest,
         "sentence": f"With the cache this step reads 1 token and computes {found.numbers_with:,} numbers; without it, "
         f"it reads {found.tokens_without:,} tokens again and computes {found.numbers_without:,}. The numbers of the "
-        f"new token differ by at most {found.differences[greatest]:.1e}.",
+        f"new token differ by at most {found.differences[greatest]:.1e}.{why}",
     }
 
 

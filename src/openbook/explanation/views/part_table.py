@@ -65,7 +65,8 @@ def part_table(model: Transformer, trace: Trace, step: Mapping[str, Any], row: i
         part, what = named
         module = path.rpartition(".")[0]
         inputs = trace.inputs.get(module) or (None,)
-        inner = [name for name in weights if _is_within(name, module) and part != "residual"]
+        alone = part in ("position", "residual")  # their module holds other parts too
+        inner = [name for name in weights if (name == module if alone else _is_within(name, module))]
         tensors = [each for name in inner for each in weights[name]]
         yield _row(trace, path, inputs[0], part, what, tuple(dict.fromkeys(tensors)), row)
 
