@@ -29,6 +29,8 @@ def write_files(folder: Path) -> None:
         (folder / name).write_text("It is a truth. Mr. and Mrs. and Miss Once.\n\n" + prose(12, seed=len(name)))
     make_epub(folder / "persuasion.epub", {"one.xhtml": f"<p>{prose(3, seed=4)}</p>"})
     (folder / "prompts.txt").write_text("It is\nOnce upon\n")
+    (folder / "sentences.txt").write_text("what is openbook awesome\nopenbook is what awesome\n")
+    (folder / "pairs.tsv").write_text("good morning\tguten Morgen\ngood night\tgute Nacht\n")
     (folder / "in.txt").write_text("Click the icon.\nA man sleeps.\n")
     (folder / "en-de.tsv").write_text("".join(f"{source}\t{target}\n" for source, target in PAIRS))
     for name in ("test.tsv", "held-out.tsv"):

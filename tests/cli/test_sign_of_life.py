@@ -25,6 +25,7 @@ def test_it_appears_after_some_quiet_and_goes_before_the_output():
     screen.later(QUIET_SECONDS / 2)
     assert screen.shown == []
     screen.later(2)
+    screen.later(0.01)  # the same time: nothing new
     assert screen.shown == [f"{CLEAR}openbook ask … 2 s"]
     screen.sign.written("an answer\n")
     assert screen.shown[1:] == [CLEAR]

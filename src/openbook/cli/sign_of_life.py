@@ -32,7 +32,8 @@ class SignOfLife:
     def __init__(self, what: str, show: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._what, self._show, self._clock = what, show, clock
         self._begun = self._last = clock()
-        self._clean, self._shown, self._paused, self._ended = True, False, False, False
+        self._clean, self._paused, self._ended = True, False, False
+        self._shown = ""
         self._lock = threading.Lock()
 
     def written(self, text: str) -> None:
@@ -47,9 +48,11 @@ class SignOfLife:
         """Show the line, or its new time, if it has been quiet for long enough."""
         with self._lock:
             now = self._clock()
-            if self._clean and not self._paused and not self._ended and now - self._last >= QUIET_SECONDS:
-                self._shown = True
-                self._show(f"{CLEAR}{self._what} … {now - self._begun:.0f} s")
+            line = f"{self._what} … {now - self._begun:.0f} s"
+            is_quiet = self._clean and now - self._last >= QUIET_SECONDS
+            if is_quiet and not self._paused and not self._ended and line != self._shown:
+                self._shown = line
+                self._show(CLEAR + line)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -82,7 +85,7 @@ class SignOfLife:
 
     def _clear(self) -> None:
         if self._shown:
-            self._shown = False
+            self._shown = ""
             self._show(CLEAR)
 
 

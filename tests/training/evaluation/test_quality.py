@@ -54,13 +54,13 @@ def test_a_tokenizer_that_is_missing_is_replaced_and_named(monkeypatch, referenc
     found = translation_quality(references, references)
     assert "tok:char" in found.bleu_signature and found.bleu == pytest.approx(100.0)
     assert found.note == f"BLEU counts characters, since {name} is not installed: pip install '{extra}'"
-    with pytest.raises(OpenbookError, match=f"--bleu-tokenizer {name}: is not installed; run pip install"):
+    with pytest.raises(OpenbookError, match=f"bleu_tokenizer {name}: is not installed; run pip install"):
         translation_quality(references, references, name)
     assert set(module.EXTRAS) == {"ja-mecab", "ko-mecab"}
 
 
 def test_an_unknown_tokenizer_is_refused():
-    with pytest.raises(OpenbookError, match="--bleu-tokenizer moses: must be one of 13a, intl, zh"):
+    with pytest.raises(OpenbookError, match="bleu_tokenizer moses: must be one of 13a, intl, zh"):
         translation_quality(GERMAN, GERMAN, "moses")
 
 
