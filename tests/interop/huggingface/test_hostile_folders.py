@@ -248,7 +248,7 @@ def test_other_paths_are_explained(folder, tmp_path_factory):
         with pytest.raises(OpenbookError, match=match):
             import_model(path, folder / "m.openbook", overwrite=True)
     with pytest.raises(OpenbookError, match="must be one of float32"):
-        import_model(folder, folder / "m.openbook", overwrite=True, dtype="int4")
+        import_model(folder, folder / "m.openbook", overwrite=True, dtype="int2")
 
 
 def test_a_tokenizer_larger_than_the_vocabulary_is_refused(folder):
@@ -266,6 +266,8 @@ def test_a_tokenizer_larger_than_the_vocabulary_is_refused(folder):
         (["num_hidden_layers"], r"leaves out num_hidden_layers \(32\), .*add the model's own: tensor .* is missing"),
         (["vocab_size", "hidden_size"], r"leaves out .*hidden_size \(4,096\).*: tensor .*shape"),
         (["num_attention_heads"], r"leaves out num_attention_heads \(32\)"),
+        (["num_key_value_heads"], r"leaves out num_key_value_heads \(4\).*: tensor .*k_proj"),
+        (["head_dim"], r"leaves out head_dim \(6\).*: tensor .*q_proj"),
     ],
 )
 def test_sizes_that_are_left_out_are_named(folder, left_out, match):

@@ -259,7 +259,7 @@ def test_older_spellings(older, newer):
         ({"rms_norm_eps": -1.0}, "epsilon"),
         ({"tie_word_embeddings": "yes"}, "tie_word_embeddings"),
         ({"is_encoder_decoder": True}, "is_encoder_decoder"),
-        ({"model_type": "mamba"}, "there are GPT-2, Llama"),
+        ({"model_type": "mamba"}, "families: GPT-2, Llama"),
     ],
 )
 def test_a_field_that_would_change_the_result_is_refused_by_name(change, field):

@@ -71,7 +71,7 @@ class ConfigFields:
     def integer(self, name: str, default: int | None = None, most: int = 2**31) -> int:
         """An integer from 0 to `most`; required where there is no default."""
         value = self.optional_integer(name)
-        value = self._assume(name, self._required(name, default if value is None else value))
+        value = self.assume(name, self._required(name, default if value is None else value))
         if not 0 <= value <= most:
             raise self.error(name, f"{_shown(value)} should be from 0 to {most:,}")
         return value
@@ -81,9 +81,10 @@ class ConfigFields:
         value = self._take(name)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
             raise self.error(name, f"{_shown(value)} should be a whole number")
-        return None if value is None else self._assume(name, value)
+        return None if value is None else self.assume(name, value)
 
-    def _assume(self, name: str, value: int) -> int:
+    def assume(self, name: str, value: int) -> int:
+        """The value; it is noted as assumed if the field is absent."""
         if name not in self._values:
             self.assumed[name] = value
         return value

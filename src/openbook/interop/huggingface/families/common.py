@@ -162,8 +162,8 @@ def _read_attention(config: ConfigFields, width: int, more: Mapping[str, Any]) -
     groups = config.optional_integer("num_key_value_heads")
     return Attention(
         heads=heads,
-        key_value_heads=heads if groups is None else groups,
-        head_width=width // heads if head_width is None else head_width,
+        key_value_heads=config.assume("num_key_value_heads", heads) if groups is None else groups,
+        head_width=config.assume("head_dim", width // heads) if head_width is None else head_width,
         **more,
     )
 
