@@ -208,6 +208,15 @@ def test_an_interrupted_run_goes_on_with_the_same_and_refuses_other_choices(trai
     assert last.metadata.training["losses"] == model.metadata.training["losses"]
 
 
+def test_the_seconds_of_a_resumed_run_count_all_sittings(tmp_path):
+    book, output, told = write_book(tmp_path / "book.txt"), tmp_path / "it.openbook", []
+    openbook.train(book, output, device="cpu", callbacks=[interrupt_at(2)], **CHOICES)
+    openbook.train(book, output, device="cpu", callbacks=[told.append], **CHOICES)
+    resumed = next(event["seconds"] for event in told if event["event"] == "resume")
+    last = [event["seconds"] for event in told if event["event"] == "validation"][-1]
+    assert told[-1]["event"] == "saved" and 0 < resumed <= last <= told[-1]["seconds"]
+
+
 def test_overwrite_begins_an_unfinished_run_anew(trained, tmp_path):
     _, folder, _ = trained
     book, output, events = folder / "book.txt", tmp_path / "it.openbook", []

@@ -91,11 +91,13 @@ class Outcome:
         stop_reason: `finished`, `stopped early` or `interrupted`.
         state: where it ended.
         scored_fraction: how much of the held-out data the final score may take, for the time it costs.
+        earlier_seconds: of earlier sittings, before the clock of this one began.
     """
 
     stop_reason: str
     state: TrainingState
     scored_fraction: float = 1.0
+    earlier_seconds: float = 0.0
 
 
 @dataclass
@@ -156,7 +158,7 @@ class TrainingLoop:
             if stop_reason == "interrupted":
                 self._save()
             self._restore_best(stop_reason)
-            return Outcome(stop_reason, self.state, self._scored_fraction())
+            return Outcome(stop_reason, self.state, self._scored_fraction(), self._earlier_seconds)
         finally:
             self.data_parallel.close()
 

@@ -247,6 +247,7 @@ class TrainingRun:
         self._emit(
             "saved",
             step=state.step,
+            seconds=round(result.outcome.earlier_seconds + self.clock(), 3),
             stop_reason=result.outcome.stop_reason,
             path=str(result.path),
             bits_per_byte=result.score.bits_per_byte,
