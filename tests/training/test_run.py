@@ -332,9 +332,9 @@ def test_no_text_is_told(tmp_path, content):
 def test_a_plan_does_not_train(tmp_path):
     events = []
     book = write_book(tmp_path / "book.txt")
-    request = TrainingRequest([book], tmp_path / "a.openbook", {"minutes": 0.2, "layers": 1, "width": 32}, device="cpu")
+    request = TrainingRequest([book], tmp_path / "a.openbook", {"minutes": 2, "layers": 1, "width": 32}, device="cpu")
     plan = TrainingRun(request, [events.append]).plan()
-    assert (plan.recipe.layers, plan.recipe.width, plan.recipe.minutes) == (1, 32, 0.2)
+    assert (plan.recipe.layers, plan.recipe.width, plan.recipe.minutes) == (1, 32, 2)
     assert [event["event"] for event in events] == ["prepared", "plan"]
     assert not (tmp_path / "a.openbook").exists()
 

@@ -60,7 +60,7 @@ def test_what_is_prepared_is_found_and_other_choices_prepare_anew(tmp_path):
 
     book = write_book(tmp_path / "book.txt")
     with begin(request(300), overwrite=False) as begun:
-        start.prepare_books(request(300), begun.folder, track)
+        start.prepare_books(request(300), begun.folder, track, lambda: 0.0)
         assert titles.count("Training the tokenizer") == titles.count("Reading books") == 1
         TrainingRun(request(300), track=track).run_in(begun, overwrite=False)
     assert titles.count("Training the tokenizer") == titles.count("Reading books") == 1
@@ -70,7 +70,7 @@ def test_what_is_prepared_is_found_and_other_choices_prepare_anew(tmp_path):
 
 def test_pairs_and_other_devices_prepare_nothing_early(tmp_path):
     for options in ({"pairs": True}, {"conversations": True}, {"tiny": True}, {"device": "cuda"}):
-        start.prepare_books(TrainingRequest(["none"], tmp_path / "a.openbook", {}, **options), None, None)
+        start.prepare_books(TrainingRequest(["none"], tmp_path / "a.openbook", {}, **options), None, None, None)
     with pytest.raises(OpenbookError, match="device vulkan"):
         start.train(TrainingRequest(["none"], tmp_path / "a.openbook", {}, device="vulkan"), [], None, None)
     assert not list(tmp_path.iterdir())

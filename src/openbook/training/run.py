@@ -3,10 +3,11 @@
 Whether it trains on books, pairs or conversations is known to its `Dataset` alone.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from openbook.training.initialize import initialize, set_load_balancing
 from openbook.training.interrupts import interrupts
 from openbook.training.loop import Callback, Event, Outcome, TrainingLoop
 from openbook.training.lora import SCALE, add_lora, lora_matrices, merge_lora
+from openbook.training.plan.budget import check_budget
 from openbook.training.plan.disk import check_disk
 from openbook.training.plan.memory import check_memory, save_memory
 from openbook.training.plan.plan import Plan
@@ -50,6 +52,12 @@ RESERVED_SECONDS = 1.0
 
 WRITTEN_BYTES_PER_SECOND = 2e8
 """How fast a large model is written."""
+
+
+def stopwatch() -> Callable[[], float]:
+    """A clock that gives the seconds since now."""
+    started = time.perf_counter()
+    return lambda: time.perf_counter() - started
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ class TrainingRun:
     request: TrainingRequest
     callbacks: Sequence[Callback] = ()
     track: Track = silent
-    clock: Callable[[], float] = time.perf_counter
+    clock: Callable[[], float] = field(default_factory=stopwatch)
 
     def plan(self) -> Plan:
         """Prepare the data and choose every field of the recipe, without training. Leaves no folder behind.
@@ -153,7 +161,7 @@ class TrainingRun:
         """The dataset's plan, changed to save memory if there is too little.
 
         Raises:
-            OpenbookError: a choice is out of range, or memory or disk is too small for it.
+            OpenbookError: a choice is out of range, or time, memory or disk is too small for it.
         """
         plan = dataset.plan(choose_device(self.request.device), self.clock)
         architecture = build_architecture(plan.recipe) if base is None else base.architecture
@@ -165,6 +173,10 @@ class TrainingRun:
         check_disk(
             self.request.folder, architecture, recipe, summary["train_bytes"] + summary["validation_bytes"], frozen
         )
+        if "minutes" in self.request.choices:
+            # Behind the last step come a validation and the final score, each a third of a step for as many tokens.
+            scoring = 2 / 3 * plan.step_seconds * recipe.validation_tokens / recipe.batch_tokens
+            check_budget(recipe.minutes or math.inf, self.clock(), plan.step_seconds, RESERVED_SECONDS + scoring)
         facts = {"recipe": recipe.as_dict(), "reasons": dict(plan.reasons)}
         self._emit("plan", **facts, tokens_expected=plan.tokens, epochs=plan.epochs, expected=plan.seconds)
         return plan

@@ -12,6 +12,7 @@ from openbook.text.tokenizer.training import choose_vocab_size
 from openbook.training.begin import begin
 from openbook.training.data.prepared import prepare_book_tokenizer, prepare_corpus
 from openbook.training.data.tokenization import tokenize_books
+from openbook.training.plan.budget import TOKENIZING_BYTES_PER_SECOND, check_budget
 from openbook.training.request import WITHOUT_LOOKING, TrainingRequest
 from openbook.training.run_folder import RunFolder
 
@@ -39,20 +40,20 @@ def train(
             # A daemon: a run that is refused does not wait for it.
             importing = threading.Thread(target=importlib.import_module, args=[RUN], daemon=True)
             importing.start()
-            prepare_books(request, begun.folder, track)
+            prepare_books(request, begun.folder, track, clock)
             importing.join()
         from openbook.training.run import TrainingRun
 
         return TrainingRun(request, callbacks, track, clock).run_in(begun, overwrite)
 
 
-def prepare_books(request: TrainingRequest, folder: RunFolder, track: Track) -> None:
+def prepare_books(request: TrainingRequest, folder: RunFolder, track: Track, clock: Callable[[], float]) -> None:
     """Make the corpus, the tokenizer and the tokens of a new model of books, which the run finds in its folder.
 
     Does nothing for other requests.
 
     Raises:
-        OpenbookError: there is no text, or the vocabulary is too small.
+        OpenbookError: there is no text, the minutes are too short for so much, or the vocabulary is too small.
     """
     special = request.pairs or request.conversations or request.tiny or request.base_model is not None
     if special or request.device not in WITHOUT_LOOKING:
@@ -60,5 +61,8 @@ def prepare_books(request: TrainingRequest, folder: RunFolder, track: Track) -> 
     corpus = prepare_corpus(prepare, request, track)
     kind = request.choices.get("tokenizer", "bpe")
     vocab_size = request.choices.get("vocab_size") or choose_vocab_size(corpus.train.bytes, kind)
+    if "minutes" in request.choices and not (folder.path / "tokens").exists():
+        before = clock() + corpus.bytes / TOKENIZING_BYTES_PER_SECOND
+        check_budget(request.choices["minutes"], before, step_seconds=0.0, after=0.0)
     tokenizer = prepare_book_tokenizer(corpus, kind, vocab_size, folder.path, track)
     tokenize_books(corpus, tokenizer, folder.path / "tokens", track=track)

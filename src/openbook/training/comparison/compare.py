@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +19,7 @@ from openbook.training.loop import Callback
 from openbook.training.plan.measure import count_parameters
 from openbook.training.recipe import build_architecture, make_recipe
 from openbook.training.request import TrainingRequest
-from openbook.training.run import TrainingRun
+from openbook.training.run import TrainingRun, stopwatch
 
 PICTURE = "comparison.png"
 """The name of the picture that the command adds to the folder."""
@@ -84,7 +83,7 @@ def compare(
             request = TrainingRequest(
                 pairs, output, given, pairs=True, validation=validation, device=device, side_tokens=side_tokens
             )
-            run = TrainingRun(request, callbacks(kind), track, _clock())
+            run = TrainingRun(request, callbacks(kind), track, stopwatch())
             try:
                 result = measure(kind, run, overwrite, track, bleu_tokenizer)
             finally:
@@ -116,12 +115,6 @@ def matching_decoder(recipe: Mapping[str, Any]) -> dict[str, Any]:
     if recipe["steps"]:
         same["batch_tokens"] = 2 * recipe["batch_tokens"]
     return sizes | same | {"layers": min(range(1, max_layers + 1), key=difference)}
-
-
-def _clock() -> Callable[[], float]:
-    """Seconds since now."""
-    started = time.perf_counter()
-    return lambda: time.perf_counter() - started
 
 
 def _write(path: Path, content: Any) -> None:

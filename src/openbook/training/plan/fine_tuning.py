@@ -104,7 +104,8 @@ def plan_fine_tuning(
     measured = f"{format_gigaflops(speed.flops(architecture))} GFLOP/s, measured"
     reasons = {"layers": f"the base model's; {measured}", **plan.reasons}
     recipe = with_precision(plan.recipe, speed.dtype)
-    return replace(plan, recipe=recipe, reasons=reasons, seconds=used + plan.tokens * token_seconds)
+    expected, step_seconds = used + plan.tokens * token_seconds, recipe.batch_tokens * token_seconds
+    return replace(plan, recipe=recipe, reasons=reasons, seconds=expected, step_seconds=step_seconds)
 
 
 def architecture_choices(architecture: Architecture) -> dict[str, Any]:

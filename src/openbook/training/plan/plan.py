@@ -34,6 +34,8 @@ class Plan:
     epochs: float
     seconds: float
     """Expected time of the whole run."""
+    step_seconds: float = 0.0
+    """Expected time of a step; 0 where none was measured."""
 
 
 class Candidate(NamedTuple):
@@ -93,7 +95,9 @@ def make_plan(rules: Rules, given: Mapping[str, Any], device: torch.device, used
         **plan.reasons,
     }
     expected = used + seconds * plan.tokens / tokens
-    return replace(plan, recipe=with_precision(plan.recipe, speed.dtype), reasons=reasons, seconds=expected)
+    recipe = with_precision(plan.recipe, speed.dtype)
+    step_seconds = recipe.batch_tokens * seconds / tokens
+    return replace(plan, recipe=recipe, reasons=reasons, seconds=expected, step_seconds=step_seconds)
 
 
 def size_reason(given: Mapping[str, Any], flops: float) -> str:
