@@ -342,14 +342,14 @@ def test_a_plan_does_not_train(tmp_path):
 def test_a_model_that_does_not_fit_is_refused(tmp_path, monkeypatch):
     book = write_book(tmp_path / "book.txt")
     monkeypatch.setattr("os.sysconf", lambda name: 100)  # pages of 100 bytes
-    refused(r"--width \(now 16\).*--layers.*--vocab-size.*--micro-batch-size", book, tmp_path / "a.openbook", **CHOICES)
+    refused(r"width \(now 16\).*layers.*vocab_size.*micro_batch_size", book, tmp_path / "a.openbook", **CHOICES)
 
 
 @pytest.mark.parametrize("choices", [{"width": 2**17, "layers": 100}, {"vocab_size": 2**20, "width": 2**16}])
 def test_a_model_that_never_fits_is_not_even_measured(tmp_path, monkeypatch, choices):
     book = write_book(tmp_path / "book.txt")
     monkeypatch.setattr("openbook.training.plan.measure.step_seconds", None)
-    refused(r"takes about .* GB, and the machine has .* GB; take a smaller --width", book, tmp_path / "a.openbook",
+    refused(r"takes about .* GB, and the machine has .* GB; take a smaller width", book, tmp_path / "a.openbook",
             minutes=0.1, **choices)  # fmt: skip
 
 
