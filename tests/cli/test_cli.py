@@ -291,6 +291,20 @@ def test_bad_calls_are_one_line(command, model, book, tmp_path):
     told(command("train", "book.txt", "-o", "none/a.openbook"), "does not exist")
 
 
+def test_a_setting_is_named_as_it_was_given(command, book):
+    """As an option, as a key of its file, or as a keyword of Python (see test_run)."""
+    (book.parent / "odd.toml").write_text("head_width = 3\n")
+    with patch("openbook.training.plan.measure.step_seconds", lambda *arguments: 0.01):
+        told(
+            command("train", "book.txt", "--head-width", "3", "--steps", "2"), "openbook: --head-width 3: must be even"
+        )
+        told(
+            command("train", "book.txt", "--config", "odd.toml", "--steps", "2"),
+            "openbook: odd.toml: head_width 3: must",
+        )
+        told(command("train", "book.txt", "--width", "31", "--position", "sinusoidal"), "--width 31: must be even")
+
+
 def numbers_of(hint):
     """The kinds of number within an annotation: int, float, or none."""
     if hint in (int, float):
