@@ -103,7 +103,9 @@ def locate_tensors(
     for name, tensor in header.tensors.items():
         module, number, leaf = module_of(name)
         if module not in names:
-            raise OpenbookError(f"tensor {name[:100]} is not part of such a model; it may change the result")
+            raise OpenbookError(
+                f"tensor {name[:100]} is not part of such a model and may change the result; upgrade openbook"
+            )
         theirs = f"{names[module].replace('#', number)}.{leaf}"
         transform = transforms.get(module)
         if "*" not in theirs:

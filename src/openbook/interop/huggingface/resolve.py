@@ -86,7 +86,8 @@ def _check_unused(family: Family, found: Mappings, weights: TensorSource, absent
         if name in used or re.fullmatch(family.ignored, name):
             continue
         if name not in copies or (name == "lm_head.weight" and not tied):
-            raise OpenbookError(f"tensor {name} is not part of a {family.name} model; it may change the result")
+            cure = "save the model without it if it is no part of it, or upgrade openbook"
+            raise OpenbookError(f"tensor {name} is not part of a {family.name} model and may change the result; {cure}")
         if not weights.equal(name, embedding):
             raise OpenbookError(
                 f"tensor {name} should repeat {embedding} by config.json, but differs from it; "
