@@ -100,7 +100,8 @@ def _target(path: Path) -> Path:
     Raises:
         OpenbookError: it is a link of another user's.
     """
-    if path.is_symlink() and hasattr(os, "getuid") and path.lstat().st_uid not in (0, os.getuid()):
+    link = os.path.islink(path)  # noqa: PTH114 - unlike Path.is_symlink, it never raises
+    if link and hasattr(os, "getuid") and path.lstat().st_uid not in (0, os.getuid()):
         raise OpenbookError(f"{path}: is a link that another user made; remove it, or give another name")
     return Path(os.path.realpath(path))
 
