@@ -4,7 +4,8 @@
     python benchmarks/learning.py --books DIR --hand                     and the best choices found by hand
     python benchmarks/learning.py --books DIR --minutes 2.28 --nanogpt DIR   and nanoGPT's CPU recipe, in turns
 
-Every run is a process of its own, timed from its start: imports, reading, tokenizer and all. The model of each run is
+Every run is a process of its own, timed from its start: imports, reading, tokenizer and all. "In steps" is the share of
+that time in which the model learns. The model of each run is
 then asked for one token, by a process of its own too. Peak memory is that of the process.
 """
 
@@ -14,6 +15,7 @@ import math
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -69,12 +71,25 @@ def cost_of(command: list[str], folder: Path | None = None) -> tuple[Cost, str]:
     return Cost(time.perf_counter() - begun, usage.ru_maxrss * 1024 / 1e9), printed
 
 
+def share_of_steps(log: Path, seconds: float) -> float:
+    """The share of a run's time that goes into training steps: not into preparation, validation, samples and saving."""
+    events = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    gaps = [
+        after["seconds"] - before["seconds"]
+        for before, after in zip(events, events[1:], strict=False)
+        if before["event"] == after["event"] == "step"
+    ]
+    steps = sum(event["event"] == "step" for event in events)
+    return steps * statistics.median(gaps) / seconds if gaps else 0.0
+
+
 def run_openbook(name: str, train: Path, held_out: Path, options: list[str], folder: Path) -> str:
     """Train, ask for a token, and describe both in a line of the table."""
     model = folder / "run.openbook"
     shutil.rmtree(folder / "run.openbook.training", ignore_errors=True)
     command = ["openbook", "train", str(train), "--validation", str(held_out), "-o", str(model), "--overwrite"]
     learning, _ = cost_of([*command, *options])
+    share = share_of_steps(folder / "run.openbook.training" / "log.jsonl", learning.seconds)
     asking, _ = cost_of(["openbook", "ask", str(model), "It is a truth", "--max-tokens", "1"])
     training = json.loads(cost_of(["openbook", "inspect", str(model), "--json"])[1])["training"]
     recipe = training["recipe"]
@@ -83,7 +98,7 @@ def run_openbook(name: str, train: Path, held_out: Path, options: list[str], fol
     )
     rest = f"context {recipe['context']}, dropout {recipe['dropout']:g}, {recipe['precision']}"
     score, steps = f"{training['bits_per_byte']:.3f}", f"{training['steps']:,}"
-    return f"| {name} | {learning} | {score} | {steps} | {shape}, {rest} | {asking} |"
+    return f"| {name} | {learning} | {share:.0%} | {score} | {steps} | {shape}, {rest} | {asking} |"
 
 
 def run_nanogpt(repository: Path, train: Path, held_out: Path) -> tuple[Cost, float]:
@@ -120,7 +135,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         train, held_out = make_austen(wanted.books, folder)
-        print("| run | learning | bits per byte | steps | shape | asking for a token |\n|" + " --- |" * 6)
+        print("| run | learning | in steps | bits per byte | steps | shape | asking for a token |\n|" + " --- |" * 7)
         for minutes in wanted.minutes:
             budget = ["--minutes", str(minutes)]
             print(run_openbook(f"{minutes:g} min, picked", train, held_out, budget, folder), flush=True)
@@ -129,7 +144,7 @@ def main() -> None:
                 print(run_openbook(f"{minutes:g} min, by hand", train, held_out, options, folder), flush=True)
         if wanted.nanogpt:
             cost, bits = run_nanogpt(wanted.nanogpt.resolve(), train, held_out)
-            print(f"| nanoGPT, CPU recipe | {cost} | {bits:.3f} | 2,000 | 4 × 128, characters | |")
+            print(f"| nanoGPT, CPU recipe | {cost} | | {bits:.3f} | 2,000 | 4 × 128, characters | |")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def check_budget(minutes: float, before: float, step_seconds: float, after: floa
     Args:
         minutes: the budget.
         before: seconds until the first step.
-        step_seconds: of a step.
+        step_seconds: of a step; 0 if that is not known yet.
         after: seconds behind the last step.
 
     Raises:
@@ -25,10 +25,10 @@ def check_budget(minutes: float, before: float, step_seconds: float, after: floa
     """
     needed = before + LEAST_STEPS * step_seconds + after
     if needed > 60 * minutes:
+        steps = f", and {LEAST_STEPS} steps take {LEAST_STEPS * step_seconds:.1f} s" if step_seconds else ""
         raise SettingError(
             f"`minutes` {minutes:g}: is too short to learn from this text: about {before + after:.0f} s go before the "
-            f"first step and after the last, and {LEAST_STEPS} steps take {LEAST_STEPS * step_seconds:.1f} s; give "
-            f"`minutes` {_rounded_up(MARGIN * needed / 60):g} or more"
+            f"first step and after the last{steps}; give `minutes` {_rounded_up(MARGIN * needed / 60):g} or more"
         )
 
 
