@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,7 +77,7 @@ def share_of_steps(log: Path, seconds: float) -> float:
     events = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
     gaps = [
         after["seconds"] - before["seconds"]
-        for before, after in zip(events, events[1:], strict=False)
+        for before, after in pairwise(events)
         if before["event"] == after["event"] == "step"
     ]
     steps = sum(event["event"] == "step" for event in events)
