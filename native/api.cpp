@@ -20,16 +20,17 @@
 namespace openbook {
 namespace {
 
-constexpr int VERSION = 2;
+constexpr int VERSION = 3;
 constexpr int CHUNK = 256;        // tokens of a prompt that pass through at once
 constexpr int SOURCE_CHUNK = 1024;  // tokens of sources that are read at once; a longer source alone
 
 thread_local std::string last_error;
 
 struct Model {
-  Model(const Kernels* chosen, int thread_count) : kernels(chosen), threads(thread_count) {}
+  Model(const Kernels* chosen, int thread_count, bool half) : kernels(chosen), threads(thread_count), half_cache(half) {}
   const Kernels* kernels;
   Threads threads;
+  bool half_cache;  // keys and values in float16
   Program program;
   std::vector<Plain> plains;  // matrices before they are packed
   bool packed = false;
@@ -236,7 +237,7 @@ void read_sources(Session& session, const int64_t* ids, const int32_t* lengths) 
     Row& row = *session.rows[i];
     row.source.reserve(length);
     row.source.length = length;
-    columns.emplace_back(program.slots, 1);
+    columns.emplace_back(program.slots, 1, model.half_cache);
     columns.back().reserve(length);
     columns.back().length = length;
     for (int j = 0; j < length; ++j, ++ids) {
@@ -286,14 +287,14 @@ OPENBOOK_API int openbook_version() { return VERSION; }
 OPENBOOK_API const char* openbook_error() { return last_error.c_str(); }
 OPENBOOK_API int openbook_cores() { return usable_cores(); }
 
-OPENBOOK_API Model* openbook_model(const char* kernels, int threads) {
+OPENBOOK_API Model* openbook_model(const char* kernels, int threads, int half_cache) {
   const Kernels* chosen = choose_kernels(kernels);
   if (chosen == nullptr) {
     last_error = "this processor does not run these kernels";
     return nullptr;
   }
   try {
-    return new Model(chosen, std::clamp(threads, 1, 255));
+    return new Model(chosen, std::clamp(threads, 1, 255), half_cache != 0);
   } catch (const std::exception& error) {
     last_error = error.what();
     return nullptr;
@@ -377,8 +378,8 @@ OPENBOOK_API int openbook_prefill(Session* session, int count, const int64_t* id
       check((sources != nullptr) == !session->model->program.encoder.empty(), "sources");
       for (int i = 0; i < count; ++i) {
         auto row = std::make_unique<Row>();
-        row->own = Columns(session->model->program.slots, 0);
-        row->source = Columns(session->model->program.slots, 2);
+        row->own = Columns(session->model->program.slots, 0, session->model->half_cache);
+        row->source = Columns(session->model->program.slots, 2, session->model->half_cache);
         session->rows.push_back(std::move(row));
       }
       try {

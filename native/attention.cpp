@@ -153,7 +153,7 @@ void Interpreter::look(const Attention& attention, const Op& op, int first, int 
   if (attention.window > 0 && attention.mode == 0 && newest.beam < 0)
     from = std::max(0, tokens_[first].column - attention.window + 1);
   const Heads look{query, queries, width, columns.key(attention.slot, group), columns.value(attention.slot, group),
-                   columns.value_stride(attention.slot), seen};
+                   columns.value_stride(attention.slot), seen, columns.half()};
   kernels_.scores(look, from, attention.scale, scores, stride);
   for (int i = 0; i < queries; ++i) {
     const Token& token = tokens_[first + i / heads];

@@ -10,7 +10,7 @@ constexpr int PRUNE_STEPS = 4;
 
 }  // namespace
 
-Columns::Columns(const std::vector<Slot>& slots, int part) {
+Columns::Columns(const std::vector<Slot>& slots, int part, bool half) : half_(half) {
   size_t before = 0;
   for (const Slot& slot : slots) {
     Layout layout;
@@ -23,10 +23,10 @@ Columns::Columns(const std::vector<Slot>& slots, int part) {
 }
 
 Columns::Columns(const Columns& other)
-    : length(other.length), layout_(other.layout_), capacity_(other.capacity_) {
+    : length(other.length), layout_(other.layout_), capacity_(other.capacity_), half_(other.half_) {
   if (other.memory_ == nullptr) return;
-  memory_ = allocate(floats_a_column() * capacity_ * sizeof(float));
-  std::memcpy(memory_.get(), other.memory_.get(), floats_a_column() * capacity_ * sizeof(float));
+  memory_ = allocate(numbers_a_column() * capacity_ * unit());
+  std::memcpy(memory_.get(), other.memory_.get(), numbers_a_column() * capacity_ * unit());
 }
 
 Columns& Columns::operator=(const Columns& other) {
@@ -35,47 +35,60 @@ Columns& Columns::operator=(const Columns& other) {
   return *this;
 }
 
-size_t Columns::floats_a_column() const {
-  size_t floats = 0;
-  for (const Layout& layout : layout_) floats += size_t(layout.heads) * (layout.width + layout.padded);
-  return floats;
+size_t Columns::numbers_a_column() const {
+  size_t numbers = 0;
+  for (const Layout& layout : layout_) numbers += size_t(layout.heads) * (layout.width + layout.padded);
+  return numbers;
 }
 
 void Columns::reserve(int columns) {
   if (columns <= capacity_) return;
   Columns larger;
   larger.layout_ = layout_;
+  larger.half_ = half_;
   larger.length = length;
   larger.capacity_ = (columns + std::max(LANES, columns / 4) + LANES - 1) / LANES * LANES;
-  larger.memory_ = allocate(floats_a_column() * larger.capacity_ * sizeof(float));
+  larger.memory_ = allocate(numbers_a_column() * larger.capacity_ * unit());
   const int blocks = (length + LANES - 1) / LANES;
   for (size_t slot = 0; slot < layout_.size(); ++slot)
     for (int head = 0; head < layout_[slot].heads; ++head) {
-      std::memcpy(larger.key(slot, head), key(slot, head), size_t(blocks) * LANES * layout_[slot].width * sizeof(float));
-      std::memcpy(larger.value(slot, head), value(slot, head), size_t(length) * layout_[slot].padded * sizeof(float));
+      std::memcpy(larger.key(slot, head), key(slot, head), size_t(blocks) * LANES * layout_[slot].width * unit());
+      std::memcpy(larger.value(slot, head), value(slot, head), size_t(length) * layout_[slot].padded * unit());
     }
   *this = std::move(larger);
 }
 
+void Columns::set(std::byte* numbers, size_t at, float value) const {
+  if (half_)
+    reinterpret_cast<uint16_t*>(numbers)[at] = to_half(value);
+  else
+    reinterpret_cast<float*>(numbers)[at] = value;
+}
+
 void Columns::put(int slot, int head, int column, const float* new_key, const float* new_value) {
   const Layout& layout = layout_[slot];
-  float* block = key(slot, head) + size_t(column / LANES) * layout.width * LANES + column % LANES;
-  for (int d = 0; d < layout.width; ++d) block[size_t(d) * LANES] = new_key[d];
-  std::memcpy(value(slot, head) + size_t(column) * layout.padded, new_value, layout.width * sizeof(float));
+  std::byte *keys = key(slot, head), *values = value(slot, head);
+  const size_t block = size_t(column / LANES) * layout.width * LANES + column % LANES;
+  for (int d = 0; d < layout.width; ++d) {
+    set(keys, block + size_t(d) * LANES, new_key[d]);
+    set(values, size_t(column) * layout.padded + d, new_value[d]);
+  }
 }
 
 void Columns::pick(const std::vector<int>& columns) {
   for (size_t slot = 0; slot < layout_.size(); ++slot) {
     const Layout& layout = layout_[slot];
     for (int head = 0; head < layout.heads; ++head) {
-      float *keys = key(slot, head), *values = value(slot, head);
+      std::byte *keys = key(slot, head), *values = value(slot, head);
       for (size_t to = 0; to < columns.size(); ++to) {  // columns rise, so none is overwritten before it is read
         const int from = columns[to];
         if (from == int(to)) continue;
-        const float* old = keys + size_t(from / LANES) * layout.width * LANES + from % LANES;
-        float* fresh = keys + (to / LANES) * layout.width * LANES + to % LANES;
-        for (int d = 0; d < layout.width; ++d) fresh[size_t(d) * LANES] = old[size_t(d) * LANES];
-        std::memmove(values + to * layout.padded, values + size_t(from) * layout.padded, layout.padded * sizeof(float));
+        const size_t old = size_t(from / LANES) * layout.width * LANES + from % LANES;
+        const size_t fresh = (to / LANES) * layout.width * LANES + to % LANES;
+        for (int d = 0; d < layout.width; ++d)
+          std::memcpy(keys + unit() * (fresh + size_t(d) * LANES), keys + unit() * (old + size_t(d) * LANES), unit());
+        const size_t row = layout.padded * unit();
+        std::memmove(values + to * row, values + size_t(from) * row, row);
       }
     }
   }

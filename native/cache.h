@@ -12,7 +12,7 @@ namespace openbook {
 class Columns {
  public:
   Columns() = default;
-  Columns(const std::vector<Slot>& slots, int part);
+  Columns(const std::vector<Slot>& slots, int part, bool half);
   Columns(const Columns& other);
   Columns& operator=(const Columns& other);
   Columns(Columns&&) = default;
@@ -21,8 +21,9 @@ class Columns {
   int length = 0;
 
   void reserve(int columns);
-  float* key(int slot, int head) { return floats() + offset(slot) + head_offset(slot, head); }
-  float* value(int slot, int head) { return key(slot, head) + size_t(capacity_) * layout_[slot].width; }
+  std::byte* key(int slot, int head) { return memory_.get() + unit() * (offset(slot) + head_offset(slot, head)); }
+  std::byte* value(int slot, int head) { return key(slot, head) + unit() * capacity_ * layout_[slot].width; }
+  bool half() const { return half_; }
   size_t value_stride(int slot) const { return layout_[slot].padded; }
   // Write one column's key and value of a head.
   void put(int slot, int head, int column, const float* key, const float* value);
@@ -32,17 +33,19 @@ class Columns {
  private:
   struct Layout {
     int heads = 0, width = 0, padded = 0;
-    size_t before = 0;  // floats a column of the slots before this one
+    size_t before = 0;  // numbers a column of the slots before this one
   };
-  float* floats() const { return reinterpret_cast<float*>(memory_.get()); }
+  size_t unit() const { return half_ ? sizeof(uint16_t) : sizeof(float); }
+  void set(std::byte* numbers, size_t at, float value) const;
   size_t offset(int slot) const { return layout_[slot].before * size_t(capacity_); }
   size_t head_offset(int slot, int head) const {
     return size_t(head) * capacity_ * (layout_[slot].width + layout_[slot].padded);
   }
-  size_t floats_a_column() const;
+  size_t numbers_a_column() const;
 
   std::vector<Layout> layout_;  // of every slot; those of other parts have no heads
   int capacity_ = 0;
+  bool half_ = false;  // float16 instead of float32
   Memory memory_;
 };
 

@@ -1,4 +1,5 @@
 // Which kernels this processor runs best.
+#include <cmath>
 #include <cstring>
 
 #include "kernels/kernels.h"
@@ -69,6 +70,21 @@ const Kernels* choose_kernels(const char* wanted) {
       return choice.kernels;
   }
   return nullptr;
+}
+
+uint16_t to_half(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  const uint32_t sign = (bits >> 16) & 0x8000, magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return uint16_t(sign | 0x7e00);   // not a number
+  if (magnitude >= 0x477ff000) return uint16_t(sign | 0x7c00);  // 65520 and above round to infinity
+  if (magnitude < 0x38800000) {                                 // subnormal: whole multiples of 2^-24
+    float positive;
+    std::memcpy(&positive, &magnitude, sizeof positive);
+    return uint16_t(sign | uint32_t(std::nearbyint(positive * 0x1p24f)));
+  }
+  const uint32_t odd = (magnitude >> 13) & 1;  // halves go to the even number
+  return uint16_t(sign | ((magnitude - 0x38000000 + 0xfff + odd) >> 13));
 }
 
 float from_half(uint16_t half) {

@@ -48,10 +48,11 @@ struct Rows {
 struct Heads {
   const float* query;  // [queries][width]
   int queries, width;  // queries share keys and values
-  const float* key;    // [columns / 16][width][16]
-  const float* value;  // [columns][value_stride]
+  const void* key;    // [columns / 16][width][16], float32 or float16
+  const void* value;  // [columns][value_stride], likewise
   size_t value_stride;
   int columns;
+  bool half;  // whether keys and values are float16
 };
 
 struct Kernels {
@@ -88,5 +89,6 @@ extern const Kernels neon;
 const Kernels* choose_kernels(const char* wanted);
 
 float from_half(uint16_t half);
+uint16_t to_half(float value);  // the nearest; infinite beyond its range
 
 }  // namespace openbook

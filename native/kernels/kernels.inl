@@ -224,26 +224,39 @@ static void quantize(const float* x, int count, int16_t* whole, float* scale, in
   }
 }
 
-template <int Q>
+// Sixteen numbers of a cache.
+template <bool HALF>
+inline F cached(const void* numbers, size_t at) {
+  if constexpr (HALF) return Simd::half_load(static_cast<const uint16_t*>(numbers) + at);
+  return Simd::load(static_cast<const float*>(numbers) + at);
+}
+
+template <int Q, bool HALF>
 inline void scores_of(const Heads& heads, const float* query, int first_column, float scale, float* scores, size_t stride) {
   for (int column = first_column & ~(LANES - 1); column < heads.columns; column += LANES) {
-    const float* key = heads.key + size_t(column) * heads.width;
+    const size_t key = size_t(column) * heads.width;
     F sum[Q];
     for (int q = 0; q < Q; ++q) sum[q] = Simd::set(0.0f);
     for (int d = 0; d < heads.width; ++d) {
-      const F k = Simd::load(key + size_t(d) * LANES);
+      const F k = cached<HALF>(heads.key, key + size_t(d) * LANES);
       for (int q = 0; q < Q; ++q) sum[q] = Simd::fma(Simd::set(query[q * heads.width + d]), k, sum[q]);
     }
     for (int q = 0; q < Q; ++q) Simd::store(scores + q * stride + column, Simd::mul(sum[q], Simd::set(scale)));
   }
 }
 
-static void scores(const Heads& heads, int first_column, float scale, float* scores, size_t stride) {
+template <bool HALF>
+inline void all_scores(const Heads& heads, int first_column, float scale, float* scores, size_t stride) {
   int q = 0;
   for (; heads.queries - q >= 4; q += 4)
-    scores_of<4>(heads, heads.query + q * heads.width, first_column, scale, scores + q * stride, stride);
+    scores_of<4, HALF>(heads, heads.query + q * heads.width, first_column, scale, scores + q * stride, stride);
   for (; q < heads.queries; ++q)
-    scores_of<1>(heads, heads.query + q * heads.width, first_column, scale, scores + q * stride, stride);
+    scores_of<1, HALF>(heads, heads.query + q * heads.width, first_column, scale, scores + q * stride, stride);
+}
+
+static void scores(const Heads& heads, int first_column, float scale, float* scores, size_t stride) {
+  if (heads.half) return all_scores<true>(heads, first_column, scale, scores, stride);
+  all_scores<false>(heads, first_column, scale, scores, stride);
 }
 
 // exp by 2^n * polynomial in the rest, to about 2 units in the last place; -inf gives 0.
@@ -279,7 +292,7 @@ static void exponentials(float* x, int count, float most) {
   each(x, count, [most](F v) { return exponential(Simd::sub(v, Simd::set(most))); });
 }
 
-template <int Q, int D>
+template <int Q, int D, bool HALF>
 inline void context_of(const Heads& heads, int at, int first_column, const float* weights, size_t stride, float* context,
                        float* sums, int wanted) {
   F sum[Q][D];
@@ -287,9 +300,9 @@ inline void context_of(const Heads& heads, int at, int first_column, const float
   for (int q = 0; q < Q; ++q)
     for (int d = 0; d < D; ++d) sum[q][d] = Simd::set(0.0f);
   for (int column = first_column; column < heads.columns; ++column) {
-    const float* value = heads.value + size_t(column) * heads.value_stride + at;
+    const size_t value = size_t(column) * heads.value_stride + at;
     F v[D];
-    for (int d = 0; d < D; ++d) v[d] = Simd::load(value + d * LANES);
+    for (int d = 0; d < D; ++d) v[d] = cached<HALF>(heads.value, value + d * LANES);
     for (int q = 0; q < Q; ++q) {
       const float weight = weights[q * stride + column];
       total[q] += weight;
@@ -306,22 +319,29 @@ inline void context_of(const Heads& heads, int at, int first_column, const float
   }
 }
 
-template <int Q>
+template <int Q, bool HALF>
 inline void contexts_of(const Heads& heads, int q, int first_column, const float* weights, size_t stride, float* context,
                         float* sums) {
   int at = 0;
   for (; heads.width - at >= 4 * LANES; at += 4 * LANES)
-    context_of<Q, 4>(heads, at, first_column, weights + q * stride, stride, context + q * heads.width, sums + q, 4 * LANES);
+    context_of<Q, 4, HALF>(heads, at, first_column, weights + q * stride, stride, context + q * heads.width, sums + q, 4 * LANES);
   for (; at < heads.width; at += LANES)
-    context_of<Q, 1>(heads, at, first_column, weights + q * stride, stride, context + q * heads.width, sums + q,
+    context_of<Q, 1, HALF>(heads, at, first_column, weights + q * stride, stride, context + q * heads.width, sums + q,
                      heads.width - at);
 }
 
-static void context(const Heads& heads, int first_column, const float* weights, size_t stride, float* context, float* sums) {
+template <bool HALF>
+inline void all_contexts(const Heads& heads, int first_column, const float* weights, size_t stride, float* context,
+                         float* sums) {
   int q = 0;
   for (; heads.queries - q >= Simd::QUERIES; q += Simd::QUERIES)
-    contexts_of<Simd::QUERIES>(heads, q, first_column, weights, stride, context, sums);
-  for (; q < heads.queries; ++q) contexts_of<1>(heads, q, first_column, weights, stride, context, sums);
+    contexts_of<Simd::QUERIES, HALF>(heads, q, first_column, weights, stride, context, sums);
+  for (; q < heads.queries; ++q) contexts_of<1, HALF>(heads, q, first_column, weights, stride, context, sums);
+}
+
+static void context(const Heads& heads, int first_column, const float* weights, size_t stride, float* context, float* sums) {
+  if (heads.half) return all_contexts<true>(heads, first_column, weights, stride, context, sums);
+  all_contexts<false>(heads, first_column, weights, stride, context, sums);
 }
 
 inline float across(F lanes) {

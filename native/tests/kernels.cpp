@@ -128,21 +128,31 @@ void attention(const Kernels& kernels) {
       const int padded = (width + LANES - 1) / LANES * LANES, room = (columns + LANES - 1) / LANES * LANES, queries = 6;
       const std::vector<float> query = normals(queries * width), key = normals(size_t(room) * width);
       const std::vector<float> value = normals(size_t(room) * padded);
-      const Heads heads{query.data(), queries, width, key.data(), value.data(), size_t(padded), columns};
-      std::vector<float> found[2], context[2], sums[2];
-      for (const int i : {0, 1}) {
-        const Kernels& which = i == 0 ? kernels : portable;
-        found[i].resize(queries * room), context[i].resize(queries * width), sums[i].resize(queries);
-        which.scores(heads, 0, 0.3f, found[i].data(), room);
-        for (int q = 0; q < queries; ++q) {
-          float* row = &found[i][q * room];
-          which.exponentials(row, columns, which.largest(row, columns));
-        }
-        which.context(heads, 0, found[i].data(), room, context[i].data(), sums[i].data());
+      const auto halves = [](const std::vector<float>& numbers) {
+        std::vector<uint16_t> made;
+        for (const float each : numbers) made.push_back(to_half(each));
+        return made;
+      };
+      const std::vector<uint16_t> half_key = halves(key), half_value = halves(value);
+      for (const bool half : {false, true}) {
+        const void *keys = half ? static_cast<const void*>(half_key.data()) : key.data();
+        const void *values = half ? static_cast<const void*>(half_value.data()) : value.data();
+        const Heads heads{query.data(), queries, width, keys, values, size_t(padded), columns, half};
+        std::vector<float> found[2], context[2], sums[2];
+        for (const int i : {0, 1}) {
+          const Kernels& which = i == 0 ? kernels : portable;
+          found[i].resize(queries * room), context[i].resize(queries * width), sums[i].resize(queries);
+          which.scores(heads, 0, 0.3f, found[i].data(), room);
+          for (int q = 0; q < queries; ++q) {
+            float* row = &found[i][q * room];
+            which.exponentials(row, columns, which.largest(row, columns));
+          }
+          which.context(heads, 0, found[i].data(), room, context[i].data(), sums[i].data());
       }
       const std::string what = "attention of width " + std::to_string(width) + " to " + std::to_string(columns);
       compare(kernels.name, what, context[0], context[1], 1e-5f);
       compare(kernels.name, what + ", sums", sums[0], sums[1], 1e-5f);
+      }
     }
 }
 

@@ -183,6 +183,27 @@ def test_every_kernel_answers_from_the_stored_weights(kernels, name, matrix_form
         assert difference(logits[number], expected) < most
 
 
+@pytest.mark.parametrize("kernels", KERNELS)
+@pytest.mark.parametrize("name", NAMED)
+def test_keys_and_values_of_16_bits(kernels, name) -> None:
+    model = build(NAMED[name])
+    try:
+        engine = NativeEngine(model.architecture, as_weights(model), kernels=kernels, half_cache=True)
+    except OpenbookError:
+        pytest.skip(f"this processor does not run {kernels}")
+    sources = some_sources(model, len(PROMPTS))
+    session, logits = engine.prefill(PROMPTS, sources)
+    for number, row in enumerate(PROMPTS):
+        expected = reference(model, row, None if sources is None else sources[number])[-1]
+        assert difference(logits[number], expected) < 5e-3
+        _, alone = engine.prefill([row], None if sources is None else [sources[number]])
+        assert np.array_equal(alone[0], logits[number])
+    session.reorder([1, 0])
+    session.branch(np.zeros((2, 2), dtype=np.int64))
+    steps = [session.step(np.array([[1, 2], [3, 4]])) for _ in range(9)]  # beyond a pruning
+    assert np.isfinite(steps).all()
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_beams_are_the_same_to_the_bit_as_each_alone(seed) -> None:
     """Branched at random, beyond several prunings."""

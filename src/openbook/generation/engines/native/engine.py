@@ -23,6 +23,7 @@ class NativeEngine:
         weights: its tensors, as the model file keeps them.
         threads: how many cores to use; all that the process may use if None.
         kernels: name of the kernels to use (`avx2`, `avx512_vnni` ...); the fastest that the processor runs if None.
+        half_cache: keep keys and values in float16, in half the memory.
 
     Raises:
         OpenbookError: the library was not compiled, or the processor does not run the kernels.
@@ -38,13 +39,15 @@ class NativeEngine:
         *,
         threads: int | None = None,
         kernels: str | None = None,
+        half_cache: bool = False,
     ) -> None:
         library = load_library()
         self.vocab_size, self.context = architecture.vocab_size, architecture.context
         self.source_vocab_size = None
         if architecture.encoder is not None:
             self.source_vocab_size = architecture.source_vocab_size or architecture.vocab_size
-        self.handle = library.openbook_model((kernels or "").encode(), threads or library.openbook_cores())
+        cores = threads or library.openbook_cores()
+        self.handle = library.openbook_model((kernels or "").encode(), cores, half_cache)
         if not self.handle:
             raise OpenbookError(f"native engine: {library.openbook_error().decode()}")
         weakref.finalize(self, library.openbook_model_free, self.handle)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from openbook.errors import OpenbookError, SettingError
 
-VERSION = 2
+VERSION = 3
 NAMES = ("libopenbook_engine.so", "libopenbook_engine.dylib", "openbook_engine.dll")
 FORMATS = {"float32": 0, "bfloat16": 1, "int8": 2, "int4": 3, "float16": 4, "int8_groups": 5}
 
@@ -81,7 +81,7 @@ def load_library() -> ctypes.CDLL:
     signatures: dict[str, tuple[Any, list[Any]]] = {
         "error": (c_char_p, []),
         "cores": (c_int, []),
-        "model": (pointer, [c_char_p, c_int]),
+        "model": (pointer, [c_char_p, c_int, c_int]),
         "model_free": (None, [pointer]),
         "kernels": (c_char_p, [pointer]),
         "matrix": (c_int, [pointer, c_int, c_int, c_int, pointer, pointer, pointer]),
