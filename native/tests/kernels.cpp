@@ -148,10 +148,10 @@ void attention(const Kernels& kernels) {
             which.exponentials(row, columns, which.largest(row, columns));
           }
           which.context(heads, 0, found[i].data(), room, context[i].data(), sums[i].data());
-      }
-      const std::string what = "attention of width " + std::to_string(width) + " to " + std::to_string(columns);
-      compare(kernels.name, what, context[0], context[1], 1e-5f);
-      compare(kernels.name, what + ", sums", sums[0], sums[1], 1e-5f);
+        }
+        const std::string what = "attention of width " + std::to_string(width) + " to " + std::to_string(columns);
+        compare(kernels.name, what, context[0], context[1], 1e-5f);
+        compare(kernels.name, what + ", sums", sums[0], sums[1], 1e-5f);
       }
     }
 }
