@@ -117,10 +117,10 @@ def test_each_kind_is_refused_what_the_other_takes():
 @pytest.mark.parametrize(
     ("choice", "range_named"),
     [
-        ({"layer": 2}, "--layer 2: there are 2 here, numbered 0 to 1"),
-        ({"layer": -1}, "--layer -1: there are 2 here"),
-        ({"head": 4}, "--head 4: there are 4 here, numbered 0 to 3"),
-        ({"token": 10}, "--token 10: there are 10 here, numbered 0 to 9"),
+        ({"layer": 2}, "layer 2: there are 2 here, numbered 0 to 1"),
+        ({"layer": -1}, "layer -1: there are 2 here"),
+        ({"head": 4}, "head 4: there are 4 here, numbered 0 to 3"),
+        ({"token": 10}, "token 10: there are 10 here, numbered 0 to 9"),
         ({"number": "decoder.embedded[0,0,16]"}, "0–0, 0–9, 0–15"),
         ({"number": "decoder.embeded[0,0,1]"}, "decoder.embedded"),
     ],
