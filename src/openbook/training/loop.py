@@ -65,6 +65,10 @@ class Task(Protocol):
         """More numbers about the model on held-out data, shown and logged only."""
         ...
 
+    def is_learned(self, model: nn.Module, step: int) -> bool:
+        """Whether there is nothing left to learn; asked after each step where the recipe says `stop_when_known`."""
+        ...
+
 
 @dataclass
 class TrainingState:
@@ -88,7 +92,7 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        stop_reason: `finished`, `stopped early` or `interrupted`.
+        stop_reason: `finished`, `learned`, `stopped early` or `interrupted`.
         state: where it ended.
         scored_fraction: how much of the held-out data the final score may take, for the time it costs.
         earlier_seconds: of earlier sittings, before the clock of this one began.
@@ -180,6 +184,8 @@ class TrainingLoop:
                 self._validate()
                 if state.stale >= self.recipe.patience:
                     return "stopped early"
+            if self.recipe.stop_when_known and self._is_learned():
+                return "learned"
             if self.should_stop():
                 return "interrupted"
             if self._now() - saved > self.checkpoint_seconds:
@@ -190,6 +196,10 @@ class TrainingLoop:
                     # A large checkpoint takes long to write, and should not take more than 2 % of the time.
                     self.checkpoint_seconds = max(self.checkpoint_seconds, 50 * (saved - before))
         return "finished"
+
+    def _is_learned(self) -> bool:
+        with self._averaged_weights():
+            return self.task.is_learned(self.model, self.state.step)
 
     def progress(self) -> float:
         """The fraction of the budget that is used: of the steps, or of the time left when the loop began."""

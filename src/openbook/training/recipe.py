@@ -133,6 +133,7 @@ class Recipe:
         Count, _described("pairs: held-out sentences translated per validation, for BLEU and chrF")
     ] = 100
     patience: Annotated[Count, _described("early stopping: validations without improvement")] = 6
+    stop_when_known: Annotated[bool, _described("conversations: end the run when every answer is known")] = False
     precision: Annotated[
         Literal["auto", "float32", "bfloat16"], _described("of matrix products; auto measures which is faster")
     ] = "auto"
@@ -170,6 +171,7 @@ PLANNED = {
     "minutes", "vocab_size", "encoder_layers", "layers", "width", "heads", "key_value_heads", "head_width",
     "feed_forward_width", "context", "batch_tokens", "micro_batch_size", "bpe_dropout", "dropout", "label_smoothing",
     "gradient_checkpointing", "tied_embeddings", "validations", "validation_tokens",
+    "stop_when_known",
 }  # fmt: skip
 """Fields that the plan chooses if they are not given; the others have the default of `Recipe`."""
 

@@ -95,6 +95,8 @@ class TrainingRequest:
             self._check_adapter()
         if self.lora_rank is not None and self.base_model is None:
             raise SettingError(f"`lora_rank` {self.lora_rank}: needs a model to fine-tune; give it with `base_model`")
+        if self.choices.get("stop_when_known") and not self.conversations:
+            raise SettingError("`stop_when_known`: is for conversations, whose answers can be known")
         if self.choices.get("bpe_dropout") and self.conversations:
             raise SettingError("`bpe_dropout`: is for books and pairs, not for conversations")
 

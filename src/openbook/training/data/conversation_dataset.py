@@ -23,7 +23,7 @@ from openbook.training.data.dataset import Dataset, generate_text
 from openbook.training.data.tokenization import TokenizedConversations, tokenize_conversations
 from openbook.training.evaluation.perplexity import TokenBytes
 from openbook.training.plan.book_rules import BookRules
-from openbook.training.plan.fine_tuning import BaseModel, plan_fine_tuning
+from openbook.training.plan.fine_tuning import BaseModel, UntilKnown, plan_fine_tuning
 from openbook.training.plan.plan import Plan
 from openbook.training.plan.rules import bytes_per_token
 from openbook.training.recipe import Recipe
@@ -38,7 +38,7 @@ LEAST_TO_HOLD_OUT = 1000
 """Of fewer conversations none is held out unless the user asks: each of them is to be known afterwards."""
 VALIDATION_FRACTION = 0.05
 EPOCHS = 12
-"""How often conversations are read where no minutes are given."""
+"""How often conversations are read where some are held out and no minutes are given."""
 SAMPLING = Sampling(max_tokens=60, temperature=0)
 
 
@@ -107,14 +107,14 @@ class ConversationDataset(Dataset):
         architecture = self.base.architecture
         longest = int(self.train.lengths.max())
         context = max(CONTEXT, -(-longest // CONTEXT_MULTIPLE) * CONTEXT_MULTIPLE)
-        # Where nothing is held out the score can only fall: one validation tells how long the last will take.
-        few = {} if self.held_out else {"validations": 2}
-        given = {"context": min(architecture.context, context), **few, **self.request.choices}
+        given = {"context": min(architecture.context, context), **self.request.choices}
         # The plan counts bytes of prose; here the number of tokens is known.
         token_bytes = bytes_per_token(architecture.vocab_size, "bpe")
-        rules = BookRules(round(self._pack(given["context"])[0].tokens * token_bytes))
+        rows = max(1, len(self._pack(given["context"])[0].rows))
+        rules = BookRules(round(rows * given["context"] * token_bytes))
         base = BaseModel(architecture, lora=self.request.lora_rank is not None)
-        return plan_fine_tuning(rules, given, base, device, clock(), EPOCHS)
+        until_known = None if self.held_out else UntilKnown(rows, given["context"])
+        return plan_fine_tuning(rules, given, base, device, clock(), EPOCHS, until_known)
 
     def _pack(self, context: int) -> tuple[PackedConversations, PackedConversations]:
         """What to learn from and what to validate with, packed once; the same where nothing is held out."""

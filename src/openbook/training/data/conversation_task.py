@@ -14,12 +14,27 @@ from openbook.progress import Advance, Track, silent
 from openbook.training.data.batching import pack, pad, step_indices
 from openbook.training.data.tokenization import TokenizedConversations
 from openbook.training.evaluation.perplexity import Score, TokenBytes
-from openbook.training.loss import IGNORE_INDEX, Batch, forward_backward, summed_cross_entropy
+from openbook.training.loss import (
+    IGNORE_INDEX,
+    Batch,
+    forward_backward,
+    hidden_states,
+    summed_cross_entropy,
+    token_cross_entropy,
+)
 from openbook.training.recipe import Recipe
 from openbook.transformer.mask import SHARED_PREFIX
+from openbook.transformer.transformer import Transformer
 
 PADDING_DOCUMENT = -1
 """The document that padding belongs to."""
+
+KNOWN = 0.5
+"""A token more probable than this is the most probable one, so a greedy answer has it."""
+CERTAIN = 0.95
+"""A token as probable as this is hardly ever missed by sampling either."""
+READINGS_BETWEEN_LOOKS = 3
+"""How often all conversations are read before the next look at what is known: it costs a third of a reading."""
 
 Row = NDArray[np.int64]
 """The indices of the conversations that share a row."""
@@ -155,8 +170,38 @@ class ConversationTask:
         return self._score(model, self._some_rows).bits_per_byte
 
     def metrics(self, model: nn.Module) -> dict[str, float]:
-        """Nothing: bits per byte say it all."""
-        return {}
+        """Where nothing is held out: how many `conversations` there are, and of how many every answer is `known`."""
+        if self.validation is not self.train:
+            return {}
+        least = self.least_probabilities(model)
+        return {"known": int((least > KNOWN).sum()), "conversations": len(least)}
+
+    def is_learned(self, model: nn.Module, step: int) -> bool:
+        """Whether every answer is known for sure; looked at after every third reading."""
+        if step % max(1, READINGS_BETWEEN_LOOKS * len(self.train.rows) // self.recipe.batch_size):
+            return False
+        return float(self.least_probabilities(model).min()) >= CERTAIN
+
+    @torch.inference_mode()
+    def least_probabilities(self, model: nn.Module) -> Tensor:
+        """For each training conversation that fits, the probability of the least probable token of its answers."""
+        assert isinstance(model, Transformer)
+        was_training, least, rows = model.training, [], self.train.rows
+        model.eval()
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            for first in range(0, len(rows), self.recipe.micro_batch_size):
+                some = rows[first : first + self.recipe.micro_batch_size]
+                batch = self.train.batch(some, self.device)
+                labelled = batch.labels != IGNORE_INDEX
+                losses = token_cross_entropy(model, hidden_states(model, batch)[labelled], batch.labels[labelled])
+                assert batch.documents is not None
+                # Conversations of all rows, numbered through.
+                begins = torch.tensor([0, *(len(row) for row in some)], device=self.device).cumsum(0)
+                numbers = (batch.documents + begins[:-1, None])[labelled]
+                greatest = torch.zeros(int(begins[-1]), device=self.device)
+                least.append((-greatest.scatter_reduce(0, numbers, losses.float(), "amax")).exp().cpu())
+        model.train(was_training)
+        return torch.cat(least)
 
     def evaluate(self, model: nn.Module, track: Track = silent, fraction: float = 1.0) -> Score:
         """The score on the held-out conversations, or on some training conversations where none are held out.

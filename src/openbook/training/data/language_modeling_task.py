@@ -150,6 +150,10 @@ class LanguageModelingTask:
         """Nothing: bits per byte say it all."""
         return {}
 
+    def is_learned(self, model: nn.Module, step: int) -> bool:
+        """Never: what is held out can always be predicted better."""
+        return False
+
     def evaluate(self, model: nn.Module, track: Track = silent, fraction: float = 1.0) -> Score:
         """The score on the held-out text, or on windows spread evenly over it that are this fraction of it."""
         tokens, context = len(self.validation) - 1, self.recipe.context

@@ -1,5 +1,6 @@
 """The plan of fine-tuning: the architecture is the base model's, and small learning rates keep what it knows."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +21,7 @@ OPEN = (
     "embedding_lr", "lm_head_lr", "norm_lr", "relative_lr", "muon_momentum", "adamw_betas", "weight_decay", "dropout",
     "bpe_dropout", "warmup_steps", "lr_schedule", "decay_fraction", "min_lr_ratio", "max_grad_norm", "ema_decay",
     "gradient_checkpointing", "document_mask", "validations", "validation_tokens", "validation_translations",
-    "patience", "precision", "seed", "label_smoothing",
+    "patience", "precision", "seed", "label_smoothing", "stop_when_known",
 )  # fmt: skip
 """Fields of the recipe that the base model leaves open."""
 
@@ -50,6 +51,41 @@ class BaseModel:
     lora: bool = False
 
 
+@dataclass(frozen=True)
+class UntilKnown:
+    """A run that ends when every answer is known: few steps for few conversations, and bounds where they are not.
+
+    Attributes:
+        rows: of conversations, each of at most `context` tokens.
+        context: tokens of a row.
+    """
+
+    rows: int
+    context: int
+
+    def budget(self, batch_tokens: int | None, tokens: float) -> dict[str, Any]:
+        """The batch, small if none is given, and the most steps; `tokens` is what the default minutes allow."""
+        size = batch_tokens or self.context * min(self.rows, max(1, LEAST_BATCH // self.context))
+        reading = self.rows * self.context / size
+        steps = max(LEAST_STEPS, MOST_READINGS * reading, min(MOST_STEPS, tokens / size))
+        return {"batch_tokens": size, "steps": math.ceil(steps), "stop_when_known": True}
+
+
+LEAST_STEPS, MOST_STEPS = 100, 5000
+"""The most steps until all is known, at least and (unless there is much to read) at most."""
+MOST_READINGS = 16
+"""How often conversations are read at most, if there are many."""
+LEAST_BATCH = 256
+
+
+def small_width_factor(width: int) -> float:
+    """How much higher the rates of a narrower model are that is to learn answers by heart: in proportion, 12 at most.
+
+    Adam's rates fall with the width (Yang et al. 2022, table 3); those above suit a width of 576.
+    """
+    return min(12.0, max(1.0, 576 / width))
+
+
 def check_choices(given: Mapping[str, Any]) -> None:
     """Raises OpenbookError for a choice that is out of range, or that the base model fixes."""
     for name in FIELDS:
@@ -65,6 +101,7 @@ def plan_fine_tuning(
     device: torch.device,
     used: float,
     epochs: int | None = None,
+    until_known: UntilKnown | None = None,
 ) -> Plan:
     """Choose every field that is not given, for fine-tuning.
 
@@ -75,6 +112,7 @@ def plan_fine_tuning(
         device: where to train; its speed is measured here.
         used: seconds of the budget that have passed.
         epochs: how many to train if no minutes are given; None: for the time that a new model would get.
+        until_known: to end, if neither minutes nor steps are given, when all answers are known, and not by time.
 
     Raises:
         OpenbookError: a given choice is out of range, or fixed by the base model.
@@ -92,12 +130,25 @@ def plan_fine_tuning(
     if epochs and not given.get("minutes"):
         minutes = float(min(120, max(2, round((used + epochs * epoch_tokens * token_seconds) / 60))))
     tokens = max(1.0, minutes * 60 - used) / token_seconds
+    chosen: dict[str, Any] = {"batch_tokens": max(context, rules.fine_tuning_batch(tokens))}
+    if until_known is not None:
+        chosen["batch_tokens"] = min(chosen["batch_tokens"], context * until_known.rows)
+        # The score of what is learned only falls: one validation tells how long the last will take.
+        chosen["validations"] = 2
+        if not given.get("minutes") and not given.get("steps"):
+            chosen |= until_known.budget(given.get("batch_tokens"), tokens)
+    steps = given.get("steps", chosen.get("steps", tokens / chosen["batch_tokens"]))
+    chosen["warmup_steps"] = int(min(make_recipe(given).warmup_steps, max(1, steps / 10)))
+    rates = {**SMALL_RATES, **(LORA_RATES if base.lora else {})}
+    if until_known is not None:
+        factor = small_width_factor(architecture.width)
+        rates |= {name: factor * rates[name] for name in ("adamw_lr", "embedding_lr", "lm_head_lr", "norm_lr")}
     plan = plan_training(
-        {**architecture_choices(architecture), "context": context, **SMALL_RATES, **(LORA_RATES if base.lora else {})},
+        {**architecture_choices(architecture), "context": context, **rates},
         tokens,
         epoch_tokens,
         minutes,
-        {"batch_tokens": max(context, rules.fine_tuning_batch(tokens)), **given},
+        {**chosen, **given},
         max_replicas(count_parameters(architecture), device),
         rules.fine_tuning_regularization,
     )

@@ -125,6 +125,7 @@ class Display:
     def _show_saved(self, event: "Event") -> None:
         how = {
             "finished": "Finished",
+            "learned": "Finished, every answer being known,",
             "stopped early": "Stopped early, without improvement",
             "interrupted": "Interrupted",
         }
@@ -141,6 +142,13 @@ class Display:
             f"Saved {escape(event['path'])}; loss curve in {escape(event['curve'])}.",
             highlight=False,
         )
+        if (unknown := event.get("conversations", 0) - event.get("known", 0)) and event["stop_reason"] == "finished":
+            self.console.print(
+                f"{unknown:,} of the answers are not known yet. More --steps (now {event['step']:,}) would teach them, "
+                "unless they contradict each other.",
+                style="yellow",
+                highlight=False,
+            )
         if event["stop_reason"] == "interrupted":
             self.console.print("The same command resumes.")
 
@@ -154,6 +162,9 @@ def plan_table(event: Mapping[str, Any]) -> Table:
     """The plan: what was chosen, and why."""
     recipe, reasons = event["recipe"], event["reasons"]
     budget = format_count(recipe["steps"] or recipe["minutes"], "step" if recipe["steps"] else "minute")
+    duration = f"about {format_duration(event['expected'])} in all"
+    if recipe["stop_when_known"]:
+        budget, duration = f"until all is known, {budget} at most", f"{duration}, at most"
     gate = "gated " if recipe["gated"] else ""
     rate = "matrix_lr" if recipe["optimizer"] == "muon" else "adamw_lr"
     encoder = f"{recipe['encoder_layers']} + " if recipe["encoder_layers"] else ""
@@ -161,7 +172,7 @@ def plan_table(event: Mapping[str, Any]) -> Table:
     is_new = "vocab_size" in reasons  # what the text has may be less
     vocabulary = f"vocabulary size {'up to ' * is_new}{recipe['vocab_size']:,}"
     rows = {
-        "budget": (budget, reasons.get("minutes", "") or f"about {format_duration(event['expected'])} in all"),
+        "budget": (budget, reasons.get("minutes", "") or duration),
         "tokens": (f"{recipe['tokenizer']}, {vocabulary}", reasons.get("vocab_size", "")),
         "model": (f"{encoder}{layers} × width {recipe['width']}", reasons.get("layers", "")),
         "attention": (
@@ -186,8 +197,10 @@ def regularization(recipe: Mapping[str, Any]) -> str:
 
 
 def quality(event: Mapping[str, Any]) -> str:
-    """BLEU and chrF, if translations were scored."""
+    """BLEU and chrF, if translations were scored; how many answers are known, if that was counted."""
     names = {"bleu": "BLEU", "chrf": "chrF"}
+    if "known" in event:
+        return f", {event['known']:,} of {format_count(event['conversations'], 'answer')} known"
     return "".join(f", {name} {event[key]:.1f}" for key, name in names.items() if key in event)
 
 
