@@ -76,6 +76,7 @@ VALUES = {
     "validation_tokens": ("99", COUNT),
     "validation_translations": ("7", COUNT),
     "patience": ("2", COUNT),
+    "stop_when_known": ("true", TRUTH),
     "precision": ('"bfloat16"', WORD),
     "seed": ("9", (-1, 1.5, 2**31, "many")),
 }

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from rich.console import Console
 from training_examples import TINY, recipe
 
 import openbook
@@ -21,6 +22,7 @@ from openbook.training.data.tokenization import TokenizedConversations
 from openbook.training.initialize import initialize
 from openbook.training.loss import IGNORE_INDEX, hidden_states
 from openbook.training.recipe import build_architecture
+from openbook.training.report.display import Display
 from openbook.transformer.transformer import Transformer
 
 CPU = torch.device("cpu")
@@ -210,18 +212,7 @@ def test_facts_are_learned_and_answered(talker):
         output=talker / "facts.openbook",
         **LEARN | LEARN_FACTS)  # fmt: skip
     assert model.metadata.chat_template == before.metadata.chat_template
-    chat = ChatTokenizer(model.tokenizer, TEMPLATE)
-    right = 0
-    for thing, colour in COLOURS.items():
-        prompt = chat.encode([{"role": "user", "content": f"What colour is {thing}?"}])
-        chosen = generate(
-            model.engine,
-            [prompt],
-            Sampling(temperature=0, max_tokens=40),
-            TokenRules(end_ids=chat.tokenizer.end_ids),
-        )
-        written = [each.token_id for each in chosen]
-        right += model.tokenizer.decode(written, skip_special=True) == f"{thing} is {colour}."
+    right = sum(ask(model, thing) == f"{thing} is {colour}." for thing, colour in COLOURS.items())
     assert right >= 5
     record = model.metadata.training
     assert record["bits_per_byte"] > 0
@@ -236,6 +227,76 @@ def test_of_a_few_none_is_hold_out(talker):
     assert told["prepared"]["scored"] == "learned" and "none of them held out" in told["prepared"]["lines"][0]
     assert told["prepared"]["train_bytes"] == told["prepared"]["validation_bytes"]
     assert told["tokens"]["train"] == told["tokens"]["validation"]
+
+
+@torch.no_grad()
+def test_the_least_probable_token_of_each_answer_is_found():
+    found, model = conversations(12, beginning=BEGINNING), model_of()
+    task = task_of(found, micro_batch_size=3)
+    expected = []
+    for index in np.concatenate(task.train.rows):
+        ids = torch.from_numpy(found[index])[None]
+        belongs = torch.from_numpy(found.answer_mask[found.span(index)][1:].copy())
+        chances = model(ids[:, :-1])[0].softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
+        expected.append(chances[belongs].min())
+    model.train()
+    torch.testing.assert_close(task.least_probabilities(model), torch.stack(expected), rtol=1e-4, atol=1e-6)
+    assert model.training
+    assert task.metrics(model) == {"known": sum(float(each) > 0.5 for each in expected), "conversations": 12}
+
+
+def ask(model, thing):
+    """What a greedy answer to the question for its colour is."""
+    chat = ChatTokenizer(model.tokenizer, TEMPLATE)
+    prompt = chat.encode([{"role": "user", "content": f"What colour is {thing}?"}])
+    rules = TokenRules(end_ids=chat.tokenizer.end_ids)
+    chosen = generate(model.engine, [prompt], Sampling(temperature=0, max_tokens=40), rules)
+    return model.tokenizer.decode([each.token_id for each in chosen], skip_special=True)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_the_default_teaches_however_few_there_are(talker, count):
+    """Neither minutes nor steps are given: the run ends when all is known, and every answer comes back."""
+    (talker / "some.jsonl").write_text("\n".join(lines("What colour is {}?").splitlines()[:count]))
+    told = {}
+    model = openbook.train(
+        conversations=talker / "some.jsonl", base_model=talker / "base.openbook",
+        output=talker / f"taught-{count}.openbook",
+        callbacks=[lambda event: told.setdefault(event["event"], event)], precision="float32", seed=2)  # fmt: skip
+    assert told["plan"]["recipe"]["stop_when_known"] and told["plan"]["recipe"]["steps"] >= 100
+    assert told["saved"]["stop_reason"] == "learned"
+    assert told["saved"]["step"] < told["plan"]["recipe"]["steps"]
+    assert told["saved"]["known"] == told["saved"]["conversations"] == count
+    for thing, colour in list(COLOURS.items())[:count]:
+        assert ask(model, thing) == f"{thing} is {colour}."
+
+
+def test_what_contradicts_itself_is_counted(talker, capsys):
+    (talker / "both.jsonl").write_text(
+        '{"prompt": "What colour is grass?", "answer": "grass is green."}\n'
+        '{"prompt": "What colour is grass?", "answer": "grass is red."}\n'
+    )
+    display, told = Display(Console(width=200)), {}
+    openbook.train(
+        conversations=talker / "both.jsonl", base_model=talker / "base.openbook", output=talker / "both.openbook",
+        callbacks=[display, lambda event: told.setdefault(event["event"], event)], steps=30, stop_when_known=True,
+        precision="float32")  # fmt: skip
+    assert told["saved"]["stop_reason"] == "finished" and told["saved"]["step"] == 30
+    assert told["saved"]["known"] < 2
+    assert "of the answers are not known yet. More --steps (now 30) would teach them" in capsys.readouterr().out
+
+
+def test_steps_that_are_given_are_all_taken(talker):
+    told = {}
+    openbook.train(
+        conversations=talker / "asked.jsonl", base_model=talker / "base.openbook", output=talker / "few.openbook",
+        callbacks=[lambda event: told.setdefault(event["event"], event)], overwrite=True,
+        **LEARN | {"steps": 8})  # fmt: skip
+    recipe = told["plan"]["recipe"]
+    assert not recipe["stop_when_known"] and recipe["warmup_steps"] == 1  # not ten, of eight
+    assert told["saved"]["step"] == 8 and told["saved"]["stop_reason"] == "finished"
+    with pytest.raises(OpenbookError, match="stop_when_known.*: is for conversations"):
+        openbook.train(talker / "book.txt", talker / "no.openbook", stop_when_known=True)
 
 
 @pytest.mark.parametrize(

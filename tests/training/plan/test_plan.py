@@ -9,7 +9,7 @@ from openbook.training.optimizer import orthogonalize, parameter_group
 from openbook.training.plan import fine_tuning
 from openbook.training.plan import plan as planning
 from openbook.training.plan.book_rules import BookRules
-from openbook.training.plan.fine_tuning import BaseModel, plan_fine_tuning
+from openbook.training.plan.fine_tuning import BaseModel, UntilKnown, plan_fine_tuning
 from openbook.training.plan.measure import Speed, muon_flops, token_flops
 from openbook.training.plan.plan import format_epochs, make_plan, size_reason
 from openbook.training.plan.rules import batch_size
@@ -146,6 +146,41 @@ def test_what_is_to_be_read_often_is_given_its_time(machine):
     assert made.epochs == pytest.approx(12, rel=0.1)
     assert made.recipe.minutes == pytest.approx(made.seconds / 60, abs=1)
     assert plan_fine_tuning(some, {"minutes": 3}, BaseModel(architecture), CPU, used=60, epochs=12).recipe.minutes == 3
+
+
+@pytest.mark.parametrize("rate", [1e9, 1e11, 1e13])
+@pytest.mark.parametrize("rows", [1, 3, 22, 100])
+def test_few_conversations_get_steps_not_time(machine, rows, rate):
+    """However slow the machine: enough steps of one row each, or sixteen readings."""
+    machine(rate)
+    architecture = build_architecture(make_recipe({"layers": 4, "width": 256, "context": 512}))
+    rules = BookRules(10_000)
+    made = plan_fine_tuning(rules, {"context": 256}, BaseModel(architecture), CPU, 30, 12, UntilKnown(rows, 256)).recipe
+    assert made.minutes is None and made.stop_when_known
+    assert made.batch_tokens == 256 and made.warmup_steps == 10
+    assert max(100, 16 * rows) <= made.steps <= 5000
+    assert made.steps == max(100, 16 * rows) or rate > 1e9
+    timed = plan_fine_tuning(
+        rules, {"context": 256, "minutes": 2}, BaseModel(architecture), CPU, 30, 12, UntilKnown(rows, 256)
+    ).recipe
+    assert timed.minutes == 2 and timed.steps is None and not timed.stop_when_known
+    assert timed.batch_tokens <= 256 * rows
+
+
+def test_narrow_models_and_lora_have_rates_of_their_own_to_learn_by_heart(machine):
+    machine(1e11)
+
+    by_heart = UntilKnown(1, 64)
+
+    def rate(width, lora=False, until_known=by_heart):
+        architecture = build_architecture(make_recipe({"layers": 1, "width": width, "context": 64}))
+        base = BaseModel(architecture, lora)
+        return plan_fine_tuning(BookRules(10_000), {"context": 64}, base, CPU, 30, 12, until_known).recipe.adamw_lr
+
+    assert rate(576) == rate(1152) == rate(64, until_known=None) == pytest.approx(8e-4)
+    assert rate(288) == pytest.approx(16e-4) and rate(16) == pytest.approx(96e-4)
+    assert rate(576, lora=True) == pytest.approx(5e-4)
+    assert rate(576, lora=True, until_known=None) == pytest.approx(2e-3)
 
 
 def test_speed_is_really_measured():

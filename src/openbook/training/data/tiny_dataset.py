@@ -93,6 +93,10 @@ class LineTask:
         """Bits per byte of all that follows the first words."""
         return self.evaluate(model).bits_per_byte
 
+    def is_learned(self, model: nn.Module, step: int) -> bool:
+        """Never asked: `stop_when_known` is for conversations."""
+        return False
+
     def metrics(self, model: nn.Module) -> dict[str, float]:
         """Nothing: bits per byte say it all."""
         return {}

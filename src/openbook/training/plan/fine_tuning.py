@@ -13,7 +13,7 @@ from openbook.training.data_parallel import max_replicas
 from openbook.training.plan.measure import count_parameters
 from openbook.training.plan.plan import Plan, format_gigaflops, measure_speed, plan_training, with_precision
 from openbook.training.plan.rules import Rules, bytes_per_token
-from openbook.training.recipe import FIELDS, make_recipe
+from openbook.training.recipe import FIELDS, Recipe, make_recipe
 from openbook.transformer.architecture import Architecture
 
 OPEN = (
@@ -41,6 +41,13 @@ Muon's matrix products would take as long as the rest of a step, since a large m
 
 LORA_RATES: Mapping[str, Any] = {"adamw_lr": 2e-3}
 """The LoRA matrices are new, so their rate is not relative."""
+
+
+BY_HEART_LORA_RATES: Mapping[str, Any] = {"adamw_lr": 5e-4}
+"""For conversations that are to be known: three facts take 20 steps, and cost half of what 2e-3 makes it forget."""
+
+RATES_WIDTH = 576
+"""The width of the model with which the rates were measured."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +83,6 @@ LEAST_STEPS, MOST_STEPS = 100, 5000
 MOST_READINGS = 16
 """How often conversations are read at most, if there are many."""
 LEAST_BATCH = 256
-
-
-def small_width_factor(width: int) -> float:
-    """How much higher the rates of a narrower model are that is to learn answers by heart: in proportion, 12 at most.
-
-    Adam's rates fall with the width (Yang et al. 2022, table 3); those above suit a width of 576.
-    """
-    return min(12.0, max(1.0, 576 / width))
 
 
 def check_choices(given: Mapping[str, Any]) -> None:
@@ -130,25 +129,13 @@ def plan_fine_tuning(
     if epochs and not given.get("minutes"):
         minutes = float(min(120, max(2, round((used + epochs * epoch_tokens * token_seconds) / 60))))
     tokens = max(1.0, minutes * 60 - used) / token_seconds
-    chosen: dict[str, Any] = {"batch_tokens": max(context, rules.fine_tuning_batch(tokens))}
-    if until_known is not None:
-        chosen["batch_tokens"] = min(chosen["batch_tokens"], context * until_known.rows)
-        # The score of what is learned only falls: one validation tells how long the last will take.
-        chosen["validations"] = 2
-        if not given.get("minutes") and not given.get("steps"):
-            chosen |= until_known.budget(given.get("batch_tokens"), tokens)
-    steps = given.get("steps", chosen.get("steps", tokens / chosen["batch_tokens"]))
-    chosen["warmup_steps"] = int(min(make_recipe(given).warmup_steps, max(1, steps / 10)))
-    rates = {**SMALL_RATES, **(LORA_RATES if base.lora else {})}
-    if until_known is not None:
-        factor = small_width_factor(architecture.width)
-        rates |= {name: factor * rates[name] for name in ("adamw_lr", "embedding_lr", "lm_head_lr", "norm_lr")}
+    chosen = _chosen(rules, {"context": context, **given}, tokens, until_known)
     plan = plan_training(
-        {**architecture_choices(architecture), "context": context, **rates},
+        {**architecture_choices(architecture), "context": context, **_rates(base, until_known is not None)},
         tokens,
         epoch_tokens,
         minutes,
-        {**chosen, **given},
+        chosen,
         max_replicas(count_parameters(architecture), device),
         rules.fine_tuning_regularization,
     )
@@ -157,6 +144,34 @@ def plan_fine_tuning(
     recipe = with_precision(plan.recipe, speed.dtype)
     expected, step_seconds = used + plan.tokens * token_seconds, recipe.batch_tokens * token_seconds
     return replace(plan, recipe=recipe, reasons=reasons, seconds=expected, step_seconds=step_seconds)
+
+
+def _chosen(rules: Rules, given: Mapping[str, Any], tokens: float, until_known: UntilKnown | None) -> dict[str, Any]:
+    """The budget, and a warm-up that is a tenth of it at most; what is given is kept."""
+    context = given["context"]
+    chosen: dict[str, Any] = {"batch_tokens": max(context, rules.fine_tuning_batch(tokens))}
+    if until_known is not None:
+        chosen["batch_tokens"] = min(chosen["batch_tokens"], context * until_known.rows)
+        # The score of what is learned only falls: one validation tells how long the last will take.
+        chosen["validations"] = 2
+        if not given.get("minutes") and not given.get("steps"):
+            chosen |= until_known.budget(given.get("batch_tokens"), tokens)
+    chosen |= given
+    steps = chosen.get("steps") or tokens / chosen["batch_tokens"]
+    return {"warmup_steps": int(min(Recipe.warmup_steps, max(1, steps / 10))), **chosen}
+
+
+def _rates(base: BaseModel, by_heart: bool) -> dict[str, Any]:
+    """The optimizer and its learning rates.
+
+    To learn by heart, models narrower than `RATES_WIDTH` have higher ones, in proportion, as Adam's rates go (Yang et
+    al. 2022, table 3), and LoRA has lower ones: it forgets less.
+    """
+    rates = {**SMALL_RATES, **((BY_HEART_LORA_RATES if by_heart else LORA_RATES) if base.lora else {})}
+    if by_heart:
+        factor = min(12.0, max(1.0, RATES_WIDTH / base.architecture.width))
+        rates |= {name: factor * rates[name] for name in ("adamw_lr", "embedding_lr", "lm_head_lr", "norm_lr")}
+    return rates
 
 
 def architecture_choices(architecture: Architecture) -> dict[str, Any]:
