@@ -295,7 +295,7 @@ def test_steps_that_are_given_are_all_taken(talker):
     recipe = told["plan"]["recipe"]
     assert not recipe["stop_when_known"] and recipe["warmup_steps"] == 1  # not ten, of eight
     assert told["saved"]["step"] == 8 and told["saved"]["stop_reason"] == "finished"
-    with pytest.raises(OpenbookError, match="stop_when_known.*: is for conversations"):
+    with pytest.raises(OpenbookError, match=r"stop_when_known.*: is for conversations"):
         openbook.train(talker / "book.txt", talker / "no.openbook", stop_when_known=True)
 
 
