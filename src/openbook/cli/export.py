@@ -14,7 +14,11 @@ def export_model(
     output: Annotated[Path, typer.Option("-o", "--output", help="the folder or file to make", show_default=False)],
     to: Annotated[
         str,
-        typer.Option("--to", help="hf: a folder for transformers and vLLM; gguf: a file for programs built on ggml"),
+        typer.Option(
+            "--to",
+            help="hf: a folder for transformers and vLLM; gguf: a file for programs built on ggml; "
+            "peft: a LoRA adapter alone, for PEFT",
+        ),
     ] = "hf",
     dtype: Annotated[
         str | None,
@@ -37,6 +41,9 @@ def export_model(
       openbook export austen.openbook --to hf -o austen --dtype bfloat16           half the size of float32
       openbook export austen.openbook --to gguf -o austen.gguf --dtype q8_0        one file, for programs built on ggml
       openbook export austen.openbook --to gguf -o austen.gguf --dtype q4_k        the same in half the size
+      openbook export notes.openbook --to peft -o notes-lora                       an adapter, for PEFT
+
+    An adapter goes out with its base, as one model, except to PEFT.
     """
     from openbook.interop.exporting import export_model as make
     from openbook.progress import bars

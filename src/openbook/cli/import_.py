@@ -6,13 +6,17 @@ from typing import Annotated
 import typer
 
 from openbook.cli.arguments import model_output
+from openbook.errors import SettingError
 from openbook.text.output import warn, write
 
 
 def import_model(
     path: Annotated[
         Path,
-        typer.Argument(help="a folder with config.json and *.safetensors, or a GGUF file", show_default=False),
+        typer.Argument(
+            help="a folder with config.json and *.safetensors, a GGUF file, or (with --base) a LoRA adapter of PEFT",
+            show_default=False,
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -26,6 +30,9 @@ def import_model(
             "4 bits in groups of 32, embeddings of 8); "
             "the default is the model's own",
         ),
+    ] = None,
+    base: Annotated[
+        Path | None, typer.Option("--base", help="of a PEFT adapter: the model file that it changes")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace the output if it exists")] = False,
 ) -> None:
@@ -42,6 +49,8 @@ def import_model(
       openbook import downloads/some-model -o least.openbook --dtype int4        a sixth
       openbook import assistant.Q4_K_M.gguf -o assistant.openbook
 
+      openbook import downloads/some-lora --base some.openbook -o lora.openbook  an adapter, beside its base
+
     Then ask it, or see what it includes:
 
       openbook ask some.openbook "It is a truth"
@@ -51,8 +60,23 @@ def import_model(
     from openbook.model_file.output_path import default_model_path
     from openbook.progress import bars
 
+    if base is not None:
+        _import_adapter(path, base, output, dtype, overwrite)
+        return
     output = default_model_path(path) if output is None else model_output(output)
     made = make(path, output, dtype=dtype, overwrite=overwrite, track=bars)
     for note in made.notes:
         warn(note)
     write(f"{output}: a {made.family} model, {made.dtype}; look at it with `openbook inspect {output}`")
+
+
+def _import_adapter(path: Path, base: Path, output: Path | None, dtype: str | None, overwrite: bool) -> None:
+    """Make an adapter file beside its base."""
+    from openbook.interop.peft.importing import import_adapter
+    from openbook.model_file.output_path import default_model_path
+
+    if dtype is not None:
+        raise SettingError("`dtype`: is not for adapters, which keep their numbers as they are")
+    output = base.parent / default_model_path(path) if output is None else model_output(output)
+    made = import_adapter(path, base, output, overwrite=overwrite)
+    write(f"{output}: an adapter of {base.name}, which changes {made.matrices} matrices; made for {made.base}")

@@ -9,6 +9,7 @@ from openbook.interop.gguf.block_types import WRITTEN
 from openbook.interop.gguf.exporting import write_gguf
 from openbook.interop.huggingface.conversion import convert
 from openbook.interop.huggingface.exporting import write_folder
+from openbook.interop.peft.exporting import CONFIG, WEIGHTS, write_peft
 from openbook.model_file.adapter import files_of_model
 from openbook.model_file.dtypes import EXPORT_DTYPES
 from openbook.model_file.merging import open_adapter
@@ -16,7 +17,7 @@ from openbook.model_file.opening import error_context, open_model_file
 from openbook.model_file.output_path import check_output_file, check_output_folder
 from openbook.progress import Track, silent
 
-FORMATS = {"hf": EXPORT_DTYPES, "gguf": {**EXPORT_DTYPES, **WRITTEN}}
+FORMATS = {"hf": EXPORT_DTYPES, "gguf": {**EXPORT_DTYPES, **WRITTEN}, "peft": {}}
 """The formats and, for each, the dtypes it can have: typed name → name in the file."""
 
 MAX_SHARD_BYTES = 5_000_000_000
@@ -54,7 +55,8 @@ def export_model(
     Args:
         model: a model file or an adapter, which is exported with its base, as one model.
         output: the folder or file to make; a folder may exist if it is empty.
-        to: "hf" for a folder that transformers loads, or "gguf".
+        to: "hf" for a folder that transformers loads, or "gguf"; "peft" for the adapter alone, in a folder that PEFT
+            loads.
         dtype: float32, float16 or bfloat16; for GGUF also q8_0, q6_k … q4_0. None keeps the model's own (float32 for
             int8). In a GGUF file vectors are always float32.
         max_shard_bytes: the most bytes of one file of weights in a folder; a larger tensor gets a file of its own.
@@ -71,10 +73,18 @@ def export_model(
     if max_shard_bytes < 1:
         raise SettingError(f"`max_shard_size` {max_shard_bytes}: must be more than 0")
     known = FORMATS[to]
+    if to == "peft" and dtype is not None:
+        raise SettingError("`dtype`: is not for PEFT's format, which keeps the adapter's numbers as they are")
     if dtype is not None and dtype not in known:
         raise SettingError(f"`dtype` {dtype}: must be one of {', '.join(known)}")
     adapter = open_adapter(model)
     opened = open_model_file(model) if adapter is None else adapter.base
+    if to == "peft":
+        check_output_folder(output, files_of_model(model), overwrite, CONFIG)
+        if adapter is None:
+            raise SettingError(f"`to` peft: is for adapters, and {model} is a whole model; export it with `to` hf")
+        with error_context(model):
+            return Exported(write_peft(output, adapter, overwrite), (WEIGHTS,))
     if to == "gguf":
         check_output_file(output, files_of_model(model), overwrite)
     else:

@@ -66,6 +66,8 @@ def open_folder(path: Path) -> FolderCheckpoint:
     """
     if not path.is_dir():
         raise OpenbookError(path_problem(path) or "is no folder")
+    if (path / "adapter_config.json").is_file():
+        raise OpenbookError("is a LoRA adapter of PEFT; give the model file that it changes with --base")
     if not (path / "config.json").exists():
         if any(path.glob("*.gguf")):
             raise OpenbookError("has GGUF files and no config.json; give one of the GGUF files")

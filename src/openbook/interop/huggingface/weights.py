@@ -179,9 +179,7 @@ def open_weights(folder: Path) -> SafetensorsWeights:
         OpenbookError: there are none, they are pickled, or a file is damaged; names the file and the cure.
     """
     if (folder / SINGLE).exists():
-        return SafetensorsWeights(
-            {name: (folder / SINGLE, info) for name, info in _checked_header(folder / SINGLE).items()}
-        )
+        return open_safetensors(folder / SINGLE)
     if (folder / INDEX).exists():
         return SafetensorsWeights(_sharded(folder))
     single = sorted(folder.glob("*.safetensors"))
@@ -195,6 +193,11 @@ def open_weights(folder: Path) -> SafetensorsWeights:
             f"{pickled.name} is pickled: {PICKLE}; {CONVERT}, as `save_pretrained` of transformers does"
         )
     raise OpenbookError(f"it has no {SINGLE}; give a folder with config.json and the weights as safetensors")
+
+
+def open_safetensors(path: Path) -> SafetensorsWeights:
+    """The tensors of one file, its header checked. Raises OpenbookError if it is missing or damaged."""
+    return SafetensorsWeights({name: (path, info) for name, info in _checked_header(path).items()})
 
 
 def _sharded(folder: Path) -> dict[str, tuple[Path, TensorInfo]]:
