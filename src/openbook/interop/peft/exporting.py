@@ -47,7 +47,7 @@ def write_peft(folder: Path, opened: OpenedAdapter, overwrite: bool) -> str:
         )
     encoder_decoder = opened.base.metadata.architecture.encoder is not None
     config = _config(modules, matrices, opened.adapter.scale, opened.path.stem, encoder_decoder)
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for name, (a, b) in matrices.items():
         tensors |= {f"{PREFIX}{name}.lora_A.weight": a, f"{PREFIX}{name}.lora_B.weight": b}
     with atomic_folder(folder, overwrite) as place:
