@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from rich.console import Console
+from sample_adapters import write_adapter
 from sample_files import metadata_of, small_file, tensors_of
 
 from openbook.errors import OpenbookError
@@ -178,3 +179,20 @@ def test_printable_keeps_what_people_write() -> None:
     assert printable("Größe 東京 naïve ✓") == "Größe 東京 naïve ✓"
     assert printable("a\nb\tc\r") == "a\\nb\\tc\\r"
     assert printable("a\nb\tc\r", keep_lines=True) == "a\nb\tc\\r"
+
+
+def test_names_are_cut_where_they_do_not_differ(tmp_path):
+    """Long names of files in a narrow table keep their end; matrices of several blocks share a row."""
+    base = tmp_path / "base.openbook"
+    files = [{"name": f"the-collected-letters-of-a-long-life-{number}.txt", "bytes": number} for number in (1, 2)]
+    save(base, replace(metadata_of(), training={"data": files}), tensors_of())
+    console = Console(width=80, file=io.StringIO())
+    render(describe(base), console)
+    shown = console.file.getvalue()
+    assert "life-1.txt" in shown and "life-2.txt" in shown
+    write_adapter(tmp_path / "small.openbook", base, targets=("query", "down"), rank=3)
+    console = Console(width=80, file=io.StringIO())
+    render(describe(tmp_path / "small.openbook"), console)
+    shown = console.file.getvalue()
+    for name in ("decoder.blocks.0–1.self_attention.query.weight", "decoder.blocks.0–1.feed_forward.down.weight"):
+        assert any(line.split() == [name, "3"] for line in shown.splitlines())

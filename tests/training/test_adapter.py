@@ -16,6 +16,7 @@ from openbook.cli.main import app
 from openbook.errors import OpenbookError
 from openbook.model_file.adapter import FIELD, load_merged, read_adapter
 from openbook.model_file.writing import write_tensors
+from openbook.training.lora_targets import TARGETS
 from soon import soon
 
 LEARN = {"steps": 8, "batch_tokens": 64, "micro_batch_size": 4, "dropout": 0.0, "precision": "float32", "context": 16}
@@ -61,6 +62,29 @@ def test_the_verbs_take_it(folder):
     described = json.loads(CliRunner().invoke(app, ["inspect", small, "--json"]).output)
     assert described["adapter"]["base"] == "base.openbook"
     assert {change["rank"] for change in described["adapter"]["changes"]} == {2}
+
+
+def test_the_recipe_is_what_was_trained(folder):
+    """Nothing of the recipe contradicts the base, and names are whole."""
+    described = json.loads(CliRunner().invoke(app, ["inspect", str(folder / "small.openbook"), "--json"]).output)
+    record = described["training"]
+    assert record["lora"] == {"rank": 2, "targets": list(TARGETS), "scale": 2.0}
+    assert record["recipe"]["adamw_lr"] == 0.002 and record["recipe"]["steps"] == LEARN["steps"]
+    assert not record["recipe"].keys() & {
+        "layers",
+        "tokenizer",
+        "activation",
+        "matrix_lr",
+        "embedding_lr",
+        "relative_lr",
+    }
+    merged = openbook.load(folder / "merged.openbook").metadata.training
+    assert merged["lora"] == record["lora"] and merged["recipe"] == record["recipe"]
+    new = openbook.load(folder / "base.openbook").metadata.training
+    assert new["recipe"]["layers"] == TINY["layers"] and "lora" not in new
+    shown = CliRunner().invoke(app, ["inspect", str(folder / "small.openbook")]).output
+    for name in ("self_attention.query", "self_attention.key", "feed_forward.gate"):
+        assert f"decoder.blocks.0.{name}.weight" in shown
 
 
 def test_it_can_be_gone_on_from(folder, tmp_path):

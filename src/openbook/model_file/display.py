@@ -16,7 +16,7 @@ from rich.text import Text
 
 from openbook.model_file.architecture_summary import ranges
 from openbook.text.formatting import format_count
-from openbook.text.printable import excerpt, printable
+from openbook.text.printable import printable
 
 _MAX_STRING = 600  # characters of one string
 _MAX_TEMPLATE_LINES = 8  # of a chat template
@@ -54,13 +54,30 @@ def _render_adapter(d: Mapping[str, Any], console: Console) -> None:
     rows: list[tuple[str, object]] = [(name, adapter[name]) for name in ("base", "fingerprint", "scale")]
     rows += [("changes", f"{format_count(len(adapter['changes']), 'matrix', 'matrices')}: weight + scale · B · A")]
     _section(console, "Adapter", rows)
-    _section(console, "Ranks", [(change["name"], change["rank"]) for change in adapter["changes"]])
+    console.print()
+    console.print(_ranks_table(adapter["changes"]))
     _section(console, "Training", _record_rows(d["training"]) or [("record", "none in the file")])
+
+
+def _ranks_table(changes: Sequence[Mapping[str, Any]]) -> Table:
+    """A row for each matrix that changes; those of several blocks with the same name and rank share one."""
+    groups: dict[tuple[str, str, int], list[int]] = {}
+    for change in changes:
+        stack, _, rest = change["name"].partition(".blocks.")
+        number, _, name = rest.partition(".")
+        key = (stack, name, change["rank"]) if number.isdecimal() else (change["name"], "", change["rank"])
+        groups.setdefault(key, []).append(int(number) if number.isdecimal() else 0)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("matrix", overflow="fold")
+    table.add_column("rank", justify="right", no_wrap=True)
+    for (stack, name, rank), numbers in groups.items():
+        table.add_row(_text(f"{stack}.blocks.{ranges(sorted(numbers))}.{name}" if name else stack), f"{rank:,}")
+    return table
 
 
 def _section(console: Console, title: str, rows: Iterable[tuple[str, object]]) -> None:
     grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="cyan", no_wrap=True, max_width=32)
+    grid.add_column(style="cyan", overflow="fold", max_width=32)
     grid.add_column(overflow="fold")
     for name, value in rows:
         grid.add_row(_text(name), value if isinstance(value, Text | Table) else _text(_plain(value), keep_lines=True))
@@ -148,7 +165,7 @@ def _records_table(records: Sequence[Mapping[str, Any]]) -> Table:
     for name in names:
         table.add_column(_text(name), overflow="fold")
     for number in picked:
-        table.add_row(*(Text(excerpt(_plain(records[number].get(name, "")), 32)) for name in names))
+        table.add_row(*(Text(_without_middle(_plain(records[number].get(name, "")), 32)) for name in names))
     return table
 
 
@@ -178,6 +195,14 @@ def _plain(value: object) -> str:
             return f"{value:.6g}"
         case _:
             return str(value)
+
+
+def _without_middle(text: str, length: int) -> str:
+    """At most so many characters: names of files often differ at their end."""
+    if len(text) <= length:
+        return printable(text)
+    end = length // 2
+    return f"{printable(text[: length - end - 1])}…{printable(text[-end:])}"
 
 
 def _head(text: str) -> str:

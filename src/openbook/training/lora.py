@@ -6,11 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from openbook.errors import SettingError
-from openbook.training.lora_targets import check_lora
+from openbook.training.lora_targets import SCALE, check_lora
 from openbook.transformer.experts import ExpertLinear
-
-SCALE = 2.0
-"""α / rank of the paper."""
 
 
 class LoRALinear(nn.Module):

@@ -7,6 +7,9 @@ from openbook.errors import SettingError
 TARGETS = ("query", "key", "value", "output", "gate", "up", "down")
 """The linear layers of a block that can be changed."""
 
+SCALE = 2.0
+"""α / rank of the paper."""
+
 
 def check_lora(rank: int, targets: Sequence[str]) -> None:
     """Raises OpenbookError if the rank is not positive or a target is unknown."""

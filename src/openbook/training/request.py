@@ -11,7 +11,7 @@ from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.output_path import check_new_file, check_output_file
 from openbook.text.input_files import WORKING, find_files
 from openbook.text.tokenizer.bpe_dropout import require_bpe
-from openbook.training.lora_targets import TARGETS, check_lora
+from openbook.training.lora_targets import SCALE, TARGETS, check_lora
 from openbook.training.recipe import make_recipe
 from openbook.training.run_folder import UnfinishedRun
 
@@ -71,6 +71,13 @@ class TrainingRequest:
     def folder(self) -> Path:
         """Where the run keeps its prepared data, its checkpoint, its log and its loss curve."""
         return Path(f"{self.output}{WORKING}")  # with_name would raise for "" and "/", which are refused later
+
+    @property
+    def lora(self) -> dict[str, Any] | None:
+        """What LoRA trains, for the training record."""
+        if self.lora_rank is None:
+            return None
+        return {"rank": self.lora_rank, "targets": list(self.lora_targets), "scale": SCALE}
 
     def check(self) -> None:
         """Refuse what cannot work.

@@ -32,7 +32,8 @@ from openbook.training.evaluation.perplexity import Score
 from openbook.training.initialize import initialize, set_load_balancing
 from openbook.training.interrupts import interrupts
 from openbook.training.loop import Callback, Event, Outcome, TrainingLoop
-from openbook.training.lora import SCALE, add_lora, lora_matrices, merge_lora
+from openbook.training.lora import add_lora, lora_matrices, merge_lora
+from openbook.training.lora_targets import SCALE
 from openbook.training.plan.budget import check_budget
 from openbook.training.plan.disk import check_disk
 from openbook.training.plan.memory import check_memory, save_memory
@@ -134,7 +135,8 @@ class TrainingRun:
             changes = lora_matrices(model)
             merge_lora(model)
             score, metrics = task.evaluate(model, self.track, outcome.scored_fraction), task.metrics(model)
-            record = training_record(files, recipe, outcome, score, metrics, read_log(log.path), request.base_model)
+            events, base_model, lora = read_log(log.path), request.base_model, request.lora
+            record = training_record(files, recipe, outcome, score, metrics, events, base_model, lora)
             self._save(metadata, model, changes, record)
         finally:
             log.close()

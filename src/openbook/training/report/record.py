@@ -15,7 +15,12 @@ from openbook.text.corpus.corpus import Corpus
 from openbook.text.printable import printable_path
 from openbook.training.evaluation.perplexity import Score
 from openbook.training.loop import Event, Outcome
-from openbook.training.recipe import Recipe
+from openbook.training.plan.fine_tuning import OPEN
+from openbook.training.recipe import FIELDS, Recipe
+
+MUON_FIELDS = {"matrix_lr", "muon_momentum"}
+FROZEN_FIELDS = {"embedding_lr", "lm_head_lr", "norm_lr", "relative_lr"}
+"""Rates of weights that LoRA leaves as they are."""
 
 MOST_FILES = 1000
 """Books that a record names one by one, so that it fits in a model file's header."""
@@ -54,13 +59,22 @@ def training_record(
     metrics: Mapping[str, float],
     events: Sequence[Event],
     base_model: Path | None,
+    lora: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Data names and hashes, recipe, seed, steps, losses and other metrics, versions and date, as JSON."""
+    """Data names and hashes, recipe, seed, steps, losses and other metrics, versions and date, as JSON.
+
+    The recipe of a fine-tuning has what the base model leaves open, and no rates that were not used; `lora` says what
+    was trained where that is not all weights.
+    """
     state = outcome.state
+    unused = set() if base_model is None else FIELDS.keys() - set(OPEN)
+    unused |= MUON_FIELDS if recipe.optimizer == "adamw" else set()
+    unused |= set() if lora is None else FROZEN_FIELDS
     return {
         "data": data,
         "base_model": None if base_model is None else printable_path(base_model.name),
-        "recipe": recipe.as_dict(),
+        **({} if lora is None else {"lora": dict(lora)}),
+        "recipe": {name: value for name, value in recipe.as_dict().items() if name not in unused},
         "seed": recipe.seed,
         "steps": state.step,
         "best_step": state.best_step,
