@@ -67,7 +67,7 @@ def training_record(
     was trained where that is not all weights.
     """
     state = outcome.state
-    unused = set() if base_model is None else FIELDS.keys() - set(OPEN)
+    unused: set[str] = set() if base_model is None else FIELDS.keys() - set(OPEN)
     unused |= MUON_FIELDS if recipe.optimizer == "adamw" else set()
     unused |= set() if lora is None else FROZEN_FIELDS
     return {
