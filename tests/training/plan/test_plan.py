@@ -159,7 +159,6 @@ def test_few_conversations_get_steps_not_time(machine, rows, rate):
     assert made.minutes is None and made.stop_when_known
     assert made.batch_tokens == 256 and made.warmup_steps == 10
     assert max(100, 16 * rows) <= made.steps <= 5000
-    assert made.steps == max(100, 16 * rows) or rate > 1e8
     timed = plan_fine_tuning(
         rules, {"context": 256, "minutes": 2}, BaseModel(architecture), CPU, 30, 12, UntilKnown(rows, 256)
     ).recipe
