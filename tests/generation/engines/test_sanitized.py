@@ -32,13 +32,17 @@ def test_no_sanitizer_complains(tmp_path: Path) -> None:
     run("cmake", "-S", ROOT / "native", "-B", tmp_path, *switches)
     run("cmake", "--build", tmp_path, "--parallel", str(os.cpu_count()))
     run(tmp_path / "openbook_kernels_test")
-    found = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+    # The sanitizer looks for the functions that throw exceptions before Python has loaded the library that has them.
+    preloaded = [
+        subprocess.run(["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
+        for name in ("libasan.so", "libstdc++.so")
+    ]
     folder = Path(__file__).parent
     # Leaks are Python's own; a limit on memory would be one on the sanitizer's.
     run(
         *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", folder / "test_native_engine.py"),
         OPENBOOK_NATIVE=str(tmp_path / "libopenbook_engine.so"),
-        LD_PRELOAD=found.stdout.strip(),
+        LD_PRELOAD=" ".join(preloaded),
         ASAN_OPTIONS="detect_leaks=0",
         UBSAN_OPTIONS="halt_on_error=1",
     )
