@@ -62,13 +62,15 @@ async function lens(scene) {
   const isLength = scene.state.color === "length";
   const title = isLength ? "Length of each vector after each layer" : "What the model would say if it stopped after a layer";
   if (problem) return card({ title }, problemLine(problem));
-  const says = isLength ? "The length of the residual stream: how much has been added up." :
-    `Each layer's vector goes through the final norm and the output layer. Colour: the probability of ${quoted(found.answer)} so far.`;
+  const first = found.first ?? 0;
+  const tokens = scene.rowsOf("decoder").slice(first);
+  const cut = first ? ` The last ${plural(tokens.length, "token")} of ${first + tokens.length}.` : "";
+  const says = isLength ? `The length of the residual stream: how much has been added up.${cut}` :
+    `Each layer's vector goes through the final norm and the output layer. Colour: the probability of ${quoted(found.answer)} so far.${cut}`;
   const columns = found.rows[0].cells.length;
   const values = Float32Array.from(found.rows.flatMap((/** @type {any} */ row, /** @type {number} */ i) =>
     isLength ? found.norms[i] : row.cells.map((/** @type {any} */ cell) => cell.answer_probability)));
   const scale = scaleFor(isLength ? "signed" : "probability", values);
-  const tokens = scene.rowsOf("decoder");
   if (columns > WITH_WORDS) return card({ title, says, scale }, wideGrid(scene, found, values, scale, tokens, isLength));
   const rows = found.rows.map((/** @type {any} */ row, /** @type {number} */ i) =>
     el("tr", {}, el("th", { scope: "row" }, row.name), row.cells.map((/** @type {any} */ cell, /** @type {number} */ t) => {
@@ -77,7 +79,7 @@ async function lens(scene) {
       const inner = el("div.lens-cell", { title: isLength ? "" : `${cell.label} ${percent(cell.probability)}; ${found.answer.label} ${percent(cell.answer_probability)}, rank ${cell.answer_rank}` }, el("bdi", {}, text));
       inner.style.background = css(color);
       inner.style.color = inkOn(color);
-      const open = () => scene.store.go({ level: "layer", stack: "decoder", layer: Math.max(0, row.layer), row: t, path: "", index: [] });
+      const open = () => scene.store.go({ level: "layer", stack: "decoder", layer: Math.max(0, row.layer), row: t + first, path: "", index: [] });
       return el("td", {}, button(inner, open, { class: "cell", "data-focus": `lens ${i} ${t}`, "aria-label": `${row.name}, ${tokens[t].label}: ${text}` }));
     })));
   const heads = el("tr", {}, el("th"), tokens.map((token) => el("th", { scope: "col" }, el("bdi", {}, word(token)))));
@@ -100,7 +102,7 @@ function wideGrid(scene, found, values, scale, tokens, isLength) {
     indexOf: (/** @type {number} */ i, /** @type {number} */ t) => [i, t],
     shape: isLength ? "length of the vectors" : `probability of ${found.answer.label}`,
   };
-  return heatMap(grid, scale, ([i, t]) => scene.store.go({ level: "layer", stack: "decoder", layer: Math.max(0, found.rows[i].layer), row: t, path: "", index: [] }));
+  return heatMap(grid, scale, ([i, t]) => scene.store.go({ level: "layer", stack: "decoder", layer: Math.max(0, found.rows[i].layer), row: t + (found.first ?? 0), path: "", index: [] }));
 }
 
 /** What each sublayer adds to the logit of the answer. @param {Scene} scene */
