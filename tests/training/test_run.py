@@ -455,4 +455,4 @@ def test_no_two_outputs_share_a_folder(tmp_path):
 
 @pytest.mark.parametrize("name", ["", ".", "/"])
 def test_a_name_that_is_a_folder_is_one_line(trained, name):
-    refused("is a folder; give (-o|output) the name of a file", trained[1] / "book.txt", name, **CHOICES)
+    refused(r"is a folder; give (-o|output) the name of a file", trained[1] / "book.txt", name, **CHOICES)

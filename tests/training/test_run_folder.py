@@ -113,7 +113,9 @@ def test_a_configuration_is_never_the_output(book, tmp_path):
 
 
 def test_a_name_with_no_place_for_the_working_folder_is_refused_first(book, tmp_path):
-    refused("this name is too long; give output one that is 3 bytes shorter", book, tmp_path / ("a" * 240 + ".openbook"))
+    refused(
+        "this name is too long; give output one that is 3 bytes shorter", book, tmp_path / ("a" * 240 + ".openbook")
+    )
     longest = tmp_path / ("a" * 237 + ".openbook")
     assert openbook.train(book, longest, device="cpu", **CHOICES).metadata.training["steps"] == 4
 
