@@ -241,6 +241,27 @@ def test_evaluate_and_inspect_in_json(command, model, book):
     assert code == 0 and "query" in out
 
 
+def test_explain_prints_the_algorithm_in_sixty_lines(command, model):
+    code, out, err = command("explain", model, "The", "--terminal", "--max-tokens", 3)
+    lines = out.splitlines()
+    assert (code, err) == (0, "") and 25 < len(lines) <= 60
+    assert any("1 Tokenize" in line for line in lines) and any("all parts:" in line for line in lines)
+    assert sum(line.startswith("then ") for line in lines) == 1
+    code, out, _ = command("explain", model, "The", "--summary")
+    assert code == 0 and out.count("token_embedding.weight") >= 1 and "self-attention" in out
+    assert command("explain", model, "The")[1] == command("explain", model, "The", "--terminal")[1]  # no terminal here
+
+
+def test_explain_writes_a_page(command, model, tmp_path):
+    code, out, _ = command("explain", model, "The", "--html", "page.html", "--max-tokens", 2)
+    assert code == 0 and out.startswith("page.html: ")
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")
+    told(command("explain", model, "The", "--html", "none/page.html"), "does not exist")
+    told(command("explain", model, "The", "--html", "page.html", "--size", "big"), "must be a size")
+    told(command("explain", model, "The", "--html", "page.html", "--terminal"), "text view")
+    told(command("explain", model, "The", "--temperature", "-1"), "temperature")
+
+
 # What goes wrong.
 
 
