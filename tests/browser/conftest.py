@@ -7,7 +7,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not 
 from browsing import ARGUMENTS, CHROMIUM, save_decoder, save_translator, served, watch  # noqa: E402
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # Playwright keeps an event loop running, in which other modules could run none
 def browser():
     if CHROMIUM is None:
         pytest.skip("no Chromium is installed; on Debian: apt-get install chromium")

@@ -289,7 +289,7 @@ def test_numbers_gone_wrong_end_it_and_keep_the_last_good_state(tmp_path, factor
     loop = make_loop(tmp_path, some, Poisoned(some, 6, factor), checkpoint_seconds=0.0)
     with pytest.raises(OpenbookError, match=words) as caught:
         loop.run()
-    assert "--matrix-lr" in str(caught.value) and str(tmp_path) in str(caught.value)
+    assert "matrix_lr" in str(caught.value) and str(tmp_path) in str(caught.value)
     tensors, facts = read_checkpoint(loop.checkpointer.latest)
     assert facts["step"] == 6
     assert all(tensor.isfinite().all() for tensor in tensors.values())

@@ -213,7 +213,7 @@ def test_a_plan_picks_everything(tmp_path, encoder_layers):
 @pytest.mark.parametrize(
     ("changed", "choices", "reason"),
     [
-        ({}, {"tokenizer": "unigram"}, "not unigram; take --tokenizer bpe"),
+        ({}, {"tokenizer": "unigram"}, "not unigram; leave it out, or give `?tokenizer"),
         ({"pairs": False, "conversations": True}, {}, "for books and pairs"),
         ({"base_model": "words"}, {}, "not BPE"),
     ],

@@ -87,8 +87,9 @@ def open_engine(name: str, model: "Transformer | ModelFile") -> Engine:
         model: a PyTorch module or, for native, a model file.
 
     Raises:
-        OpenbookError: the engine cannot take the model.
+        OpenbookError: there is no such engine, or it cannot take the model.
     """
+    check_engine(name)
     if name == "native":
         from openbook.generation.engines.native.engine import NativeEngine
 
