@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from openbook.text.tokenizer.unknown import NOTHING_UNKNOWN
 from openbook.training.checkpoint import Checkpointer
 from openbook.training.data.language_modeling_task import LanguageModelingTask
+from openbook.training.evaluation.perplexity import TokenBytes
 from openbook.training.initialize import initialize
 from openbook.training.loop import TrainingLoop
 from openbook.training.optimizer import NEWTON_SCHULZ_STEPS
@@ -87,9 +89,9 @@ def make_loop(wanted: argparse.Namespace, precision: str, folder: Path) -> Train
     initialize(model, 1)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     tokens = np.random.default_rng(1).integers(0, recipe.vocab_size, 200_000).astype(np.uint16)
-    task = LanguageModelingTask(
-        recipe, tokens, tokens[:5000], 10_000, np.zeros(1, np.int64), torch.device("cpu"), dtype
-    )
+    spelled = TokenBytes(np.full(recipe.vocab_size, 4), None, NOTHING_UNKNOWN)
+    start, device = np.zeros(1, np.int64), torch.device("cpu")
+    task = LanguageModelingTask(recipe, tokens, tokens[:5000], 10_000, start, device, dtype, spelled, spelled)
     return TrainingLoop(model.train(), task, recipe, Checkpointer(folder / precision), dtype)
 
 
