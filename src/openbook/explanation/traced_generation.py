@@ -250,8 +250,8 @@ class TracingSession(CachedSession):
         return self._engine.step(int(tokens[0, 0]))[None, None]
 
     def step_topk(self, tokens: IntArray, log_probs: FloatArray, suppressed: IntArray, count: int) -> Continuations:
-        """Beams are traced by `generation.beam_trace` instead."""
-        raise NotImplementedError
+        """Not for a traced run, which has one row; `generation.beam_trace` traces beams."""
+        raise NotImplementedError("a traced run writes one token at a time; beams are traced by generation.beam_trace")
 
 
 def trace_bytes(recorded: Trace) -> int:

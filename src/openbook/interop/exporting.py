@@ -68,15 +68,7 @@ def export_model(
             file cannot be read or written.
     """
     model, output = Path(model), Path(output)
-    if to not in FORMATS:
-        raise SettingError(f"`to` {to}: must be one of {', '.join(FORMATS)}")
-    if max_shard_bytes < 1:
-        raise SettingError(f"`max_shard_size` {max_shard_bytes}: must be more than 0")
-    known = FORMATS[to]
-    if to == "peft" and dtype is not None:
-        raise SettingError("`dtype`: is not for PEFT's format, which keeps the adapter's numbers as they are")
-    if dtype is not None and dtype not in known:
-        raise SettingError(f"`dtype` {dtype}: must be one of {', '.join(known)}")
+    _check_settings(to, dtype, max_shard_bytes)
     adapter = open_adapter(model)
     opened = open_model_file(model) if adapter is None else adapter.base
     if to == "peft":
@@ -94,7 +86,7 @@ def export_model(
             conversion = convert(model, opened)
         else:
             conversion = convert(adapter.path, adapter.described(), adapter.updates)
-    stored = conversion.dtype if dtype is None else known[dtype]
+    stored = conversion.dtype if dtype is None else FORMATS[to][dtype]
     if to == "gguf":
         notes = write_gguf(output, conversion, model, dtype=stored, track=track)
         return Exported(conversion.family.name, (output.name,), tuple(notes))
@@ -102,3 +94,14 @@ def export_model(
         output, conversion, dtype=stored, max_shard_bytes=max_shard_bytes, overwrite=overwrite, track=track
     )
     return Exported(conversion.family.name, tuple(files))
+
+
+def _check_settings(to: str, dtype: str | None, max_shard_bytes: int) -> None:
+    if to not in FORMATS:
+        raise SettingError(f"`to` {to}: must be one of {', '.join(FORMATS)}")
+    if max_shard_bytes < 1:
+        raise SettingError(f"`max_shard_size` {max_shard_bytes}: must be more than 0")
+    if to == "peft" and dtype is not None:
+        raise SettingError("`dtype`: is not for PEFT's format, which keeps the adapter's numbers as they are")
+    if dtype is not None and dtype not in FORMATS[to]:
+        raise SettingError(f"`dtype` {dtype}: must be one of {', '.join(FORMATS[to])}")

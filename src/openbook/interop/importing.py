@@ -6,7 +6,8 @@ its tensors get the names they have there. Everything after that is the same for
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -86,6 +87,7 @@ class Imported:
     notes: tuple[str, ...] = ()
 
 
+# Over 60 lines by the list of its arguments; the body is one sequence, whose steps share most of their values.
 def import_model(
     path: str | os.PathLike[str],
     output: str | os.PathLike[str],
@@ -121,10 +123,8 @@ def import_model(
         weights = checkpoint.weights
         architecture = family.adapt(architecture, weights)
         shapes, tables = expected_shapes(architecture), family.tables(architecture)
-        try:
+        with _assumed_sizes_named(checkpoint.config.assumed):
             found = resolve(family, tables, shapes, weights, architecture.tied_embeddings)
-        except OpenbookError as error:
-            raise _with_assumed_sizes(error, checkpoint.config.assumed) from None
         stored = checkpoint.dtype(found) if dtype is None else header_dtype(dtype, IMPORT_DTYPES)
         exact = _exact_layouts(found, weights, shapes, stored)
         specs = stored_specs(shapes, stored, exact)
@@ -153,16 +153,20 @@ def import_model(
     return Imported(family.name, metadata, typed, tuple(notes))
 
 
-def _with_assumed_sizes(error: OpenbookError, assumed: Mapping[str, int]) -> OpenbookError:
-    """The error that tensors do not fit, with the sizes that config.json leaves out, which explain it."""
-    sizes = [f"{name} ({value:,})" for name, value in assumed.items() if name not in NO_SIZES]
-    if not sizes:
-        return error
-    reason = str(error).removesuffix(f"; {DAMAGED}")
-    return OpenbookError(
-        f"config.json leaves out {', '.join(sizes)}, for which the defaults in brackets count, and the tensors do not "
-        f"fit; add the model's own: {reason}"
-    )
+@contextmanager
+def _assumed_sizes_named(assumed: Mapping[str, int]) -> Iterator[None]:
+    """An error that tensors do not fit tells the sizes that config.json leaves out, which explain it."""
+    try:
+        yield
+    except OpenbookError as error:
+        sizes = [f"{name} ({value:,})" for name, value in assumed.items() if name not in NO_SIZES]
+        if not sizes:
+            raise
+        reason = str(error).removesuffix(f"; {DAMAGED}")
+        raise OpenbookError(
+            f"config.json leaves out {', '.join(sizes)}, for which the defaults in brackets count, and the tensors do "
+            f"not fit; add the model's own: {reason}"
+        ) from None
 
 
 def _check_vocabulary(metadata: ModelMetadata) -> list[str]:

@@ -22,7 +22,11 @@ _aten: Any = torch.ops.aten
 
 
 class QuantizedWeight(Tensor):
-    """A matrix (…, out, in) of float32 numbers, held as `parts`, each (…, out, something)."""
+    """A matrix (…, out, in) of float32 numbers, held as `parts`, each (…, out, something).
+
+    Each layout defines `floats` and `numbers_at`. They are not abstract methods, since PyTorch's metaclass of tensors
+    does not combine with that of abstract classes.
+    """
 
     parts: tuple[Tensor, ...]
 

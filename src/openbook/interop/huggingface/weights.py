@@ -121,7 +121,7 @@ class SafetensorsWeights:
         return None
 
     def read_quantized(self, name: str, index: Index = ()) -> QuantizedWeight:
-        """See `TensorSource.read_quantized`."""
+        """Never called: it is only for tensors that `layout` names, and of a folder it names none."""
         raise NotImplementedError("a folder has no tensors of such a layout")
 
     def equal(self, one: str, other: str) -> bool:

@@ -25,6 +25,7 @@ PICTURE = "comparison.png"
 """The name of the picture that the command adds to the folder."""
 
 
+# Over 60 lines by the list of its arguments; the body is one sequence over both kinds.
 def compare(
     pairs: Sequence[str | Path],
     folder: Path,
@@ -57,20 +58,14 @@ def compare(
     Raises:
         OpenbookError: as for training; or `folder` holds a comparison that may not be replaced.
     """
-    _check_folder(folder)
     path = folder / "comparison.json"
-    if (path.exists() or (folder / PICTURE).exists()) and not overwrite:
-        raise SettingError(f"{folder}: holds a comparison; give another `output`, or `overwrite` to replace it")
+    _check_folder(folder, [path, folder / PICTURE], overwrite)
     make_recipe(choices)
     translation_quality([""], [""], bleu_tokenizer)
     files = find_files([*pairs, *(validation or [])])
-    inputs = [[(str(file), *size_and_mtime(file)) for file in files], dict(choices), bleu_tokenizer]
-    identity = json.dumps(inputs, sort_keys=True)
+    identity = _identity(files, choices, bleu_tokenizer)
     is_new = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingError(f"{folder}: cannot be created ({error.strerror}); give another `output`") from None
+    _make_folder(folder)
     results: list[ComparisonResult] = []
     given, side_tokens = dict(choices), None
     for kind in KINDS:
@@ -95,6 +90,19 @@ def compare(
     for kind in KINDS:
         (folder / f"{kind}.json").unlink()
     return results
+
+
+def _identity(files: Sequence[Path], choices: Mapping[str, Any], bleu_tokenizer: str | None) -> str:
+    """The same for the same comparison, which goes on after an interruption."""
+    inputs = [[(str(file), *size_and_mtime(file)) for file in files], dict(choices), bleu_tokenizer]
+    return json.dumps(inputs, sort_keys=True)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"{folder}: cannot be created ({error.strerror}); give another `output`") from None
 
 
 def matching_decoder(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,10 +131,12 @@ def _write(path: Path, content: Any) -> None:
         file.write(json.dumps(content).encode())
 
 
-def _check_folder(folder: Path) -> None:
-    """Refuse the current folder, which an empty name means too, and those around it: results get one of their own."""
+def _check_folder(folder: Path, results: Sequence[Path], overwrite: bool) -> None:
+    """Refuse the current folder, which an empty name means too, those around it, and one that holds results."""
     if Path.cwd().is_relative_to(os.path.realpath(folder)):
         raise SettingError(f"{folder}: is, or holds, the current folder; give `output` the name of a new folder")
+    if any(result.exists() for result in results) and not overwrite:
+        raise SettingError(f"{folder}: holds a comparison; give another `output`, or `overwrite` to replace it")
 
 
 def _finished(path: Path, identity: str, overwrite: bool) -> ComparisonResult | None:

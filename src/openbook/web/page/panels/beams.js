@@ -28,7 +28,7 @@ function pathTo(nodes, ids) {
   const path = [];
   let parent = -1;
   for (const id of ids) {
-    const next = nodes.findIndex((node) => (node.parent ?? -1) === parent && (node.id ?? node.token) === id);
+    const next = nodes.findIndex((node) => (node.parent ?? -1) === parent && node.token === id);
     if (next < 0) break;
     path.push(next);
     parent = next;
@@ -57,7 +57,7 @@ function tree(scene, nodes, best) {
   const open = async (/** @type {number} */ i) => {
     /** @type {number[]} */
     const ids = [];
-    for (let at = i; at >= 0; at = nodes[at].parent ?? -1) ids.unshift(nodes[at].id ?? nodes[at].token);
+    for (let at = i; at >= 0; at = nodes[at].parent ?? -1) ids.unshift(nodes[at].token);
     await scene.data.rerun({ prompt: scene.manifest.prompt, target_ids: ids });
     scene.store.go({ ...START, level: "head", cross: true });
   };

@@ -16,8 +16,8 @@ export async function cachePanel(scene) {
   if (problem) return [...heading(title), problemLine(problem)];
   const count = (/** @type {number | undefined} */ value) => (value === undefined || value === null ? "" : value.toLocaleString("en"));
   const rows = [
+    ["tokens read", count(found.tokens_with), count(found.tokens_without)],
     ["numbers computed", count(found.numbers_with), count(found.numbers_without)],
-    ["products", count(found.products_with), count(found.products_without)],
     ["seconds", found.seconds_with?.toFixed(4) ?? "", found.seconds_without?.toFixed(4) ?? ""],
   ];
   const differences = Object.entries(found.differences).map(([path, greatest]) => [place(path), Number(greatest).toExponential(1)]);

@@ -1,7 +1,7 @@
 /** The answer: the tokens that went in and came out, one step of generation a line, and the prompt's own positions. */
 
 import { button, el } from "../dom.js";
-import { percent, plural, quoted, short, word } from "../format.js";
+import { plural, quoted, short, word } from "../format.js";
 import { ask, heading, problemLine, shareBar, table, tokenChips } from "../parts.js";
 import { promptForm } from "../prompt_form.js";
 
@@ -60,9 +60,4 @@ async function promptCard(scene) {
   return el("section.card", { "aria-label": title }, el("h3", {}, title),
     el("p", {}, `In training, each position is asked for the token that follows. The loss is −ln of the probability that the token that came was given.${mean}`),
     table(["after", "came", "its probability", "rank", "loss", "predicted"], rows, title));
-}
-
-/** "49 %" of a step, for the token strip. @param {any} step */
-export function stepNote(step) {
-  return `step ${step.step + 1} · ${percent(step.probability)}`;
 }

@@ -29,18 +29,17 @@ const ARROWS = {
 export async function headView(scene) {
   const { state, layer } = scene;
   const head = Math.min(state.head, layer.heads - 1);
-  const shown = { ...state, head };
   const heads = Array.from({ length: layer.heads }, (_, h) => /** @type {[string, string]} */ ([String(h), `head ${h}`]));
   const names = [...ATTENTION, "values", "head_context", "context", "output"];
   const chain = names.flatMap((name) => original(scene, `${scene.attention}.${name}`) ?? []);
   if (!chain.length) return [...heading("Attention", ""), problemLine(`Nothing is recorded in ${scene.attention}; choose another layer.`)];
-  const cards = await Promise.all(chain.map((quantity) => headCard(scene, quantity, shown.head)));
+  const cards = await Promise.all(chain.map((quantity) => headCard(scene, quantity, head)));
   const row = chain.map((quantity, i) => el("div.link-of-chain", {}, i ? arrow(ARROWS[quantity.name] ?? "then") : null, cards[i]));
   return [
-    ...heading(state.cross ? "How much each token looks at each source token" : "How much each token looks at each other one", await sentence(scene, shown.head)),
+    ...heading(state.cross ? "How much each token looks at each source token" : "How much each token looks at each other one", await sentence(scene, head)),
     chooser("Head", heads, String(head), (at) => scene.store.go({ head: Number(at), path: "", index: [] })),
     el("div.row", {}, row),
-    await inputs(scene, shown.head, chain),
+    await inputs(scene, head, chain),
   ];
 }
 
