@@ -21,6 +21,7 @@ from openbook.text.printable import printable
 _MAX_STRING = 600  # characters of one string
 _MAX_TEMPLATE_LINES = 8  # of a chat template
 _MAX_ROWS = 8  # of a list in the training record
+_MAX_NUMBERS = 64  # of such a list without rows
 _SPARKS = "▁▂▃▄▅▆▇█"
 
 
@@ -151,6 +152,8 @@ def _record_rows(record: Mapping[str, Any]) -> list[tuple[str, object]]:
             rows.append((name, _records_table(value)))
             if name == "losses":
                 rows.extend(_curves(value))
+        elif isinstance(value, list) and len(value) > _MAX_NUMBERS:
+            rows.append((name, f"{len(value):,} numbers (--json has them)"))
         else:
             rows.append((name, value))
     return rows

@@ -137,6 +137,7 @@ class TrainingRun:
             score, metrics = task.evaluate(model, self.track, outcome.scored_fraction), task.metrics(model)
             events, base_model, lora = read_log(log.path), request.base_model, request.lora
             record = training_record(files, recipe, outcome, score, metrics, events, base_model, lora)
+            record |= dataset.merge_counts()
             self._save(metadata, model, changes, record)
         finally:
             log.close()

@@ -66,9 +66,12 @@ def replay_tokenizer(tokenizer: Tokenizer, text: str, counts: Sequence[int] | No
     Args:
         tokenizer: that encodes it.
         text: without a chat template.
-        counts: how often training joined each merge, by rank, where that is known.
+        counts: how often training joined each merge, by rank, where that is known; left out if there are not as many.
     """
-    kind = str(_parsed(tokenizer.to_json())["model"].get("type") or "BPE")
+    model = _parsed(tokenizer.to_json())["model"]
+    kind = str(model.get("type") or "BPE")
+    if counts is not None and len(counts) != len(model.get("merges", ())):
+        counts = None
     normalised = tokenizer.normalize(text)
     words = tokenizer.split(normalised)
     spelling = _Spelling(tokenizer)
@@ -89,7 +92,9 @@ def _note(kind: str, counts: Sequence[int] | None) -> str:
             "WordLevel": "Each word is one token if the vocabulary has it.",
             "WordPiece": "From the left, the longest known piece is taken each time.",
         }.get(kind, f"A tokenizer of the kind {kind}.")
-    known = "beside each is how often training counted it" if counts else "how often training counted each is not kept"
+    known = (
+        "beside each is how often it did that in its text" if counts else "how often training counted each is not kept"
+    )
     return f"In each word, the neighbours that training joined first are joined first, again and again; {known}."
 
 

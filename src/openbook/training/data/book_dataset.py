@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from openbook.errors import SettingError
@@ -15,6 +16,7 @@ from openbook.text.corpus.corpus import Corpus
 from openbook.text.corpus.prepare import prepare
 from openbook.text.formatting import format_count
 from openbook.text.tokenizer.bpe_dropout import MergeDropout
+from openbook.text.tokenizer.merge_counts import count_tokens, merge_counts
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.unknown import token_lengths
 from openbook.training.data.dataset import Dataset, ScoredTask, generate_text
@@ -113,6 +115,17 @@ class BookDataset(Dataset):
         ids = train.ids[:LEARNED_TOKENS]
         token_bytes = TokenBytes(token_lengths(self.tokenizer), self.tokenizer.unknown_id, train.unknown)
         return replace(train, ids=ids, text_bytes=round(token_bytes.of(ids)), unknown=token_bytes.unknown(ids))
+
+    @property
+    def _train_ids(self) -> NDArray[Any]:
+        """All tokens of the training text."""
+        return self.tokens.train.ids
+
+    def merge_counts(self) -> dict[str, list[int]]:
+        if self.base is not None:
+            return super().merge_counts()
+        found = merge_counts(self.tokenizer, count_tokens(self._train_ids, self.tokenizer.vocab_size))
+        return {} if found is None else {"merge_counts": found}
 
     def metadata(self, architecture: Architecture) -> ModelMetadata:
         return ModelMetadata(architecture=architecture, tokenizer=self.tokenizer.to_json())

@@ -33,6 +33,9 @@ ShowSample = Callable[[str, str], None]
 Corpus = TypeVar("Corpus")
 
 
+MERGE_COUNTS = ("merge_counts", "source_merge_counts")
+
+
 class ScoredTask(Task, Protocol):
     """A task that can score as much of the held-out data as is wanted too."""
 
@@ -103,6 +106,15 @@ class Dataset(ABC):
     @abstractmethod
     def task(self, recipe: Recipe, device: torch.device, dtype: torch.dtype) -> ScoredTask:
         """The training task; call `tokenize` first."""
+
+    def merge_counts(self) -> dict[str, list[int]]:
+        """How often each merge of a BPE vocabulary happened in the training text, for the model file.
+
+        "merge_counts" is of the text, or of sources and targets that share a vocabulary; "source_merge_counts" of
+        sources that have their own. A fine-tuned model keeps those of the model it began with.
+        """
+        kept = {} if self.base is None else self.base.training
+        return {name: kept[name] for name in MERGE_COUNTS if name in kept}
 
     @abstractmethod
     def sample(self, model: nn.Module, number: int) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from torch import nn
 from openbook.errors import SettingError
 from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.bpe_dropout import BpeDropout
+from openbook.text.tokenizer.merge_counts import count_tokens, merge_counts
 from openbook.text.tokenizer.special_tokens import END, PADDING, SEPARATOR, SpecialTokens
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import TRAINING_SAMPLE_BYTES, train_tokenizer
@@ -155,6 +156,21 @@ class PairDataset(Dataset):
             return train_tokenizer(sentences, recipe.tokenizer, vocab_size, special, sentences=True, track=self.track)
 
         return self._load_or_train(name, [recipe.tokenizer, vocab_size, source, target], train)
+
+    def merge_counts(self) -> dict[str, list[int]]:
+        if self.base is not None:
+            return super().merge_counts()
+        source, target = self.tokenizers
+        sides = (self.train.tokens.source.ids, self.train.tokens.target.ids)
+        size = max(source.vocab_size, target.vocab_size)
+        of_source, of_target = (count_tokens(ids, size) for ids in sides)
+        if source is target:
+            of_target = of_source + of_target
+        counted = {
+            "merge_counts": merge_counts(target, of_target),
+            "source_merge_counts": None if source is target else merge_counts(source, of_source),
+        }
+        return {name: counts for name, counts in counted.items() if counts is not None}
 
     def metadata(self, architecture: Architecture) -> ModelMetadata:
         source, target = self.tokenizers

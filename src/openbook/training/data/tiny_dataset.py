@@ -130,6 +130,10 @@ class TinyDataset(BookDataset):
         read = [*self.corpus.report.lines(), f"{format_count(len(lines), 'line')} to learn by heart{held_out}."]
         return {**super().summary(), "lines": read, "expectations": None}
 
+    @property
+    def _train_ids(self) -> NDArray[Any]:
+        return np.concatenate([np.array(ids, dtype=np.int64) for ids in self.train.tokens])
+
     def plan(self, device: torch.device, clock: Callable[[], float]) -> Plan:
         return plan_tiny(_lines(self.corpus.train), 2, self.request.choices)
 
