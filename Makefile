@@ -7,7 +7,7 @@ FAST := tests/test_house.py tests/test_trace.py tests/test_model.py tests/transf
 	tests/training/test_recipe.py tests/training/test_optimizer.py
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo format lint test test-fast test-slow test-sanitized test-arm docs docs-serve hooks clean
+.PHONY: help demo format lint test test-fast test-slow test-sanitized test-arm examples docs docs-serve hooks clean
 .DEFAULT_GOAL := help
 
 $(BIN)/openbook: pyproject.toml constraints.txt hatch_build.py $(shell find native -type f)
@@ -56,10 +56,13 @@ test-arm:  ## the engine's Arm kernels, cross-compiled and emulated (needs g++-a
 	cmake --build build/arm --target openbook_kernels_test
 	qemu-aarch64 -L /usr/aarch64-linux-gnu build/arm/openbook_kernels_test
 
-docs: $(VENV)/docs-tools  ## build the documentation into site/
+examples: $(BIN)/openbook  ## build the worked examples as pages, in docs/examples/
+	$(BIN)/python docs/examples/build.py
+
+docs: $(VENV)/docs-tools examples  ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-docs-serve: $(VENV)/docs-tools  ## serve the documentation at http://127.0.0.1:8000 and rebuild it on each change
+docs-serve: $(VENV)/docs-tools examples  ## serve the documentation at http://127.0.0.1:8000 and rebuild it on each change
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 hooks: $(VENV)/test-tools  ## run the checks of .pre-commit-config.yaml on every commit

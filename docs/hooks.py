@@ -41,10 +41,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     def target(match: re.Match[str]) -> str:
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), match[1]))
-        if path in PAGES:
-            return PAGES[path]
-        if path.startswith("docs/"):
-            return path.removeprefix("docs/")
+        if path in PAGES or path.startswith("docs/"):
+            return posixpath.relpath(PAGES.get(path, path.removeprefix("docs/")), posixpath.dirname(uri) or ".")
         return f"{config.repo_url}/blob/main/{path}"
 
     return LINK.sub(target, markdown)
