@@ -100,6 +100,14 @@ def _learn(model: Transformer, rows: list[tuple[list[int] | None, list[int]]], s
         optimizer.step()
 
 
+_processes: dict[str, subprocess.Popen[str]] = {}
+
+
+def process_of(address: str) -> subprocess.Popen[str]:
+    """The command that serves an address."""
+    return _processes[address]
+
+
 @contextmanager
 def served(model: Path, prompt: str, *options: str) -> Iterator[str]:
     """The address of the page of `openbook explain MODEL PROMPT`, which runs as long as the block."""
@@ -114,6 +122,7 @@ def served(model: Path, prompt: str, *options: str) -> Iterator[str]:
         for line in process.stdout:
             said += line
             if found := re.search(r"http://127\.0\.0\.1:\S+", line):
+                _processes[found[0]] = process
                 yield found[0]
                 return
         raise AssertionError(f"no address was printed:\n{said}")

@@ -152,6 +152,88 @@ def test_a_narrow_window_does_not_scroll_sideways(shown):
         assert shown.evaluate("document.scrollingElement.scrollWidth") <= 400, state
 
 
+def test_at_200_percent_nothing_is_out_of_reach(translation):
+    translation.set_viewport_size({"width": 640, "height": 400})  # a window of 1280 × 800
+    for state in (*LEVELS, "level=head&cross=true", *(f"level=panel&panel={name}" for name in (*PANELS, "beams"))):
+        show(translation, state)
+        assert translation.evaluate("document.scrollingElement.scrollWidth") <= 640, state
+    show(translation, "level=head&path=decoder.blocks.0.self_attention.scores&index=0,0,0,0")
+    assert translation.locator(".number").bounding_box()["height"] <= 200
+    close = translation.locator(".number button[aria-label=Close]")
+    assert close.is_visible()
+    close.click()
+    settle(translation)
+    assert translation.locator(".number").count() == 0
+
+
+def test_a_number_s_card_covers_neither_its_number_nor_half_the_view(shown):
+    shown.set_viewport_size({"width": 1200, "height": 640})
+    path = "decoder.blocks.1.self_attention.head_context"
+    show(shown, f"level=head&layer=1&head=1&path={path}&index=0,1,2,7")
+    card, cell = (shown.locator(selector).bounding_box() for selector in (".number", "td.at"))
+    assert card["height"] <= 320 and cell["y"] + cell["height"] <= card["y"]
+
+
+def test_the_algorithm_scrolls_to_where_the_reader_is(shown):
+    shown.set_viewport_size({"width": 1200, "height": 420})
+    for path in ("to_logits.logits", "token_embedding.output", "decoder.blocks.1.feed_forward.output"):
+        show(shown, f"level=layer&layer=1&point={path}")
+        outline, step = (shown.locator(selector).bounding_box() for selector in ("#outline", ".step.at"))
+        assert outline["y"] <= step["y"] and step["y"] + step["height"] <= outline["y"] + outline["height"], path
+
+
+def test_a_term_explains_itself_and_what_it_did_here(shown):
+    show(shown, "level=head&layer=1&head=0")
+    shown.locator("button.term:text-is('softmax')").first.click()
+    dialog = shown.locator("dialog")
+    (softmax,) = [
+        substep["sentence"]
+        for section in manifest_of(shown)["outline"]
+        for step in section["steps"]
+        for substep in step["substeps"]
+        if substep["id"] == "decoder.blocks.1.self_attention.softmax"
+    ]
+    assert "together they are 1" in dialog.inner_text() and softmax in dialog.inner_text()
+    dialog.locator("button:has-text('show it')").click()
+    settle(shown)
+    assert not dialog.is_visible() and shown.locator(".card.pointed h3").inner_text() == "Weights"
+
+
+def test_a_beam_opens_at_its_own_token(page, translator):
+    with served(translator, "ein hund") as address:
+        look_at(page, address)
+        show(page, "level=panel&panel=beams")
+        nodes = page.evaluate("fetch('api/runs/0/views/beams').then(answer => answer.json())")["nodes"]
+        chips = page.locator("ul.beams button.mini")
+        assert chips.count() == len(nodes)
+        chips.nth(1).click()  # drawn depth first: below the first one, if that one went on
+        page.wait_for_selector("#crumb:has-text('cross-head')")
+        settle(page)
+        target = page.locator(".tok.template, .tok:not(.new)").all_inner_texts()
+        told = page.evaluate("fetch('api/runs/1/manifest').then(answer => answer.json())")
+        assert told["target_ids"] and told["prompt_length"] == 1 + len(told["target_ids"])
+        assert len(target) >= told["prompt_length"]
+        paths = [[node["token"]] for node in nodes if node["parent"] is None]
+        assert told["target_ids"][:1] in paths
+
+
+def test_what_was_fetched_is_kept_as_far_as_memory_goes(shown):
+    found = shown.evaluate(
+        """async () => {
+            const { Kept } = await import("./data.js");
+            const kept = new Kept(100), fetched = [];
+            const get = (key, bytes) => kept.once(key, async () => {
+                fetched.push(key);
+                return { value: key, bytes };
+            });
+            for (const key of ["a", "b", "a", "c", "a", "b"]) await get(key, 40);
+            await kept.once("broken", () => Promise.reject(new Error("no"))).catch(() => {});
+            return { fetched, names: [...kept.entries.keys()], used: kept.used };
+        }"""
+    )
+    assert found == {"fetched": ["a", "b", "c", "b"], "names": ["a", "b"], "used": 80}
+
+
 def test_a_screen_reader_finds_tokens_algorithm_and_numbers(shown):
     show(shown, "level=head&layer=0&head=0")
     tree = shown.locator("body").aria_snapshot()

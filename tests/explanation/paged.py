@@ -11,6 +11,7 @@ from openbook.explanation.page.views import VIEWS
 from openbook.explanation.traced_generation import trace_generation
 from openbook.generation.settings import Sampling
 from openbook.generation.token_rules import NO_RULES
+from openbook.model_file.metadata import ModelMetadata
 from strategies import build
 
 HOSTILE = ("</script>", "<img src=x onerror=alert(1)>", "\u202eback", "\x1b[31m", "NaN")
@@ -52,7 +53,8 @@ def paged(spec, prompt=(7, 1, 8, 5), source=(6, 2, 9), rules=NO_RULES, model=Non
     given = None if spec.encoder is None else list(source)
     run = trace_generation(model, list(prompt), decoding, rules, source=given)
     words = Words()
-    return PageRun(run, ModelSource(None, words, words), Asked("w7 w1", start=1), VIEWS)
+    metadata = ModelMetadata(architecture=spec, tokenizer=words.to_json())
+    return PageRun(run, ModelSource(metadata, words, words), Asked("w7 w1", start=1), VIEWS)
 
 
 def slices_of(page, *wanted):

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from traced_examples import ARCHITECTURES, RUNS, TRANSLATED, documents, padded, plain
+from traced_examples import ARCHITECTURES, RUNS, TRANSLATED, documents, padded, plain, traced
 
 import openbook.transformer
 from openbook.errors import OpenbookError
@@ -396,3 +396,14 @@ def test_what_was_not_traced_is_said():
         model.logits(hidden)
     with pytest.raises(OpenbookError, match="the input of to_logits is not recorded"):
         derive(model, recorded, "to_logits.logits", (0, 0, 0))
+
+
+def test_numbers_that_are_not_finite_recompute_too():
+    model = build(DEFAULT)
+    with torch.no_grad():
+        model.decoder.blocks[0].feed_forward.up.weight[1, 2] = torch.nan
+        model.decoder.blocks[1].feed_forward.down.weight[0, 0] = torch.inf
+    recorded = traced(model, some_tokens(1, 4))
+    up = derive(model, recorded, "decoder.blocks.0.feed_forward.up", (0, 2, 1))
+    assert math.isnan(up.recorded) and math.isnan(up.recomputed) and up.error == 0
+    assert max(relative_errors(model, recorded).values()) < 1e-5

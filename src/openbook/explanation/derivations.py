@@ -107,7 +107,8 @@ def derive(
     result = ruled.evaluate(read, torch.tensor([list(index)]))
     left, right = ruled.left(), result.node
     was, now = float(recorded[tuple(index)]), result.value.item()
-    error = abs(now - was) if now != was else 0.0  # two infinities have no difference
+    alike = now == was or (math.isnan(now) and math.isnan(was))  # two infinities have no difference, nor have two NaN
+    error = 0.0 if alike else abs(now - was)
     return Derivation(
         path=path,
         index=tuple(index),
@@ -190,7 +191,8 @@ def relative_errors(model: nn.Module, trace: Trace) -> dict[str, float]:
     errors = {}
     for path, record in trace.items():
         recorded, recomputed = record.value.to("cpu", torch.float64), recompute(model, trace, path)
-        difference = torch.where(recorded == recomputed, 0.0, (recorded - recomputed).abs())
+        alike = (recorded == recomputed) | (recorded.isnan() & recomputed.isnan())
+        difference = torch.where(alike, 0.0, (recorded - recomputed).abs())
         errors[path] = difference.max().item() / _largest(recorded)
     return errors
 

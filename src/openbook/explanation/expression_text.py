@@ -33,7 +33,7 @@ def format_number(value: float) -> str:
         return f"{int(value)}".replace("-", "−")
     digits, _, power = f"{value:.6g}".partition("e")
     written = f"{digits}e{int(power)}" if power else digits
-    return written.replace("-", "−").replace("inf", "∞")
+    return written.replace("-", "−").replace("inf", "∞").replace("nan", "NaN")
 
 
 def _text(node: Node) -> str:

@@ -66,6 +66,18 @@ class ModelSource:
         """What `inspect` says about the file; empty without one."""
         return {} if self.path is None or self.changed() is not None else describe(self.path)
 
+    def merge_counts(self, source: bool = False) -> list[int] | None:
+        """How often training joined each merge of the tokenizer, where the model file knows it.
+
+        Args:
+            source: of the tokenizer of sources.
+        """
+        name = "source_merge_counts" if source and self.metadata.source_tokenizer else "merge_counts"
+        counts = self.metadata.training.get(name)
+        if not isinstance(counts, list) or not all(type(each) is int for each in counts):
+            return None
+        return counts
+
     def changed(self) -> str | None:
         """One line if the file is no longer the one that was opened."""
         if self.path is None or self.state is None:

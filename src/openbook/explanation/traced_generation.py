@@ -8,10 +8,12 @@ Step 0 reads the prompt, and for an encoder-decoder the source, once. Each later
 before it chose; keys and values of the tokens before it come from the cache.
 """
 
+import math
 import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,7 +24,7 @@ from openbook.generation.arrays import FloatArray, IntArray
 from openbook.generation.cache.kv_cache import KVCache
 from openbook.generation.engines.base import CachedSession, ModelEngine, as_array
 from openbook.generation.engines.engine import Continuations
-from openbook.generation.generate import FinishReason, TokenProbability, generate
+from openbook.generation.generate import FinishReason, LogitsNotFiniteError, TokenProbability, generate
 from openbook.generation.settings import Sampling
 from openbook.generation.token_rules import NO_RULES, TokenRules
 from openbook.trace import Trace, note, trace
@@ -44,6 +46,8 @@ class Step:
         chosen: the token, with its probabilities.
         alternatives: the most probable others.
         drawn: the random number from 0 to 1 that chose; None where the most probable token was taken.
+        finite: whether all logits are finite. Where they are not, no token can be chosen: `chosen` then has the
+            largest of those that are, to have one to look at, and its probabilities are NaN.
     """
 
     number: int
@@ -52,6 +56,7 @@ class Step:
     chosen: TokenProbability
     alternatives: tuple[TokenProbability, ...]
     drawn: float | None
+    finite: bool = True
 
 
 class TracedRun:
@@ -65,7 +70,7 @@ class TracedRun:
         settings: with the seed that was used.
         rules: what may follow, whatever the model predicts.
         steps: one for each token that was written.
-        finish_reason: why the run ended.
+        finish_reason: why the run ended; "not finite" where the last step's logits are not.
     """
 
     def __init__(
@@ -76,13 +81,18 @@ class TracedRun:
         settings: Sampling,
         rules: TokenRules,
         steps: Sequence[Step],
-        finish_reason: FinishReason | None,
+        finish_reason: FinishReason | Literal["not finite"] | None,
     ) -> None:
         self.model, self._engine = engine.model, engine
         self.prompt_length = len(prompt)
         self.tokens = [*prompt, *(step.chosen.token_id for step in steps)]
         self.source = None if source is None else list(source)
         self.settings, self.rules, self.steps, self.finish_reason = settings, rules, tuple(steps), finish_reason
+
+    @property
+    def written(self) -> list[int]:
+        """The tokens that were written; without that of a step whose logits are not finite."""
+        return [step.chosen.token_id for step in self.steps if step.finite]
 
     def trace(self, step: int) -> Trace:
         """Everything recorded in a step, from token ids to the most probable next token."""
@@ -120,7 +130,7 @@ def trace_generation(
 
     Raises:
         OpenbookError: the prompt is empty, or too long for the model's context or for memory; a source is missing, or
-            given to a decoder-only model; the logits are not finite.
+            given to a decoder-only model.
     """
     check_size(model, prompt, source)
     seed = secrets.randbits(31) if settings.seed is None else settings.seed
@@ -138,14 +148,25 @@ def trace_generation(
         limits=[min(settings.max_tokens, room)],
     )
     random = np.random.default_rng(seed)
-    steps, end, reason = [], len(prompt), None
-    for number, token in enumerate(generated):
-        first = 0 if number == 0 else end - 1
-        drawn = random.random() if settings.temperature > 0 else None
-        chosen = TokenProbability(token.token_id, token.probability, token.sampling_probability)
-        steps.append(Step(number, first, end, chosen, token.top_alternatives, drawn))
-        end, reason = end + 1, token.finish_reason
+    steps: list[Step] = []
+    end, reason = len(prompt), None
+    try:
+        for token in generated:
+            drawn = random.random() if settings.temperature > 0 else None
+            chosen = TokenProbability(token.token_id, token.probability, token.sampling_probability)
+            steps.append(Step(len(steps), 0 if not steps else end - 1, end, chosen, token.top_alternatives, drawn))
+            end, reason = end + 1, token.finish_reason
+    except LogitsNotFiniteError:
+        first = 0 if not steps else end - 1
+        steps.append(_without_choice(len(steps), first, end, engine.last_logits[-1]))
+        return TracedRun(engine, prompt, source, settings, rules, steps, "not finite")
     return TracedRun(engine, prompt, source, settings, rules, steps, reason)
+
+
+def _without_choice(number: int, first: int, end: int, logits: FloatArray) -> Step:
+    """A step whose logits (V,) are not all finite."""
+    best = int(np.where(np.isfinite(logits), logits, -np.inf).argmax())
+    return Step(number, first, end, TokenProbability(best, math.nan, math.nan), (), None, finite=False)
 
 
 def run_of(explanation: Explanation) -> TracedRun:
@@ -155,11 +176,14 @@ def run_of(explanation: Explanation) -> TracedRun:
     source = None if explanation.source is None else explanation.source[0].tolist()
     logits, probabilities = as_array(explanation.logits)[0], as_array(explanation.probabilities)[0]
     engine.keep(0, explanation.trace, logits)
+    settings = Sampling(temperature=0.0, max_tokens=1)
+    if not np.isfinite(logits).all():
+        step = _without_choice(0, 0, len(tokens), logits)
+        return TracedRun(engine, tokens, source, settings, NO_RULES, [step], "not finite")
     best = (-probabilities).argsort(kind="stable")[: ALTERNATIVES + 1].tolist()
     choice = best[0]
     each = [TokenProbability(token, float(probabilities[token]), float(token == choice)) for token in best]
     step = Step(0, 0, len(tokens), each[0], tuple(each[1:]), None)
-    settings = Sampling(temperature=0.0, max_tokens=1)
     return TracedRun(engine, tokens, source, settings, NO_RULES, [step], "length")
 
 

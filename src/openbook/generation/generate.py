@@ -24,6 +24,10 @@ FinishReason = Literal["end", "stop", "length"]
 """Why an answer ended: with an end token, before a stop sequence, or at its limit of tokens."""
 
 
+class LogitsNotFiniteError(OpenbookError):
+    """Logits of a step are NaN or infinite, so no token can be chosen."""
+
+
 @dataclass(frozen=True)
 class TokenProbability:
     """A token that may come next.
@@ -164,7 +168,9 @@ def _next_tokens(
 ) -> list[GeneratedToken]:
     """Choose a token for each row from logits (B, V), and append it."""
     if not np.isfinite(logits).all():
-        raise OpenbookError("the model's logits are not finite: its weights are damaged, or its training went astray")
+        raise LogitsNotFiniteError(
+            "the model's logits are not finite: its weights are damaged, or its training went astray"
+        )
     produced = np.array([row.produced for row in rows])
     at_last = np.array([row.limit == row.produced + 1 for row in rows])
     allowed = rules.apply(logits, partial(left_padded, [row.tokens for row in rows]), produced, at_last)

@@ -10,6 +10,8 @@ UNSAFE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u206f\ufff9-
 """What no text needs and a terminal may obey: control characters but line feed and tab, what reverses the order of
 letters, half surrogate pairs. No-break spaces, joiners and the marks of Hebrew and Arabic are text."""
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 def printable(text: str, keep_lines: bool = False) -> str:
     """`text` with every control, formatting and unassigned character written as an escape such as `\\x1b`.
@@ -50,3 +52,8 @@ def quoted(text: str, length: int = 60) -> str:
 def printable_path(path: str | Path) -> str:
     """`path` as valid Unicode, even where the bytes of the name are not UTF-8."""
     return os.fsencode(path).decode("utf-8", "replace")
+
+
+def well_formed(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair, which no UTF-8 can hold; as browsers write it."""
+    return _SURROGATE.sub("\ufffd", text)

@@ -14,6 +14,7 @@ from openbook.explanation.traced_generation import trace_generation
 from openbook.generation.settings import Sampling
 from openbook.generation.token_rules import TokenRules
 from openbook.model import Model
+from openbook.text.printable import well_formed
 from openbook.web.runs import Runs
 
 SETTINGS = [field.name for field in fields(Sampling)]
@@ -94,6 +95,7 @@ def model_runs(model: Model, asked: Mapping[str, Any], languages: Mapping[str, s
         for name in settings:
             if name not in SETTINGS:
                 raise OpenbookError(f"{str(name)[:40]} is no setting; there are {', '.join(SETTINGS)}")
+        prompt, target = well_formed(prompt), well_formed(target)
         return page_run(model, prompt, target, raw=bool(raw), languages=languages, target_ids=ids, **settings)
 
     return Runs(start({}), start)

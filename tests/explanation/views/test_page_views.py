@@ -110,7 +110,7 @@ def test_beams_are_a_tree_with_words():
         )
 
 
-@pytest.mark.parametrize("spec", [DEFAULT, ORIGINAL], ids=["decoder", "encoder-decoder"])
+@pytest.mark.parametrize("spec", EVERYTHING.values(), ids=EVERYTHING)
 def test_the_table_leads_from_tokens_to_logits_with_every_tensor_once(spec):
     page = paged(spec)
     rows = page.view("summary", {"step": "0"})["rows"]

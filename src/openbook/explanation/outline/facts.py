@@ -57,6 +57,11 @@ class Facts:
             return self.quoted(self.run.source[-1], source=True)
         return self.quoted(self.run.tokens[self.run.steps[self.step].end - 1])
 
+    def chosen(self, step: int) -> str:
+        """The token that a step chose, in quotation marks."""
+        found = self.run.steps[step]
+        return self.quoted(found.chosen.token_id) if found.finite else "no token"
+
     def attended(self, path: str, stack: str, at: int) -> str:
         """The token at an index of the axis s of an attention part, in quotation marks."""
         if stack == "encoder" or ".cross_attention" in path:
@@ -81,7 +86,7 @@ def percent(share: float) -> str:
 
 def decimal(value: float) -> str:
     """Three digits that matter, with a true minus sign."""
-    return f"{value:.3g}".replace("-", "−").replace("inf", "∞")
+    return f"{value:.3g}".replace("-", "−").replace("inf", "∞").replace("nan", "NaN")
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

@@ -90,7 +90,7 @@ def _later(facts: Facts) -> Iterator[dict[str, Any]]:
     run = facts.run
     if len(run.steps) < 2:
         return
-    read, second = facts.quoted(run.tokens[run.prompt_length]), facts.quoted(run.steps[1].chosen.token_id)
+    read, second = facts.quoted(run.tokens[run.prompt_length]), facts.chosen(1)
     again = "the source and the text before it are" if run.source is not None else "the prompt is"
     yield {
         "step": 1,
@@ -111,8 +111,10 @@ def _later(facts: Facts) -> Iterator[dict[str, Any]]:
         "opens": opens("panel", panel="cache", step=1),
         "terms": ["cache"],
     }
-    answer = facts.model.tokenizer.decode(run.tokens[run.prompt_length :], skip_special=True).strip()
-    reason = "the end token came" if run.finish_reason == "end" else "as many tokens as asked for are written"
+    answer = facts.model.tokenizer.decode(run.written, skip_special=True).strip()
+    reason = {"end": "the end token came", "not finite": "logits are not finite"}.get(
+        str(run.finish_reason), "as many tokens as asked for are written"
+    )
     yield {
         "step": len(run.steps) - 1,
         "title": "The answer",

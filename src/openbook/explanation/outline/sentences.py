@@ -175,6 +175,9 @@ def feed_forward(facts: Facts, path: str, stack: str, spec: architecture.FeedFor
 def logits(facts: Facts) -> str:
     """One number for each token of the vocabulary."""
     row = facts.last_row("to_logits.logits")
+    if not facts.run.steps[facts.step].finite:
+        wrong = int((~row.isfinite()).sum())
+        return f"{counted(wrong, 'logit')} of {len(row):,} are NaN or infinite: something before them went wrong."
     best = int(row.argmax())
     return (
         f"The vector of {facts.followed('decoder')} is compared with all {len(row):,} tokens of the vocabulary; "
@@ -184,6 +187,8 @@ def logits(facts: Facts) -> str:
 
 def probabilities(facts: Facts) -> str:
     """From logits to probabilities."""
+    if not facts.run.steps[facts.step].finite:
+        return "Softmax of logits that are not finite gives no probabilities."
     top = facts.value("probabilities").topk(min(2, facts.spec.vocab_size))
     first, *others = [
         f"{facts.quoted(t)} {percent(p)}" for p, t in zip(top.values.tolist(), top.indices.tolist(), strict=True)
@@ -194,6 +199,8 @@ def probabilities(facts: Facts) -> str:
 def choose(facts: Facts) -> str:
     """The choice."""
     step = facts.run.steps[facts.step]
+    if not step.finite:
+        return "No token can be chosen: the logits are not finite."
     token = facts.quoted(step.chosen.token_id)
     if step.drawn is None:
         return f"The most probable token is taken: {token}."
@@ -205,6 +212,8 @@ def choose(facts: Facts) -> str:
 def append(facts: Facts) -> str:
     """What happens next."""
     step = facts.run.steps[facts.step]
+    if not step.finite:
+        return "Nothing is appended; the answer ends here."
     token = facts.quoted(step.chosen.token_id)
     if facts.step + 1 < len(facts.run.steps):
         return f"{token} is written after the text, and the next step reads it: the same once more, for one token."

@@ -11,12 +11,17 @@ from openbook.explanation.model_source import ModelSource
 from openbook.explanation.outline.outline import outline
 from openbook.explanation.outline.path import learners_path
 from openbook.explanation.traced_generation import Step, TracedRun
+from openbook.explanation.views.not_finite import first_not_finite
 from openbook.generation.generate import TokenProbability
 from openbook.model_file.architecture_json import write_architecture
 from openbook.model_file.architecture_summary import summarize
+from openbook.text.printable import well_formed
 from openbook.transformer import architecture
 
 FORMAT = 1
+
+NO_TOKEN = {"text": "no token", "label": "no token"}
+"""What stands for the token of a step whose logits are not finite."""
 
 LETTERS = {
     "b": "a row of the batch",
@@ -64,18 +69,20 @@ def manifest(run: TracedRun, model: ModelSource, asked: Asked, first: Mapping[st
         "format": FORMAT,
         "version": __version__,
         "model": _model(run, model),
-        "prompt": _text(asked.prompt),
-        "target": _text(asked.target),
+        "prompt": well_formed(asked.prompt),
+        "target": well_formed(asked.target),
         "raw": asked.raw,
         "settings": asdict(run.settings),
         "source": None if run.source is None else source_tokens(run, model),
         "tokens": tokens(run, model, asked),
         "prompt_length": run.prompt_length,
+        "target_ids": run.tokens[asked.prompt_length or run.prompt_length : run.prompt_length],
         "answer": {
-            "text": _text(model.tokenizer.decode(run.tokens[run.prompt_length :], skip_special=True)),
+            "text": well_formed(model.tokenizer.decode(run.written, skip_special=True)),
             "finish_reason": run.finish_reason,
         },
         "steps": [_step(run, model, step) for step in run.steps],
+        "not_finite": first_not_finite(run),
         "outline": sections,
         "path": learners_path(run, model, sections),
         "glossary": {title: asdict(term) for title, term in _terms(run, first).items()},
@@ -94,6 +101,8 @@ def tokens(run: TracedRun, model: ModelSource, asked: Asked) -> list[dict[str, A
             {"index": index, **model.named(token), "position": index}
             | {"made_by": _made_by(run, asked, index), "step": run.step_of(index), "special": token in special}
         )
+    if not run.steps[-1].finite:
+        listed[-1] |= NO_TOKEN
     return listed
 
 
@@ -124,6 +133,8 @@ def _step(run: TracedRun, model: ModelSource, step: Step) -> dict[str, Any]:
         "reads": [step.first, step.end],
         "token_index": step.end,
         **_probable(model, step.chosen),
+        **({} if step.finite else NO_TOKEN),
+        "finite": step.finite,
         "drawn": step.drawn,
         "alternatives": [_probable(model, each) for each in step.alternatives],
     }
@@ -197,16 +208,3 @@ def _terms(run: TracedRun, first: Mapping[str, Any]) -> dict[str, Term]:
     }
     names = {quantity["name"] for quantity in first["quantities"]}
     return terms_for(names, {title for title, is_absent in absent.items() if is_absent})
-
-
-def _text(text: str) -> str:
-    """A text that any JSON reader and any page takes: half a surrogate pair becomes U+FFFD."""
-    return text.encode("utf-8", "replace").decode("utf-8", "replace") if not _is_valid(text) else text
-
-
-def _is_valid(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

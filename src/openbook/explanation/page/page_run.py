@@ -59,7 +59,8 @@ class PageRun:
 
     def derivation(self, step: int, path: str, index: Sequence[int], terms: int | None = TERMS_SHOWN) -> dict[str, Any]:
         """How one number follows; see `page.derivation_data`."""
-        return derivation_data(self.run, self.model, step, path, index, terms)
+        found = derivation_data(self.run, self.model, step, path, index, terms)
+        return found | {"changed": self.model.changed()}
 
     def view(self, name: str, parameters: Mapping[str, str]) -> dict[str, Any]:
         """One of the views.

@@ -190,7 +190,7 @@ def _candidate(page: PageRun, option: Option) -> dict[str, Any]:
 def _tokenizer(page: PageRun, _: Parameters) -> dict[str, Any]:
     is_source = page.run.source is not None
     tokenizer = page.model.source_tokenizer if is_source else page.model.tokenizer
-    found = replay_tokenizer(tokenizer, page.asked.prompt)
+    found = replay_tokenizer(tokenizer, page.asked.prompt, page.model.merge_counts(is_source))
     return {
         "kind": found.kind,
         "text": page.asked.prompt,

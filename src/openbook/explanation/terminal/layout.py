@@ -35,9 +35,9 @@ def make_table(*columns: str, left: Iterable[str] = ()) -> Table:
 
 def format_decimal(value: float) -> str:
     """Four digits after the point, so that numbers in a column can be compared."""
-    return f"{value:.4f}".replace("-", "−").replace("inf", "∞")
+    return f"{value:.4f}".replace("-", "−").replace("inf", "∞").replace("nan", "NaN")
 
 
 def bar(fraction: float) -> str:
-    """A bar for a number from 0 to 1."""
-    return "█" * round(BAR_WIDTH * fraction)
+    """A bar for a number from 0 to 1; nothing for NaN."""
+    return "█" * round(BAR_WIDTH * fraction) if fraction == fraction else ""

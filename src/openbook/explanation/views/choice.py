@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from openbook.errors import OpenbookError
 from openbook.explanation.traced_generation import TracedRun
 from openbook.generation.arrays import FloatArray, softmax
 from openbook.generation.sampling import History, filters, sample, sampling_probabilities
@@ -72,8 +73,10 @@ def choice(run: TracedRun, step: int, changes: dict[str, Any] | None = None) -> 
         changes: settings to change, as for `Sampling`; another seed draws another number.
 
     Raises:
-        OpenbookError: a setting is unknown or out of range.
+        OpenbookError: a setting is unknown or out of range; the step's logits are not finite.
     """
+    if not run.steps[step].finite:
+        raise OpenbookError("no token can be chosen in this step: the logits are not finite")
     settings = Sampling.from_dict({**vars(run.settings), **(changes or {})})
     before = run.tokens[: run.steps[step].end]
     stages = tuple(_stages(run, step, before, settings))

@@ -30,13 +30,15 @@ class NearerWord:
 
 @torch.no_grad()
 def nearest_words(model: Transformer, vector: Tensor, *, source: bool = False) -> tuple[NearWord, ...]:
-    """The tokens whose embeddings point most nearly where `vector` (D,) does.
+    """The tokens whose embeddings point most nearly where `vector` (D,) does; none where a number is not finite.
 
     Args:
         model: whose embeddings they are.
         vector: of the width of the model.
         source: whether the words are those of an encoder's source.
     """
+    if not vector.isfinite().all():
+        return ()
     best = _cosines(model, vector, source).topk(min(WORDS, model.architecture.vocab_size))
     return tuple(map(NearWord, best.indices.tolist(), best.values.tolist()))
 
@@ -44,6 +46,8 @@ def nearest_words(model: Transformer, vector: Tensor, *, source: bool = False) -
 @torch.no_grad()
 def nearer_words(model: Transformer, before: Tensor, after: Tensor, *, source: bool = False) -> tuple[NearerWord, ...]:
     """The tokens to whose embeddings a vector (D,) came closest by changing from `before` to `after`."""
+    if not (before.isfinite().all() and after.isfinite().all()):
+        return ()
     one, other = _cosines(model, before, source), _cosines(model, after, source)
     gained = (other - one).topk(min(WORDS, len(one)))
     return tuple(NearerWord(at, one[at].item(), other[at].item()) for at in gained.indices.tolist())

@@ -65,10 +65,12 @@ def part_table(model: Transformer, trace: Trace, step: Mapping[str, Any], row: i
         part, what = named
         module = path.rpartition(".")[0]
         inputs = trace.inputs.get(module) or (None,)
+        bucket = f"{module}.bucket" if path.endswith(".bias") else ""
+        inside = bucket if bucket in trace else inputs[0]
         alone = part in ("position", "residual")  # their module holds other parts too
         inner = [name for name in weights if (name == module if alone else _is_within(name, module))]
         tensors = [each for name in inner for each in weights[name]]
-        yield _row(trace, path, inputs[0], part, what, tuple(dict.fromkeys(tensors)), row)
+        yield _row(trace, path, inside, part, what, tuple(dict.fromkeys(tensors)), row)
 
 
 def _named(model: Transformer, path: str) -> tuple[str, str] | None:
@@ -79,6 +81,10 @@ def _named(model: Transformer, path: str) -> tuple[str, str] | None:
         return "source embedding", "each token id of the source selects a row of a table"
     if path.endswith(".position_embedding"):
         return "position", "each position has a vector, which is added"
+    if path.endswith(".bias"):
+        return "position", "each distance of two tokens has a number for every head, added to their score"
+    if path.endswith("embedding_norm.output"):
+        return "embedding norm", "brings the vector to one size"
     if path == "to_logits.logits":
         return "logits", f"one number for each of the {model.architecture.vocab_size:,} tokens of the vocabulary"
     if path.endswith("final_norm.output"):
@@ -123,5 +129,7 @@ def _row(
 def _numbers(trace: Trace, path: str, row: int) -> tuple[float, ...]:
     """The first numbers of one token; ids of tokens are one number."""
     value = trace[path].value[0]
+    if value.dim() == 3:  # a number for each head: those of the first one
+        value = value[0]
     one = value[min(row, len(value) - 1)]
     return tuple(one.flatten()[:NUMBERS].float().tolist())

@@ -1,12 +1,12 @@
 """The prompt seen as training sees it: what was predicted after each token, the token that came, and its loss."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
+import torch
 
 from openbook.explanation.traced_generation import TracedRun
-from openbook.generation.arrays import FloatArray, softmax, top_indices
 
 PREDICTED = 5
 
@@ -30,21 +30,23 @@ class PromptPosition:
     loss: float | None
 
 
+@torch.no_grad()
 def prompt_positions(run: TracedRun) -> Iterator[PromptPosition]:
     """Of every token that a step read, those that the run wrote included."""
-    first = run.trace(0)["to_logits.logits"].value[0].float().cpu().numpy()
-    later = [run.logits(step.number)[None] for step in run.steps[1:]]
-    for index, row in enumerate(np.concatenate([first, *later])):
-        came = run.tokens[index + 1] if index + 1 < len(run.tokens) else None
-        yield _position(index, softmax(row[None])[0], came)
-
-
-def _position(index: int, probabilities: FloatArray, came: int | None) -> PromptPosition:
-    best = top_indices(probabilities[None], min(PREDICTED, len(probabilities)))[0].tolist()
-    predicted = tuple((token, float(probabilities[token])) for token in best)
-    if came is None:
-        return PromptPosition(index, predicted, None, None, None, None)
-    probability = float(probabilities[came])
-    rank = 1 + int((probabilities > probabilities[came]).sum())
-    loss = float("inf") if probability == 0 else -float(np.log(probability))
-    return PromptPosition(index, predicted, came, probability, rank, loss)
+    first = run.trace(0)["to_logits.logits"].value[0].float().cpu()
+    logits = torch.cat([first, *(torch.from_numpy(run.logits(step.number))[None] for step in run.steps[1:])])  # (T, V)
+    total = logits.logsumexp(-1)
+    best = logits.topk(min(PREDICTED, logits.shape[1]))
+    predicted = (best.values - total[:, None]).exp()
+    following = logits.gather(1, torch.tensor(run.tokens[1:])[:, None])
+    loss, rank = total - following[:, 0], 1 + (logits > following).sum(-1)
+    known = run.prompt_length + len(run.written)
+    for index in range(len(logits)):
+        options = tuple(zip(best.indices[index].tolist(), predicted[index].tolist(), strict=True))
+        if index + 1 < known:
+            surprise = loss[index].item()
+            yield PromptPosition(
+                index, options, run.tokens[index + 1], math.exp(-surprise), int(rank[index]), abs(surprise)
+            )
+        else:
+            yield PromptPosition(index, options, None, None, None, None)

@@ -54,6 +54,13 @@ export async function openCarried() {
     return slice.data[at];
   }
 
+  /** The largest size among the finite numbers of a recorded quantity; a sum that cancels has no error of its own. */
+  function largest(key) {
+    const found = part(key);
+    found.largest ??= found.slice.data.reduce((most, each) => (Number.isFinite(each) ? Math.max(most, Math.abs(each)) : most), 0);
+    return found.largest;
+  }
+
   const step = async (/** @type {number} */ i) => {
     if (!carried.steps[i]) throw new Error(`step ${i}: ${elsewhere}`);
     return carried.steps[i];
@@ -77,7 +84,7 @@ export async function openCarried() {
       const byte = (source, at) => byteOf(carried.offsets[source], at);
       const shapeOf = (kind, source) => part(tensor(kind, source)).shape;
       const read = (kind, source, at) => numberAt(tensor(kind, source), at);
-      return derive(await step(i), i, path, index, { read, shapeOf, byte, terms });
+      return derive(await step(i), i, path, index, { read, shapeOf, largest: (path) => largest(`${i} ${path}`), byte, terms });
     },
     view: async (name, parameters = {}) => {
       const found = [parameters, { step: 0, ...parameters }, withoutStep(parameters)].map((each) => carried.views[viewKey(name, each)]).find(Boolean);

@@ -53,6 +53,27 @@ export function colorOf(value, scale) {
   return mix(BLUE, Math.min(1, Math.max(0, value)) * 0.92);
 }
 
+const SHADES = 256;
+
+/**
+ * The same colours for many numbers, as pixels: from a palette, so that a large matrix is drawn at once.
+ * @param {ArrayLike<number>} values
+ * @param {Scale} scale
+ * @param {Uint8ClampedArray} pixels  four bytes a number
+ */
+export function paintPixels(values, scale, pixels) {
+  const [low, high] = scale.kind === "signed" ? [-scale.limit, scale.limit] : [0, 1];
+  const palette = Array.from({ length: SHADES + 1 }, (_, i) => colorOf(low + ((high - low) * i) / SHADES, scale));
+  for (let i = 0; i < values.length; i++) {
+    const at = Math.round(((values[i] - low) / (high - low)) * SHADES);
+    const [red, green, blue] = Number.isFinite(values[i]) ? palette[Math.max(0, Math.min(SHADES, at))] : colorOf(values[i], scale);
+    pixels[4 * i] = red;
+    pixels[4 * i + 1] = green;
+    pixels[4 * i + 2] = blue;
+    pixels[4 * i + 3] = 255;
+  }
+}
+
 /**
  * @param {Rgb} color
  * @param {number} share

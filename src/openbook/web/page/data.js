@@ -13,22 +13,56 @@ export async function openData() {
   return document.getElementById("openbook-data") ? openCarried() : serverData();
 }
 
+const KEPT_BYTES = 64_000_000;
+
+/** What was fetched, as much of it as the memory takes; what was not used for longest goes first. */
+export class Kept {
+  /** @param {number} limit  bytes */
+  constructor(limit = KEPT_BYTES) {
+    this.limit = limit;
+    this.used = 0;
+    /** @type {Map<string, {promise: Promise<any>, bytes: number}>} */
+    this.entries = new Map();
+  }
+
+  /**
+   * Fetch once. A failed request is not kept.
+   * @param {string} key
+   * @param {() => Promise<{value: any, bytes: number}>} fetched
+   * @returns {Promise<any>}
+   */
+  once(key, fetched) {
+    const known = this.entries.get(key);
+    if (known) {
+      this.entries.delete(key);
+      this.entries.set(key, known);
+      return known.promise;
+    }
+    const entry = { promise: fetched().then(({ value, bytes }) => this.keep(key, entry, value, bytes)), bytes: 0 };
+    this.entries.set(key, entry);
+    entry.promise.catch(() => this.entries.delete(key));
+    return entry.promise;
+  }
+
+  /** @param {string} key @param {{bytes: number}} entry @param {any} value @param {number} bytes */
+  keep(key, entry, value, bytes) {
+    entry.bytes = bytes;
+    this.used += bytes;
+    for (const [name, { bytes: size }] of this.entries) {
+      if (this.used <= this.limit) break;
+      if (name === key || !size) continue;  // what is still on its way has no size yet
+      this.entries.delete(name);
+      this.used -= size;
+    }
+    return value;
+  }
+}
+
 /** The data that the server gives. */
 function serverData() {
   let run = 0;
-  const kept = new Map();
-
-  /** Fetch once. A failed request is not kept. */
-  function once(key, fetched) {
-    const name = `${run} ${key}`;
-    if (!kept.has(name)) {
-      const promise = fetched();
-      kept.set(name, promise);
-      promise.catch(() => kept.delete(name));
-    }
-    return kept.get(name);
-  }
-
+  const kept = new Kept();
+  const once = (key, fetched) => kept.once(`${run} ${key}`, fetched);
   const get = (path) => once(path, () => request(`api/runs/${run}/${path}`).then(readJson));
 
   async function slices(wanted) {
@@ -36,7 +70,26 @@ function serverData() {
     return readSafetensors(await response.arrayBuffer());
   }
 
-  const one = (wanted) => once(JSON.stringify(wanted), async () => (await slices([wanted])).get("0"));
+  /** Slices that a view asks for in one go travel together. */
+  let waiting = [];
+  const one = (wanted) => once(JSON.stringify(wanted), () => new Promise((resolve, reject) => {
+    if (!waiting.length) setTimeout(send);
+    waiting.push({ wanted, resolve, reject });
+  }));
+
+  async function send() {
+    const together = waiting;
+    waiting = [];
+    const answer = (slice) => ({ value: slice, bytes: slice.data.byteLength });
+    try {
+      const found = await slices(together.map((each) => each.wanted));
+      together.forEach((each, number) => each.resolve(answer(found.get(String(number)))));
+    } catch (error) {
+      if (together.length === 1) return together[0].reject(error);
+      // One that cannot be had must not take the others with it.
+      for (const each of together) slices([each.wanted]).then((found) => each.resolve(answer(found.get("0"))), each.reject);
+    }
+  }
 
   return {
     door: "server",
@@ -47,7 +100,8 @@ function serverData() {
     pooled: (weight, rows, columns) =>
       once(`pool ${weight} ${rows} ${columns}`, async () => {
         const found = await slices([{ weight, pool: [rows, columns] }]);
-        return { mean: found.get("0.mean"), min: found.get("0.min"), max: found.get("0.max") };
+        const value = { mean: found.get("0.mean"), min: found.get("0.min"), max: found.get("0.max") };
+        return { value, bytes: 3 * value.mean.data.byteLength };
       }),
     slices: async (wanted) => {
       const found = await slices(wanted);
@@ -57,7 +111,7 @@ function serverData() {
       get(`derivation?${new URLSearchParams({ step, path, index: index.join(","), terms })}`),
     view: (name, parameters = {}) => get(viewKey(name, parameters, "views/")),
     rerun: async (wanted) => {
-      const answer = await request("api/runs", wanted).then(readJson);
+      const { value: answer } = await request("api/runs", wanted).then(readJson);
       run = answer.run;
       return run;
     },
@@ -87,6 +141,10 @@ async function request(address, body) {
   throw new Error(message.trim());
 }
 
+/** A character of JSON takes about three bytes as objects. */
+const OBJECT_BYTES = 3;
+
 async function readJson(response) {
-  return revive(await response.json());
+  const text = await response.text();
+  return { value: revive(JSON.parse(text)), bytes: OBJECT_BYTES * text.length };
 }

@@ -31,9 +31,10 @@ const OPERATORS = {
  * @param {number} number of the step
  * @param {string} path of the quantity
  * @param {number[]} index
- * @param {{read: Function, shapeOf: Function, byte: Function, terms: number | "all"}} from where numbers are read
+ * @param {{read: Function, shapeOf: Function, largest: Function, byte: Function, terms: number | "all"}} from where
+ *   numbers are read; `largest` gives the largest size in a recorded quantity
  */
-export function derive(step, number, path, index, { read, shapeOf, byte, terms }) {
+export function derive(step, number, path, index, { read, shapeOf, largest, byte, terms }) {
   const entry = step.quantities.find((each) => each.path === path);
   if (!entry) throw new Error(`nothing is recorded under “${path}” in step ${number}`);
   const formula = step.formulas[entry.formula];
@@ -63,7 +64,7 @@ export function derive(step, number, path, index, { read, shapeOf, byte, terms }
     recomputed,
     recorded,
     error,
-    relative_error: error / Math.max(Math.abs(recorded), 1e-30),
+    relative_error: error / (largest(path) || 1),
   };
 }
 

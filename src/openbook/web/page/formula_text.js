@@ -48,7 +48,7 @@ export function formulaWithNumbers(tree, evaluation) {
  * @param {number} value
  */
 export function formatNumber(value) {
-  if (Number.isNaN(value)) return "nan";
+  if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
   const text = Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(6)));
   return text.replaceAll("-", "−");

@@ -1,6 +1,7 @@
-/** Every term is explained where it stands: one sentence, the formula, and where to see it. */
+/** Every term is explained where it stands: one sentence, the formula, and what it did for this very prompt. */
 
 import { button, el, math } from "./dom.js";
+import { opening } from "./shell.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 
@@ -47,8 +48,24 @@ export function showTerm(scene, term) {
     el("h2", {}, entry.title),
     el("p", {}, entry.sentence),
     ...(entry.formula ? [el("p.formula", {}, math(entry.formula))] : []),
+    here(scene, term, dialog) ?? "",
     see.length ? el("p", {}, el("span.soft", {}, "See also "), see.map((/** @type {string} */ key) => button(scene.manifest.glossary[key].title, () => showTerm(scene, key), { class: "link" }))) : "",
     el("button", { type: "button", onclick: () => dialog.close(), autofocus: true }, "Close"),
   );
   if (!dialog.open) dialog.showModal();
+}
+
+/** What the term did here: the sentence of the step that it belongs to, in the layer that is looked at where there is one. @param {Scene} scene @param {string} term @param {HTMLDialogElement} dialog */
+function here(scene, term, dialog) {
+  const sections = scene.outline;
+  const { layer } = scene.layer;
+  const near = sections.filter((/** @type {any} */ each) => each.layer === layer && each.stack === scene.state.stack);
+  const steps = [...near, ...sections].flatMap((/** @type {any} */ section) => section.steps.flatMap((/** @type {any} */ step) => [...step.substeps, step]));
+  const step = steps.find((each) => each.terms.includes(term));
+  if (!step) return null;
+  const open = () => {
+    dialog.close();
+    scene.store.go({ stop: -1, row: -1, ...opening(step.opens, step.out ?? undefined) });
+  };
+  return el("p.here", {}, el("b", {}, "Here: "), `${step.sentence} `, button("show it", open, { class: "link" }));
 }

@@ -64,6 +64,7 @@ class Page {
         if (nodes) byId("view").replaceChildren(...nodes);
       });
       document.querySelector('.tok[aria-pressed="true"]')?.scrollIntoView({ block: "nearest", inline: "center" });
+      showWithin(byId("outline"), ".step.at");
       if (nodes) explainTerms(byId("view"), scene);
       if (nodes && !scene.state.path) byId("main").scrollTop = 0;
       this.drawn = key;
@@ -82,8 +83,10 @@ class Page {
   async makeScene() {
     const manifest = await this.data.manifest();
     const state = inBounds(this.store.state, manifest);
-    const step = await this.data.step(state.stack === "encoder" ? 0 : state.step);
-    return new Scene(this.data, manifest, step, state, this.store);
+    const number = state.stack === "encoder" ? 0 : state.step;
+    const step = await this.data.step(number);
+    const outline = number ? (await this.data.view("outline", { step: number })).sections : manifest.outline;
+    return new Scene(this.data, manifest, step, outline, state, this.store);
   }
 
   /** @param {number} turn @param {Scene} scene @param {number | "all"} [terms] */
@@ -100,6 +103,7 @@ class Page {
       if (turn !== this.drawing) return;
       keepingFocus(() => place.replaceChildren(card));
       markNumbers(byId("view"), { step: scene.step.step, path, index }, operands);
+      uncover(place);
     } catch (error) {
       if (turn !== this.drawing) return;
       place.replaceChildren(el("section.card.number", {}, problemLine(error instanceof Error ? error.message : String(error))));
@@ -133,6 +137,21 @@ function keepingFocus(draw) {
   if (!name || document.activeElement === focused) return;
   const same = document.querySelector(`[data-focus="${CSS.escape(name)}"], [data-key="${CSS.escape(name)}"]`);
   /** @type {HTMLElement | null} */ (same)?.focus({ preventScroll: true });
+}
+
+/** Scrolls a list, and nothing around it, so far that the entry can be seen. @param {HTMLElement} list @param {string} entry */
+function showWithin(list, entry) {
+  const [outer, inner] = [list, list.querySelector(entry)].map((each) => each?.getBoundingClientRect());
+  if (!outer || !inner) return;
+  if (inner.top < outer.top) list.scrollTop -= outer.top - inner.top + inner.height;
+  else if (inner.bottom > outer.bottom) list.scrollTop += inner.bottom - outer.bottom + inner.height;
+}
+
+/** Scrolls so far that the number's card does not cover the number in its matrix. @param {HTMLElement} place of the card */
+function uncover(place) {
+  const cell = byId("view").querySelector("td.at, .box.at")?.getBoundingClientRect();
+  const covered = cell ? cell.bottom + 12 - place.getBoundingClientRect().top : 0;
+  if (covered > 0) byId("main").scrollBy(0, covered);
 }
 
 /** Points at the quantity that a step of the algorithm speaks of. @param {Scene} scene */

@@ -2,6 +2,7 @@
 
 import { button, el, math } from "./dom.js";
 import { long, place, plural, short, word } from "./format.js";
+import { problemLine } from "./parts.js";
 
 /** @typedef {import("./scene.js").Scene} Scene */
 
@@ -31,6 +32,7 @@ export async function numberCard(scene, terms = NUMBERS_AT_FIRST, showAll = () =
     operandTable(scene, found.operands),
     ...found.sums.map((/** @type {any} */ sum) => sumRow(sum, showAll)),
     verdict(found),
+    found.changed ? problemLine(`${found.changed}.`) : "",
   );
   const operands = found.operands.flatMap((/** @type {any} */ operand) =>
     operand.kind === "recorded" || operand.kind === "cache"

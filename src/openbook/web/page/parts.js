@@ -23,6 +23,11 @@ export function signedBar(value, limit) {
   return el("span.signed", { role: "img", "aria-label": signed(value) }, el("span.track", {}, fill), el("span.of", {}, signed(value)));
 }
 
+/** The largest size among numbers, those that are not finite left out. @param {number[]} values */
+export function largestOf(values) {
+  return values.reduce((most, value) => (Number.isFinite(value) ? Math.max(most, Math.abs(value)) : most), 0);
+}
+
 /** Tokens with their probabilities. @param {{id: number, label: string, probability: number}[]} tokens @param {number} [chosen] */
 export function tokenChips(tokens, chosen) {
   return tokens.map((token) =>

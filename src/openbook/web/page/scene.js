@@ -15,13 +15,15 @@ export class Scene {
    * @param {Data} data
    * @param {any} manifest
    * @param {any} step  the quantities of the step that is drawn: for the encoder, which runs once, step 0
+   * @param {any[]} outline  the algorithm of this step
    * @param {State} state
    * @param {import("./store.js").Store} store
    */
-  constructor(data, manifest, step, state, store) {
+  constructor(data, manifest, step, outline, state, store) {
     this.data = data;
     this.manifest = manifest;
     this.step = step;
+    this.outline = outline;
     this.state = state;
     this.store = store;
     /** @type {Map<string, Quantity>} */
@@ -147,11 +149,11 @@ export class Scene {
     const found = /^(encoder|decoder)\.blocks\.(\d+)\.(?:(self|cross)_attention\.)?/.exec(path);
     const quantity = this.quantity(path);
     const here = this.state;
-    if (!found) return here.level === "panel" ? { ...state, level: "model", panel: START.panel } : state;
+    const row = quantity ? index[quantity.axes.indexOf("t")] : undefined;
+    if (row !== undefined && (found?.[1] ?? here.stack) === (quantity?.stack ?? "decoder")) state.row = row;
+    if (!found) return here.level === "panel" || here.level === "answer" ? { ...state, level: "model", panel: START.panel } : state;
     const [, stack, layer, attention] = found;
     Object.assign(state, { stack, layer: Number(layer) });
-    const row = quantity ? index[quantity.axes.indexOf("t")] : undefined;
-    if (row !== undefined) state.row = row;
     const head = quantity ? index[quantity.axes.indexOf("h")] : undefined;
     if (attention && head !== undefined) Object.assign(state, { level: "head", head, cross: attention === "cross" });
     else if (here.level !== "layer" && !(here.level === "head" && attention)) state.level = "layer";

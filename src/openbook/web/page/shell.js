@@ -98,15 +98,16 @@ export function up(state) {
 /** The algorithm, in the order in which it runs. @param {Scene} scene @returns {Node[]} */
 export function outline(scene) {
   const { manifest, state, store } = scene;
+  const algorithm = scene.outline;
   const open = (/** @type {any} */ step) => () => store.go({ stop: -1, ...opening(step.opens, step.out ?? step.quantities?.at(-1)) });
   const item = (/** @type {any} */ step, /** @type {boolean} */ sub) => [
     el(`button.step${sub ? ".sub" : ""}${isAt(state, step) ? ".at" : ""}`, { type: "button", onclick: open(step), title: step.sentence, "data-focus": `outline ${step.id}`, "aria-current": isAt(state, step) ? "step" : null },
       el("b", {}, sub ? step.title : `${step.number} ${step.title}`), el("i", {}, step.note ?? "")),
     ...(step.substeps ?? []).flatMap((/** @type {any} */ each) => item(each, true)),
   ];
-  const sections = manifest.outline.map((/** @type {any} */ section) => {
+  const sections = algorithm.map((/** @type {any} */ section) => {
     const isLayer = section.layer !== null && section.layer !== undefined;
-    const isOpen = !isLayer || (section.layer === state.layer && (section.stack ?? "decoder") === state.stack) || manifest.outline.length <= 5;
+    const isOpen = !isLayer || (section.layer === state.layer && (section.stack ?? "decoder") === state.stack) || algorithm.length <= 5;
     return el("details", { open: isOpen }, el("summary", {}, section.title), section.steps.flatMap((/** @type {any} */ step) => item(step, false)));
   });
   const panels = el("details", { open: true }, el("summary", {}, "Beside it"), PANELS.filter(([name]) => name !== "beams" || manifest.source).map(([name, label]) =>

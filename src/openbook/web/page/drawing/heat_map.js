@@ -1,6 +1,6 @@
 /** A grid as a picture, a pixel or more a number: for grids of more than 16 rows or columns. */
 
-import { colorOf } from "../color.js";
+import { paintPixels } from "../color.js";
 import { el } from "../dom.js";
 import { long } from "../format.js";
 import { cellName, valueAt } from "./grid.js";
@@ -97,13 +97,8 @@ export function paint(grid, scale) {
   canvas.height = grid.rows;
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   const image = context.createImageData(grid.columns, grid.rows);
-  for (let i = 0; i < grid.values.length; i++) {
-    const [red, green, blue] = colorOf(grid.values[i], scale);
-    image.data[4 * i] = red;
-    image.data[4 * i + 1] = green;
-    image.data[4 * i + 2] = blue;
-    image.data[4 * i + 3] = grid.count === undefined || i < grid.count ? 255 : 0;
-  }
+  paintPixels(grid.values, scale, image.data);
+  if (grid.count !== undefined) image.data.fill(0, 4 * grid.count);
   context.putImageData(image, 0, 0);
   return canvas;
 }

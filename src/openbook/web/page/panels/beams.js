@@ -57,8 +57,9 @@ function tree(scene, nodes, best) {
   const open = async (/** @type {number} */ i) => {
     /** @type {number[]} */
     const ids = [];
-    for (let at = i; at >= 0; at = nodes[at].parent ?? -1) ids.unshift(nodes[at].token);
-    await scene.data.rerun({ prompt: scene.manifest.prompt, target_ids: ids });
+    const last = nodes[i].state === "ended" ? nodes[i].parent ?? -1 : i;  // nothing reads an end token
+    for (let at = last; at >= 0; at = nodes[at].parent ?? -1) ids.unshift(nodes[at].token);
+    await scene.data.rerun({ prompt: scene.manifest.prompt, target_ids: [...scene.manifest.target_ids, ...ids] });
     scene.store.go({ ...START, level: "head", cross: true });
   };
   return el("div.scroll", {}, list(children.has(null) ? null : -1) ?? el("p.soft", {}, "no beams"));

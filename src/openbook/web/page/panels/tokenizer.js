@@ -22,7 +22,7 @@ export async function tokenizerPanel(scene) {
   ]);
   const left = found.words.length - pieces.length + (found.left_out ?? 0);
   const cut = left ? el("p.soft", {}, `${plural(left, "more piece")} ${left === 1 ? "is" : "are"} not listed.`) : null;
-  const changed = found.normalised ? el("p", {}, "Normalised first: ", el("bdi.text", {}, found.normalised.before), " → ", el("bdi.text", {}, found.normalised.after)) : null;
+  const changed = found.normalised === null ? null : el("p", {}, "Normalised first: ", el("bdi.text", {}, found.text), " → ", el("bdi.text", {}, found.normalised));
   return [
     ...heading(title, `A ${found.kind} tokenizer cuts the text into pieces, then each piece into tokens of its vocabulary. ${found.note ?? ""}`),
     card({ title: plural(found.words.length, "piece"), says: "Each line: a piece, the merges that joined it (the earliest learned first), and the tokens with their ids." }, changed, cut, table(["piece", "merges", "tokens"], rows, title)),

@@ -1,7 +1,7 @@
 /** The answer: the tokens that went in and came out, one step of generation a line, and the prompt's own positions. */
 
 import { button, el } from "../dom.js";
-import { plural, quoted, short, word } from "../format.js";
+import { place, plural, quoted, short, word } from "../format.js";
 import { ask, heading, problemLine, shareBar, table, tokenChips } from "../parts.js";
 import { promptForm } from "../prompt_form.js";
 
@@ -10,11 +10,12 @@ import { promptForm } from "../prompt_form.js";
 /** @param {Scene} scene @returns {Promise<Node[]>} */
 export async function answerView(scene) {
   const { manifest } = scene;
-  const count = manifest.steps.length;
+  const count = manifest.steps.filter((/** @type {any} */ step) => step.finite).length;
   const reads = manifest.source ? manifest.source.length : manifest.prompt_length;
   return [
     ...heading("From the prompt to the answer",
       `The model read ${plural(reads, "token")} and wrote ${plural(count, "token")}, one at a time: predict, choose, append, repeat. Open a step to see how its token came about.`),
+    ...notices(scene),
     transcript(scene),
     el("section.card", { "aria-label": "Steps" }, el("h3", {}, "What was written, step by step"), steps(scene)),
     await promptCard(scene),
@@ -22,9 +23,25 @@ export async function answerView(scene) {
   ].filter((node) => node !== null);
 }
 
+/** What the reader must know first: numbers that are not finite, a file that changed, what a file does not carry. @param {Scene} scene */
+function notices(scene) {
+  const { not_finite: found, changed, carried } = scene.manifest;
+  const notice = (/** @type {(Node | string)[]} */ ...says) => el("section.card.warning", { role: "status" }, says);
+  const open = () => scene.store.go({ ...scene.stateAt(found.path, found.index, found.step), step: found.step });
+  return [
+    found ? notice(el("b", {}, "The logits are not finite, so no token could be chosen. "), "All began with ",
+      button(`${place(found.path)} [${found.index.slice(1).join(", ")}] = ${short(found.value)}`, open, { class: "link" }),
+      ` in step ${found.step + 1}; what follows from it is NaN or infinite too.`) : null,
+    changed ? notice(`${changed}.`) : null,
+    carried?.left_out.length ? notice(el("details", {}, el("summary", {}, el("b", {}, `This ${scene.data.door} does not carry everything: ${carried.quantities.toLocaleString("en")} of ${carried.of.toLocaleString("en")} quantities fit. `), scene.data.door === "file" ? "A larger --size carries more, and “openbook explain” shows all." : "“openbook explain” shows all."),
+      el("ul", {}, carried.left_out.map((/** @type {string} */ line) => el("li", {}, line))))) : null,
+  ];
+}
+
 /** @param {Scene} scene */
 function transcript({ manifest }) {
-  const ended = manifest.answer.finish_reason === "length" ? " The limit on new tokens ended it." : "";
+  const reasons = { length: " The limit on new tokens ended it.", "not finite": " Logits that are not finite ended it." };
+  const ended = reasons[/** @type {keyof typeof reasons} */ (manifest.answer.finish_reason)] ?? "";
   return el("section.card.transcript", { "aria-label": "Prompt and answer" },
     el("div", {}, el("span.who", {}, manifest.source ? "Source" : "Prompt"), el("bdi.text", {}, manifest.prompt)),
     manifest.target ? el("div", {}, el("span.who", {}, "Given target"), el("bdi.text", {}, manifest.target)) : null,

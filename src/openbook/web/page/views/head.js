@@ -33,13 +33,13 @@ export async function headView(scene) {
   const names = [...ATTENTION, "values", "head_context", "context", "output"];
   const chain = names.flatMap((name) => original(scene, `${scene.attention}.${name}`) ?? []);
   if (!chain.length) return [...heading("Attention", ""), problemLine(`Nothing is recorded in ${scene.attention}; choose another layer.`)];
-  const cards = await Promise.all(chain.map((quantity) => headCard(scene, quantity, head)));
+  const [says, below, ...cards] = await Promise.all([sentence(scene, head), inputs(scene, head, chain), ...chain.map((quantity) => headCard(scene, quantity, head))]);
   const row = chain.map((quantity, i) => el("div.link-of-chain", {}, i ? arrow(ARROWS[quantity.name] ?? "then") : null, cards[i]));
   return [
-    ...heading(state.cross ? "How much each token looks at each source token" : "How much each token looks at each other one", await sentence(scene, head)),
+    ...heading(state.cross ? "How much each token looks at each source token" : "How much each token looks at each other one", says),
     chooser("Head", heads, String(head), (at) => scene.store.go({ head: Number(at), path: "", index: [] })),
     el("div.row", {}, row),
-    await inputs(scene, head, chain),
+    below,
   ];
 }
 

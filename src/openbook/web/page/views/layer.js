@@ -7,7 +7,7 @@ import { card } from "../drawing/card.js";
 import { gridOf } from "../drawing/grid.js";
 import { paint } from "../drawing/heat_map.js";
 import { kindOf, quantityCard } from "../drawing/quantity.js";
-import { ask, chooser, heading, problemLine, signedBar, table } from "../parts.js";
+import { ask, chooser, heading, largestOf, problemLine, signedBar, table } from "../parts.js";
 
 /** @typedef {import("../scene.js").Scene} Scene */
 /** @typedef {import("../scene.js").Quantity} Quantity */
@@ -20,18 +20,21 @@ export async function layerView(scene) {
   const count = scene.stack.layers.length;
   const name = `${state.stack === "encoder" ? "Encoder layer" : "Layer"} ${layer.layer}`;
   const attentions = ["self", "cross"].filter((kind) => scene.quantity(`${layer.path}.${kind}_attention.weights`));
-  const parts = [
+  const says = [
     `Token ${quoted(scene.token)} comes in as a vector; ${plural(layer.heads, "head")} of attention look at other tokens, `,
     layer.experts ? `a router sends it to ${layer.experts.chosen} of ${layer.experts.count} experts, ` : `${layer.neurons.toLocaleString("en")} neurons work on it, `,
     "and what each finds is added to the vector.",
   ];
   const options = Array.from({ length: Math.min(count, 64) }, (_, i) => /** @type {[string, string]} */ ([String(i), String(i)]));
+  const [parts, ...cards] = await Promise.all([
+    partsCards(scene), ...attentions.map((kind) => headsCard(scene, kind === "cross")), neuronsCard(scene), wordsCard(scene),
+  ]);
   return [
-    ...heading(name, parts.join("")),
+    ...heading(name, says.join("")),
     chooser("Layer", options, String(layer.layer), (at) => scene.store.go({ layer: Number(at), path: "", index: [] })),
     tokenChooser(scene),
-    el("div.row", {}, await Promise.all([...attentions.map((kind) => headsCard(scene, kind === "cross")), neuronsCard(scene), wordsCard(scene)])),
-    await partsCards(scene),
+    el("div.row", {}, cards),
+    parts,
   ].filter((node) => node !== null);
 }
 
@@ -84,8 +87,9 @@ async function neuronsCard(scene) {
   const hidden = scene.within(`${scene.layer.path}.feed_forward`).filter((each) => each.axes.at(-1) === "f" && each.axes.length === 3).at(-1);
   if (!hidden || !scene.data.carries(scene.step.step, hidden.path)) return null;
   const slice = await scene.data.slice(scene.step.step, hidden.path, scene.index(hidden, { t: scene.row }));
-  const order = Array.from(slice.data.keys()).sort((a, b) => Math.abs(slice.data[b]) - Math.abs(slice.data[a])).slice(0, STRONGEST);
-  const limit = Math.abs(slice.data[order[0]]);
+  const size = (/** @type {number} */ f) => (Number.isNaN(slice.data[f]) ? Infinity : Math.abs(slice.data[f]));
+  const order = Array.from(slice.data.keys()).sort((a, b) => size(b) - size(a) || a - b).slice(0, STRONGEST);
+  const limit = largestOf(order.map((f) => slice.data[f]));
   const rows = order.map((f) => [
     button(`neuron ${f}`, () => scene.pick(hidden.path, [0, scene.row, f]), { class: "link" }),
     signedBar(slice.data[f], limit),
@@ -101,7 +105,7 @@ async function wordsCard(scene) {
   if (!after) return null;
   const previous = previousResidual(scene, residuals[0]);
   const { found } = await ask(scene, "words", { step: scene.step.step, path: after.path, row: scene.row, before: previous });
-  if (!found?.words) return null;
+  if (!found?.words.length) return null;
   const names = (/** @type {any[]} */ words) => el("span", {}, words.slice(0, 6).map((each) => el("span.mini", { title: `cosine ${each.cosine}` }, el("bdi", {}, word(each)), el("small", {}, ` ${short(each.cosine)}`))));
   const rows = [];
   if (found.before) rows.push(["before this layer", names(found.before.words ?? found.before)]);
@@ -126,9 +130,8 @@ async function partsCards(scene) {
     const part = partTitle(quantity.module.slice(scene.layer.path.length + 1));
     groups.set(part, [...(groups.get(part) ?? []), quantity]);
   }
-  const sections = [];
-  for (const [part, quantities] of groups) sections.push(await partSection(scene, part, quantities));
-  return el("div.parts", {}, sections);
+  const sections = Array.from(groups, ([part, quantities]) => partSection(scene, part, quantities));
+  return el("div.parts", {}, await Promise.all(sections));
 }
 
 /** What a module of a layer does, in words. @param {string} module  without the path of the layer */

@@ -6,7 +6,7 @@ import { percent, plural, quoted, short, word } from "../format.js";
 import { card } from "../drawing/card.js";
 import { heatMap } from "../drawing/heat_map.js";
 import { copiesLine, rowCard } from "./layer.js";
-import { ask, chooser, heading, problemLine, signedBar, table } from "../parts.js";
+import { ask, chooser, heading, largestOf, problemLine, signedBar, table } from "../parts.js";
 
 /** @typedef {import("../scene.js").Scene} Scene */
 
@@ -24,13 +24,13 @@ export async function modelView(scene) {
   const answer = scene.generated;
   const encoder = manifest.model.stacks.encoder;
   const layers = manifest.model.stacks.decoder.layers.length;
-  const body = state.color === "contribution" ? await contributions(scene) : await lens(scene);
+  const [body, around] = await Promise.all([state.color === "contribution" ? contributions(scene) : lens(scene), outside(scene)]);
   return [
     ...heading(`${manifest.model.file}: ${plural(layers, "layer")}, a vector a token`,
-      `Each token is a vector of ${manifest.model.width} numbers. Every layer reads it and adds to it; after the last one it predicts the next token, here ${quoted(answer)} with ${percent(answer.probability)}.`),
+      `Each token is a vector of ${manifest.model.width} numbers. Every layer reads it and adds to it; after the last one it predicts the next token${answer.finite ? `, here ${quoted(answer)} with ${percent(answer.probability)}` : "; here the logits are not finite, so none is chosen"}.`),
     chooser("Show", COLORS, state.color, (color) => scene.store.go({ color })),
     el("div.row", {}, encoder ? encoderCard(scene) : null, body),
-    await outside(scene),
+    around,
   ];
 }
 
@@ -75,7 +75,7 @@ async function lens(scene) {
   const rows = found.rows.map((/** @type {any} */ row, /** @type {number} */ i) =>
     el("tr", {}, el("th", { scope: "row" }, row.name), row.cells.map((/** @type {any} */ cell, /** @type {number} */ t) => {
       const color = colorOf(values[i * columns + t], scale);
-      const text = isLength ? short(values[i * columns + t]) : word(cell);
+      const text = isLength ? short(values[i * columns + t]) : Number.isNaN(cell.probability) ? "NaN" : word(cell);
       const inner = el("div.lens-cell", { title: isLength ? "" : `${cell.label} ${percent(cell.probability)}; ${found.answer.label} ${percent(cell.answer_probability)}, rank ${cell.answer_rank}` }, el("bdi", {}, text));
       inner.style.background = css(color);
       inner.style.color = inkOn(color);
@@ -110,7 +110,7 @@ async function contributions(scene) {
   const { found, problem } = await ask(scene, "contributions", { step: scene.state.step });
   const title = "What each part adds to the answer's logit";
   if (problem || found.problem) return card({ title }, problemLine(problem || found.problem));
-  const limit = Math.max(...found.terms.map((/** @type {any} */ term) => Math.abs(term.value)), 1e-9);
+  const limit = largestOf(found.terms.map((/** @type {any} */ term) => term.value)) || 1;
   const hasCross = found.layers.some((/** @type {any} */ layer) => layer.cross !== null && layer.cross !== undefined);
   const hasBias = found.layers.some((/** @type {any} */ layer) => layer.bias);
   const rows = found.layers.map((/** @type {any} */ each) => [
