@@ -20,7 +20,7 @@
 namespace openbook {
 namespace {
 
-constexpr int VERSION = 3;
+constexpr int VERSION = 4;
 constexpr int CHUNK = 256;        // tokens of a prompt that pass through at once
 constexpr int SOURCE_CHUNK = 1024;  // tokens of sources that are read at once; a longer source alone
 
@@ -389,6 +389,47 @@ OPENBOOK_API int openbook_prefill(Session* session, int count, const int64_t* id
         session->rows.clear();
         throw;
       }
+    });
+  });
+}
+// Bytes of a decoder's keys and values of one token.
+OPENBOOK_API int64_t openbook_column_bytes(const Model* model) {
+  return int64_t(Columns(model->program.slots, 0, model->half_cache).column_bytes());
+}
+// Copy the keys and values of `count` tokens of a row, from `first` on, to `block`.
+OPENBOOK_API int openbook_save(Session* session, int row, int first, int count, std::byte* block) {
+  return guarded([&] {
+    const std::lock_guard lock(session->model->running);
+    check(!session->closed, "an earlier error closed this session; start another one");
+    check(row >= 0 && row < int(session->rows.size()), "no such row");
+    check(session->model->program.encoder.empty(), "a row that looks at a source cannot be saved");
+    Row& it = *session->rows[row];
+    check(it.beams == 0, "a row that has branched cannot be saved");
+    check(first >= 0 && count > 0 && first % LANES == 0 && count % LANES == 0 && count <= it.own.length - first, "block");
+    it.own.save(first, count, block);
+  });
+}
+// Start one row that has read the tokens of these blocks, counts[i] of them in each.
+OPENBOOK_API int openbook_restore(Session* session, const std::byte* const* blocks, const int32_t* counts, int block_count) {
+  return guarded([&] {
+    change(*session, [&] {
+      const Model& model = *session->model;
+      check(model.packed, "the weights are not packed yet");
+      check(session->rows.empty() && block_count > 0, "a session is started once");
+      check(model.program.encoder.empty(), "a row that looks at a source cannot be restored");
+      int total = 0;
+      for (int i = 0; i < block_count; ++i) {
+        check(counts[i] > 0 && counts[i] % LANES == 0 && counts[i] <= model.program.context - total, "block");
+        total += counts[i];
+      }
+      auto row = std::make_unique<Row>();
+      row->own = Columns(model.program.slots, 0, model.half_cache);
+      row->source = Columns(model.program.slots, 2, model.half_cache);
+      row->own.reserve(total);
+      for (int i = 0; i < block_count; ++i) row->own.load(counts[i], blocks[i]);
+      for (int i = 0; i < total; ++i) row->positions.push_back(i);
+      row->next_position = total;
+      session->rows.push_back(std::move(row));
     });
   });
 }

@@ -95,6 +95,33 @@ void Columns::pick(const std::vector<int>& columns) {
   length = int(columns.size());
 }
 
+// Call move(piece, bytes) for all that keeps these columns: keys of a head, then its values, slot by slot.
+template <typename Move>
+void Columns::each_piece(int first, int count, Move move) {
+  for (size_t slot = 0; slot < layout_.size(); ++slot)
+    for (int head = 0; head < layout_[slot].heads; ++head) {
+      const Layout& layout = layout_[slot];
+      move(key(slot, head) + unit() * first * layout.width, unit() * count * layout.width);
+      move(value(slot, head) + unit() * first * layout.padded, unit() * count * layout.padded);
+    }
+}
+
+void Columns::save(int first, int count, std::byte* block) {
+  each_piece(first, count, [&block](const std::byte* piece, size_t bytes) {
+    std::memcpy(block, piece, bytes);
+    block += bytes;
+  });
+}
+
+void Columns::load(int count, const std::byte* block) {
+  reserve(length + count);
+  each_piece(length, count, [&block](std::byte* piece, size_t bytes) {
+    std::memcpy(piece, block, bytes);
+    block += bytes;
+  });
+  length += count;
+}
+
 void Row::append(int columns) {
   own.reserve(own.length + columns);
   own.length += columns;

@@ -29,6 +29,11 @@ class Columns {
   void put(int slot, int head, int column, const float* key, const float* value);
   // Keep only these columns, in this order.
   void pick(const std::vector<int>& columns);
+  size_t column_bytes() const { return numbers_a_column() * unit(); }
+  // Copy `count` columns from `first` on to `block`; both are multiples of 16.
+  void save(int first, int count, std::byte* block);
+  // Append `count` columns that were saved; `length` is a multiple of 16.
+  void load(int count, const std::byte* block);
 
  private:
   struct Layout {
@@ -42,6 +47,8 @@ class Columns {
     return size_t(head) * capacity_ * (layout_[slot].width + layout_[slot].padded);
   }
   size_t numbers_a_column() const;
+  template <typename Move>
+  void each_piece(int first, int count, Move move);
 
   std::vector<Layout> layout_;  // of every slot; those of other parts have no heads
   int capacity_ = 0;

@@ -32,6 +32,9 @@ def ask(
     presence_penalty: Annotated[
         float | None, typer.Option(help="subtracted from the logits of tokens in the answer")
     ] = None,
+    frequency_penalty: Annotated[
+        float | None, typer.Option(help="subtracted from the logits of a token as often as the answer has it")
+    ] = None,
     stop: Annotated[list[str] | None, typer.Option(help="end before this text; may be given several times")] = None,
     min_tokens: Annotated[int | None, typer.Option(help="end no answer before so many tokens")] = None,
     no_repeat_ngram_size: Annotated[int | None, typer.Option(help="no n-gram of this size occurs twice")] = None,
@@ -83,9 +86,10 @@ def ask(
 
     settings = {
         "max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
-        "repetition_penalty": repetition_penalty, "presence_penalty": presence_penalty, "stop": stop or None,
-        "min_tokens": min_tokens, "no_repeat_ngram_size": no_repeat_ngram_size, "seed": seed, "beam_size": beam_size,
-        "n_best": n_best, "length_penalty": length_penalty, "early_stopping": early_stopping,
+        "repetition_penalty": repetition_penalty, "presence_penalty": presence_penalty,
+        "frequency_penalty": frequency_penalty, "stop": stop or None, "min_tokens": min_tokens,
+        "no_repeat_ngram_size": no_repeat_ngram_size, "seed": seed, "beam_size": beam_size, "n_best": n_best,
+        "length_penalty": length_penalty, "early_stopping": early_stopping,
     }  # fmt: skip
     question = Question(
         prompts=prompts,

@@ -1,6 +1,6 @@
 """Beam search over one batch, a token a step."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -80,6 +80,15 @@ class BeamBatch:
         self.rows, self._done = [self.rows[row] for row in order], []
         self._state = self._state.select(order)
         self._session.reorder(order)
+
+    def discard(self, requests: Collection[int]) -> None:
+        """End the searches of these requests without a result."""
+        done = set(self._done)
+        self._done += [row for row, n_best in enumerate(self.rows) if n_best.row in requests and row not in done]
+        if len(self._done) == len(self.rows):
+            self.rows = []
+        else:
+            self.drop_done()
 
     @property
     def _should_drop(self) -> bool:

@@ -110,6 +110,7 @@ def generate(
         raise SettingError(
             f"`top_alternatives` is {sampling.top_alternatives}; give a whole number from 0 to {engine.vocab_size - 1}"
         )
+    check_biases(sampling, engine.vocab_size)
     rules.check(engine.vocab_size)
     limits = limits or [sampling.max_tokens] * len(prompts)
     if sources is not None:
@@ -145,6 +146,13 @@ def check_prompts(prompts: Sequence[Sequence[int]], vocab_size: int) -> None:
             raise OpenbookError(f"prompt {number} is empty; it must have at least one token")
         if min(prompt) < 0 or max(prompt) >= vocab_size:
             raise OpenbookError(f"prompt {number} has a token that is not from 0 to {vocab_size - 1}")
+
+
+def check_biases(sampling: Sampling, vocab_size: int) -> None:
+    """Raise OpenbookError if `logit_bias` names a token that is not in the vocabulary."""
+    for token, _ in sampling.logit_bias:
+        if token >= vocab_size:
+            raise SettingError(f"`logit_bias` names the token {token}; there are tokens from 0 to {vocab_size - 1}")
 
 
 def limits_in_context(engine: Engine, prompts: Sequence[Sequence[int]], limits: Sequence[int]) -> list[int]:

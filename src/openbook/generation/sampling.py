@@ -9,17 +9,21 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from openbook.generation.arrays import BoolArray, FloatArray, IntArray, softmax
+from openbook.generation.arrays import BoolArray, FloatArray, IntArray, softmax, top_indices
 from openbook.generation.settings import Sampling
+
+NUCLEUS = 256
+"""Tokens among which the most probable are looked for first."""
 
 
 class History:
-    """The tokens each row contains: `seen` (B, V) in prompt or answer, `produced` (B, V) in the answer alone."""
+    """The tokens each row contains: `seen` (B, V) in prompt or answer, `produced` (B, V) how often in the answer."""
 
     def __init__(self, prompts: Sequence[Sequence[int]], vocab_size: int) -> None:
         self.seen = np.zeros((len(prompts), vocab_size), dtype=bool)
-        self.produced = np.zeros_like(self.seen)
+        self.produced = np.zeros(self.seen.shape, dtype=np.int32)
         for row, ids in enumerate(prompts):
             self.seen[row, list(ids)] = True
 
@@ -27,7 +31,7 @@ class History:
         """Add the tokens (B,) just produced."""
         rows = np.arange(len(tokens))
         self.seen[rows, tokens] = True
-        self.produced[rows, tokens] = True
+        self.produced[rows, tokens] += 1
 
     def reorder(self, rows: Sequence[int]) -> None:
         """Row i becomes what row rows[i] was."""
@@ -40,9 +44,22 @@ def repetition_penalty(logits: FloatArray, seen: BoolArray, penalty: float) -> F
     return np.where(seen, np.where(logits < 0, logits * factor, logits / factor), logits)
 
 
-def presence_penalty(logits: FloatArray, produced: BoolArray, penalty: float) -> FloatArray:
+def presence_penalty(logits: FloatArray, produced: NDArray[np.int32], penalty: float) -> FloatArray:
     """logit − penalty for each token that the answer has `produced` (B, V), however often (OpenAI's API reference)."""
+    return logits - np.float32(penalty) * (produced > 0).astype(np.float32)
+
+
+def frequency_penalty(logits: FloatArray, produced: NDArray[np.int32], penalty: float) -> FloatArray:
+    """logit − penalty · how often the answer has `produced` (B, V) the token (likewise)."""
     return logits - np.float32(penalty) * produced.astype(np.float32)
+
+
+def logit_bias(logits: FloatArray, biases: Sequence[tuple[int, float]]) -> FloatArray:
+    """logit + bias of these tokens."""
+    tokens, numbers = zip(*biases, strict=True)
+    logits = logits.copy()
+    logits[:, list(tokens)] += np.array(numbers, dtype=np.float32)
+    return logits
 
 
 def temperature(logits: FloatArray, degree: float) -> FloatArray:
@@ -65,14 +82,25 @@ def top_k(logits: FloatArray, k: int) -> FloatArray:
 
 def top_p(logits: FloatArray, p: float) -> FloatArray:
     """Keep the fewest most probable tokens whose sum is at least p (Holtzman et al. 2020, section 3.1)."""
-    tokens = np.argsort(-logits, axis=-1, kind="stable")
-    probabilities = softmax(np.take_along_axis(logits, tokens, -1))
-    more_probable = probabilities.cumsum(-1) - probabilities
-    dropped = more_probable >= p
-    dropped[:, 0] = False
-    is_dropped = np.empty_like(dropped)
-    np.put_along_axis(is_dropped, tokens, dropped, -1)
-    return np.where(is_dropped, np.float32(-np.inf), logits)
+    filtered = np.full_like(logits, -np.inf)
+    for row, kept in enumerate(_nucleus(each, p) for each in softmax(logits)):
+        filtered[row, kept] = logits[row, kept]
+    return filtered
+
+
+def _nucleus(probabilities: FloatArray, p: float) -> IntArray:
+    """The fewest of probabilities (V,) whose sum is at least p, by a search among the largest few, then among more."""
+    count = 0
+    while True:
+        count = min(count + NUCLEUS, len(probabilities))
+        best = top_indices(probabilities[None], count)[0]
+        sorted_ = probabilities[best]
+        kept = sorted_.cumsum() - sorted_ < p
+        kept[0] = True
+        # Those that tie with the smallest of these few may be missing: they must not matter.
+        if count == len(probabilities) or sorted_[kept][-1] > sorted_[-1]:
+            return best[kept]
+        count *= 8
 
 
 def min_p(logits: FloatArray, p: float) -> FloatArray:
@@ -95,6 +123,12 @@ def filters(history: History, sampling: Sampling) -> list[Filter]:
     s, drawn, k = sampling, sampling.temperature > 0, sampling.top_k
     return [
         Filter(
+            "logit_bias",
+            bool(s.logit_bias),
+            lambda x: logit_bias(x, s.logit_bias),
+            f"A number is added to the logits of {len(s.logit_bias):,} tokens.",
+        ),
+        Filter(
             "repetition_penalty",
             s.repetition_penalty != 1,
             lambda x: repetition_penalty(x, history.seen, s.repetition_penalty),
@@ -105,6 +139,12 @@ def filters(history: History, sampling: Sampling) -> list[Filter]:
             s.presence_penalty != 0,
             lambda x: presence_penalty(x, history.produced, s.presence_penalty),
             f"{s.presence_penalty:g} is subtracted from tokens that the answer has.",
+        ),
+        Filter(
+            "frequency_penalty",
+            s.frequency_penalty != 0,
+            lambda x: frequency_penalty(x, history.produced, s.frequency_penalty),
+            f"{s.frequency_penalty:g} is subtracted as often as the answer has the token.",
         ),
         Filter(
             "temperature",
@@ -139,11 +179,17 @@ def filter_logits(logits: FloatArray, history: History, sampling: Sampling) -> F
 
 
 def sampling_probabilities(logits: FloatArray, sampling: Sampling) -> FloatArray:
-    """Probabilities (B, V) of filtered logits: their softmax, or 1 for the highest at temperature 0 (greedy)."""
-    if sampling.temperature > 0:
-        return softmax(logits)
+    """Probabilities (B, V) of filtered logits: their softmax, or 1 for the highest at temperature 0 (greedy).
+
+    Only what is left is summed: mostly a few of a large vocabulary.
+    """
     probabilities = np.zeros_like(logits)
-    probabilities[np.arange(len(logits)), logits.argmax(-1)] = 1
+    if sampling.temperature > 0:
+        for row, each in enumerate(logits):
+            left = (each > -np.inf).nonzero()[0]
+            probabilities[row, left] = softmax(each[left])
+    else:
+        probabilities[np.arange(len(logits)), logits.argmax(-1)] = 1
     return probabilities
 
 
@@ -152,7 +198,10 @@ def sample(probabilities: FloatArray, numbers: FloatArray) -> IntArray:
 
     One number from the row's own generator decides, so the token is the same in every batch.
     """
-    cumulative = probabilities.cumsum(-1, dtype=np.float64)
-    thresholds = numbers * cumulative[:, -1]
-    tokens = [np.searchsorted(row, number, side="right") for row, number in zip(cumulative, thresholds, strict=True)]
-    return np.minimum(np.array(tokens, dtype=np.int64), probabilities.shape[-1] - 1)
+    tokens = []
+    for row, number in zip(probabilities, numbers, strict=True):
+        possible = row.nonzero()[0]  # the others add nothing
+        cumulative = row[possible].cumsum(dtype=np.float64)
+        place = int(np.searchsorted(cumulative, number * cumulative[-1], side="right"))
+        tokens.append(possible[min(place, len(possible) - 1)])
+    return np.array(tokens, dtype=np.int64)

@@ -8,6 +8,8 @@ from openbook.errors import OpenbookError, SettingError
 from openbook.text.field_errors import nearest
 
 MAX_STOPS = 100
+MAX_BIASES = 10_000
+MAX_BIAS = 100.0
 MAX_STOP_LENGTH = 1_000
 
 # Lowest and highest value; both are allowed.
@@ -17,6 +19,7 @@ _NUMBERS: dict[str, tuple[float, float]] = {
     "min_p": (0.0, 1.0),
     "repetition_penalty": (0.01, 100.0),
     "presence_penalty": (-100.0, 100.0),
+    "frequency_penalty": (-100.0, 100.0),
     "length_penalty": (-10.0, 10.0),
 }
 _WHOLE_NUMBERS: dict[str, tuple[int, int]] = {
@@ -43,6 +46,8 @@ class Sampling:
         min_p: sample from tokens at least this probable, relative to the most probable; 0 is off.
         repetition_penalty: above 1, tokens of prompt and answer become less probable; 1 is off.
         presence_penalty: subtracted from the logits of tokens in the answer; 0 is off.
+        frequency_penalty: subtracted as often as the answer has the token; 0 is off.
+        logit_bias: added to the logits of single tokens: a mapping, or pairs, of ids and numbers from −100 to 100.
         seed: the same seed gives the same text; None takes a new one for every answer.
         min_tokens: end no answer before so many tokens.
         max_tokens: end an answer after so many tokens.
@@ -57,6 +62,8 @@ class Sampling:
     min_p: float = 0.05
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int | None = None
     min_tokens: int = 0
     max_tokens: int = 256
@@ -67,6 +74,7 @@ class Sampling:
     def __post_init__(self) -> None:
         _check_ranges(self)
         object.__setattr__(self, "stop", _checked_stops(self.stop))
+        object.__setattr__(self, "logit_bias", _checked_biases(self.logit_bias))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Sampling":
@@ -177,6 +185,24 @@ def _checked_stops(stops: Any) -> tuple[str, ...]:
         if not isinstance(text, str) or not 1 <= len(text) <= MAX_STOP_LENGTH:
             raise SettingError(f"`stop` has {_shown(text)}; give texts of 1 to {MAX_STOP_LENGTH} characters")
     return tuple(stops)
+
+
+def _checked_biases(biases: Any) -> tuple[tuple[int, float], ...]:
+    try:
+        found = dict(biases)
+    except (TypeError, ValueError):
+        found = None
+    if found is None or len(found) > MAX_BIASES:
+        raise SettingError(
+            f"`logit_bias` is {_shown(biases)}; give at most {MAX_BIASES:,} token ids with a number each"
+        )
+    for token, bias in found.items():
+        if not isinstance(token, int) or isinstance(token, bool) or not 0 <= token < 2**31:
+            raise SettingError(f"`logit_bias` has {_shown(token)}; give token ids, whole numbers from 0")
+        number = isinstance(bias, int | float) and not isinstance(bias, bool)
+        if not number or not -MAX_BIAS <= bias <= MAX_BIAS:
+            raise SettingError(f"`logit_bias` of {token} is {_shown(bias)}; give a number from -100 to 100")
+    return tuple(sorted((token, float(bias)) for token, bias in found.items()))
 
 
 def _shown(value: object) -> str:

@@ -94,7 +94,7 @@ class TokenRules:
             scores[..., list(self.suppressed)] = -np.inf
         if self.min_tokens and self.end_ids:
             is_end = np.zeros(scores.shape[-1], dtype=bool)
-            is_end[list(self.end_ids)] = True
+            is_end[[token for token in self.end_ids if token < len(is_end)]] = True
             too_short = (produced < self.min_tokens).reshape(-1, *[1] * (scores.ndim - 1))
             scores[np.broadcast_to(too_short & is_end, scores.shape)] = -np.inf
         if self.no_repeat_ngram_size:

@@ -4,6 +4,7 @@ For an encoder-decoder it also holds the keys and values of the source, computed
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +14,18 @@ from openbook.generation.cache.capacity import MIN_SPARE_COLUMNS, Capacity, conc
 from openbook.generation.cache.layer_cache import LayerCache
 from openbook.transformer.cache import EncoderOutput
 from openbook.transformer.mask import TokenPositions
+
+
+class KVBlock(NamedTuple):
+    """Keys and values (G, T, K) of all layers for T tokens of a row."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that it takes."""
+        return sum(each.nbytes for each in (*self.keys, *self.values))
 
 
 class KVCache:
@@ -32,6 +45,11 @@ class KVCache:
         self.source: EncoderOutput | None = None
         self._positions: Tensor | None = None  # (B or 1, C), negative in columns that are not filled
         self._beams: BeamTree | None = None
+
+    @property
+    def branched(self) -> bool:
+        """Whether rows have beams."""
+        return self._beams is not None
 
     @property
     def next_position(self) -> Tensor:
@@ -115,6 +133,12 @@ class KVCache:
         few = moves if 2 * len(moves) <= len(rows) and not set(targets) & set(origins) else None
         for layer in (*self.layers, *self.cross_layers):
             layer.reorder(index, few)
+        self._compact()
+
+    def _compact(self) -> None:
+        """Drop the columns that are padding in all rows, once they are most."""
+        if self.padded and not self.branched and 2 * first_used_column(self._row_positions()) >= self.length:
+            self.join([])
 
     def join(self, others: Sequence["KVCache"]) -> None:
         """Append the rows of other caches. Shorter rows are padded on the left, columns of padding alone removed."""
@@ -151,6 +175,27 @@ class KVCache:
         """The positions of each row, (B, S), even if all rows share them."""
         assert self._positions is not None, "an empty cache has no rows"
         return self._positions[:, : self.length].expand(len(self.layers[0].get()[0]), -1)
+
+    def save(self, row: int, start: int, stop: int) -> KVBlock:
+        """A copy of what a row keeps of its tokens from `start` to `stop`.
+
+        Raises:
+            ValueError: rows have branched, or look at sources.
+        """
+        if self.branched or self.source is not None:
+            raise ValueError("only a row that has neither beams nor a source can be saved")
+        positions = self._row_positions()[row]
+        columns = ((positions >= start) & (positions < stop)).nonzero()[:, 0]
+        kept = [layer.get() for layer in self.layers]
+        return KVBlock([key[row][:, columns] for key, _ in kept], [value[row][:, columns] for _, value in kept])
+
+    def restore(self, blocks: Sequence[KVBlock]) -> None:
+        """Fill an empty cache with one row that has the tokens of these blocks."""
+        for number, layer in enumerate(self.layers):
+            keys, values = [b.keys[number] for b in blocks], [b.values[number] for b in blocks]
+            layer.append(torch.cat(keys, dim=1)[None], torch.cat(values, dim=1)[None])
+        length = sum(block.keys[0].shape[1] for block in blocks)
+        self.append(TokenPositions(torch.arange(length, device=blocks[0].keys[0].device)[None]))
 
     def truncate(self, length: int) -> None:
         """Keep the first `length` tokens. Raises ValueError if rows have branched."""

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from openbook.generation.arrays import FloatArray, IntArray
-from openbook.generation.cache.kv_cache import KVCache
-from openbook.generation.engines.engine import check_sources
+from openbook.generation.cache.kv_cache import KVBlock, KVCache
+from openbook.generation.engines.engine import CacheBlock, check_sources
 from openbook.generation.engines.malloc import keep_freed_memory
 from openbook.transformer.mask import positions_of
 from openbook.transformer.transformer import Transformer
@@ -18,7 +18,13 @@ SMALL_MODEL = 50_000_000
 
 
 class ModelEngine:
-    """What an engine says about its model; see `Engine`."""
+    """What an engine says about its model; see `Engine`.
+
+    The math library's products depend on the shapes of the whole batch, so no bits are promised.
+    """
+
+    is_batch_invariant = False
+    is_split_invariant = False
 
     def __init__(self, model: Transformer) -> None:
         self.device = next(model.parameters()).device
@@ -61,6 +67,15 @@ def as_batch(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tenso
     return tokens, positions_of(torch.arange(longest, device=device) >= missing[:, None])
 
 
+def restored(blocks: Sequence[CacheBlock], layers: int) -> KVCache:
+    """The cache of one row that has read the tokens of these blocks."""
+    cache = KVCache(layers)
+    kept = [block for block in blocks if isinstance(block, KVBlock)]
+    assert len(kept) == len(blocks), "blocks of another engine"
+    cache.restore(kept)
+    return cache
+
+
 class CachedSession:
     """The part of a `Session` that only moves what its cache holds."""
 
@@ -71,6 +86,15 @@ class CachedSession:
     def length(self) -> int:
         """As `Session.length`."""
         return self._cache.length
+
+    def _check_unbranched(self) -> None:
+        if self._cache.branched:
+            raise ValueError("the session has branched")
+
+    @torch.inference_mode()
+    def save(self, row: int, start: int, stop: int) -> CacheBlock:
+        """As `Session.save`."""
+        return self._cache.save(row, start, stop)
 
     @torch.inference_mode()
     def branch(self, parents: IntArray) -> None:

@@ -13,6 +13,9 @@ from typing import NamedTuple, Protocol, Self
 from openbook.errors import OpenbookError
 from openbook.generation.arrays import FloatArray, IntArray
 
+BLOCK_TOKENS = 16
+"""Tokens that are saved and restored together: native code copies so many in one piece."""
+
 
 class Continuations(NamedTuple):
     """The best next tokens of all beams of a row, best first; each array is (B, C).
@@ -30,6 +33,15 @@ class Continuations(NamedTuple):
         return cls(log_probs, indices // vocab_size, indices % vocab_size)
 
 
+class CacheBlock(Protocol):
+    """A copy of the keys and values of a few tokens that stand next to each other, as an engine lays them out."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that it takes."""
+        ...
+
+
 class Session(Protocol):
     """A batch of B sequences being decoded. Its columns are tokens; shorter prompts are padded on the left.
 
@@ -43,6 +55,25 @@ class Session(Protocol):
 
     def step(self, tokens: IntArray) -> FloatArray:
         """Append a token to each beam, ids (B, W); return the logits (B, W, V) of the next."""
+        ...
+
+    def extend(self, tokens: Sequence[Sequence[int]], *, every: bool = False) -> FloatArray:
+        """Append the next tokens of each row, at least one, such as another piece of a prompt.
+
+        Returns:
+            the logits after the last of each row, (B, V), or after `every` token, (Σ T, V), row by row.
+
+        Raises:
+            ValueError: the session has branched.
+        """
+        ...
+
+    def save(self, row: int, start: int, stop: int) -> CacheBlock:
+        """A copy of what the row keeps of its own tokens from `start` to `stop`, multiples of `BLOCK_TOKENS`.
+
+        Raises:
+            ValueError: the session has branched, or looks at sources.
+        """
         ...
 
     def step_topk(self, tokens: IntArray, log_probs: FloatArray, suppressed: IntArray, count: int) -> Continuations:
@@ -87,6 +118,16 @@ class Engine(Protocol):
         ...
 
     @property
+    def is_batch_invariant(self) -> bool:
+        """Whether a row's numbers are the same to the bit alone and in any batch."""
+        ...
+
+    @property
+    def is_split_invariant(self) -> bool:
+        """Whether they are so too where its prompt is read in pieces, or restored from blocks."""
+        ...
+
+    @property
     def threads(self) -> int:
         """How many sessions to run at once, each on its own thread, for most speed."""
         ...
@@ -115,6 +156,13 @@ class Engine(Protocol):
 
         Raises:
             OpenbookError: sources are missing, or given to a decoder-only model.
+        """
+        ...
+
+    def restore(self, blocks: Sequence[CacheBlock]) -> Session:
+        """A session of one row that has read the tokens of these blocks, which a decoder-only model's sessions saved.
+
+        The first block starts with the row's first token, and each follows the one before it.
         """
         ...
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from openbook.errors import SettingError
 from openbook.generation.arrays import FloatArray, IntArray
 from openbook.generation.cache.kv_cache import KVCache
-from openbook.generation.engines.base import CachedSession, ModelEngine, as_array, as_batch
-from openbook.generation.engines.engine import Continuations
+from openbook.generation.engines.base import CachedSession, ModelEngine, as_array, as_batch, restored
+from openbook.generation.engines.engine import CacheBlock, Continuations
 from openbook.generation.engines.onnx_graph import PrefillPass, StepPass, prefill_example, step_example
 from openbook.generation.engines.onnx_runtime import BoundGraph, open_graph, run_graph
 from openbook.generation.engines.topk import GROUP, best_continuations
@@ -68,6 +68,11 @@ class OnnxEngine(ModelEngine):
             layer.set(key, value)
         return OnnxSession(self._step, cache, self.vocab_size), as_array(logits)
 
+    @torch.inference_mode()
+    def restore(self, blocks: Sequence[CacheBlock]) -> "OnnxSession":
+        """As `Engine.restore`."""
+        return OnnxSession(self._step, restored(blocks, self._layers), self.vocab_size)
+
 
 class OnnxSession(CachedSession):
     """A batch being decoded by an `OnnxEngine`."""
@@ -83,6 +88,12 @@ class OnnxSession(CachedSession):
         logits = self._run(tokens, np.zeros(tokens.shape, dtype=np.float32), NONE_SUPPRESSED, 1).logits
         self._buffers = None  # they are the caller's now
         return as_array(logits)
+
+    def extend(self, tokens: Sequence[Sequence[int]], *, every: bool = False) -> FloatArray:
+        """As `Session.extend`, a token at a time: the graph of a step takes no more. All rows get as many."""
+        self._check_unbranched()
+        logits = [self.step(column[:, None])[:, 0] for column in np.array(tokens, dtype=np.int64).T]
+        return np.stack(logits, axis=1).reshape(-1, self._vocab_size) if every else logits[-1]
 
     @torch.inference_mode()
     def step_topk(self, tokens: IntArray, log_probs: FloatArray, suppressed: IntArray, count: int) -> Continuations:

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from openbook.generation.arrays import FloatArray, IntArray
 from openbook.generation.cache.kv_cache import KVCache
-from openbook.generation.engines.base import CachedSession, ModelEngine, as_array, as_batch
-from openbook.generation.engines.engine import Continuations
+from openbook.generation.engines.base import CachedSession, ModelEngine, as_array, as_batch, restored
+from openbook.generation.engines.engine import CacheBlock, Continuations
 from openbook.generation.engines.onednn_linear import with_onednn_linear
 from openbook.generation.engines.topk import best_continuations
 from openbook.transformer.transformer import Transformer
@@ -33,6 +33,12 @@ class TorchEngine(ModelEngine):
         x = model.hidden(tokens, positions, cache=cache, encoder_output=encoder_output)
         return TorchSession(model, cache, self.device), as_array(model.logits(x[:, -1:])[:, 0])
 
+    @torch.inference_mode()
+    def restore(self, blocks: Sequence[CacheBlock]) -> "TorchSession":
+        """As `Engine.restore`."""
+        cache = restored(blocks, len(self._model.architecture.decoder.blocks))
+        return TorchSession(self._model, cache, self.device)
+
 
 class TorchSession(CachedSession):
     """A batch being decoded by a `TorchEngine`."""
@@ -46,6 +52,21 @@ class TorchSession(CachedSession):
         """As `Session.step`."""
         ids, positions = self._next(tokens)
         return as_array(self._model.logits(self._model.hidden(ids, positions, cache=self._cache)))
+
+    @torch.inference_mode()
+    def extend(self, tokens: Sequence[Sequence[int]], *, every: bool = False) -> FloatArray:
+        """As `Session.extend`."""
+        self._check_unbranched()
+        ids, counted = as_batch(tokens, self._device)
+        positions = None
+        if counted is not None or self._cache.padded:
+            counted = torch.arange(ids.shape[1], device=self._device).expand(ids.shape) if counted is None else counted
+            positions = torch.where(counted >= 0, counted + self._cache.next_position, -1)
+        x = self._model.hidden(ids, positions, cache=self._cache)
+        if not every:
+            return as_array(self._model.logits(x[:, -1:])[:, 0])
+        logits = self._model.logits(x)
+        return as_array(logits.flatten(0, 1) if counted is None else logits[counted >= 0])
 
     @torch.inference_mode()
     def step_topk(self, tokens: IntArray, log_probs: FloatArray, suppressed: IntArray, count: int) -> Continuations:

@@ -9,10 +9,10 @@ import numpy as np
 
 from openbook.errors import OpenbookError
 from openbook.generation.arrays import FloatArray, IntArray
-from openbook.generation.engines.engine import Continuations, check_sources
-from openbook.generation.engines.native.library import call, load_library
+from openbook.generation.engines.engine import CacheBlock, Continuations, check_sources
+from openbook.generation.engines.native.library import address, call, load_library
 from openbook.generation.engines.native.program import Weight, compile_program
-from openbook.transformer.architecture import Architecture
+from openbook.transformer.architecture import Architecture, Stack
 
 
 class NativeEngine:
@@ -29,6 +29,7 @@ class NativeEngine:
         OpenbookError: the library was not compiled, or the processor does not run the kernels.
     """
 
+    is_batch_invariant = True
     threads = 1
     """Sessions to run at once: one, since a step of it uses all cores."""
 
@@ -52,6 +53,7 @@ class NativeEngine:
             raise OpenbookError(f"native engine: {library.openbook_error().decode()}")
         weakref.finalize(self, library.openbook_model_free, self.handle)
         compile_program(self.handle, architecture, weights)
+        self.is_split_invariant = not _scales_by_length(architecture.decoder)
 
     @property
     def kernels(self) -> str:
@@ -77,6 +79,15 @@ class NativeEngine:
         written = (None, None) if sources is None else _flat(sources)
         call("prefill", session.handle, len(prompts), *read, *written, logits)
         return session, logits
+
+    def restore(self, blocks: Sequence[CacheBlock]) -> "NativeSession":
+        """As `Engine.restore`."""
+        session, column_bytes = NativeSession(self), load_library().openbook_column_bytes(self.handle)
+        arrays = [np.asarray(block) for block in blocks]
+        places = np.array([address(each) for each in arrays], dtype=np.uint64)
+        columns = np.array([each.nbytes // column_bytes for each in arrays], dtype=np.int32)
+        call("restore", session.handle, places, columns, len(arrays))
+        return session
 
 
 class NativeSession:
@@ -112,6 +123,12 @@ class NativeSession:
         call("extend", self.handle, ids, lengths, every, logits)
         return logits
 
+    def save(self, row: int, start: int, stop: int) -> CacheBlock:
+        """As `Session.save`."""
+        block = np.empty((stop - start) * load_library().openbook_column_bytes(self._engine.handle), dtype=np.uint8)
+        call("save", self.handle, row, start, stop - start, block)
+        return block
+
     def step_topk(self, tokens: IntArray, log_probs: FloatArray, suppressed: IntArray, count: int) -> Continuations:
         """As `Session.step_topk`."""
         logits, (rows, beams) = self.step(tokens), tokens.shape
@@ -143,6 +160,12 @@ class NativeSession:
         library, dropped = load_library(), self.length - length
         for row in range(self.rows):
             call("truncate", self.handle, row, library.openbook_length(self.handle, row) - dropped)
+
+
+def _scales_by_length(stack: Stack) -> bool:
+    """Whether rotary angles follow from the length of what a pass reads: pieces of a prompt then differ from it."""
+    positions = [stack.position, *(block.position or stack.position for block in stack.blocks)]
+    return any(each.rope_scaling is not None and each.rope_scaling.kind == "dynamic" for each in positions)
 
 
 def _flat(rows: Sequence[Sequence[int]]) -> tuple[IntArray, "np.ndarray[tuple[int], np.dtype[np.int32]]"]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from openbook.errors import OpenbookError, SettingError
 
-VERSION = 3
+VERSION = 4
 NAMES = ("libopenbook_engine.so", "libopenbook_engine.dylib", "openbook_engine.dll")
 FORMATS = {"float32": 0, "bfloat16": 1, "int8": 2, "int4": 3, "float16": 4, "int8_groups": 5}
 
@@ -98,6 +98,9 @@ def load_library() -> ctypes.CDLL:
         "length": (c_int, [pointer, c_int]),
         "branched": (c_int, [pointer]),
         "prefill": (c_int, [pointer, c_int, pointer, pointer, pointer, pointer, pointer]),
+        "column_bytes": (c_int64, [pointer]),
+        "save": (c_int, [pointer, c_int, c_int, c_int, pointer]),
+        "restore": (c_int, [pointer, pointer, pointer, c_int]),
         "extend": (c_int, [pointer, pointer, pointer, c_int, pointer]),
         "step": (c_int, [pointer, pointer, c_int, pointer]),
         "best": (c_int, [pointer, pointer, c_int, c_int, pointer, pointer, c_int, c_int, pointer, pointer]),

@@ -1,0 +1,1 @@
+"""Continuous batching: requests of many clients join and leave one batch between steps."""

@@ -1,0 +1,118 @@
+"""One sampled answer: what it has produced so far, and how its next token is chosen."""
+
+import math
+import secrets
+from collections.abc import Sequence
+
+import numpy as np
+
+from openbook.errors import OpenbookError
+from openbook.generation.arrays import FloatArray, log_softmax, top_indices
+from openbook.generation.batching.events import FinishReason, Token, TokenScore
+from openbook.generation.batching.request import BatchRequest
+from openbook.generation.sampling import History, filter_logits, sample, sampling_probabilities
+from openbook.generation.settings import Sampling
+
+MAX_SEED = 2**63
+
+
+class Choice:
+    """A row that samples: its tokens, its random numbers, its grammar, its stop check.
+
+    Nothing here depends on other rows, and every token takes one number of the row's own generator, so it is the same
+    in any batch, and after its row was read again.
+
+    Args:
+        number: of the choice among those of its request.
+        request: what was asked.
+        sampling: its decoding.
+        limit: most tokens to produce.
+        vocab_size: number V of tokens.
+    """
+
+    def __init__(self, number: int, request: BatchRequest, sampling: Sampling, limit: int, vocab_size: int) -> None:
+        self.number, self._request, self._sampling, self._limit = number, request, sampling, limit
+        self._prompt_length = len(request.prompt)
+        self.tokens = list(request.prompt)
+        seed = secrets.randbits(63) if sampling.seed is None else (sampling.seed + number) % MAX_SEED
+        self._random = np.random.default_rng(seed)
+        self._history = History([self.tokens], vocab_size)
+        self._mask = None if request.mask is None else request.mask()
+        self._is_stop = None if request.stop is None else request.stop()
+        self._scored = request.top_logprobs is not None or request.best_of is not None
+        self.log_probability = 0.0 if self._scored else None
+        self.finish_reason: FinishReason | None = None
+
+    @property
+    def produced(self) -> int:
+        """How many tokens it has produced."""
+        return len(self.tokens) - self._prompt_length
+
+    @property
+    def newest(self) -> int:
+        """The last token."""
+        return self.tokens[-1]
+
+    def next_token(self, logits: FloatArray) -> Token | None:
+        """Choose a token by logits (V,); None if the grammar allows no more, which ends the choice.
+
+        Raises:
+            OpenbookError: the logits are not finite.
+        """
+        if not np.isfinite(logits).all():
+            raise OpenbookError("the model's logits are not finite: its weights are damaged, or training went astray")
+        allowed = self._request.rules.apply(
+            logits[None],
+            lambda: np.array([self.tokens], dtype=np.int64),
+            np.array([self.produced]),
+            np.array([self.produced + 1 == self._limit]),
+        )
+        if self._mask is not None:
+            allowed = np.where(self._mask.allowed(), allowed, np.float32(-np.inf))
+            if not (allowed > -np.inf).any():
+                self.finish_reason = "stop"
+                return None
+        filtered = filter_logits(allowed, self._history, self._sampling)
+        if self._sampling.temperature > 0 or self._request.top_logprobs is not None:
+            probabilities = sampling_probabilities(filtered, self._sampling)
+        if self._sampling.temperature > 0:
+            token = int(sample(probabilities, np.array([self._random.random()]))[0])
+        else:
+            token = int(filtered.argmax())
+        self._take(token)
+        if not self._scored:
+            return Token(self.number, token, finish_reason=self.finish_reason)
+        own = log_softmax(logits.astype(np.float64))
+        self.log_probability = (self.log_probability or 0.0) + float(own[token])
+        if self._request.top_logprobs is None:
+            return Token(self.number, token, float(own[token]), finish_reason=self.finish_reason)
+        top = best_scores(own, self._request.top_logprobs)
+        return Token(self.number, token, float(own[token]), float(probabilities[0, token]), top, self.finish_reason)
+
+    def _take(self, token: int) -> None:
+        """Append the token; say why the choice ends with it, if it does."""
+        self.tokens.append(token)
+        self._history.add(np.array([token]))
+        if self._mask is not None:
+            self._mask.accept(token)
+        if token in self._request.rules.end_ids:
+            self.finish_reason = "end"
+        elif self._is_stop is not None and self._is_stop(token):
+            self.finish_reason = "stop"
+        elif self.produced >= self._limit:
+            self.finish_reason = "length"
+
+
+def best_scores(log_probs: FloatArray, count: int) -> tuple[TokenScore, ...]:
+    """The most probable tokens by log-probabilities (V,), best first."""
+    if count == 0:
+        return ()
+    best: Sequence[int] = top_indices(log_probs[None], count)[0].tolist()
+    return tuple(TokenScore(token, float(log_probs[token])) for token in best)
+
+
+def mean_log_probability(choice: Choice) -> float:
+    """By which `best_of` ranks; −∞ of an empty choice."""
+    if choice.log_probability is None or not choice.produced:
+        return -math.inf
+    return choice.log_probability / choice.produced
