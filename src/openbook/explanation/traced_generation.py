@@ -23,7 +23,7 @@ from openbook.explanation.run import Explanation, check_size
 from openbook.generation.arrays import FloatArray, IntArray
 from openbook.generation.cache.kv_cache import KVCache
 from openbook.generation.engines.base import CachedSession, ModelEngine, as_array
-from openbook.generation.engines.engine import Continuations
+from openbook.generation.engines.engine import CacheBlock, Continuations
 from openbook.generation.generate import FinishReason, LogitsNotFiniteError, TokenProbability, generate
 from openbook.generation.settings import Sampling
 from openbook.generation.token_rules import NO_RULES, TokenRules
@@ -214,6 +214,10 @@ class TracingEngine(ModelEngine):
         self._source = None if sources is None else list(sources[0])
         self._read.append((0, list(prompts[0])))
         return TracingSession(self), self._pass(0, self._cache)[None]
+
+    def restore(self, blocks: Sequence[CacheBlock]) -> "TracingSession":
+        """Not for a traced run, which records its whole prompt."""
+        raise NotImplementedError("a traced run reads its whole prompt")
 
     def step(self, token: int) -> FloatArray:
         """Read one more token; return the logits (V,) of the next."""

@@ -46,7 +46,8 @@ class Batcher:
         self._gone: list[ActiveRequest] = []  # cancelled in the queue
         self._deadline: float | None = None  # set once it is closed
         self._ends: deque[float] = deque(maxlen=32)  # when the last requests were complete
-        self._gauges = self._measured()
+        self._taken = 0
+        self._gauges = self._running.measured()
         self._thread = threading.Thread(target=self._run, name="openbook batcher", daemon=True)
         self._thread.start()
 
@@ -77,13 +78,17 @@ class Batcher:
             if len(self._queue) >= self.limits.max_queue:
                 raise QueueFullError(len(self._queue), self._retry_after())
             self._queue.put(request.client, active)
+            self._taken += 1
             self._changed.notify_all()
         return ticket
 
     def gauges(self) -> Gauges:
         """What it does now, and has done."""
         with self._changed:
-            return replace(self._gauges, requests_queued=len(self._queue))
+            counters = self._gauges.counters
+            over = counters.requests_finished + counters.requests_cancelled + counters.requests_failed
+            queued = len(self._queue)
+            return replace(self._gauges, requests_queued=queued, requests_active=self._taken - queued - over)
 
     def close(self, drain: float = 0.0) -> None:
         """Take no more requests; finish those there are within so many seconds, cancel the rest, end the thread."""
@@ -161,10 +166,7 @@ class Batcher:
         with self._changed:
             for client, cost in costs.items():
                 self._queue.charge(client, cost)
-            self._gauges = self._measured()
+            self._gauges = self._running.measured()
             after = self._gauges.counters
             self._ends.extend([time.monotonic()] * (after.requests_finished - before.requests_finished))
         self._outbox.deliver()
-
-    def _measured(self) -> Gauges:
-        return self._running.measured(len(self._queue))

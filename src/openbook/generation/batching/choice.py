@@ -3,8 +3,10 @@
 import math
 import secrets
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openbook.errors import OpenbookError
 from openbook.generation.arrays import FloatArray, log_softmax, top_indices
@@ -103,7 +105,7 @@ class Choice:
             self.finish_reason = "length"
 
 
-def best_scores(log_probs: FloatArray, count: int) -> tuple[TokenScore, ...]:
+def best_scores(log_probs: NDArray[np.floating[Any]], count: int) -> tuple[TokenScore, ...]:
     """The most probable tokens by log-probabilities (V,), best first."""
     if count == 0:
         return ()

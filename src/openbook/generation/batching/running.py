@@ -120,13 +120,13 @@ class Running:
         costs, self._costs = self._costs, Counter()
         return costs
 
-    def measured(self, queued: int) -> Gauges:
-        """What it does now."""
+    def measured(self) -> Gauges:
+        """What it does now; of requests it does not know how many wait, so whoever does counts them."""
         return Gauges(
             rows_active=self._decoding_rows,
             rows_prefilling=sum(job.rows for job in (*self._prefill.jobs, *self._preempted)),
-            requests_queued=queued,
-            requests_active=len(self._order),
+            requests_queued=0,
+            requests_active=0,
             batch_tokens=self.tokens,
             prefix_cache_bytes=self._prefix_cache.nbytes,
             counters=replace(self._counters),

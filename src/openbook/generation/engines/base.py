@@ -1,8 +1,10 @@
 """What engines of a `Transformer` share: what they say about the model, and sessions that keep a `KVCache`."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,7 +78,7 @@ def restored(blocks: Sequence[CacheBlock], layers: int) -> KVCache:
     return cache
 
 
-class CachedSession:
+class CachedSession(ABC):
     """The part of a `Session` that only moves what its cache holds."""
 
     def __init__(self, cache: KVCache, device: torch.device) -> None:
@@ -95,6 +97,16 @@ class CachedSession:
     def save(self, row: int, start: int, stop: int) -> CacheBlock:
         """As `Session.save`."""
         return self._cache.save(row, start, stop)
+
+    @abstractmethod
+    def step(self, tokens: IntArray) -> FloatArray:
+        """As `Session.step`."""
+
+    def extend(self, tokens: Sequence[Sequence[int]], *, every: bool = False) -> FloatArray:
+        """As `Session.extend`, a token at a time, for what takes no more. All rows get as many."""
+        self._check_unbranched()
+        logits = [self.step(column[:, None])[:, 0] for column in np.array(tokens, dtype=np.int64).T]
+        return np.concatenate(np.stack(logits, axis=1)) if every else logits[-1]
 
     @torch.inference_mode()
     def branch(self, parents: IntArray) -> None:

@@ -89,12 +89,6 @@ class OnnxSession(CachedSession):
         self._buffers = None  # they are the caller's now
         return as_array(logits)
 
-    def extend(self, tokens: Sequence[Sequence[int]], *, every: bool = False) -> FloatArray:
-        """As `Session.extend`, a token at a time: the graph of a step takes no more. All rows get as many."""
-        self._check_unbranched()
-        logits = [self.step(column[:, None])[:, 0] for column in np.array(tokens, dtype=np.int64).T]
-        return np.stack(logits, axis=1).reshape(-1, self._vocab_size) if every else logits[-1]
-
     @torch.inference_mode()
     def step_topk(self, tokens: IntArray, log_probs: FloatArray, suppressed: IntArray, count: int) -> Continuations:
         """As `Session.step_topk`: the graph ranks continuations itself, unless its groups are too few."""
