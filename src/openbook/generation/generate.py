@@ -155,6 +155,14 @@ def check_biases(sampling: Sampling, vocab_size: int) -> None:
             raise SettingError(f"`logit_bias` names the token {token}; there are tokens from 0 to {vocab_size - 1}")
 
 
+def check_finite(logits: FloatArray) -> None:
+    """Raise LogitsNotFiniteError if a logit is NaN or infinite."""
+    if not np.isfinite(logits).all():
+        raise LogitsNotFiniteError(
+            "the model's logits are not finite: its weights are damaged, or its training went astray"
+        )
+
+
 def limits_in_context(engine: Engine, prompts: Sequence[Sequence[int]], limits: Sequence[int]) -> list[int]:
     """How many tokens each prompt may produce within its limit and the context.
 
@@ -175,10 +183,7 @@ def _next_tokens(
     logits: FloatArray, rows: list[_Row], history: History, sampling: Sampling, rules: TokenRules
 ) -> list[GeneratedToken]:
     """Choose a token for each row from logits (B, V), and append it."""
-    if not np.isfinite(logits).all():
-        raise LogitsNotFiniteError(
-            "the model's logits are not finite: its weights are damaged, or its training went astray"
-        )
+    check_finite(logits)
     produced = np.array([row.produced for row in rows])
     at_last = np.array([row.limit == row.produced + 1 for row in rows])
     allowed = rules.apply(logits, partial(left_padded, [row.tokens for row in rows]), produced, at_last)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openbook.errors import OpenbookError
 from openbook.generation.arrays import FloatArray, log_softmax, top_indices
 from openbook.generation.batching.events import FinishReason, Token, TokenScore
 from openbook.generation.batching.request import BatchRequest
+from openbook.generation.generate import check_finite
 from openbook.generation.sampling import History, filter_logits, sample, sampling_probabilities
 from openbook.generation.settings import Sampling
 
@@ -61,8 +61,7 @@ class Choice:
         Raises:
             OpenbookError: the logits are not finite.
         """
-        if not np.isfinite(logits).all():
-            raise OpenbookError("the model's logits are not finite: its weights are damaged, or training went astray")
+        check_finite(logits)
         allowed = self._request.rules.apply(
             logits[None],
             lambda: np.array([self.tokens], dtype=np.int64),
