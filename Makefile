@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 $(BIN)/openbook: pyproject.toml constraints.txt hatch_build.py $(shell find native -type f)
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --editable .
+	$(PIP) --editable '.[serve]'
 	@touch $@
 
 $(VENV)/test-tools: $(BIN)/openbook

@@ -20,3 +20,18 @@ torch.set_num_threads(1)  # the models here are far too small for two
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory):
+    """A server with tiny models, for all tests of a process that ask one: see `live_server`."""
+    from live_server import TEMPLATE, serving, write_language_model, write_translator
+
+    folder = tmp_path_factory.mktemp("served")
+    models = (
+        write_language_model(folder / "chat.openbook", TEMPLATE),
+        write_language_model(folder / "plain.openbook"),
+        write_translator(folder / "translator.openbook"),
+    )
+    with serving(folder, *models, options=("--max-batch-tokens", "8000000")) as server:
+        yield server

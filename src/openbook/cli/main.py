@@ -20,6 +20,7 @@ from openbook.cli.export import export_model
 from openbook.cli.import_ import import_model
 from openbook.cli.inspect import inspect
 from openbook.cli.merge import merge
+from openbook.cli.serve import serve
 from openbook.cli.sign_of_life import start_sign_of_life
 from openbook.cli.streams import flush_output, use_safe_streams
 from openbook.cli.tokenize import tokenize
@@ -58,7 +59,10 @@ GROUPS: dict[str, tuple[tuple[str, Callable[..., None], str], ...]] = {
         ("compare", compare, "Train both kinds of translator on the same pairs and compare."),
         ("evaluate", evaluate, "Score a model on held-out texts or sentence pairs."),
     ),
-    "Ask": (("ask", ask, "Continue a prompt, answer it, hold a chat, or translate."),),
+    "Ask": (
+        ("ask", ask, "Continue a prompt, answer it, hold a chat, or translate."),
+        ("serve", serve, "Serve models: a page to talk, and the APIs that other tools speak."),
+    ),
     "Look inside": (
         ("explain", explain, "Show every step from a prompt to the next token."),
         ("example", example, "Make a tiny model whose every number fits on the screen."),

@@ -9,28 +9,11 @@ from openbook.errors import OpenbookError
 from openbook.explanation.reader import TensorOffset
 from openbook.explanation.tensor_offsets import tensor_offsets
 from openbook.explanation.token_display import display_token
+from openbook.model_file.file_state import FileState
 from openbook.model_file.inspection import describe
 from openbook.model_file.metadata import ModelMetadata
 from openbook.text.printable import printable_path
 from openbook.text.tokenizer.tokenizer import Tokenizer
-
-
-@dataclass(frozen=True)
-class FileState:
-    """Enough of a file's state to notice that it is another one now."""
-
-    size: int
-    modified: int
-    number: int
-
-    @classmethod
-    def of(cls, path: Path) -> "FileState | None":
-        """None where there is no such file."""
-        try:
-            found = path.stat()
-        except OSError:
-            return None
-        return cls(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 @dataclass(frozen=True)

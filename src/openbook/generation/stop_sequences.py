@@ -12,14 +12,19 @@ class StopSequences:
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = stops
         self._held = ""
-        self.found = False
+        self.which: str | None = None
+        """The stop sequence that was found."""
+
+    @property
+    def found(self) -> bool:
+        """Whether a stop sequence has appeared."""
+        return self.which is not None
 
     def feed(self, text: str) -> str:
         """Take more text; return what is now known to be part of the answer."""
         self._held += text
-        ends = [(start + len(stop), start) for stop in self._stops if (start := self._held.find(stop)) >= 0]
-        self.found = bool(ends)
-        passed = min(ends)[1] if self.found else len(self._held) - self._partial_length()
+        ends = [(start + len(stop), start, stop) for stop in self._stops if (start := self._held.find(stop)) >= 0]
+        _, passed, self.which = min(ends) if ends else (0, len(self._held) - self._partial_length(), None)
         text, self._held = self._held[:passed], "" if self.found else self._held[passed:]
         return text
 

@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import socket
 import sys
 import threading
 import webbrowser
@@ -12,8 +11,8 @@ from contextlib import suppress
 import uvicorn
 from starlette.types import ASGIApp
 
-from openbook.errors import SettingError
 from openbook.web.guard import Guard, SecurityHeaders
+from openbook.web.sockets import listen
 
 ADDRESS = "127.0.0.1"
 
@@ -31,7 +30,7 @@ def serve(app: ASGIApp, port: int, browser: bool, say: Callable[[str], None]) ->
         OpenbookError: the port is taken.
     """
     token = secrets.token_urlsafe(24)
-    with _bound(port) as listening:
+    with listen(ADDRESS, port) as listening:
         port = listening.getsockname()[1]
         address = f"http://{ADDRESS}:{port}/?token={token}"
         guarded = SecurityHeaders(Guard(app, token, {f"{ADDRESS}:{port}", f"localhost:{port}"}))
@@ -43,18 +42,6 @@ def serve(app: ASGIApp, port: int, browser: bool, say: Callable[[str], None]) ->
             threading.Thread(target=_open_browser, args=(address, say), daemon=True).start()
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listening])
-
-
-def _bound(port: int) -> socket.socket:
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((ADDRESS, port))
-        listening.listen()  # the address may be opened as soon as it is printed
-    except (OSError, OverflowError) as error:
-        listening.close()
-        raise SettingError(f"`port` {port}: cannot listen there ({error}); leave it out to take a free one") from None
-    return listening
 
 
 def _open_browser(address: str, say: Callable[[str], None]) -> None:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from openbook.errors import OpenbookError
-from openbook.explanation.model_source import FileState, ModelSource
+from openbook.explanation.model_source import ModelSource
 from openbook.explanation.page.manifest import Asked
 from openbook.explanation.page.page_run import PageRun
 from openbook.explanation.page.views import VIEWS
@@ -14,6 +14,7 @@ from openbook.explanation.traced_generation import trace_generation
 from openbook.generation.settings import Sampling
 from openbook.generation.token_rules import TokenRules
 from openbook.model import Model
+from openbook.model_file.file_state import FileState
 from openbook.text.printable import well_formed
 from openbook.web.runs import Runs
 

@@ -4,13 +4,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from openbook.explanation.model_source import FileState, ModelSource
+from openbook.explanation.model_source import ModelSource
 from openbook.explanation.page.html_file import page_iframe
 from openbook.explanation.page.manifest import Asked
 from openbook.explanation.page.page_run import PageRun
 from openbook.explanation.page.views import VIEWS
 from openbook.explanation.run import Explanation
 from openbook.explanation.traced_generation import run_of
+from openbook.model_file.file_state import FileState
 from openbook.model_file.metadata import ModelMetadata
 from openbook.text.tokenizer.tokenizer import Tokenizer
 

@@ -1,7 +1,5 @@
 """Whether a run fits in memory, said before it starts."""
 
-import math
-import os
 from collections.abc import Collection
 from dataclasses import replace
 
@@ -9,6 +7,7 @@ import torch
 
 from openbook.errors import SettingError
 from openbook.training.data_parallel import choose_replicas
+from openbook.training.plan.machine import machine_memory
 from openbook.training.plan.measure import count_parameters
 from openbook.training.recipe import Recipe
 from openbook.transformer.architecture import Architecture, FeedForward
@@ -40,14 +39,6 @@ def training_bytes(architecture: Architecture, recipe: Recipe, frozen: bool = Fa
 def _active_width(feed_forward: FeedForward) -> int:
     """Hidden units per token."""
     return feed_forward.width * (1 if feed_forward.experts is None else feed_forward.experts.experts_per_token)
-
-
-def machine_memory() -> float:
-    """Bytes of memory of this machine; infinite where the system does not tell."""
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (ValueError, OSError, AttributeError):
-        return math.inf
 
 
 def fits_in_memory(architecture: Architecture, recipe: Recipe, frozen: bool = False) -> bool:

@@ -1,0 +1,1 @@
+"""What every shape of the API stands on: who may come in, models, one generation, answers and streams. No routes."""
