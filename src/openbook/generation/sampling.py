@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from openbook.generation.arrays import BoolArray, FloatArray, IntArray, softmax, top_indices
 from openbook.generation.settings import Sampling
 
-NUCLEUS = 256
+NUCLEUS = 64
 """Tokens among which the most probable are looked for first."""
 
 
@@ -76,7 +76,7 @@ def temperature(logits: FloatArray, degree: float) -> FloatArray:
 def top_k(logits: FloatArray, k: int) -> FloatArray:
     """Keep the k highest logits, and any that tie with the lowest of them (Fan et al. 2018, section 5)."""
     k = min(k, logits.shape[-1])
-    lowest = np.partition(logits, -k, axis=-1)[:, -k, None]
+    lowest = np.take_along_axis(logits, top_indices(logits, k)[:, -1:], -1)
     return np.where(logits < lowest, np.float32(-np.inf), logits)
 
 
@@ -90,17 +90,16 @@ def top_p(logits: FloatArray, p: float) -> FloatArray:
 
 def _nucleus(probabilities: FloatArray, p: float) -> IntArray:
     """The fewest of probabilities (V,) whose sum is at least p, by a search among the largest few, then among more."""
+    possible = (probabilities > 0).nonzero()[0]
     count = 0
     while True:
-        count = min(count + NUCLEUS, len(probabilities))
-        best = top_indices(probabilities[None], count)[0]
+        count = min(8 * count + NUCLEUS, len(possible))
+        best = possible[top_indices(probabilities[None, possible], count)[0]]
         sorted_ = probabilities[best]
         kept = sorted_.cumsum() - sorted_ < p
         kept[0] = True
-        # Those that tie with the smallest of these few may be missing: they must not matter.
-        if count == len(probabilities) or sorted_[kept][-1] > sorted_[-1]:
+        if count == len(possible) or not kept[-1]:
             return best[kept]
-        count *= 8
 
 
 def min_p(logits: FloatArray, p: float) -> FloatArray:
@@ -200,7 +199,7 @@ def sample(probabilities: FloatArray, numbers: FloatArray) -> IntArray:
     """
     tokens = []
     for row, number in zip(probabilities, numbers, strict=True):
-        possible = row.nonzero()[0]  # the others add nothing
+        possible = (row > 0).nonzero()[0]  # the others add nothing
         cumulative = row[possible].cumsum(dtype=np.float64)
         place = int(np.searchsorted(cumulative, number * cumulative[-1], side="right"))
         tokens.append(possible[min(place, len(possible) - 1)])

@@ -2,13 +2,10 @@
 
 import math
 import secrets
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from openbook.generation.arrays import FloatArray, log_softmax, top_indices
+from openbook.generation.arrays import FloatArray, top_indices
 from openbook.generation.batching.events import FinishReason, Token, TokenScore
 from openbook.generation.batching.request import BatchRequest
 from openbook.generation.generate import check_finite
@@ -83,12 +80,11 @@ class Choice:
         self._take(token)
         if not self._scored:
             return Token(self.number, token, finish_reason=self.finish_reason)
-        own = log_softmax(logits.astype(np.float64))
-        self.log_probability = (self.log_probability or 0.0) + float(own[token])
+        own, top = scores(logits, token, self._request.top_logprobs or 0)
+        self.log_probability = (self.log_probability or 0.0) + own
         if self._request.top_logprobs is None:
-            return Token(self.number, token, float(own[token]), finish_reason=self.finish_reason)
-        top = best_scores(own, self._request.top_logprobs)
-        return Token(self.number, token, float(own[token]), float(probabilities[0, token]), top, self.finish_reason)
+            return Token(self.number, token, own, finish_reason=self.finish_reason)
+        return Token(self.number, token, own, float(probabilities[0, token]), top, self.finish_reason)
 
     def _take(self, token: int) -> None:
         """Append the token; say why the choice ends with it, if it does."""
@@ -104,12 +100,16 @@ class Choice:
             self.finish_reason = "length"
 
 
-def best_scores(log_probs: NDArray[np.floating[Any]], count: int) -> tuple[TokenScore, ...]:
-    """The most probable tokens by log-probabilities (V,), best first."""
-    if count == 0:
-        return ()
-    best: Sequence[int] = top_indices(log_probs[None], count)[0].tolist()
-    return tuple(TokenScore(token, float(log_probs[token])) for token in best)
+def scores(logits: FloatArray, token: int, count: int) -> tuple[float, tuple[TokenScore, ...]]:
+    """The log-probability of a token by logits (V,), and the `count` most probable tokens, best first."""
+    shifted = logits - logits.max()
+    total = float(np.log(np.exp(shifted).sum(dtype=np.float64)))
+
+    def log_prob(index: int) -> float:
+        return float(shifted[index]) - total
+
+    best = top_indices(logits[None], count)[0].tolist() if count else []
+    return log_prob(token), tuple(TokenScore(each, log_prob(each)) for each in best)
 
 
 def mean_log_probability(choice: Choice) -> float:

@@ -4,11 +4,9 @@ from collections import deque
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from openbook.generation.arrays import FloatArray, log_softmax
+from openbook.generation.arrays import FloatArray
 from openbook.generation.batching.active_request import ActiveRequest
-from openbook.generation.batching.choice import Choice, best_scores
+from openbook.generation.batching.choice import Choice, scores
 from openbook.generation.batching.events import PromptRead, TokenScore
 from openbook.generation.batching.limits import Counters
 from openbook.generation.batching.prefix_cache import PrefixCache
@@ -68,9 +66,9 @@ class PrefillJob:
         """Logits (T, V) after the tokens that were read last; they score the tokens that follow."""
         wanted = self.active.request.prompt_logprobs or 0
         for row in logits[: len(self.tokens) - len(self._log_probs)]:
-            log_probs = log_softmax(row.astype(np.float64))
-            self._top.append(best_scores(log_probs, wanted))
-            self._log_probs.append(float(log_probs[self.tokens[len(self._log_probs)]]))
+            log_prob, top = scores(row, self.tokens[len(self._log_probs)], wanted)
+            self._log_probs.append(log_prob)
+            self._top.append(top)
 
     def tell(self) -> None:
         """Tell the request that its prompt was read, unless it knows."""
