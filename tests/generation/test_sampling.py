@@ -85,6 +85,31 @@ def test_presence_penalty_counts_the_answer_alone_and_once() -> None:
     assert np.argwhere(past.produced).tolist() == [[0, 6], [0, 7]]
 
 
+def test_frequency_penalty_counts_and_biases_are_added() -> None:
+    past = history([[1], [3]])
+    past.add(np.array([5, 6]))
+    past.add(np.array([5, 7]))
+    logits = np.zeros((2, V), dtype=np.float32)
+    penalised = filter_logits(logits, past, Sampling(temperature=0, frequency_penalty=0.5))
+    assert {tuple(place): float(penalised[tuple(place)]) for place in np.argwhere(penalised).tolist()} == {
+        (0, 5): -1.0,
+        (1, 6): -0.5,
+        (1, 7): -0.5,
+    }
+    biased = filter_logits(logits, past, Sampling(temperature=0, logit_bias={3: 2, 8: -1.5}))
+    assert np.argwhere(biased).tolist() == [[0, 3], [0, 8], [1, 3], [1, 8]]
+    assert biased[0, [3, 8]].tolist() == [2.0, -1.5] and not logits.any()
+
+
+@given(st.floats(0.01, 0.999), st.integers(1, 3000), st.sampled_from([0.1, 1.0, 6.0]), st.integers(0, 2**32 - 1))
+def test_top_p_of_large_vocabularies_keeps_the_fewest(p, size, spread, seed) -> None:
+    logits = (spread * np.random.default_rng(seed).standard_normal((1, size))).astype(np.float64)
+    kept = np.isfinite(sampling.top_p(logits, p))[0]
+    shares = np.sort(softmax(logits)[0])[::-1]
+    assert shares[: kept.sum()].sum() >= p - 1e-9 and shares[: kept.sum() - 1].sum() < p + 1e-9
+    assert softmax(logits)[0][kept].min() >= shares[kept.sum() - 1]
+
+
 def test_temperature_zero_puts_all_on_the_first_maximum() -> None:
     logits = some_logits()
     settings = Sampling(temperature=0, top_k=3, top_p=0.5, min_p=0.5)

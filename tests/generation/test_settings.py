@@ -22,6 +22,13 @@ REFUSED = [
     ({"min_p": -1}, "min_p is -1; give a number from 0 to 1"),
     ({"repetition_penalty": 0}, "repetition_penalty is 0; give a number from 0.01 to 100"),
     ({"presence_penalty": 101}, "presence_penalty is 101; give a number from -100 to 100"),
+    ({"frequency_penalty": -101}, "frequency_penalty is -101; give a number from -100 to 100"),
+    ({"logit_bias": {-1: 2}}, "logit_bias has -1; give token ids, whole numbers from 0"),
+    ({"logit_bias": {"4": 2}}, "logit_bias has '4'; give token ids"),
+    ({"logit_bias": {4: 101}}, "logit_bias of 4 is 101; give a number from -100 to 100"),
+    ({"logit_bias": {4: math.nan}}, "logit_bias of 4 is nan; give a number"),
+    ({"logit_bias": 4}, "logit_bias is 4; give at most 10,000 token ids with a number each"),
+    ({"logit_bias": dict.fromkeys(range(10_001), 1)}, "give at most 10,000 token ids"),
     ({"seed": -1}, "seed is -1; give a whole number from 0 to 9223372036854775807"),
     ({"seed": 2**63}, "give a whole number from 0 to 9223372036854775807"),
     ({"max_tokens": 0}, "max_tokens is 0; give a whole number from 1 to 2147483648"),
@@ -46,3 +53,8 @@ def test_the_ends_of_the_ranges_are_allowed() -> None:
     Sampling(temperature=0, top_k=1, top_p=0, min_p=1, repetition_penalty=0.01, seed=0, max_tokens=1)
     Sampling(temperature=100, top_k=2**24, top_p=1, min_p=0, repetition_penalty=100, seed=2**63 - 1)
     assert Sampling.from_dict({"stop": ["a", "b"]}).stop == ("a", "b")
+
+
+def test_biases_are_pairs_or_a_mapping_and_sorted() -> None:
+    assert Sampling(logit_bias={9: 1, 3: -2.5}).logit_bias == ((3, -2.5), (9, 1.0))
+    assert Sampling(logit_bias=((9, 1), (3, -2.5))) == Sampling(logit_bias={3: -2.5, 9: 1})

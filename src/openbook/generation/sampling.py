@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from openbook.generation.arrays import BoolArray, FloatArray, IntArray, softmax, top_indices
 from openbook.generation.settings import Sampling
 
-NUCLEUS = 64
-"""Tokens among which the most probable are looked for first."""
+TINY = 1e-9
+"""A probability below which tokens are not looked for step by step."""
 
 
 class History:
@@ -76,8 +76,7 @@ def temperature(logits: FloatArray, degree: float) -> FloatArray:
 def top_k(logits: FloatArray, k: int) -> FloatArray:
     """Keep the k highest logits, and any that tie with the lowest of them (Fan et al. 2018, section 5)."""
     k = min(k, logits.shape[-1])
-    lowest = np.take_along_axis(logits, top_indices(logits, k)[:, -1:], -1)
-    return np.where(logits < lowest, np.float32(-np.inf), logits)
+    return _at_least(logits, np.take_along_axis(logits, top_indices(logits, k)[:, -1:], -1))
 
 
 def top_p(logits: FloatArray, p: float) -> FloatArray:
@@ -89,23 +88,29 @@ def top_p(logits: FloatArray, p: float) -> FloatArray:
 
 
 def _nucleus(probabilities: FloatArray, p: float) -> IntArray:
-    """The fewest of probabilities (V,) whose sum is at least p, by a search among the largest few, then among more."""
-    possible = (probabilities > 0).nonzero()[0]
-    count = 0
-    while True:
-        count = min(8 * count + NUCLEUS, len(possible))
-        best = possible[top_indices(probabilities[None, possible], count)[0]]
-        sorted_ = probabilities[best]
-        kept = sorted_.cumsum() - sorted_ < p
-        kept[0] = True
-        if count == len(possible) or not kept[-1]:
-            return best[kept]
+    """The fewest of probabilities (V,) whose sum is at least p; of equal ones the first."""
+    candidates, least, mass = np.arange(len(probabilities)), float(probabilities.max()), -1.0
+    while mass < p and least > 0:  # those above some least probability are enough, and far sooner sorted than all
+        least = least / 8 if least > TINY else 0.0
+        candidates = (probabilities >= least).nonzero()[0]
+        mass = float(probabilities[candidates].sum())
+    order = np.argsort(-probabilities[candidates], kind="stable")
+    ordered = probabilities[candidates[order]]
+    kept = ordered.cumsum() - ordered < p
+    kept[0] = True
+    return candidates[order[kept]]
 
 
 def min_p(logits: FloatArray, p: float) -> FloatArray:
     """Keep tokens at least p times as probable as the most probable one (Nguyen et al. 2024, section 3)."""
-    lowest = logits.max(-1, keepdims=True) + np.float32(math.log(p))
-    return np.where(logits < lowest, np.float32(-np.inf), logits)
+    return _at_least(logits, logits.max(-1, keepdims=True) + np.float32(math.log(p)))
+
+
+def _at_least(logits: FloatArray, lowest: FloatArray) -> FloatArray:
+    """The logits (B, V) that are no lower than `lowest` (B, 1)."""
+    filtered = logits.copy()
+    np.copyto(filtered, -np.inf, where=logits < lowest)
+    return filtered
 
 
 class Filter(NamedTuple):

@@ -54,6 +54,17 @@ def both(name, act):
     return max(difference(one, other) for one, other in zip(ours, theirs, strict=True))
 
 
+def test_rows_are_extended_saved_and_restored():
+    tokens = [(3 * i + 1) % 23 for i in range(20)]
+
+    def act(engine, sources):
+        session, _ = engine.prefill([tokens[:17]])
+        restored = engine.restore([session.save(0, 0, 16)])
+        return [restored.extend([tokens[16:18]]), restored.extend([tokens[18:]], every=True)]
+
+    assert both("windowed", act) < 1e-5
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_pass_gives_the_reference_logits(name):
     def act(engine, sources):

@@ -40,7 +40,8 @@ def test_no_sanitizer_complains(tmp_path: Path) -> None:
     folder = Path(__file__).parent
     # Leaks are Python's own; a limit on memory would be one on the sanitizer's.
     run(
-        *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", folder / "test_native_engine.py"),
+        *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+        *(folder / "test_native_engine.py", folder / "test_pieces.py"),
         OPENBOOK_NATIVE=str(tmp_path / "libopenbook_engine.so"),
         LD_PRELOAD=" ".join(preloaded),
         ASAN_OPTIONS="detect_leaks=0",

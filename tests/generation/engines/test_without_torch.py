@@ -33,6 +33,18 @@ sys.argv = ["openbook", "ask", sys.argv[1], "the", "--temperature", "0", "--max-
 from openbook.cli.main import main
 main()
 """
+BATCH = """
+import openbook
+from openbook.generation.batching.batcher import Batcher
+from openbook.generation.batching.request import BatchRequest
+from openbook.generation.settings import Sampling
+model = openbook.load(sys.argv[1], device="cpu")
+batcher = Batcher(model.engine)
+prompt = model.tokenizer.encode_prompt("the")
+_, token, _ = batcher.submit(BatchRequest(prompt=prompt, decoding=Sampling(temperature=0), max_tokens=1))
+batcher.close()
+print(token.token_id)
+"""
 
 
 @pytest.fixture
@@ -54,6 +66,11 @@ def test_python_answers_without_torch(file: Path) -> None:
     model = openbook.load(file, device="cpu", engine="torch")
     expected = model.generate(["the"], temperature=0, max_tokens=4)[0].tokens[0].token_id
     assert run(ASK, file).split() == ["native", str(expected)]
+
+
+def test_batches_are_answered_without_torch(file: Path) -> None:
+    model = openbook.load(file, device="cpu", engine="torch")
+    assert run(BATCH, file).strip() == str(model.generate(["the"], temperature=0)[0].tokens[0].token_id)
 
 
 def test_the_command_answers_without_torch(file: Path) -> None:

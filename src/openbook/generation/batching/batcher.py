@@ -21,6 +21,7 @@ from openbook.generation.batching.request import BatchRequest
 from openbook.generation.batching.running import Running
 from openbook.generation.batching.ticket import Outbox, Ticket
 from openbook.generation.engines.engine import Engine
+from openbook.generation.engines.malloc import keep_freed_memory
 
 MAX_RETRY_AFTER = 60
 """Seconds that a client is told to wait at most."""
@@ -36,6 +37,7 @@ class Batcher:
     """
 
     def __init__(self, engine: Engine, limits: BatchLimits | None = None, *, exact: bool = False) -> None:
+        keep_freed_memory()  # logits of a large vocabulary come and go all the time
         self.limits = limits or BatchLimits()
         self.exact = exact or engine.is_batch_invariant
         self._engine = engine
