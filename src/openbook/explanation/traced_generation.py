@@ -106,6 +106,11 @@ class TracedRun:
         """The cache as it was before a later step than the first; what a pass adds to it is not kept."""
         return self._engine.cache_before(step)
 
+    @property
+    def kept_bytes(self) -> int:
+        """The memory that its traces, logits and cache take."""
+        return self._engine.kept_bytes
+
     def step_of(self, index: int) -> int:
         """The step that read the token at this index."""
         return 0 if index < self.prompt_length else index - self.prompt_length + 1
@@ -118,6 +123,8 @@ def trace_generation(
     rules: TokenRules = NO_RULES,
     *,
     source: Sequence[int] | None = None,
+    written: Sequence[int] = (),
+    most_bytes: int | None = None,
 ) -> TracedRun:
     """Generate after a prompt, or for a source after the target so far, and record every step.
 
@@ -127,16 +134,18 @@ def trace_generation(
         settings: how tokens are chosen, and how many; without a seed one is drawn and kept. Stop texts are ignored.
         rules: as for `generate`.
         source: token ids of the source, for an encoder-decoder.
+        written: tokens that the answer begins with, whatever would be chosen: an answer that was given before.
+        most_bytes: memory that the traces may take, as `KEPT_BYTES`.
 
     Raises:
         OpenbookError: the prompt is empty, or too long for the model's context or for memory; a source is missing, or
-            given to a decoder-only model.
+            given to a decoder-only model; a written token is not in the vocabulary.
     """
     check_size(model, prompt, source)
     seed = secrets.randbits(31) if settings.seed is None else settings.seed
     settings = replace(settings, seed=seed)
     alternatives = min(ALTERNATIVES, model.architecture.vocab_size - 1)
-    engine = TracingEngine(model)
+    engine = TracingEngine(model, KEPT_BYTES if most_bytes is None else most_bytes)
     room = model.architecture.context - len(prompt) + 1  # the last token is not read, so it needs no place
     sources = None if source is None else [list(source)]
     generated = generate(
@@ -146,6 +155,7 @@ def trace_generation(
         rules,
         sources=sources,
         limits=[min(settings.max_tokens, room)],
+        written=[written],
     )
     random = np.random.default_rng(seed)
     steps: list[Step] = []
@@ -195,9 +205,9 @@ class TracingEngine(ModelEngine):
         last_logits: (V,) after each pass.
     """
 
-    def __init__(self, model: Transformer) -> None:
+    def __init__(self, model: Transformer, most_bytes: int = KEPT_BYTES) -> None:
         super().__init__(model)
-        self.model = model
+        self.model, self._most_bytes = model, most_bytes
         self.last_logits: list[FloatArray] = []
         self._cache = KVCache(len(model.architecture.decoder.blocks))
         self._read: list[tuple[int, list[int]]] = []  # where each pass began, and the tokens that it read
@@ -238,12 +248,19 @@ class TracingEngine(ModelEngine):
         """As `TracedRun.cache_before`."""
         return Replay(self._cache, self._read[step][0])
 
+    @property
+    def kept_bytes(self) -> int:
+        """The memory that traces, logits and the cache take."""
+        cached = sum(each.nbytes for layer in self._cache.layers for each in layer.get())
+        traced = sum(map(trace_bytes, list(self._traces.values())))
+        return cached + traced + sum(each.nbytes for each in list(self.last_logits))
+
     def keep(self, step: int, recorded: Trace, logits: FloatArray) -> None:
         """Keep the trace of a pass, and as many others as the memory takes."""
         if step == len(self.last_logits):
             self.last_logits.append(logits)
         self._traces[step] = recorded
-        while len(self._traces) > 1 and sum(map(trace_bytes, self._traces.values())) > KEPT_BYTES:
+        while len(self._traces) > 1 and sum(map(trace_bytes, self._traces.values())) > self._most_bytes:
             self._traces.popitem(last=False)
 
     @torch.no_grad()

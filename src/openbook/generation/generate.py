@@ -53,8 +53,11 @@ class GeneratedToken(TokenProbability):
 class _Row:
     """A sequence: its tokens, the start of the window that the model sees, how many it produced and may produce."""
 
-    def __init__(self, number: int, prompt: Sequence[int], limit: int, seed: int | None) -> None:
+    def __init__(
+        self, number: int, prompt: Sequence[int], limit: int, seed: int | None, written: Sequence[int] = ()
+    ) -> None:
         self.number, self.tokens, self.start, self.limit, self.produced = number, list(prompt), 0, limit, 0
+        self.written = written
         self.random = np.random.default_rng(secrets.randbits(63) if seed is None else seed)
 
     def shift_context(self, context: int) -> bool:
@@ -88,6 +91,7 @@ def generate(
     sources: Sequence[Sequence[int]] | None = None,
     limits: Sequence[int] | None = None,
     is_stopped: Callable[[int], bool] = lambda row: False,
+    written: Sequence[Sequence[int]] | None = None,
 ) -> Generator[GeneratedToken, None, None]:
     """Stream the tokens that follow each prompt, one from each row in turn.
 
@@ -101,6 +105,8 @@ def generate(
         sources: for an encoder-decoder, the source of each prompt.
         limits: how many tokens each prompt may produce; `max_tokens` if None.
         is_stopped: called with each row's number before a step; rows for which it is true leave the batch.
+        written: tokens that the answer to each prompt begins with, whatever would be chosen: an answer that was given
+            before, computed again.
 
     Raises:
         OpenbookError: a prompt is empty or has a token that is not in the vocabulary; the logits are not finite.
@@ -115,7 +121,10 @@ def generate(
     limits = limits or [sampling.max_tokens] * len(prompts)
     if sources is not None:
         limits = limits_in_context(engine, prompts, limits)
-    rows = [_Row(number, prompt, limits[number], sampling.seed) for number, prompt in enumerate(prompts)]
+    if written is not None and any(token not in range(engine.vocab_size) for row in written for token in row):
+        raise OpenbookError(f"a written token is not from 0 to {engine.vocab_size - 1}")
+    given = written or [()] * len(prompts)
+    rows = [_Row(n, prompt, limits[n], sampling.seed, given[n]) for n, prompt in enumerate(prompts)]
     for row in rows:
         row.shift_context(engine.context)
     session, logits = engine.prefill([row.window for row in rows], sources)
@@ -192,6 +201,9 @@ def _next_tokens(
         tokens = sample(probabilities, np.array([row.random.random() for row in rows]))
     else:
         tokens = probabilities.argmax(-1)
+    for number, row in enumerate(rows):
+        if row.produced < len(row.written):
+            tokens[number] = row.written[row.produced]
     history.add(tokens)
     described = _described(tokens, softmax(logits), probabilities, sampling.top_alternatives)
     generated = []

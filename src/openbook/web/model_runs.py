@@ -16,7 +16,7 @@ from openbook.generation.token_rules import TokenRules
 from openbook.model import Model
 from openbook.model_file.file_state import FileState
 from openbook.text.printable import well_formed
-from openbook.web.runs import Runs
+from openbook.web.runs import Runs, Start
 
 SETTINGS = [field.name for field in fields(Sampling)]
 WRITTEN, TRANSLATED = 8, 64
@@ -31,6 +31,7 @@ def page_run(
     raw: bool = False,
     languages: Mapping[str, str | None] | None = None,
     target_ids: Sequence[int] = (),
+    most_bytes: int | None = None,
     **settings: Any,
 ) -> PageRun:
     """A run to look into: the prompt, the tokens written after it, and every number of each step.
@@ -43,6 +44,7 @@ def page_run(
         prompt, target, raw: as for `Model.trace`.
         languages: target_language and source_language, as for `Model.translate`.
         target_ids: tokens that follow what the model reads, as a beam has them.
+        most_bytes: memory of the traces, as for `trace_generation`.
         settings: as for `Model.ask`; the most probable token is taken unless they say otherwise.
 
     Raises:
@@ -56,17 +58,56 @@ def page_run(
     tokens = [*tokens, *target_ids]
     most = TRANSLATED if model.translates else WRITTEN
     decoding = Sampling.from_dict({"temperature": 0.0, "max_tokens": most} | settings)
-    unused = model.tokenizer.ids_without_token(model.metadata.architecture.vocab_size)
-    rules = TokenRules.of(model.tokenizer.special, decoding, languages.get("target_language"), unused=unused)
+    rules = _rules(model, decoding, languages.get("target_language"))
     start = 0
     if source is not None:
         start = 1 + len(rules.forced_prefix)
         rules = replace(rules, forced_prefix=())  # the target so far has it
-    run = trace_generation(model.transformer, tokens, decoding, rules, source=source)
+    run = trace_generation(model.transformer, tokens, decoding, rules, source=source, most_bytes=most_bytes)
     template = frozenset() if model.translates else frozenset(model.template_token_indices(prompt, raw=raw))
     length = len(tokens) - len(target_ids)
     asked = Asked(prompt, target, raw, template, start, languages, length)
     return PageRun(run, source_of(model), asked, VIEWS)
+
+
+def answer_run(
+    model: Model,
+    tokens: Sequence[int],
+    written: Sequence[int],
+    settings: Sampling,
+    asked: Asked,
+    *,
+    source: Sequence[int] | None = None,
+    most_bytes: int | None = None,
+) -> PageRun:
+    """An answer that was given before, computed again step by step with the same tokens.
+
+    Args:
+        model: that gave it.
+        tokens: ids of what it read, or for an encoder-decoder of what its decoder started from.
+        written: ids of the answer; without any, it is generated anew with the settings.
+        settings: with which it was given; with its seed, each step shows the draw that it had.
+        asked: what to show as asked for.
+        source: ids of the source of an encoder-decoder.
+        most_bytes: memory of the traces, as for `trace_generation`.
+
+    Raises:
+        OpenbookError: as `trace_generation`; the answer goes beyond the context.
+    """
+    room = model.metadata.architecture.context - len(tokens) + 1
+    if len(written) > room:
+        raise OpenbookError(f"written: {len(written):,} tokens; after this prompt the model holds {room:,} at most")
+    rules = replace(_rules(model, settings, asked.languages.get("target_language")), forced_end=None)
+    again = replace(settings, max_tokens=len(written) or settings.max_tokens)
+    run = trace_generation(
+        model.transformer, tokens, again, rules, source=source, written=written, most_bytes=most_bytes
+    )
+    return PageRun(run, source_of(model), asked, VIEWS)
+
+
+def _rules(model: Model, settings: Sampling, target_language: str | None) -> TokenRules:
+    unused = model.tokenizer.ids_without_token(model.metadata.architecture.vocab_size)
+    return TokenRules.of(model.tokenizer.special, settings, target_language, unused=unused)
 
 
 @lru_cache(maxsize=1)
@@ -82,6 +123,14 @@ def model_runs(model: Model, asked: Mapping[str, Any], languages: Mapping[str, s
     Raises:
         OpenbookError: as `page_run`.
     """
+    start = starter(model, asked, languages)
+    return Runs(start({}), start)
+
+
+def starter(
+    model: Model, asked: Mapping[str, Any], languages: Mapping[str, str | None], most_bytes: int | None = None
+) -> Start:
+    """Starts runs of a model from what a page asks for; what it does not name is as in `asked`."""
 
     def start(wanted: Mapping[str, Any]) -> PageRun:
         given = {**asked, **wanted}
@@ -97,6 +146,15 @@ def model_runs(model: Model, asked: Mapping[str, Any], languages: Mapping[str, s
             if name not in SETTINGS:
                 raise OpenbookError(f"{str(name)[:40]} is no setting; there are {', '.join(SETTINGS)}")
         prompt, target = well_formed(prompt), well_formed(target)
-        return page_run(model, prompt, target, raw=bool(raw), languages=languages, target_ids=ids, **settings)
+        return page_run(
+            model,
+            prompt,
+            target,
+            raw=bool(raw),
+            languages=languages,
+            target_ids=ids,
+            most_bytes=most_bytes,
+            **settings,
+        )
 
-    return Runs(start({}), start)
+    return start

@@ -18,8 +18,9 @@ Start = Callable[[Mapping[str, Any]], PageRun]
 class Runs:
     """Runs by number. One thread at a time computes, since a trace watches the model itself."""
 
-    def __init__(self, first: PageRun, start: Start) -> None:
-        self.lock = threading.RLock()
+    def __init__(self, first: PageRun, start: Start, lock: "threading.RLock | None" = None) -> None:
+        """`lock`: of the model, where several pages show runs of one."""
+        self.lock = threading.RLock() if lock is None else lock
         self._start, self._runs = start, OrderedDict({0: first})
         self._next = 1
 
@@ -35,6 +36,11 @@ class Runs:
                 raise OpenbookError(f"run {number} is not kept; there are {known}. Run the prompt again")
             self._runs.move_to_end(number)
             return self._runs[number]
+
+    @property
+    def kept_bytes(self) -> int:
+        """The memory that the numbers of all runs take; asked without waiting for one that is under way."""
+        return sum(page.run.kept_bytes for page in list(self._runs.values()))
 
     def start(self, wanted: Mapping[str, Any]) -> int:
         """Start another run; return its number.

@@ -13,14 +13,17 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from openbook import __version__
-from openbook.web.api import operations
+from openbook.web.api import explain, libretranslate, operations, tokenize
+from openbook.web.api.anthropic.routes import SHAPE as ANTHROPIC
+from openbook.web.api.ollama.routes import SHAPE as OLLAMA
 from openbook.web.api.openai.shape import SHAPE as OPENAI
+from openbook.web.api.responses.routes import SHAPE as RESPONSES
 from openbook.web.serve.door import Door, DoorSettings
 from openbook.web.serve.observer import Observer
 from openbook.web.serve.service import Service
 from openbook.web.serve.shape import Shapes
 
-SHAPES = Shapes((OPENAI,))
+SHAPES = Shapes((OPENAI, RESPONSES, ANTHROPIC, OLLAMA, libretranslate.SHAPE, explain.SHAPE, tokenize.SHAPE))
 """The first one tells the errors of paths that belong to none."""
 ERRORS = {
     400: "The request is wrong; the message names the field.",

@@ -48,6 +48,11 @@ class Entry:
         """Bytes of the file."""
         return 0 if self.state is None else self.state.size
 
+    @property
+    def modified(self) -> float:
+        """When the file was written, in seconds since 1970."""
+        return 0.0 if self.state is None else self.state.modified / 1e9
+
     def is_current(self) -> bool:
         """Whether it is in memory as its file is now; a file that is gone changes nothing."""
         return self.loaded is not None and FileState.of(self.path) in (None, self.state)

@@ -1,30 +1,45 @@
 """/v1/models: what is served, how it answers, and what it can do."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from openbook.generation.settings import Sampling
+from openbook.web.api.anthropic.models import PAGE, model_info, models_page
+from openbook.web.serve.errors import bad_request
 from openbook.web.serve.registry import Entry
 from openbook.web.serve.responses import json_response
 from openbook.web.serve.service import service_of
 
 router = APIRouter()
 
+ANTHROPIC = "anthropic-version"
+"""The header by which Anthropic's clients are known."""
+Id = Annotated[str, Query(max_length=256)]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
 
 @router.get("/v1/models")
-async def list_models(request: Request) -> Response:
-    """All models that are served."""
+async def list_models(
+    request: Request, before_id: Id | None = None, after_id: Id | None = None, limit: Limit | None = None
+) -> Response:
+    """All models that are served; with the header `anthropic-version`, a page of them as Anthropic has it."""
     entries = service_of(request).registry.entries
+    if ANTHROPIC in request.headers:
+        return json_response(models_page(entries, before_id, after_id, limit or PAGE))
+    for name in ("before_id", "after_id", "limit"):
+        if name in request.query_params:
+            raise bad_request(f"{name}: only Anthropic's clients have it, with the header {ANTHROPIC}", name)
     return json_response({"object": "list", "data": [describe(entry) for entry in entries]})
 
 
 @router.get("/v1/models/{model}")
 async def get_model(model: str, request: Request) -> Response:
-    """One model."""
-    return json_response(describe(service_of(request).registry.entry(model)))
+    """One model, likewise."""
+    entry = service_of(request).registry.entry(model)
+    return json_response(model_info(entry) if ANTHROPIC in request.headers else describe(entry))
 
 
 def describe(entry: Entry) -> dict[str, Any]:

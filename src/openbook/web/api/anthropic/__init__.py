@@ -1,0 +1,1 @@
+"""Anthropic's shape: messages, counting tokens, models."""

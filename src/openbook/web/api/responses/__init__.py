@@ -1,0 +1,1 @@
+"""OpenAI's responses: text in, text and tool calls out, nothing kept."""
