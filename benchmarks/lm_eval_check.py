@@ -3,8 +3,8 @@
     python -m venv lm-eval && lm-eval/bin/pip install 'lm-eval[api]'
     python benchmarks/lm_eval_check.py MODEL --python lm-eval/bin/python
 
-The task is made here: capitals of countries, four choices each, so nothing is downloaded. lm-eval knows the model only by
-its address: it has the server tokenize, and asks /v1/completions for the log-probabilities of prompts.
+The task is made here: capitals of countries, four choices each, so nothing is downloaded. lm-eval knows the model by
+its address alone: it has the server tokenize, and asks /v1/completions for the log-probabilities of prompts.
 """
 
 import argparse
@@ -115,10 +115,9 @@ def served(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
             "max_retries": 20,
         }
         given = ",".join(f"{name}={value}" for name, value in arguments.items())
-        asked = ["--tasks", "capitals", "--include_path", str(folder), "--batch_size", str(options.batch_size)]
-        kept = ["--log_samples", "--output_path", str(folder / "results")]
-        lm_eval = [options.python, "-m", "lm_eval", "--model", "local-completions", "--model_args", given]
-        subprocess.run([*lm_eval, *asked, *kept], check=True)
+        lm_eval = [options.python, "-m", "lm_eval", "--model=local-completions", f"--model_args={given}", "-s"]
+        asked = ["--tasks=capitals", f"--include_path={folder}", f"--batch_size={options.batch_size}"]
+        subprocess.run([*lm_eval, *asked, f"--output_path={folder / 'results'}"], check=True)
     finally:
         server.terminate()
         server.wait()
@@ -139,9 +138,8 @@ def compare(model: Model, samples: list[dict[str, Any]]) -> None:
         best = max(range(len(direct)), key=lambda index: direct[index][0])
         right += best == int(sample["target"])
         served_right += sample["acc"]
-    print(
-        f"{len(samples)} questions; accuracy {right / len(samples):.4f} direct, {served_right / len(samples):.4f} served"
-    )
+    shares = f"{right / len(samples):.4f} direct, {served_right / len(samples):.4f} served"
+    print(f"{len(samples)} questions; accuracy {shares}")
     print(f"largest difference of a log-likelihood: {largest:.2e}")
     if largest > TOLERANCE or right != served_right:
         raise SystemExit(f"they differ by more than {TOLERANCE:g}")

@@ -86,8 +86,10 @@ def test_the_settings_of_sampling(client, answer):
     one, same = (client.responses.create(**ASKED, **seeded).output_text for _ in range(2))
     other = client.responses.create(**ASKED, temperature=2, extra_body={"seed": 6}).output_text
     assert one == same != other
-    penalised = {"presence_penalty": 2, "frequency_penalty": 2, "min_p": 0.1}
-    assert client.responses.create(**ASKED, extra_body=penalised).output_text != answer.output_text
+    longer = ASKED | {"max_output_tokens": 100}  # without penalties it repeats itself
+    penalised = {"presence_penalty": 2, "frequency_penalty": 2, "repetition_penalty": 1.5, "min_p": 0.1}
+    plain, other = (client.responses.create(**longer, extra_body=extra) for extra in ({}, penalised))
+    assert plain.output_text != other.output_text
 
 
 def test_logprobs(client, answer):
