@@ -312,7 +312,7 @@ OPENBOOK_API int openbook_matrix(Model* model, int format, int outputs, int inpu
     check(offset == nullptr || Format(format) == Format::int4, "offsets are for matrices of 4 bits");
     check(!model->packed, "a matrix after the others were packed");
     model->plains.push_back({Format(format), outputs, inputs, numbers, scale, offset});
-    model->program.matrices.push_back(described(model->plains.back()));
+    model->program.matrices.push_back(described(model->plains.back(), model->kernels->step));
   });
 }
 OPENBOOK_API int openbook_vector(Model* model, const float* numbers, int64_t count) {

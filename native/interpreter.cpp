@@ -15,13 +15,14 @@ T* room(std::vector<T>& buffer, size_t count) {
   return buffer.data();
 }
 
-bool is_whole(const Matrix& matrix) {
-  return matrix.format == Format::int8 || matrix.format == Format::int8_groups || matrix.format == Format::int4;
+float eight_bits(const std::byte* numbers, int step, int lane, int k) {
+  const auto byte = uint8_t(numbers[size_t(k / step) * step * LANES + step * lane + k % step]);
+  return step == 4 ? float(byte) - 128.0f : float(int8_t(byte));
 }
 
 // One number of a packed matrix; see `Matrix`.
 float number_at(const Matrix& matrix, int output, int k) {
-  const int lane = output % LANES;
+  const int lane = output % LANES, step = matrix.step;
   const std::byte* panel = matrix.data + size_t(output / LANES) * matrix.panel_bytes;
   const size_t of_float = size_t(k) * LANES + lane;
   switch (matrix.format) {
@@ -34,7 +35,7 @@ float number_at(const Matrix& matrix, int output, int k) {
       return value;
     }
     case Format::int8:
-      return matrix.scale[output] * float(reinterpret_cast<const int8_t*>(panel)[size_t(k / 2) * 2 * LANES + 2 * lane + k % 2]);
+      return matrix.scale[output] * eight_bits(panel, step, lane, k);
     case Format::int8_groups:
     case Format::int4: break;
   }
@@ -44,10 +45,10 @@ float number_at(const Matrix& matrix, int output, int k) {
   const int inside = k % GROUP;
   const float scale = from_half(scales[lane]);
   if (matrix.format == Format::int8_groups)
-    return scale * float(int8_t(numbers[(inside / 2) * 2 * LANES + 2 * lane + inside % 2]));
-  const uint8_t byte = numbers[(inside / 4) * 2 * LANES + 2 * lane + inside % 2];
+    return scale * eight_bits(reinterpret_cast<const std::byte*>(numbers), step, lane, inside);
+  const uint8_t byte = numbers[(inside / (2 * step)) * step * LANES + step * lane + inside % step];
   const float offset = matrix.offsets ? from_half(scales[LANES + lane]) : -8.0f * scale;
-  return scale * float(inside % 4 < 2 ? byte & 15 : byte >> 4) + offset;
+  return scale * float(inside / step % 2 == 0 ? byte & 15 : byte >> 4) + offset;
 }
 
 void add_bias(float* x, const float* bias, int first, int last) {
@@ -199,7 +200,7 @@ void Interpreter::linear(const Op& op, int thread) {
   bool whole = false;
   int total = 0;
   for (int i = 0; i < 3 && op.matrix[i] >= 0; ++i) {
-    whole |= is_whole(program_.matrices[op.matrix[i]]);
+    whole |= program_.matrices[op.matrix[i]].is_whole();
     total += program_.matrices[op.matrix[i]].panels;
   }
   const Rows rows = prepare(at(op.in, 0), stride(op.in), count, program_.widths[op.in], op.norm, whole, thread);
@@ -247,7 +248,7 @@ void Interpreter::feed(const Op& op, int thread) {
   const Matrix& gate = program_.matrices[op.matrix[0]];
   const int count = int(tokens_.size());
   const Rows rows = prepare(at(op.in, 0), stride(op.in), count, program_.widths[op.in], op.norm,
-                            is_whole(gate) || (spec.gated && is_whole(program_.matrices[op.matrix[1]])), thread);
+                            gate.is_whole() || (spec.gated && program_.matrices[op.matrix[1]].is_whole()), thread);
   const auto [first, last] = share(gate.panels, thread);
   if (first == last) return;
   kernels_.product(gate, rows, count, first, last, at(op.out[0], 0), stride(op.out[0]));
@@ -275,7 +276,7 @@ void Interpreter::logits(const Op& op, int thread) {
     float* rows_at = room(rows_of, size_t(count) * stride(op.in));
     for (int i = 0; i < count; ++i)
       std::memcpy(rows_at + size_t(i) * stride(op.in), at(op.in, asked_[start + i]), width * sizeof(float));
-    const Rows rows = prepare_alone(rows_at, stride(op.in), count, width, op.norm, is_whole(matrix), thread);
+    const Rows rows = prepare_alone(rows_at, stride(op.in), count, width, op.norm, matrix.is_whole(), thread);
     const size_t made_stride = size_t(last - first) * LANES;
     if (first == last) continue;
     float* out = room(made, count * made_stride);
@@ -315,7 +316,7 @@ void Interpreter::experts(const Op& op, int thread) {
     if (op.norm >= 0) normalize(program_.norms[op.norm], at(op.in, token), width, x);
     else std::memcpy(x, at(op.in, token), width * sizeof(float));
     float* scores = scratch_.router.data() + token * router_stride;
-    const Rows row = prepare_alone(x, x_stride, 1, width, -1, is_whole(router), thread);
+    const Rows row = prepare_alone(x, x_stride, 1, width, -1, router.is_whole(), thread);
     kernels_.product(router, row, 1, 0, router.panels, scores, router_stride);
     add_bias(scores, vector(spec.router_bias), 0, spec.count);
     const float most = *std::max_element(scores, scores + spec.count);
@@ -352,7 +353,7 @@ void Interpreter::experts(const Op& op, int thread) {
       float* x = room(mine.queries, rows_here * x_stride);
       for (int i = 0; i < rows_here; ++i)
         std::memcpy(x + i * x_stride, scratch_.expert_rows.data() + picked[i] * x_stride, width * sizeof(float));
-      const Rows inputs = prepare_alone(x, x_stride, rows_here, width, -1, is_whole(up) || is_whole(gate), thread);
+      const Rows inputs = prepare_alone(x, x_stride, rows_here, width, -1, up.is_whole() || gate.is_whole(), thread);
       const auto [first, last] = share(gate.panels, thread);
       float *hidden = scratch_.expert_hidden.data(), *other = scratch_.expert_other.data();
       const int begin = first * LANES, end = std::min(last * LANES, gate.outputs);
@@ -368,7 +369,7 @@ void Interpreter::experts(const Op& op, int thread) {
         }
       }
       threads_.barrier(thread);
-      const Rows rows = prepare_alone(hidden, hidden_stride, rows_here, spec.width, -1, is_whole(down), thread);
+      const Rows rows = prepare_alone(hidden, hidden_stride, rows_here, spec.width, -1, down.is_whole(), thread);
       const auto [first_out, last_out] = share(down.panels, thread);
       if (first_out < last_out) {
         kernels_.product(down, rows, rows_here, first_out, last_out, other, x_stride);

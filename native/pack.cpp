@@ -9,20 +9,15 @@ namespace {
 
 size_t groups(int inputs) { return (size_t(inputs) + GROUP - 1) / GROUP; }
 
-Matrix empty(const Plain& plain) {
-  const int panels = (plain.outputs + LANES - 1) / LANES;
-  return {plain.format, plain.offset != nullptr, plain.outputs, plain.inputs, panels, 0, nullptr, nullptr};
-}
-
-size_t panel_bytes(const Plain& plain) {
-  const size_t inputs = size_t(plain.inputs);
-  switch (plain.format) {
+size_t panel_bytes(const Matrix& matrix) {
+  const size_t inputs = size_t(matrix.inputs), step = size_t(matrix.step);
+  switch (matrix.format) {
     case Format::float32: return inputs * LANES * 4;
     case Format::bfloat16:
     case Format::float16: return inputs * LANES * 2;
-    case Format::int8: return ((inputs + 1) / 2 * 2 * LANES + 63) / 64 * 64;
+    case Format::int8: return ((inputs + step - 1) / step * step * LANES + 63) / 64 * 64;
     case Format::int8_groups:
-    case Format::int4: return groups(plain.inputs) * empty(plain).group_bytes();
+    case Format::int4: return groups(matrix.inputs) * matrix.group_bytes();
   }
   return 0;
 }
@@ -37,58 +32,72 @@ void transpose(const Plain& plain, int first, int lanes, T* to) {
         to[size_t(k) * LANES + lane] = from[size_t(lane) * plain.inputs + k];
 }
 
-void pairs(const Plain& plain, int first, int lanes, int8_t* to) {
-  const int8_t* from = static_cast<const int8_t*>(plain.numbers) + size_t(first) * plain.inputs;
-  constexpr int STEP = 128;
-  for (int start = 0; start < plain.inputs; start += STEP)
+// What is added to numbers of 8 bits, as a bit that flips.
+uint8_t added(int step) { return step == 4 ? 0x80 : 0; }
+
+// Whole numbers of sixteen rows side by side, `step` inputs each.
+void interleave(const Plain& plain, int step, int first, int lanes, uint8_t* to) {
+  const uint8_t* from = static_cast<const uint8_t*>(plain.numbers) + size_t(first) * plain.inputs;
+  const uint8_t flip = added(step);
+  constexpr int AT_ONCE = 128;
+  for (int start = 0; start < plain.inputs; start += AT_ONCE)
     for (int lane = 0; lane < lanes; ++lane) {
-      const int8_t* row = from + size_t(lane) * plain.inputs;
-      const int end = std::min(start + STEP, plain.inputs);
+      const uint8_t* row = from + size_t(lane) * plain.inputs;
+      const int end = std::min(start + AT_ONCE, plain.inputs);
       int k = start;
-      for (; k + 1 < end; k += 2) std::memcpy(to + size_t(k) * LANES + 2 * lane, row + k, 2);
-      if (k < end) to[size_t(k) * LANES + 2 * lane] = row[k];
+      if (step == 4) {
+        for (; k + 3 < end; k += 4) {
+          uint32_t four;
+          std::memcpy(&four, row + k, 4);
+          four ^= 0x80808080u;
+          std::memcpy(to + size_t(k) * LANES + 4 * lane, &four, 4);
+        }
+      } else {
+        for (; k + 1 < end; k += 2) std::memcpy(to + size_t(k) * LANES + 2 * lane, row + k, 2);
+      }
+      for (; k < end; ++k) to[size_t(k / step) * step * LANES + step * lane + k % step] = row[k] ^ flip;
     }
 }
 
 // Groups with their scales and offsets; numbers of 8 bits, or two of 4 bits a byte.
-void grouped(const Plain& plain, int first, int lanes, std::byte* to) {
+void grouped(const Plain& plain, const Matrix& matrix, int first, int lanes, std::byte* to) {
   const bool nibbles = plain.format == Format::int4;
   const size_t of_row = groups(plain.inputs), row_bytes = nibbles ? (size_t(plain.inputs) + 1) / 2 : plain.inputs;
-  const Matrix matrix = empty(plain);
+  const int step = matrix.step;
   const auto* scale = static_cast<const uint16_t*>(plain.scale);
   const auto* offset = static_cast<const uint16_t*>(plain.offset);
   for (size_t group = 0; group < of_row; ++group, to += matrix.group_bytes()) {
     auto* heads = reinterpret_cast<uint16_t*>(to);
     auto* bytes = reinterpret_cast<uint8_t*>(to + matrix.header_bytes());
-    const int count = std::min(GROUP, plain.inputs - int(group) * GROUP);
+    const int start = int(group) * GROUP, count = std::min(GROUP, plain.inputs - start);
     for (int lane = 0; lane < lanes; ++lane) {
       heads[lane] = scale[(first + lane) * of_row + group];
       if (offset != nullptr) heads[LANES + lane] = offset[(first + lane) * of_row + group];
       const auto* row = static_cast<const uint8_t*>(plain.numbers) + (first + lane) * row_bytes;
       if (!nibbles) {
-        for (int k = 0; k < count; ++k) bytes[(k / 2) * 2 * LANES + 2 * lane + k % 2] = row[group * GROUP + k];
+        for (int k = 0; k < count; ++k)
+          bytes[(k / step) * step * LANES + step * lane + k % step] = row[start + k] ^ added(step);
         continue;
       }
-      for (int k = 0; k < count; k += 4) {  // a and b have two numbers each; GROUP and so every start is even
-        const size_t at = (group * GROUP + k) / 2;
-        const uint8_t a = row[at], b = k + 2 < count ? row[at + 1] : 0;
-        uint8_t* pair = bytes + (k / 4) * 2 * LANES + 2 * lane;
-        pair[0] = uint8_t((a & 15) | (b & 15) << 4);
-        pair[1] = uint8_t((k + 1 < count ? a >> 4 : 0) | (k + 3 < count ? b & 0xf0 : 0));
-      }
+      // Inputs k and k + step share a byte here, k and k + 1 in the file.
+      uint8_t numbers[GROUP] = {};
+      for (int k = 0; k < count; ++k) numbers[k] = uint8_t(row[(start + k) / 2] >> (k % 2 * 4) & 15);
+      for (int k = 0; k < GROUP; k += 2 * step)
+        for (int i = 0; i < step; ++i)
+          bytes[(k / (2 * step)) * step * LANES + step * lane + i] = uint8_t(numbers[k + i] | numbers[k + step + i] << 4);
     }
   }
 }
 
-void pack_panel(const Plain& plain, int panel, std::byte* to) {
+void pack_panel(const Plain& plain, const Matrix& matrix, int panel, std::byte* to) {
   const int first = panel * LANES, lanes = std::min(LANES, plain.outputs - first);
   switch (plain.format) {
     case Format::float32: return transpose(plain, first, lanes, reinterpret_cast<uint32_t*>(to));
     case Format::bfloat16:
     case Format::float16: return transpose(plain, first, lanes, reinterpret_cast<uint16_t*>(to));
-    case Format::int8: return pairs(plain, first, lanes, reinterpret_cast<int8_t*>(to));
+    case Format::int8: return interleave(plain, matrix.step, first, lanes, reinterpret_cast<uint8_t*>(to));
     case Format::int8_groups:
-    case Format::int4: return grouped(plain, first, lanes, to);
+    case Format::int4: return grouped(plain, matrix, first, lanes, to);
   }
 }
 
@@ -96,9 +105,10 @@ size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 }  // namespace
 
-Matrix described(const Plain& plain) {
-  Matrix matrix = empty(plain);
-  matrix.panel_bytes = panel_bytes(plain);
+Matrix described(const Plain& plain, int step) {
+  const int panels = (plain.outputs + LANES - 1) / LANES;
+  Matrix matrix{plain.format, plain.offset != nullptr, plain.outputs, plain.inputs, panels, step, 0, nullptr, nullptr};
+  matrix.panel_bytes = panel_bytes(matrix);
   return matrix;
 }
 
@@ -134,7 +144,8 @@ void pack_all(const std::vector<Plain>& plains, Program& program, Threads& threa
     for (size_t part; (part = next.fetch_add(1)) < parts.size();) {
       const auto [number, first, last] = parts[part];
       for (int panel = first; panel < last; ++panel)
-        pack_panel(plains[number], panel, places[number] + panel * program.matrices[number].panel_bytes);
+        pack_panel(plains[number], program.matrices[number], panel,
+                   places[number] + panel * program.matrices[number].panel_bytes);
     }
   });
   program.memory = std::move(memory);

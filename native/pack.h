@@ -16,8 +16,8 @@ struct Plain {
   const void *numbers, *scale, *offset;
 };
 
-// What a matrix will be when it is packed; until then it has no numbers.
-Matrix described(const Plain& plain);
+// What a matrix will be when it is packed for kernels of this step; until then it has no numbers.
+Matrix described(const Plain& plain, int step);
 // Pack all matrices of a program, described before and in the same order, on all threads.
 void pack_all(const std::vector<Plain>& plains, Program& program, Threads& threads);
 

@@ -11,8 +11,9 @@ struct Avx2 {
   struct F { __m256 a, b; };
   struct I { __m256i a, b; };
   struct W { __m256i a, b; };
-  static constexpr int PANELS = 2, ROWS = 2, PANELS_ALONE = 4, QUERIES = 1;
+  static constexpr int STEP = 2, PANELS = 2, ROWS = 2, WHOLE_ROWS = 2, PANELS_ALONE = 4, QUERIES = 1;
 
+  static void prefetch(const std::byte* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
   static F load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
   static void store(float* p, F v) { _mm256_storeu_ps(p, v.a), _mm256_storeu_ps(p + 8, v.b); }
   static F set(float value) { return {_mm256_set1_ps(value), _mm256_set1_ps(value)}; }
@@ -46,8 +47,13 @@ struct Avx2 {
   static I zero() { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
   static F to_float(I v) { return {_mm256_cvtepi32_ps(v.a), _mm256_cvtepi32_ps(v.b)}; }
   static I round(F v) { return {_mm256_cvtps_epi32(v.a), _mm256_cvtps_epi32(v.b)}; }
-  static void narrow(int16_t* p, I v) {
-    const __m256i packed = _mm256_permute4x64_epi64(_mm256_packs_epi32(v.a, v.b), 0xd8);
+  static void whole(int32_t* p, I v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v.a), _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), v.b);
+  }
+  static void narrow(int16_t* p, const int32_t* numbers) {
+    const __m256i* v = reinterpret_cast<const __m256i*>(numbers);
+    const __m256i packed =
+        _mm256_permute4x64_epi64(_mm256_packs_epi32(_mm256_loadu_si256(v), _mm256_loadu_si256(v + 1)), 0xd8);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), packed);
   }
   // In two steps, since 2^n for n below -126 has no exponent of its own.

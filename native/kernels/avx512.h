@@ -1,4 +1,4 @@
-// Sixteen lanes as one AVX-512 register; `dot` is chosen by the file that includes this.
+// Sixteen lanes as one AVX-512 register; whole numbers are multiplied by the file that includes this.
 #pragma once
 
 #include <immintrin.h>
@@ -10,9 +10,9 @@ namespace openbook {
 struct Avx512 {
   using F = __m512;
   using I = __m512i;
-  using W = __m512i;
   static constexpr int PANELS = 4, ROWS = 5, PANELS_ALONE = 4, QUERIES = 4;
 
+  static void prefetch(const std::byte* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
   static F load(const float* p) { return _mm512_loadu_ps(p); }
   static void store(float* p, F v) { _mm512_storeu_ps(p, v); }
   static F set(float value) { return _mm512_set1_ps(value); }
@@ -28,20 +28,9 @@ struct Avx512 {
     const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
   }
-  static W widen(const int8_t* p) {
-    return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-  }
-  static void nibbles(const uint8_t* p, W& low, W& high) {
-    const __m512i bytes = _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-    low = _mm512_and_si512(bytes, _mm512_set1_epi16(15));
-    high = _mm512_srli_epi16(bytes, 4);
-  }
-  static I zero() { return _mm512_setzero_si512(); }
   static F to_float(I v) { return _mm512_cvtepi32_ps(v); }
   static I round(F v) { return _mm512_cvtps_epi32(v); }
-  static void narrow(int16_t* p, I v) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtsepi32_epi16(v));
-  }
+  static void whole(int32_t* p, I v) { _mm512_storeu_si512(p, v); }
   static F power_of_two(I n) { return _mm512_scalef_ps(_mm512_set1_ps(1.0f), _mm512_cvtepi32_ps(n)); }
 };
 

@@ -2,18 +2,13 @@
 // its own, includes this file, and fills in a `Kernels`.
 //
 // Simd: F (16 floats), I (16 int32), W (16 pairs of int16);
-//       load store set add sub mul max fma div; half_load bfloat_load; widen (32 int8 -> W), nibbles (32 bytes -> 2 W);
-//       dot (I + pairs of W * one pair), zero, to_float, round (F -> I), narrow (I -> 16 int16), power_of_two (I -> F).
+//       load store set add sub mul max fma div; half_load bfloat_load; to_float, round (F -> I), whole (F -> 16 int32),
+//       power_of_two (I -> F); and what whole.inl names.
 
 using F = Simd::F;
 using I = Simd::I;
-using W = Simd::W;
 
-inline int32_t pair_at(const int16_t* whole) {
-  int32_t pair;
-  std::memcpy(&pair, whole, sizeof pair);
-  return pair;
-}
+#include "kernels/whole.inl"
 
 // Sixteen weights as floats.
 template <Format FORMAT>
@@ -46,32 +41,37 @@ inline void tile_float(const Matrix& matrix, const Rows& rows, int row, int pane
     for (int p = 0; p < P; ++p) Simd::store(target + (row + r) * stride + (panel + p) * LANES, sum[r][p]);
 }
 
+// A row alone runs at the speed of memory, so it asks for the panels that come next; hardware looks no further than a page.
 // R rows times P panels of 8-bit weights: whole numbers are added exactly within a block, then scaled and added up.
 template <int R, int P>
 inline void tile_int8(const Matrix& matrix, const Rows& rows, int row, int panel, float* target, size_t stride) {
   F total[R][P];
   for (int r = 0; r < R; ++r)
     for (int p = 0; p < P; ++p) total[r][p] = Simd::set(0.0f);
-  const int8_t* weights[P];
-  for (int p = 0; p < P; ++p)
-    weights[p] = reinterpret_cast<const int8_t*>(matrix.data + (panel + p) * matrix.panel_bytes);
+  const std::byte* weights[P];
+  for (int p = 0; p < P; ++p) weights[p] = matrix.data + (panel + p) * matrix.panel_bytes;
   const int16_t* x = rows.whole + row * rows.whole_stride;
   for (int start = 0, block = 0; start < matrix.inputs; start += BLOCK, ++block) {
-    const int end = std::min(start + BLOCK, (matrix.inputs + 1) & ~1);
-    I sum[R][P];
-    for (int r = 0; r < R; ++r)
-      for (int p = 0; p < P; ++p) sum[r][p] = Simd::zero();
-    for (int k = start; k < end; k += 2) {
-      W w[P];
-      for (int p = 0; p < P; ++p) w[p] = Simd::widen(weights[p] + size_t(k) * LANES);
+    const int end = std::min(start + BLOCK, (matrix.inputs + STEP - 1) / STEP * STEP);
+    Sum sum[R][P];
+    for (int r = 0; r < R; ++r) {
+      const Sum none = Whole::start(ADDED == 0 ? 0 : ADDED * rows.sum(row + r, start, end));
+      for (int p = 0; p < P; ++p) sum[r][p] = none;
+    }
+    for (int k = start; k < end; k += STEP) {
+      Weights w[P];
+      for (int p = 0; p < P; ++p) {
+        w[p] = Whole::weights(weights[p] + size_t(k) * LANES);
+        if constexpr (R == 1) Simd::prefetch(weights[p] + size_t(k) * LANES + P * matrix.panel_bytes);
+      }
       for (int r = 0; r < R; ++r) {
-        const int32_t pair = pair_at(x + r * rows.whole_stride + k);
-        for (int p = 0; p < P; ++p) sum[r][p] = Simd::dot(sum[r][p], w[p], pair);
+        const Inputs inputs = Whole::inputs(x + r * rows.whole_stride + k);
+        for (int p = 0; p < P; ++p) Whole::add(sum[r][p], w[p], inputs);
       }
     }
     for (int r = 0; r < R; ++r) {
       const F scale = Simd::set(rows.scale[(row + r) * rows.blocks + block]);
-      for (int p = 0; p < P; ++p) total[r][p] = Simd::fma(Simd::to_float(sum[r][p]), scale, total[r][p]);
+      for (int p = 0; p < P; ++p) total[r][p] = Simd::fma(Simd::to_float(Whole::total(sum[r][p])), scale, total[r][p]);
     }
   }
   for (int p = 0; p < P; ++p) {
@@ -83,20 +83,22 @@ inline void tile_int8(const Matrix& matrix, const Rows& rows, int row, int panel
 
 // One group of P panels, times R rows: numbers of 8 or of 4 bits.
 template <int R, int P, bool NIBBLES>
-inline void add_group(const std::byte* const (&numbers)[P], const int16_t* x, size_t stride, I (&sum)[R][P]) {
-  for (int i = 0; i < GROUP / (NIBBLES ? 4 : 2); ++i)
+inline void add_group(const std::byte* const (&numbers)[P], size_t ahead, const int16_t* x, size_t stride, Sum (&sum)[R][P]) {
+  for (int i = 0; i < GROUP / STEP / (NIBBLES ? 2 : 1); ++i)
     for (int p = 0; p < P; ++p) {
-      const std::byte* at = numbers[p] + i * 2 * LANES;
+      const std::byte* at = numbers[p] + i * STEP * LANES;
+      if constexpr (R == 1) Simd::prefetch(at + ahead);
       if constexpr (NIBBLES) {
-        W low, high;
-        Simd::nibbles(reinterpret_cast<const uint8_t*>(at), low, high);
+        Weights low, high;
+        Whole::nibbles(at, low, high);
         for (int r = 0; r < R; ++r) {
-          const int16_t* pairs = x + r * stride + 4 * i;
-          sum[r][p] = Simd::dot(Simd::dot(sum[r][p], low, pair_at(pairs)), high, pair_at(pairs + 2));
+          const int16_t* inputs = x + r * stride + 2 * STEP * i;
+          Whole::add(sum[r][p], low, Whole::inputs(inputs));
+          Whole::add(sum[r][p], high, Whole::inputs(inputs + STEP));
         }
       } else {
-        const W w = Simd::widen(reinterpret_cast<const int8_t*>(at));
-        for (int r = 0; r < R; ++r) sum[r][p] = Simd::dot(sum[r][p], w, pair_at(x + r * stride + 2 * i));
+        const Weights w = Whole::weights(at);
+        for (int r = 0; r < R; ++r) Whole::add(sum[r][p], w, Whole::inputs(x + r * stride + STEP * i));
       }
     }
 }
@@ -122,21 +124,23 @@ inline void tile_groups(const Matrix& matrix, const Rows& rows, int row, int pan
       const std::byte *heads[P], *numbers[P];
       for (int p = 0; p < P; ++p) {
         heads[p] = weights[p] + group * BYTES;
+        if constexpr (R == 1) Simd::prefetch(heads[p] + P * matrix.panel_bytes);
         numbers[p] = heads[p] + HEADER;
       }
-      I sum[R][P];
-      for (int r = 0; r < R; ++r)
-        for (int p = 0; p < P; ++p) sum[r][p] = Simd::zero();
-      add_group<R, P, NIBBLES>(numbers, x + group * GROUP, rows.whole_stride, sum);
+      Sum sum[R][P];
+      for (int r = 0; r < R; ++r) {
+        const Sum none = Whole::start(NIBBLES || ADDED == 0 ? 0 : ADDED * rows.group(row + r, group));
+        for (int p = 0; p < P; ++p) sum[r][p] = none;
+      }
+      add_group<R, P, NIBBLES>(numbers, P * matrix.panel_bytes, x + group * GROUP, rows.whole_stride, sum);
       for (int p = 0; p < P; ++p) {
         const uint16_t* header = reinterpret_cast<const uint16_t*>(heads[p]);
         const F scale = Simd::half_load(header);
-        for (int r = 0; r < R; ++r) part[r][p] = Simd::fma(Simd::to_float(sum[r][p]), scale, part[r][p]);
+        for (int r = 0; r < R; ++r) part[r][p] = Simd::fma(Simd::to_float(Whole::total(sum[r][p])), scale, part[r][p]);
         if constexpr (NIBBLES) {
           const F offset = OFFSETS ? Simd::half_load(header + LANES) : Simd::mul(scale, Simd::set(-8.0f));
           for (int r = 0; r < R; ++r) {
-            const float summed = float(rows.group_sum[(row + r) * (rows.whole_stride / GROUP) + group]);
-            part[r][p] = Simd::fma(Simd::set(summed), offset, part[r][p]);
+            part[r][p] = Simd::fma(Simd::set(float(rows.group(row + r, group))), offset, part[r][p]);
           }
         }
       }
@@ -172,17 +176,23 @@ inline void row_tiles(const Matrix& matrix, const Rows& rows, int row, int count
     if (row < count) row_tiles<R - 1, P>(matrix, rows, row, count, panel, target, stride);
 }
 
-static void product(const Matrix& matrix, const Rows& rows, int count, int first, int last, float* target, size_t stride) {
+template <int ROWS>
+inline void all_tiles(const Matrix& matrix, const Rows& rows, int count, int first, int last, float* target, size_t stride) {
   int panel = first;
-  if (count == 1) {
-    for (; last - panel >= Simd::PANELS_ALONE; panel += Simd::PANELS_ALONE)
-      tile<1, Simd::PANELS_ALONE>(matrix, rows, 0, panel, target, stride);
-    for (; panel < last; ++panel) tile<1, 1>(matrix, rows, 0, panel, target, stride);
-    return;
-  }
   for (; last - panel >= Simd::PANELS; panel += Simd::PANELS)
-    row_tiles<Simd::ROWS, Simd::PANELS>(matrix, rows, 0, count, panel, target, stride);
-  for (; panel < last; ++panel) row_tiles<Simd::ROWS, 1>(matrix, rows, 0, count, panel, target, stride);
+    row_tiles<ROWS, Simd::PANELS>(matrix, rows, 0, count, panel, target, stride);
+  for (; panel < last; ++panel) row_tiles<ROWS, 1>(matrix, rows, 0, count, panel, target, stride);
+}
+
+static void product(const Matrix& matrix, const Rows& rows, int count, int first, int last, float* target, size_t stride) {
+  if (count > 1) {
+    if (matrix.is_whole()) return all_tiles<Simd::WHOLE_ROWS>(matrix, rows, count, first, last, target, stride);
+    return all_tiles<Simd::ROWS>(matrix, rows, count, first, last, target, stride);
+  }
+  int panel = first;
+  for (; last - panel >= Simd::PANELS_ALONE; panel += Simd::PANELS_ALONE)
+    tile<1, Simd::PANELS_ALONE>(matrix, rows, 0, panel, target, stride);
+  for (; panel < last; ++panel) tile<1, 1>(matrix, rows, 0, panel, target, stride);
 }
 
 static float largest(const float* x, int count) {
@@ -208,19 +218,20 @@ static void quantize(const float* x, int count, int16_t* whole, float* scale, in
     float lanes[LANES];
     Simd::store(lanes, high);
     for (const float lane : lanes) most = std::max(most, lane);
-    const float inverse = most > 0.0f ? 32767.0f / most : 0.0f;
-    scale[block] = most / 32767.0f;
+    const float inverse = most > 0.0f ? float(WHOLE) / most : 0.0f;
+    scale[block] = most / float(WHOLE);
+    int32_t numbers[BLOCK];
     for (i = start; end - i >= LANES; i += LANES)
-      Simd::narrow(whole + i, Simd::round(Simd::mul(Simd::load(x + i), Simd::set(inverse))));
-    for (; i < end; ++i) whole[i] = int16_t(std::nearbyint(x[i] * inverse));
-  }
-  const int padded = (count + GROUP - 1) / GROUP * GROUP;
-  for (int i = count; i < padded; ++i) whole[i] = 0;
-  if (group_sum == nullptr) return;
-  for (int group = 0; group < padded / GROUP; ++group) {
-    int32_t sum = 0;
-    for (int i = 0; i < GROUP; ++i) sum += whole[group * GROUP + i];
-    group_sum[group] = sum;
+      Simd::whole(numbers + (i - start), Simd::round(Simd::mul(Simd::load(x + i), Simd::set(inverse))));
+    for (; i < end; ++i) numbers[i - start] = int32_t(std::nearbyint(x[i] * inverse));
+    const int padded = (end - start + GROUP - 1) / GROUP * GROUP;
+    for (; i < start + padded; ++i) numbers[i - start] = 0;
+    for (i = 0; i < padded; i += LANES) Whole::keep(whole + start + i, numbers + i);
+    for (int group = 0; group < padded / GROUP; ++group) {
+      int32_t sum = 0;
+      for (int k = 0; k < GROUP; ++k) sum += numbers[group * GROUP + k];
+      group_sum[start / GROUP + group] = sum;
+    }
   }
 }
 
@@ -395,6 +406,6 @@ static void gelu_sigmoid(float* x, int count) {
 }
 
 static constexpr Kernels as_kernels(const char* name) {
-  return {name,    product,        quantize, scores, largest,   exponentials,
-          context, sum_of_squares, sum,      silu,   gelu_tanh, gelu_sigmoid};
+  return {name,    STEP,           product, quantize, scores,    largest,     exponentials,
+          context, sum_of_squares, sum,     silu,     gelu_tanh, gelu_sigmoid};
 }

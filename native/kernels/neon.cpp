@@ -15,12 +15,13 @@ struct Simd {
   struct F { float32x4_t part[4]; };
   struct I { int32x4_t part[4]; };
   struct W { int16x8_t part[4]; };
-  static constexpr int PANELS = 1, ROWS = 4, PANELS_ALONE = 2, QUERIES = 1;
+  static constexpr int STEP = 2, PANELS = 1, ROWS = 4, WHOLE_ROWS = 4, PANELS_ALONE = 2, QUERIES = 1;
 
   template <typename Function>
   static F each(Function function) {
     return {{function(0), function(1), function(2), function(3)}};
   }
+  static void prefetch(const std::byte* p) { __builtin_prefetch(p, 0, 2); }
   static F load(const float* p) { return each([&](int i) { return vld1q_f32(p + 4 * i); }); }
   static void store(float* p, F v) {
     for (int i = 0; i < 4; ++i) vst1q_f32(p + 4 * i, v.part[i]);
@@ -64,8 +65,11 @@ struct Simd {
   static I round(F v) {
     return {{vcvtnq_s32_f32(v.part[0]), vcvtnq_s32_f32(v.part[1]), vcvtnq_s32_f32(v.part[2]), vcvtnq_s32_f32(v.part[3])}};
   }
-  static void narrow(int16_t* p, I v) {
-    for (int i = 0; i < 4; ++i) vst1_s16(p + 4 * i, vqmovn_s32(v.part[i]));
+  static void whole(int32_t* p, I v) {
+    for (int i = 0; i < 4; ++i) vst1q_s32(p + 4 * i, v.part[i]);
+  }
+  static void narrow(int16_t* p, const int32_t* numbers) {
+    for (int i = 0; i < 4; ++i) vst1_s16(p + 4 * i, vqmovn_s32(vld1q_s32(numbers + 4 * i)));
   }
   // In two steps, since 2^n for n below -126 has no exponent of its own.
   static F power_of_two(I n) {

@@ -12,7 +12,7 @@ struct Simd {
   struct F { float lane[LANES]; };
   struct I { int32_t lane[LANES]; };
   struct W { int16_t lane[2 * LANES]; };
-  static constexpr int PANELS = 1, ROWS = 2, PANELS_ALONE = 2, QUERIES = 1;
+  static constexpr int STEP = 2, PANELS = 1, ROWS = 2, WHOLE_ROWS = 2, PANELS_ALONE = 2, QUERIES = 1;
 
   template <typename Function>
   static F each(Function function) {
@@ -20,6 +20,7 @@ struct Simd {
     for (int i = 0; i < LANES; ++i) result.lane[i] = function(i);
     return result;
   }
+  static void prefetch(const std::byte*) {}
   static F load(const float* p) { return each([&](int i) { return p[i]; }); }
   static void store(float* p, F v) { std::memcpy(p, v.lane, sizeof v.lane); }
   static F set(float value) { return each([&](int) { return value; }); }
@@ -62,8 +63,9 @@ struct Simd {
     for (int i = 0; i < LANES; ++i) result.lane[i] = int32_t(std::nearbyint(v.lane[i]));
     return result;
   }
-  static void narrow(int16_t* p, I v) {
-    for (int i = 0; i < LANES; ++i) p[i] = int16_t(v.lane[i]);
+  static void whole(int32_t* p, I v) { std::memcpy(p, v.lane, sizeof v.lane); }
+  static void narrow(int16_t* p, const int32_t* numbers) {
+    for (int i = 0; i < LANES; ++i) p[i] = int16_t(numbers[i]);
   }
   static F power_of_two(I v) { return each([&](int i) { return std::ldexp(1.0f, v.lane[i]); }); }
 };

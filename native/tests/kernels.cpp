@@ -104,14 +104,16 @@ void products(const Kernels& kernels) {
     for (const int outputs : {1, 16, 100})
       for (const int inputs : {2, 31, 64, 1100}) {
         const Stored stored(format, offsets, outputs, inputs);
-        Program program;
-        program.matrices.push_back(described(stored.plain));
+        Program program, plain_program;
+        program.matrices.push_back(described(stored.plain, kernels.step));
+        plain_program.matrices.push_back(described(stored.plain, portable.step));
         pack_all({stored.plain}, program, threads);
+        pack_all({stored.plain}, plain_program, threads);
         for (const int rows : {1, 2, 7, 40}) {
           const std::vector<float> x = normals(size_t(rows) * inputs);
           const std::vector<float> found = product(kernels, program.matrices[0], x, rows);
           const std::string what = std::string(name) + ", " + std::to_string(rows) + " rows of " + std::to_string(inputs);
-          compare(kernels.name, what, found, product(portable, program.matrices[0], x, rows), 1e-5f);
+          compare(kernels.name, what, found, product(portable, plain_program.matrices[0], x, rows), 1e-5f);
           for (int row = 0; row < rows; ++row) {  // a row alone is the same to the bit
             const std::vector<float> one(x.begin() + size_t(row) * inputs, x.begin() + size_t(row + 1) * inputs);
             const std::vector<float> alone = product(kernels, program.matrices[0], one, 1);
