@@ -416,7 +416,8 @@ def load(path: str | os.PathLike[str], device: str = "auto", engine: str = "auto
 
         return build(opened.metadata.architecture, tensors_of(opened)).to(place)
 
-    return Model(opened.metadata, engine=choice, build=from_file, file=opened, path=path, ahead=ahead)
+    with error_context(path):
+        return Model(opened.metadata, engine=choice, build=from_file, file=opened, path=path, ahead=ahead)
 
 
 # As long as its options: each has its own type and line, as in the command.

@@ -16,9 +16,7 @@ from openbook.errors import OpenbookError
 from openbook.interop.tokenizers import bounded_files, read_tokenizer
 from openbook.interop.tokenizers.protobuf_wire import read_fields
 from openbook.interop.tokenizers.sentencepiece_model import read_model
-from openbook.interop.tokenizers.split_patterns import TIKTOKEN_ENCODINGS, check_patterns
 from openbook.text.tokenizer.tokenizer import Tokenizer
-from soon import soon
 
 TINY = pieces(vocab_size=80, normalization_rule_name="identity")
 
@@ -73,17 +71,6 @@ def test_a_damaged_character_map(tmp_path: Path) -> None:
     (tmp_path / "spiece.model").write_bytes(TINY + b"\x1a\x05\x12\x03abc")
     with pytest.raises(OpenbookError, match="character map is damaged"):
         read_tokenizer(tmp_path)
-
-
-@pytest.mark.parametrize("pattern", [r"(a+)+$", r"(a|a)*$", r"(x+x+)+y", r"(\s*\s*)*\S$"])
-def test_patterns_that_run_away_are_refused(pattern: str) -> None:
-    with pytest.raises(OpenbookError, match="takes too long on"), soon():
-        check_patterns({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": pattern}}})
-
-
-def test_patterns_in_use_are_accepted() -> None:
-    for pattern, _ in TIKTOKEN_ENCODINGS.values():
-        check_patterns([{"Regex": pattern}])
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from openbook.interop.tokenizers.sentencepiece_backend import to_backend
 from openbook.interop.tokenizers.sentencepiece_model import Piece, PieceType, SentencePieceModel
 from openbook.text.printable import excerpt
 from openbook.text.strict_json import DAMAGED
+from openbook.text.tokenizer.bounds import check_added_tokens
 from openbook.text.tokenizer.byte_level import byte_level_pre_tokenizer
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 
@@ -73,9 +74,13 @@ def _byte_level(fields: dict[str, Any], tokens: list[str], kinds: list[int]) -> 
     backend = build_byte_level_bpe(ids, merges, words, pre_tokenizer.ignore_merges)
     if pre_tokenizer.unicode_form is not None:
         backend.normalizer = normalizers.NFC()
-    for token, kind in zip(tokens, kinds, strict=True):
-        if kind in (PieceType.CONTROL, PieceType.UNKNOWN, PieceType.USER_DEFINED):
-            backend.add_tokens([AddedToken(token, normalized=False, special=kind != PieceType.USER_DEFINED)])
+    added = [
+        AddedToken(token, normalized=False, special=kind != PieceType.USER_DEFINED)
+        for token, kind in zip(tokens, kinds, strict=True)
+        if kind in (PieceType.CONTROL, PieceType.UNKNOWN, PieceType.USER_DEFINED)
+    ]
+    check_added_tokens(token.content for token in added)
+    backend.add_tokens(added)
     return backend, pre_tokenizer.add_bos
 
 

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer as Backend
 
 from openbook.errors import OpenbookError
 from openbook.interop.tokenizers.bounded_files import read_ids, read_object, read_text
-from openbook.interop.tokenizers.split_patterns import check_patterns
 from openbook.text.tokenizer.byte_level import BYTE_OF_CHARACTER, byte_level_pre_tokenizer
+from openbook.text.tokenizer.pattern_check import check_pattern
 
 MAXIMUM_VOCABULARY = 1 << 22
 MAXIMUM_TOKEN_BYTES = 4096
@@ -86,7 +86,7 @@ def read_ranked_json(path: Path) -> Backend:
     special = [names.get(number, f"<SPECIAL_{number}>") for number in range(count)]
     if not names:
         special[: len(_TEKKEN_NAMES)] = _TEKKEN_NAMES[:count]
-    check_patterns({"Regex": pattern})
+    check_pattern(pattern)
     return _from_ranks(ranks, pattern, {name: number for number, name in enumerate(special)}, path)
 
 

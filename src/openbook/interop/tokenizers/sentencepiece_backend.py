@@ -8,6 +8,7 @@ from tokenizers import Tokenizer as Backend
 
 from openbook.errors import OpenbookError
 from openbook.interop.tokenizers.sentencepiece_model import Piece, PieceType, SentencePieceModel
+from openbook.text.tokenizer.bounds import check_added_tokens
 
 META_SPACE = "▁"
 """How SentencePiece writes a space (U+2581)."""
@@ -33,7 +34,9 @@ def to_backend(model: SentencePieceModel) -> Backend:
     except BaseException as error:  # the library's Rust panics are not Exceptions
         raise OpenbookError(f"its vocabulary or character map is damaged ({str(error)[:100]})") from None
     backend.decoder = _decoder(model)
-    backend.add_tokens([added for piece in model.pieces if (added := _added(piece, model.unigram)) is not None])
+    added = [added for piece in model.pieces if (added := _added(piece, model.unigram)) is not None]
+    check_added_tokens(token.content for token in added)
+    backend.add_tokens(added)
     return backend
 
 

@@ -1,12 +1,9 @@
 """Reads the tokenizer of a folder, whatever files it is written in."""
 
 import json
-import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tokenizers import AddedToken, normalizers
 from tokenizers import Tokenizer as Backend
@@ -21,9 +18,10 @@ from openbook.interop.tokenizers.post_processor import added_tokens, set_added_t
 from openbook.interop.tokenizers.sentencepiece_backend import to_backend, with_ids, with_special_tokens
 from openbook.interop.tokenizers.sentencepiece_model import read_model
 from openbook.interop.tokenizers.special_token_roles import LANGUAGE, read_special_tokens
-from openbook.interop.tokenizers.split_patterns import R50K_PATTERN, TIKTOKEN_ENCODINGS, check_patterns
+from openbook.interop.tokenizers.split_patterns import R50K_PATTERN, TIKTOKEN_ENCODINGS
 from openbook.interop.tokenizers.tokenizer_config import TokenizerConfig
 from openbook.text.plain_files import open_member
+from openbook.text.tokenizer.bounds import check_added_tokens
 from openbook.text.tokenizer.byte_level import byte_level_pre_tokenizer
 from openbook.text.tokenizer.special_tokens import SpecialTokens
 from openbook.text.tokenizer.tokenizer import Tokenizer
@@ -31,10 +29,6 @@ from openbook.text.tokenizer.tokenizer import Tokenizer
 DEFAULT_LAYOUT = LegacyLayout()
 SENTENCEPIECE_FILES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "sentencepiece.model")
 VOCABULARY_AND_MERGES = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"), ("vocab.json", "vocab.bpe"))
-MAXIMUM_ADDED_CHARACTERS = 2_000_000
-"""Of all added tokens together; tokenizers in use have some 100,000."""
-MAXIMUM_GROWTH = 10_000
-"""Of a text, by the lengths of all replacements multiplied."""
 TEKKEN_CONFIG = {
     "bos_token": "<s>",
     "eos_token": "</s>",
@@ -115,10 +109,6 @@ def read_tokenizer_json(path: Path) -> tuple[str, Backend, list[str]]:
     """
     content, text, notes = read_object(path), read_text(path), []
     try:
-        check_patterns(content)
-        _check_added_tokens(content.get("added_tokens"))
-        if math.prod(_growth([content.get("normalizer"), content.get("decoder")])) > MAXIMUM_GROWTH:
-            raise OpenbookError(f"its replacements may make a text more than {MAXIMUM_GROWTH:,} times as long")
         decoder = missing_decoder(content)
         if decoder is not None:
             notes.append(f"{path.name}: has no decoder; it gets the one that undoes its pre-tokenizer or normalizer")
@@ -129,25 +119,7 @@ def read_tokenizer_json(path: Path) -> tuple[str, Backend, list[str]]:
         backend.no_truncation()
         return text, backend, notes
     except OpenbookError as error:
-        raise OpenbookError(f"{path}: {error}; do not use this file") from None
-
-
-def _check_added_tokens(listed: Any) -> None:
-    """The automaton that finds added tokens in a text takes some eighty bytes for each of their characters."""
-    entries = listed if isinstance(listed, list) else []
-    if sum(len(str(each.get("content"))) for each in entries if isinstance(each, dict)) > MAXIMUM_ADDED_CHARACTERS:
-        raise OpenbookError(f"its added tokens have more than {MAXIMUM_ADDED_CHARACTERS:,} characters")
-
-
-def _growth(part: Any) -> Iterator[int]:
-    """How much longer each replacement in a part of a tokenizer may make a text."""
-    if isinstance(part, dict):
-        added = part.get("prepend" if part.get("type") == "Prepend" else "content")
-        if isinstance(added, str):
-            yield max(1, len(added))
-        part = list(part.values())
-    for inner in part if isinstance(part, list) else []:
-        yield from _growth(inner)
+        raise OpenbookError(f"{path}: {error}") from None
 
 
 def _read_legacy(folder: Path, config: TokenizerConfig, layout: LegacyLayout) -> tuple[Backend, Backend | None]:
@@ -225,9 +197,10 @@ def _from_merges(vocabulary: Path, merges: Path, config: TokenizerConfig, layout
 
 def _add_tokens(backend: Backend, config: TokenizerConfig) -> None:
     """Add the tokens that the configuration lists, under the ids that it gives them."""
-    for token_id, name, flags in config.added_tokens():
-        special = flags.pop("special", False)
-        backend.add_tokens([AddedToken(name, special=special, **flags)])
+    added = config.added_tokens()
+    check_added_tokens(name for _, name, _ in added)
+    backend.add_tokens([AddedToken(name, **flags) for _, name, flags in added])
+    for token_id, name, _ in added:
         if backend.token_to_id(name) != token_id:
             raise OpenbookError(f"the added token {name!r} should have the id {token_id:,}, which is not the next")
     names = [config.token(role) for role in ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token")]

@@ -12,6 +12,7 @@ from functools import cached_property
 import tokenizers
 
 from openbook.errors import OpenbookError
+from openbook.text.tokenizer.bounds import check_model, check_parts, read_parts
 from openbook.text.tokenizer.byte_decoder import ByteDecoder
 from openbook.text.tokenizer.special_token_escaping import SpecialTokenEscaping
 from openbook.text.tokenizer.special_tokens import MAXIMUM_ID, SpecialTokens
@@ -247,8 +248,11 @@ class Tokenizer:
         """Read the content of a `tokenizer.json`; for `special`, see the constructor.
 
         Raises:
-            OpenbookError: the content is damaged.
+            OpenbookError: the content is damaged, or asks for far more time or memory than a text needs.
         """
+        parts = read_parts(content)
+        with _problem_named():
+            check_parts(parts)
         try:
             tokenizer = tokenizers.Tokenizer.from_str(content)
             large_ids = len(content) > _MANY_CHARACTERS or _EIGHT_DIGITS.search(content) is not None
@@ -262,6 +266,8 @@ class Tokenizer:
             ) from error
         if not 0 <= largest < MAXIMUM_ID:
             raise OpenbookError(f"tokenizer: largest token id {largest:,}; must be from 0 to {MAXIMUM_ID - 1:,}")
+        with _problem_named():
+            check_model(tokenizer.model)
         return cls(tokenizer, special)
 
 
@@ -285,6 +291,14 @@ class StreamDecoder:
     def flush(self) -> str:
         """What is left at the end of the stream."""
         return self._decoder.decode(b"", final=True)
+
+
+@contextmanager
+def _problem_named() -> Iterator[None]:
+    try:
+        yield
+    except OpenbookError as error:
+        raise OpenbookError(f"tokenizer: {error}; do not use this file") from None
 
 
 def _model_finds_names(tokenizer: tokenizers.Tokenizer, names: dict[str, int]) -> bool:
