@@ -1,22 +1,26 @@
 """Cleans characters, for training and asking alike: a model is asked in the characters that it learned."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 LIGATURES = {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}
-TYPESETTING = re.compile("\u00ad(?:\n(?=\\w))?|[\u2060\ufeff]|[ﬀ-ﬆ]")
-"""Soft hyphens (with the line end that one stands at), word joiners, byte order marks, and ligatures."""
+BETWEEN_WORDS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+"""Thai, Lao, Burmese and Khmer, which have no blanks between words: a zero-width space there is one."""
+TYPESETTING = re.compile(f"\u00ad(?:\n(?=\\w))?|[\u2060\ufeff]|(?<![{BETWEEN_WORDS}])\u200b|[ﬀ-ﬆ]")
+"""Soft hyphens (with the line end that one stands at), word joiners, zero-width spaces, byte order marks, ligatures."""
 
 LINE_ENDS = re.compile("\r\n?")
 
 
 def clean_chunks(chunks: Iterable[str]) -> Iterator[str]:
-    """The same text without soft hyphens and invisible marks, with the letters of ligatures.
+    """The same text without soft hyphens and invisible marks, with the letters of ligatures, composed (NFC).
 
-    A chunk ends at a line end, so nothing that is replaced is cut in two.
+    Texts from a Mac often have é, が or 각 as letters and marks apart, which nobody types in a prompt. A chunk ends at
+    a line end, so nothing that is replaced is cut in two.
     """
     for chunk in chunks:
-        yield TYPESETTING.sub(lambda found: LIGATURES.get(found[0], ""), chunk)
+        yield unicodedata.normalize("NFC", TYPESETTING.sub(lambda found: LIGATURES.get(found[0], ""), chunk))
 
 
 def clean_text(text: str) -> str:

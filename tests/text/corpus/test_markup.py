@@ -67,6 +67,7 @@ def test_tables_notes_and_tasks_of_markdown() -> None:
         ("10 m<sup>2</sup> of <a href='#top'>7</a>", "10 m2 of 7"),
         ("a<span hidden>secret</span>b <i style='display: none'>x</i>c", "ab c"),
         ("One<b>two</b> <i> three</i>", "Onetwo three"),
+        ("a<canvas>no canvas here</canvas>b<video src='x'>no video</video>c<noembed>no plugin</noembed>", "abc"),
         ("Do&shy;nau&#173;dampf in the o&#64259;ce", "Donaudampf in the office"),
     ],
 )
@@ -110,6 +111,21 @@ def test_office_formats_are_read_whatever_the_suffix(tmp_path: Path) -> None:
     assert read(odt) == "\0One\n\nThe keeper counted.\n\n"
     rtf.write_bytes(rb"{\rtf1\ansi{\fonttbl{\f0 Times;}}\f0 The \b light\b0  of \'e9t\'e9.\par Next \u8212?.\par}")
     assert read(rtf) == "The light of été.\n\nNext —.\n\n"
+
+
+def test_readings_and_hidden_text_of_office_files_are_left_out(tmp_path: Path) -> None:
+    word, text = (
+        """<w:document xmlns:w="w"><w:body><w:p><w:r><w:ruby><w:rt><w:r><w:t>とうきょう</w:t></w:r></w:rt>
+        <w:rubyBase><w:r><w:t>東京</w:t></w:r></w:rubyBase></w:ruby></w:r><w:r><w:rPr><w:vanish/></w:rPr><w:t>secret</w:t></w:r>
+        <w:r><w:rPr><w:vanish w:val="false"/></w:rPr><w:t>へ</w:t></w:r></w:p></w:body></w:document>""",
+        """<o:document-content xmlns:o="o" xmlns:text="t"><text:p><text:ruby><text:ruby-base>東京</text:ruby-base>
+        <text:ruby-text>とうきょう</text:ruby-text></text:ruby>へ</text:p></o:document-content>""",
+    )
+    for name, member, content in (("a.docx", "word/document.xml", word), ("a.odt", "content.xml", text)):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(member, content)
+    assert read(tmp_path / "a.docx") == "東京へ\n\n"
+    assert read(tmp_path / "a.odt").replace(" ", "") == "東京へ\n\n"
 
 
 @pytest.mark.parametrize(

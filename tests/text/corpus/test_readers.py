@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,9 +70,18 @@ def test_line_ends_become_lf_even_across_blocks(tmp_path: Path, monkeypatch: pyt
 
 
 def test_text_is_kept_as_it_is(tmp_path: Path) -> None:
-    text = "e\u0301 stays decomposed, \u00e9 composed;\ttabs  and   spaces, \u2028, \x0c, \x1f, \U0001f600 \u200d\n"
+    text = "\u00e9, x\u0301;\ttabs  and   spaces, \u2028, \x0c, \x1f, \U0001f600 \u200d\n"
     (tmp_path / "book.txt").write_text(text, encoding="utf-8")
     assert read(tmp_path / "book.txt")[0] == text
+
+
+def test_letters_and_their_marks_are_composed_as_people_type_them(tmp_path: Path) -> None:
+    """A Mac writes them apart, in French, Korean and Japanese alike."""
+    text = "Le café était fermé, 각하, が, Việt\n" * 20
+    (tmp_path / "book.txt").write_text(unicodedata.normalize("NFD", text), encoding="utf-8")
+    assert read(tmp_path / "book.txt")[0] == text
+    (tmp_path / "book.html").write_text(f"<p>{unicodedata.normalize('NFD', text)}", encoding="utf-8")
+    assert read(tmp_path / "book.html")[0].split() == text.split()
 
 
 @pytest.mark.parametrize(

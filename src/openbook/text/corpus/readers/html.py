@@ -17,7 +17,9 @@ MAXIMUM_NESTING = 256
 """Of elements to skip."""
 
 CODE = frozenset(["math", "script", "style", "svg", "template", "title"])
-SKIPPED = CODE | frozenset(["iframe", "nav", "noscript", "object", "rp", "rt", "rtc", "select", "textarea"])
+INSTEAD = frozenset(["audio", "canvas", "iframe", "noembed", "noframes", "noscript", "object", "video"])
+"""Elements whose content browsers show in their place, if they cannot show them."""
+SKIPPED = CODE | INSTEAD | frozenset(["datalist", "nav", "rp", "rt", "rtc", "select", "textarea"])
 """Elements whose content is not the text. If nobody closes one that is not code, its content is the text after all."""
 READINGS = frozenset(["rp", "rt", "rtc"])
 BASES = frozenset(["rb", "ruby"])

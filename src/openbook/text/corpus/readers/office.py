@@ -11,6 +11,9 @@ from openbook.text.printable import printable_path
 MAXIMUM_BYTES = 64 << 20
 """The document is parsed as a whole."""
 
+HIDING = frozenset(["r", "pPr"])
+"""Elements of DOCX whose text, or paragraph mark, `vanish` hides."""
+
 OfficeFormat = Literal["fb2", "docx", "odt"]
 
 
@@ -49,7 +52,7 @@ DIALECTS: dict[OfficeFormat, Dialect] = {
         frozenset(),
         frozenset(["t"]),
         {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"},
-        frozenset(["del", "moveFrom", "instrText", "tabs", "Fallback"]),
+        frozenset(["del", "moveFrom", "instrText", "tabs", "Fallback", "rt"]),
     ),
     "odt": Dialect(
         "content.xml",
@@ -57,7 +60,7 @@ DIALECTS: dict[OfficeFormat, Dialect] = {
         frozenset(["h"]),
         None,
         {"tab": "\t", "line-break": "\n", "s": " "},
-        frozenset(["note", "annotation", "tracked-changes", "desc", "page-number"]),
+        frozenset(["note", "annotation", "tracked-changes", "desc", "page-number", "ruby-text"]),
     ),
 }
 
@@ -89,6 +92,7 @@ class _Collector:
         self._parts: list[str] = []
         self._paragraphs = self._headings = self._texts = self._skipping = 0
         self._mark = ""
+        self._hidden = False
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         dialect = self._dialect
@@ -104,6 +108,8 @@ class _Collector:
             self._parts.append(dialect.signs[tag])
         elif tag == "pStyle" and attributes.get("val", "").lower().startswith(("heading", "title")):
             self._mark = "\0"
+        elif tag == "vanish" and attributes.get("val") not in ("0", "false"):
+            self._hidden = True
         elif dialect.text and tag in dialect.text:
             self._texts += 1
 
@@ -118,8 +124,12 @@ class _Collector:
             self._headings -= 1
         elif dialect.text and tag in dialect.text:
             self._texts -= 1
+        elif tag in HIDING:
+            self._hidden = False
 
     def text(self, characters: str) -> None:
+        if self._hidden:
+            return
         if self._paragraphs and not self._skipping and (self._dialect.text is None or self._texts):
             self._parts.append(characters if self._dialect.text else " ".join(characters.split("\n")))
 
