@@ -49,13 +49,25 @@ def test_a_header_names_the_columns(tmp_path):
     assert not TableLayout.of(["Hi\tOi", "Bye\tTchau"]).header
 
 
-@pytest.mark.parametrize("row", ["{n}\t{s}\t{t}", "{n}\t{s}\t{n}\t{t}", "{s}\t0.5\t{t}"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        "{n}\t{s}\t{t}",
+        "{n}\t{s}\t{n}\t{t}",
+        "{s}\t0.5\t{t}",
+        "news-{n}:7\t{s}\t{t}",
+        "{n}\teng\t{s}\t{n}\tdeu\t{t}",
+        "en\t{s}\tde\t{t}",
+        "https://example.org/{n}\t{s}\t{t}",
+    ],
+)
 def test_columns_of_numbers_are_left_out(tmp_path, row):
     lines = (row.format(n=number, s=source, t=target) for number, (source, target) in enumerate(PAIRS))
     (tmp_path / "a.tsv").write_text("\n".join(lines))
     notes, pairs = opened(tmp_path / "a.tsv")
-    assert pairs == PAIRS and "others hold numbers" in notes[0]
+    assert pairs == PAIRS and "others hold numbers or names" in notes[0]
     assert TableLayout.of(["1\teins", "2\tzwei"]) == TableLayout()
+    assert TableLayout.of(["cat\tchat\tanimal", "dog\tchien\tanimal", "cow\tvache\tanimal"]) == TableLayout()
 
 
 def test_the_quotes_of_a_spreadsheet_are_undone_and_those_of_people_kept(tmp_path):

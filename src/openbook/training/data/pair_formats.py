@@ -27,7 +27,10 @@ BESIDE = frozenset(
     )
 )
 """Names of what is beside a pair."""
-NUMBER = re.compile(r"[-+]?[0-9][0-9.,]*(?:[eE][-+]?[0-9]+)?")
+NUMBER_OR_NAME = re.compile(
+    r"[-+]?[0-9][0-9.,]*(?:[eE][-+]?[0-9]+)?|[A-Za-z_.:#/0-9-]*[0-9][A-Za-z_.:#/0-9-]*|https?://\S+"
+)
+"""A number, a line's name such as s12 or news-3:7, or an address."""
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
@@ -46,13 +49,13 @@ class TableLayout:
         columns: of the source and the target, from 0.
         header: whether the first line names the columns.
         quoted: whether cells are quoted as spreadsheets do, with doubled quotes inside.
-        numbers: columns that hold numbers, which are left out.
+        beside: columns of numbers, names of lines or the name of a language, which are left out.
     """
 
     columns: tuple[int, int] = (0, 1)
     header: bool = False
     quoted: bool = False
-    numbers: tuple[int, ...] = ()
+    beside: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, lines: Sequence[str]) -> "TableLayout":
@@ -62,17 +65,14 @@ class TableLayout:
         quoted = any('""' in cell[1:-1] for cell in quotes) and all(QUOTED.fullmatch(cell.strip()) for cell in quotes)
         names = [_known(cell.strip(' "')) for cell in rows[0]] if rows else []
         sides = _sides(names)
-        if sides is not None:
+        if sides is not None and not set(sides) <= {cell.strip() for row in rows[1:2] for cell in row}:
             return cls((names.index(sides[0]), names.index(sides[1])), header=True, quoted=quoted)
-        numbers = [
-            column
-            for column in range(max(map(len, rows), default=0))
-            if all(NUMBER.fullmatch(row[column].strip()) for row in rows if len(row) > column)
-        ]
-        texts = [column for column in range(max(map(len, rows), default=0)) if column not in numbers]
+        columns = range(max(map(len, rows), default=0))
+        beside = [each for each in columns if _is_beside([row[each].strip() for row in rows if len(row) > each])]
+        texts = [column for column in columns if column not in beside]
         if len(texts) < 2 or texts[:2] == [0, 1]:
             return cls(quoted=quoted)
-        return cls((texts[0], texts[1]), quoted=quoted, numbers=tuple(each for each in numbers if each < texts[1]))
+        return cls((texts[0], texts[1]), quoted=quoted, beside=tuple(each for each in beside if each < texts[1]))
 
     def parse(self, line: str) -> Pair | InvalidLine:
         """The pair of a line; further columns, such as the author, are ignored."""
@@ -87,8 +87,8 @@ class TableLayout:
         """What was found, for people."""
         first, second = (column + 1 for column in self.columns)
         found = [f"the first line names the columns; {first} and {second} are read"] if self.header else []
-        if self.numbers:
-            found.append(f"columns {first} and {second} are read, since others hold numbers")
+        if self.beside:
+            found.append(f"columns {first} and {second} are read, since others hold numbers or names")
         return found + ["the quotes of a spreadsheet are undone"] * self.quoted
 
     def _unquoted(self, cell: str) -> str:
@@ -136,6 +136,13 @@ def pair_of(content: Any) -> Pair | InvalidLine:
     except UnicodeEncodeError:  # half a surrogate pair
         return InvalidLine.UNREADABLE
     return Pair(*content)
+
+
+def _is_beside(cells: Sequence[str]) -> bool:
+    """Whether a column is all numbers or names, or says the same language in every line."""
+    if len(cells) > 2 and len(set(cells)) == 1 and LANGUAGE_CODE.fullmatch(cells[0]):
+        return True
+    return all(map(NUMBER_OR_NAME.fullmatch, cells))
 
 
 def _known(name: str) -> str:
