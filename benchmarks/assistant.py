@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from decoding import memory_of_process, seconds_of_process
+from decoding_peers import memory_of_process, seconds_of_process
 
 Answerer = Callable[[int], list[int]]
 """A number of tokens → that many tokens of the answer."""
@@ -70,8 +70,7 @@ def alone(name: str, path: Path, question: str, count: int) -> None:
     begun = time.perf_counter()
     tokens = answer(count)
     rate = count / (time.perf_counter() - begun)
-    peak, own = memory_of_process()
-    print(json.dumps({"first": first, "rate": rate, "peak": peak, "own": own, "tokens": tokens}))
+    print(json.dumps({"first": first, "rate": rate, "tokens": tokens, **memory_of_process()}))
 
 
 def main() -> None:
