@@ -24,7 +24,8 @@ def export_model(
         str | None,
         typer.Option(
             "--dtype",
-            help="float32, float16 or bfloat16, for gguf also q8_0, q6_k, q5_k, q5_1, q5_0, q4_k, q4_1, q4_0; "
+            help="float32, float16 or bfloat16, for gguf also q8_0, q6_k, q5_k, q5_1, q5_0, q4_k, q4_1, q4_0, and "
+            "the mixtures q5_k_m and q4_k_m; "
             "the default is the model's own",
         ),
     ] = None,
@@ -40,7 +41,7 @@ def export_model(
       openbook export austen.openbook --to hf -o austen                            a folder, for transformers and vLLM
       openbook export austen.openbook --to hf -o austen --dtype bfloat16           half the size of float32
       openbook export austen.openbook --to gguf -o austen.gguf --dtype q8_0        one file, for programs built on ggml
-      openbook export austen.openbook --to gguf -o austen.gguf --dtype q4_k        the same in half the size
+      openbook export austen.openbook --to gguf -o austen.gguf --dtype q4_k_m      the same in half the size
       openbook export notes.openbook --to peft -o notes-lora                       an adapter, for PEFT
 
     An adapter goes out with its base, as one model, except to PEFT.

@@ -7,17 +7,22 @@ from pathlib import Path
 from openbook.errors import SettingError
 from openbook.interop.gguf.block_types import WRITTEN
 from openbook.interop.gguf.exporting import write_gguf
+from openbook.interop.gguf.mixtures import MIXTURES
 from openbook.interop.huggingface.conversion import convert
 from openbook.interop.huggingface.exporting import write_folder
 from openbook.interop.peft.exporting import CONFIG, WEIGHTS, write_peft
 from openbook.model_file.adapter import files_of_model
-from openbook.model_file.dtypes import EXPORT_DTYPES
+from openbook.model_file.dtypes import DTYPE_NAMES, EXPORT_DTYPES, INT4
 from openbook.model_file.merging import open_adapter
 from openbook.model_file.opening import error_context, open_model_file
 from openbook.model_file.output_path import check_output_file, check_output_folder
 from openbook.progress import Track, silent
 
-FORMATS = {"hf": EXPORT_DTYPES, "gguf": {**EXPORT_DTYPES, **WRITTEN}, "peft": {}}
+FORMATS = {
+    "hf": EXPORT_DTYPES,
+    "gguf": {**EXPORT_DTYPES, **WRITTEN, **{name.lower(): name for name in MIXTURES}},
+    "peft": {},
+}
 """The formats and, for each, the dtypes it can have: typed name → name in the file."""
 
 MAX_SHARD_BYTES = 5_000_000_000
@@ -57,8 +62,8 @@ def export_model(
         output: the folder or file to make; a folder may exist if it is empty.
         to: "hf" for a folder that transformers loads, or "gguf"; "peft" for the adapter alone, in a folder that PEFT
             loads.
-        dtype: float32, float16 or bfloat16; for GGUF also q8_0, q6_k … q4_0. None keeps the model's own (float32 for
-            int8). In a GGUF file vectors are always float32.
+        dtype: float32, float16 or bfloat16; for GGUF also q8_0, q6_k … q4_0, q5_k_m and q4_k_m. None keeps the model's
+            own; int8 and int4 become float32, which is said. In a GGUF file vectors are always float32.
         max_shard_bytes: the most bytes of one file of weights in a folder; a larger tensor gets a file of its own.
         overwrite: replace an existing output, but never the model itself.
         track: shows progress, in bytes.
@@ -87,13 +92,23 @@ def export_model(
         else:
             conversion = convert(adapter.path, adapter.described(), adapter.updates)
     stored = conversion.dtype if dtype is None else FORMATS[to][dtype]
+    notes = _unpacked(conversion.layout, to) if dtype is None else []
     if to == "gguf":
-        notes = write_gguf(output, conversion, model, dtype=stored, track=track)
+        notes += write_gguf(output, conversion, model, dtype=stored, track=track)
         return Exported(conversion.family.name, (output.name,), tuple(notes))
     files = write_folder(
         output, conversion, dtype=stored, max_shard_bytes=max_shard_bytes, overwrite=overwrite, track=track
     )
-    return Exported(conversion.family.name, tuple(files))
+    return Exported(conversion.family.name, tuple(files), tuple(notes))
+
+
+def _unpacked(layout: str, to: str) -> list[str]:
+    """What to know of a quantized model whose numbers become float32 because no dtype was given."""
+    if layout in DTYPE_NAMES:
+        return []
+    quantized, smaller = ("int4", "q4_1") if layout == INT4 else ("int8", "q8_0")
+    other = smaller if to == "gguf" else "bfloat16"
+    return [f"its {quantized} matrices are written as float32: the same numbers in more room; dtype {other} takes less"]
 
 
 def _check_settings(to: str, dtype: str | None, max_shard_bytes: int) -> None:

@@ -11,6 +11,7 @@ from llama_cpp import ggml_quantize
 
 from openbook.interop.exporting import export_model
 from openbook.interop.gguf.block_types import WRITTEN, quantize, type_for_rows
+from openbook.interop.gguf.mixtures import type_of
 from openbook.interop.importing import import_model
 
 # The root mean square error on normally distributed numbers of deviation 1.
@@ -120,6 +121,42 @@ def test_an_export_has_the_type_or_says_what_stands_in(typed: str, tmp_path: Pat
     else:
         assert (kind, made.notes) == (WRITTEN[typed], ())
     import_model(tmp_path / "small.gguf", tmp_path / "again.openbook")
+
+
+def test_a_mixture_has_more_bits_where_most_depends_on_them() -> None:
+    """The table of llama.cpp's own quantizer for 28 blocks (see `mixtures`)."""
+    more = {0, 1, 2, 5, 8, 11, 14, 17, 20, 23, 24, 25, 26, 27}
+    for mixture, most in (("Q4_K_M", "Q4_K"), ("Q5_K_M", "Q5_K")):
+        for name in ("attn_v", "ffn_down"):
+            found = {block for block in range(28) if type_of(mixture, f"blk.{block}.{name}.weight", 28, "") == "Q6_K"}
+            assert found == more
+        assert {type_of(mixture, f"blk.{b}.ffn_up.weight", 28, "output.weight") for b in range(28)} == {most}
+        assert type_of(mixture, "token_embd.weight", 28, "output.weight") == most
+        assert type_of(mixture, "token_embd.weight", 28, "token_embd.weight") == "Q6_K"
+    assert type_of("Q4_K_M", "blk.3.attn_qkv.weight", 28, "") == "Q5_K"
+
+
+@pytest.mark.parametrize("typed", ["q4_k_m", "q5_k_m"])
+def test_a_mixture_is_written_and_read(typed: str, tmp_path: Path) -> None:
+    write_gguf(tmp_path / "it.gguf", "llama", random_model("llama"))
+    import_model(tmp_path / "it.gguf", tmp_path / "it.openbook")
+    made = export_model(tmp_path / "it.openbook", tmp_path / "small.gguf", "gguf", dtype=typed)
+    kinds = {each.name: each.tensor_type.name for each in GGUFReader(tmp_path / "small.gguf").tensors}
+    assert kinds["output.weight"] == kinds["blk.1.attn_v.weight"] == "Q8_0"  # stands in for Q6_K
+    assert kinds["blk.0.attn_q.weight"] == ("Q5_0" if typed == "q4_k_m" else "Q5_1")
+    assert len(made.notes) == 2 and "Q8_0: their rows are no whole number of Q6_K blocks" in "".join(made.notes)
+    import_model(tmp_path / "small.gguf", tmp_path / "again.openbook")
+
+
+@pytest.mark.parametrize(("dtype", "to", "said"), [("int4", "gguf", "q4_1"), ("int8", "hf", "bfloat16")])
+def test_quantized_models_say_that_they_grow(dtype: str, to: str, said: str, tmp_path: Path) -> None:
+    write_gguf(tmp_path / "it.gguf", "llama", random_model("llama"))
+    import_model(tmp_path / "it.gguf", tmp_path / "it.openbook", dtype=dtype)
+    made = export_model(tmp_path / "it.openbook", tmp_path / "out", to)
+    assert made.notes == (
+        f"its {dtype} matrices are written as float32: the same numbers in more room; dtype {said} takes less",
+    )
+    assert export_model(tmp_path / "it.openbook", tmp_path / "more", to, dtype="float32").notes == ()
 
 
 @pytest.mark.slow

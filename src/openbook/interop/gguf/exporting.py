@@ -16,6 +16,7 @@ from openbook.interop.gguf.architectures import ARCHITECTURE_OF, ARCHITECTURES, 
 from openbook.interop.gguf.block_types import dequantize, library, quantize, readable_types, type_for_rows
 from openbook.interop.gguf.config import head_width_of
 from openbook.interop.gguf.fields import GgufFields
+from openbook.interop.gguf.mixtures import type_of
 from openbook.interop.gguf.rotary import frequency_divisors
 from openbook.interop.gguf.tensor_names import gguf_name, module_of
 from openbook.interop.gguf.tokenizer_export import tokenizer_fields
@@ -32,10 +33,14 @@ from openbook.progress import Track
 
 @dataclass(frozen=True)
 class OutputTensor:
-    """A tensor of the file to write; its float32 numbers are made when they are read."""
+    """A tensor of the file to write; its float32 numbers are made when they are read.
+
+    `wanted` is the type that it would have if its rows filled whole blocks.
+    """
 
     name: str
     type: str
+    wanted: str
     shape: Shape
     read: Callable[[], torch.Tensor]
 
@@ -47,7 +52,7 @@ def write_gguf(path: Path, conversion: Conversion, model: Path, *, dtype: str, t
         path: where to write.
         conversion: the model in its family's form.
         model: the model file, whose name the model gets.
-        dtype: of the matrices: F32, F16, BF16 or one of `block_types.WRITTEN`. Vectors are always F32.
+        dtype: of the matrices: F32, F16, BF16, or one of `block_types.WRITTEN` or `MIXTURES`. Vectors are always F32.
         track: shows progress, in bytes.
 
     Raises:
@@ -69,19 +74,19 @@ def write_gguf(path: Path, conversion: Conversion, model: Path, *, dtype: str, t
         fields |= tokenizer_fields(conversion.metadata)
     divisors = _rope_divisors(config)
     if divisors is not None:
-        tensors.append(OutputTensor(ROPE_FREQS, "F32", tuple(divisors.shape), lambda: divisors))
+        tensors.append(OutputTensor(ROPE_FREQS, "F32", "F32", tuple(divisors.shape), lambda: divisors))
     with error_context(model):
         _write(path, fields, tensors, track)
-    return _stand_ins(tensors, dtype)
+    return _stand_ins(tensors)
 
 
-def _stand_ins(tensors: list[OutputTensor], dtype: str) -> list[str]:
-    """A line for each type that stands in for the one asked for."""
-    found = Counter(tensor.type for tensor in tensors if tensor.type not in (dtype, "F32"))
-    count = sum(found.values()) + sum(tensor.type == dtype for tensor in tensors)
+def _stand_ins(tensors: list[OutputTensor]) -> list[str]:
+    """A line for each type that stands in for another."""
+    found = Counter((tensor.wanted, tensor.type) for tensor in tensors if tensor.type != tensor.wanted)
+    count = sum(tensor.type != "F32" for tensor in tensors)
     return [
-        f"{number:,} of {count:,} matrices are {name}: their rows are no whole number of {dtype} blocks"
-        for name, number in found.items()
+        f"{number:,} of {count:,} matrices are {name}: their rows are no whole number of {wanted} blocks"
+        for (wanted, name), number in found.items()
     ]
 
 
@@ -99,8 +104,10 @@ def _output_tensors(conversion: Conversion, architecture: GgufArchitecture, dtyp
             raise OpenbookError(f"the format has no place for {theirs}")
         parts.setdefault(name, []).append(theirs)
     transforms = architecture.exported(conversion.config)
+    blocks = len(conversion.architecture.decoder.blocks)
+    logits = next((name for name in ("output.weight", "token_embd.weight") if name in parts), "")
     return [
-        _output_tensor(conversion, name, each, transforms.get(module_of(name)[0]), dtype)
+        _output_tensor(conversion, name, each, transforms.get(module_of(name)[0]), type_of(dtype, name, blocks, logits))
         for name, each in parts.items()
     ]
 
@@ -119,19 +126,19 @@ def _output_tensor(
 
     shapes = [conversion.shapes[part] for part in parts]
     shape = tuple(joined(torch.empty(shape, device="meta") for shape in shapes).shape)
+    wanted = "F32" if _is_precise(name, shape) else dtype
     return OutputTensor(
         name,
-        _type_of(name, shape, dtype),
+        type_for_rows(wanted, shape[-1]),
+        wanted,
         shape,
         lambda: joined(conversion.read(part, NumberCast(torch.float32)) for part in parts),
     )
 
 
-def _type_of(name: str, shape: Shape, dtype: str) -> str:
-    """Vectors, positions and routers stay precise; other types stand in where rows do not fill blocks."""
-    if len(shape) == 1 or name.startswith("position_embd") or "ffn_gate_inp" in name:
-        return "F32"
-    return type_for_rows(dtype, shape[-1])
+def _is_precise(name: str, shape: Shape) -> bool:
+    """Vectors, positions and routers stay float32."""
+    return len(shape) == 1 or name.startswith("position_embd") or "ffn_gate_inp" in name
 
 
 def _check_fields(conversion: Conversion, name: str, fields: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:

@@ -56,7 +56,7 @@ class Conversion:
         family: the family whose shape the model has.
         config: the fields of its config.json that describe the architecture.
         architecture: what `config` describes: the model's own, or that with unscaled scores.
-        dtype: the dtype of the model's numbers, by the names of safetensors; F32 for a quantized one.
+        layout: the dtype of the model's matrices, by the names of safetensors, or how they are quantized.
     """
 
     metadata: ModelMetadata
@@ -64,10 +64,15 @@ class Conversion:
     family: Family
     config: dict[str, Any]
     architecture: Architecture
-    dtype: str
+    layout: str
     _weights: UpdatedWeights
     _factors: Mapping[str, float]
     _tensors: Mapping[str, tuple[Shape, list[TensorMapping]]]
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the model's numbers, by the names of safetensors; F32 for a quantized one."""
+        return self.layout if self.layout in DTYPE_NAMES else "F32"
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -100,14 +105,13 @@ def convert(path: Path, model: ModelFile, updates: Mapping[str, Update] | None =
     own = model.metadata.architecture
     family, config, described = choose_family(own)
     stored = model.header.tensors
-    layout = layout_of({info.dtype for info in stored.values()})
     return Conversion(
         metadata=model.metadata,
         special_tokens=model.metadata.make_tokenizer().special,
         family=family,
         config=config,
         architecture=described,
-        dtype=layout if layout in DTYPE_NAMES else "F32",
+        layout=layout_of({info.dtype for info in stored.values()}),
         _weights=UpdatedWeights(
             SafetensorsWeights({name: (path, info) for name, info in stored.items()}), updates or {}
         ),
