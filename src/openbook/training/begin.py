@@ -1,12 +1,24 @@
 """The door of a run: its request is checked, its folder held."""
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
+from openbook.errors import SettingError
 from openbook.model_file.metadata import ModelMetadata
+from openbook.text.corpus.working_directory import size_and_mtime
+from openbook.text.input_files import find_files
+from openbook.text.printable import printable_path
+from openbook.training.recipe import make_recipe
 from openbook.training.request import TrainingRequest
 from openbook.training.run_folder import RunFolder, open_run_folder
+
+TEXT_SUFFIXES = (".txt", ".md", ".markdown", ".tsv", ".csv", ".json", ".jsonl")
+"""Files of which nearly every byte is text; books of other formats may be mostly pictures."""
+COPIES = 2
+"""Of the text, that preparation has on the disk at a time, at least."""
 
 
 class Begun(NamedTuple):
@@ -28,4 +40,30 @@ def begin(request: TrainingRequest, overwrite: bool) -> Iterator[Begun]:
     request.check_output(overwrite)
     with open_run_folder(request.folder, request.output) as folder:
         request.check_output(overwrite)  # again: another run may have ended in between
+        if folder.is_new:
+            check_room(folder.path, find_files(request.inputs))
+            if base is not None:
+                from openbook.training.plan.disk import check_disk
+
+                check_disk(
+                    folder.path, base.architecture, make_recipe(request.choices), 0, request.lora_rank is not None
+                )
         yield Begun(folder, base)
+
+
+def check_room(folder: Path, files: Sequence[Path]) -> None:
+    """Refuse inputs whose text surely does not fit on the disk of the run's folder, before they are read.
+
+    What the model takes is known when it is planned (`plan.disk`).
+
+    Raises:
+        OpenbookError: naming how much is needed and free, and what would help.
+    """
+    text_bytes = sum(size_and_mtime(file)[0] for file in files if file.suffix.lower() in TEXT_SUFFIXES)
+    free = shutil.disk_usage(folder).free
+    if COPIES * text_bytes > free:
+        raise SettingError(
+            f"{printable_path(folder)}: preparing {text_bytes / 1e9:.1f} GB of text takes at least "
+            f"{COPIES * text_bytes / 1e9:.1f} GB of disk there, and {free / 1e9:.1f} GB are free; make room, or give "
+            "another `output` or less text"
+        )

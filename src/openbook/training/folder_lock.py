@@ -2,7 +2,8 @@
 
 The system's own lock on a file (flock, or its like on Windows) ends with its process, however that ends. The file names
 process and host, for the message, and for what the lock alone does not tell: a network disk may not carry it to another
-host, and a child that outlives the run may still hold it.
+host, and a child that outlives the run may still hold it. What is done on Windows follows its documentation and has
+never run there.
 """
 
 import errno

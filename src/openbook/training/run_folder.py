@@ -22,10 +22,12 @@ class RunFolder:
 
     Attributes:
         path: the folder.
+        is_new: whether it was not there before.
         worth_keeping: whether it stays if the run is refused from here on.
     """
 
     path: Path
+    is_new: bool
     worth_keeping: bool = False
 
 
@@ -50,7 +52,7 @@ def open_run_folder(path: Path, output: Path, *, temporary: bool = False) -> Ite
         raise SettingError(
             f"{printable_path(path)}: cannot be created ({error.strerror}); give another `output`"
         ) from None
-    folder, discard = RunFolder(path), temporary
+    folder, discard = RunFolder(path, is_new), temporary
     try:
         with lock_folder(path, output):
             try:

@@ -159,6 +159,15 @@ def test_the_decoder_only_model_has_about_as_many_parameters(encoder_layers, lay
     assert count_parameters(build_architecture(one)) == pytest.approx(wanted, rel=0.15)
 
 
+def test_by_steps_a_batch_counts_the_source_too(compared):
+    """So that both kinds see as many pairs; by minutes each takes what its plan says."""
+    _, (both, one), _ = compared
+    assert one.epochs == pytest.approx(both.epochs, rel=0.25)
+    recipe = make_recipe({"encoder_layers": 1, "layers": 1, "width": 64, "vocab_size": 400, "batch_tokens": 512})
+    assert matching_decoder({**recipe.as_dict(), "steps": 3, "minutes": None})["batch_tokens"] == 1024
+    assert "batch_tokens" not in matching_decoder({**recipe.as_dict(), "steps": None, "minutes": 1.0})
+
+
 def test_peak_memory_sees_what_was_there_and_is_gone():
     with peak_memory(torch.device("cpu")) as small:
         pass

@@ -36,6 +36,7 @@ class Score:
         unknown: tokens among them that stand for what is not in the vocabulary.
         unknown_bytes: that no token spells.
         unknown_names: the most frequent unknown characters or words with their counts, where they are known.
+        notes: what was guessed, replaced or left out of the files, a line each.
     """
 
     nats: float
@@ -44,6 +45,7 @@ class Score:
     unknown: int = 0
     unknown_bytes: int = 0
     unknown_names: str = ""
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def priced(cls, nats: float, tokens: int, text_bytes: int, unknown: Unknown, names: str = "") -> "Score":

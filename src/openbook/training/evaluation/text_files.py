@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from openbook.errors import OpenbookError
 from openbook.progress import Track, silent
 from openbook.text.corpus.chunking import token_safe_chunks
 from openbook.text.corpus.readers.document import read_document
+from openbook.text.corpus.report import FileReport, Report
 from openbook.text.input_files import find_files
+from openbook.text.printable import printable_path
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.unknown import Unknown, UnknownCounter, total_unknown
 from openbook.training.evaluation.perplexity import Score, score_text, sliding_windows
@@ -49,15 +52,15 @@ def score_files(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tokens"
         counter = UnknownCounter(tokenizer)
-        text_bytes, unknown = _write_tokens(tokenizer, inputs, encoding, path, counter)
+        report, unknown = _write_tokens(tokenizer, inputs, encoding, path, counter)
         tokens = np.memmap(path, np.uint32, "r")
         windows = sliding_windows(len(tokens), min(context, len(tokens) - 1), stride)
         rows = max(1, BATCH_TOKENS // context)
         with track("Scoring", len(tokens)) as advance:
-            return score_text(
+            score = score_text(
                 model,
                 tokens,
-                text_bytes,
+                sum(file.bytes_kept for file in report.files),
                 windows,
                 context=context,
                 rows=rows,
@@ -65,29 +68,43 @@ def score_files(
                 names=counter.most_common(),
                 advance=advance,
             )
+    return replace(score, notes=tuple(report.notes()))
 
 
 def _write_tokens(
     tokenizer: Tokenizer, inputs: Sequence[str | Path], encoding: str | None, path: Path, counter: UnknownCounter
-) -> tuple[int, Unknown]:
-    """Write the tokens of all files; return the bytes of their text, and what of it is unknown."""
-    text_bytes = 0
+) -> tuple[Report, Unknown]:
+    """Write the tokens of all files; return what was read, and what of it is unknown."""
+    files: list[FileReport] = []
     unknown: list[Unknown] = []
     with path.open("wb") as out:
         for file in find_files(inputs):
             try:
-                chunks = read_document(file, encoding).chunks
+                document = read_document(file, encoding)
                 out.write(np.array([tokenizer.end_id], np.uint32).tobytes())
-                for text in token_safe_chunks(chunks, CHUNK_CHARACTERS):
+                text_bytes = replaced = 0
+                for text in token_safe_chunks(document.chunks, CHUNK_CHARACTERS):
                     ids = tokenizer.encode(text)
                     out.write(np.array(ids, np.uint32).tobytes())
                     unknown.append(counter.count(text, ids))
                     text_bytes += len(text.encode())
+                    replaced += text.count("\ufffd")
             except OSError as error:
                 raise OpenbookError(f"{file}: cannot be read ({error.strerror})") from None
-    if not text_bytes:
+            files.append(
+                FileReport(
+                    printable_path(file),
+                    document.encoding,
+                    document.bytes,
+                    text_bytes,
+                    guess=document.guess,
+                    replaced_characters=replaced,
+                    notes=document.notes,
+                )
+            )
+    if not any(file.bytes_kept for file in files):
         raise OpenbookError("there is no text to score; name some files")
-    return text_bytes, total_unknown(unknown)
+    return Report(tuple(files)), total_unknown(unknown)
 
 
 def _in_range(name: str, value: int | None, most: int) -> int:
