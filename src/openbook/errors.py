@@ -12,6 +12,14 @@ class OpenbookError(Exception):
     The command prints the message as one line and exits with 1. Any other exception is a bug and keeps its traceback.
     """
 
+    def spelled(self, spell: Callable[[str], str]) -> str:
+        """The message with every setting's name as `spell` writes it."""
+        return str(self)
+
+    def rewritten(self, rewrite: Callable[[str], str]) -> "OpenbookError":
+        """The same error with another message; what it says of settings is still spelled by each door."""
+        return type(self)(rewrite(str(self)))
+
 
 class SettingError(OpenbookError):
     """A setting that cannot be. The message names settings in backquotes, as in "`head_width` 3: must be even".
@@ -24,5 +32,7 @@ class SettingError(OpenbookError):
         self.message = message
 
     def spelled(self, spell: Callable[[str], str]) -> str:
-        """The message with every setting's name as `spell` writes it."""
         return NAMED.sub(lambda found: spell(found[1]), self.message)
+
+    def rewritten(self, rewrite: Callable[[str], str]) -> "SettingError":
+        return type(self)(rewrite(self.message))

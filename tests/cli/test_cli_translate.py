@@ -107,6 +107,8 @@ def test_n_best_and_json(command, model):
     first, second = map(json.loads, lines)
     assert first["translation"] == first["candidates"][0]["text"] and 1 <= len(first["candidates"]) <= 2
     assert {"score", "log_probability", "tokens", "finish_reason"} <= first["candidates"][0].keys()
+    best, words = first["candidates"][0]["tokens"], tokenizer()
+    assert best and all(token["text"] == words.token_text(token["id"]) for token in best)
     assert second == {"source": "", "translation": "", "problem": "it is empty"}
 
 

@@ -77,7 +77,7 @@ def test_what_cannot_be_translated_keeps_its_place(engine_, words) -> None:
     assert found[4].problem == "it is broken" and found[5].problem is None
     assert [bool(each.candidates) for each in found] == [True, False, False, False, False, True]
     assert found[1].text == "" and as_line(found[1], 2, 1) == ""
-    assert json.loads(as_json_line(found[1])) == {"source": "", "translation": "", "problem": "it is empty"}
+    assert json.loads(as_json_line(words, found[1])) == {"source": "", "translation": "", "problem": "it is empty"}
 
 
 def test_padding_and_separators_are_never_written(words) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from openbook.cli.arguments import DEVICE, ENCODING, ENGINE, JSON, MODEL
+from openbook.cli.usage_errors import option_name
 from openbook.text.output import warn, write
 
 
@@ -106,7 +107,7 @@ def ask(
     opened = load(model, device, engine, ahead=True)
     if engine == "onnx":  # takes half a minute
         opened.open_engine(bars)
-    elif opened.engine_choice.missing:
-        warn(f"PyTorch answers, more slowly: {opened.engine_choice.why}")
+    elif opened.engine_choice.problem is not None:
+        warn(f"PyTorch answers, more slowly: {opened.engine_choice.problem.spelled(option_name)}")
     for text in answers(opened, question):
         write(text, end="")

@@ -106,19 +106,22 @@ def as_n_best(
     """The n-best continuations of each prompt, with scores if there are several."""
     for prompt, candidates in zip(prompts, found, strict=True):
         if as_json:
-            facts = [
-                {
-                    "text": each.text,
-                    "score": each.hypothesis.score,
-                    "log_probability": each.hypothesis.log_probability,
-                    "tokens": [{"id": token, "text": tokenizer.token_text(token)} for token in each.hypothesis.tokens],
-                    "finish_reason": each.hypothesis.finish_reason,
-                }
-                for each in candidates
-            ]
+            facts = [candidate_facts(tokenizer, each) for each in candidates]
             yield json_line({"prompt": prompt, "candidates": facts}) + "\n"
             continue
         if len(prompts) > 1:
             yield f"> {prompt}\n"
         for each in candidates:
             yield f"{each.hypothesis.score:.4f}\t{each.text}\n" if len(candidates) > 1 else f"{each.text}\n"
+
+
+def candidate_facts(tokenizer: Tokenizer, candidate: Candidate) -> dict[str, Any]:
+    """A result of a beam search, for JSON: its text, its score, its tokens."""
+    hypothesis = candidate.hypothesis
+    return {
+        "text": candidate.text,
+        "score": hypothesis.score,
+        "log_probability": hypothesis.log_probability,
+        "tokens": [{"id": token, "text": tokenizer.token_text(token)} for token in hypothesis.tokens],
+        "finish_reason": hypothesis.finish_reason,
+    }

@@ -80,15 +80,15 @@ def print_score(score: "Score", as_json: bool) -> None:
     facts = {
         "bits_per_byte": score.bits_per_byte, "perplexity": score.perplexity,
         "tokens": score.tokens, "bytes": score.bytes,
-        "unknown_tokens": score.unknown, "unknown_bytes": score.unknown_bytes,
+        "unknown_tokens": score.unknown, "unknown_bytes": score.unknown_bytes, "notes": score.notes,
     }  # fmt: skip
     if as_json:
         write(json_line(facts))
     else:
         write(f"{score.bits_per_byte:.4f} bits per byte, perplexity {score.perplexity:.2f} per token")
         write(f"over {format_count(score.tokens, 'token')}, {format_count(score.bytes, 'byte')}")
-        if score.unknown_said:
-            write(score.unknown_said)
+        for note in filter(None, (score.unknown_said, *score.notes)):
+            write(note)
 
 
 def print_translation_score(score: "TranslationScore", as_json: bool) -> None:

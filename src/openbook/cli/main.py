@@ -26,7 +26,7 @@ from openbook.cli.streams import flush_output, use_safe_streams
 from openbook.cli.tokenize import tokenize
 from openbook.cli.train import train
 from openbook.cli.usage_errors import UsageError, option_name, usage_error_text
-from openbook.errors import OpenbookError, SettingError
+from openbook.errors import OpenbookError
 from openbook.text.output import warn, write
 from openbook.text.printable import printable_path
 
@@ -121,10 +121,8 @@ def _run() -> int:
         code = app(prog_name="openbook", standalone_mode=False)
         flush_output()
         return code or 0
-    except SettingError as error:
-        return _failed(error.spelled(option_name))
     except OpenbookError as error:
-        return _failed(str(error))
+        return _failed(error.spelled(option_name))
     except UsageError as error:
         if len(sys.argv) == 1:  # the help has been printed
             return 2

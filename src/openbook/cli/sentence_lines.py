@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from openbook.cli.console import candidate_facts
 from openbook.cli.input_lines import input_name, read_input
 from openbook.errors import OpenbookError
 from openbook.generation.scheduling import read_ahead
@@ -16,6 +17,7 @@ from openbook.text.corpus.readers.lines import InvalidLine
 from openbook.text.formatting import format_count
 from openbook.text.output import warn
 from openbook.text.printable import json_line
+from openbook.text.tokenizer.tokenizer import Tokenizer
 
 
 def translated_lines(
@@ -46,7 +48,10 @@ def translated_lines(
             if translation.problem is not None:
                 skipped += 1
                 warn(f"line {number} is skipped: {translation.problem}")
-            yield (as_json_line(translation) if as_json else as_line(translation, number, n_best)) + "\n"
+            if as_json:
+                yield as_json_line(translator.target_tokenizer, translation) + "\n"
+            else:
+                yield as_line(translation, number, n_best) + "\n"
     except OSError as error:
         raise OpenbookError(f"{input_name(file)}: cannot be read ({error.strerror or error})") from None
     if not number:
@@ -71,20 +76,11 @@ def as_line(translation: Translation, number: int, n_best: int) -> str:
     )
 
 
-def as_json_line(translation: Translation) -> str:
+def as_json_line(tokenizer: Tokenizer, translation: Translation) -> str:
     """One JSON object: source, translation and all candidates, or source and problem."""
     facts: dict[str, Any] = {"source": translation.source}
     if translation.problem is not None:
         return json_line(facts | {"translation": "", "problem": translation.problem})
     facts["translation"] = translation.text
-    facts["candidates"] = [
-        {
-            "text": each.text,
-            "score": each.hypothesis.score,
-            "log_probability": each.hypothesis.log_probability,
-            "tokens": list(each.hypothesis.tokens),
-            "finish_reason": each.hypothesis.finish_reason,
-        }
-        for each in translation.candidates
-    ]
-    return json_line(facts)
+    candidates = [candidate_facts(tokenizer, each) for each in translation.candidates]
+    return json_line(facts | {"candidates": candidates})

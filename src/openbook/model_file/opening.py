@@ -118,6 +118,6 @@ def error_context(path: Path) -> Iterator[None]:
     try:
         yield
     except OpenbookError as error:
-        raise OpenbookError(f"{path}: {printable(str(error))}") from None
+        raise error.rewritten(lambda text: f"{path}: {printable(text)}") from None
     except OSError as error:
         raise OpenbookError(f"{path}: cannot be read ({error.strerror})") from None

@@ -159,7 +159,7 @@ def test_what_it_cannot_take_is_refused_with_the_cure():
         OnnxEngine(build(DEFAULT, dtype=torch.bfloat16))
     block = DEFAULT.decoder.blocks[0]
     mixture = replace(block, feed_forward=replace(block.feed_forward, experts=Experts(count=4, experts_per_token=2)))
-    with pytest.raises(OpenbookError, match=r"cannot be written as an ONNX graph .*; use the engine torch"):
+    with pytest.raises(OpenbookError, match=r"cannot be written as an ONNX graph .*; take engine=torch"):
         OnnxEngine(build(replace(DEFAULT, decoder=replace(DEFAULT.decoder, blocks=(mixture,)))))
     with pytest.raises(OpenbookError, match="engine fast: must be one of auto, native, torch, onnx"):
         open_engine("fast", build(DEFAULT))

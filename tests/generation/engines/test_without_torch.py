@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import openbook
+from openbook.cli.usage_errors import option_name
 from openbook.generation.engines.native.library import find_library
 from openbook.generation.engines.registry import choose_engine
 from openbook.model_file.file import save
@@ -25,6 +26,7 @@ sys.modules["torch"] = None  # whoever imports it fails
 """
 ASK = """
 import openbook
+from openbook.cli.usage_errors import option_name
 model = openbook.load(sys.argv[1], device="cpu")
 print(model.engine_choice.name, model.generate(["the"], temperature=0, max_tokens=4)[0].tokens[0].token_id)
 """
@@ -107,5 +109,5 @@ def test_where_it_is_not_compiled_torch_answers_and_says_why(file: Path, monkeyp
     monkeypatch.setenv("OPENBOOK_NATIVE", str(file.parent / "missing.so"))
     choice = openbook.load(file, device="cpu").engine_choice
     load_library.cache_clear()
-    assert choice.name == "torch" and choice.missing
-    assert "not compiled" in choice.why
+    assert choice.name == "torch" and choice.problem is not None
+    assert "not compiled" in choice.why and "or give --engine=torch" in choice.problem.spelled(option_name)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from openbook.errors import OpenbookError
+from openbook.errors import OpenbookError, SettingError
 from openbook.generation.engines.onnx_graph import OPSET, Example
 
 _DTYPES = {torch.float32: np.float32, torch.int64: np.int64, torch.bool: np.bool_}
@@ -47,8 +47,8 @@ def open_graph(module: nn.Module, example: Example, threads: int) -> Any:
                 program.save(path, external_data=True)
             except Exception as error:  # its many parts raise anything; the message names what they do not know
                 reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-                raise OpenbookError(
-                    f"this architecture cannot be written as an ONNX graph ({reason}); use the engine torch"
+                raise SettingError(
+                    f"this architecture cannot be written as an ONNX graph ({reason}); take `engine`=torch"
                 ) from error
         # A scaled product has no kernel for a single query, and takes more than twice as long.
         return onnxruntime.InferenceSession(

@@ -18,11 +18,11 @@ it is compiled and the model runs on the CPU, torch otherwise."""
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """The engine that decodes, and why it is this one; `missing` if that is because native is not compiled."""
+    """The engine that decodes, why it is this one, and the problem if that is because native does not work here."""
 
     name: str
     why: str
-    missing: bool = False
+    problem: OpenbookError | None = None
 
 
 def check_engine(name: str) -> None:
@@ -56,7 +56,7 @@ def choose_engine(name: str, device: str) -> EngineChoice:
     try:
         load_library()
     except OpenbookError as error:
-        return EngineChoice("torch", str(error), missing=True)
+        return EngineChoice("torch", str(error), error)
     return EngineChoice("native", "it is compiled, and the model runs on the CPU")
 
 

@@ -30,8 +30,8 @@ class FileReport:
     encoding: str
     bytes_read: int
     bytes_kept: int
-    chapters: int
-    gutenberg_characters: int
+    chapters: int = 1
+    gutenberg_characters: int = 0
     guess: Certainty | None = None
     replaced_characters: int = 0
     notes: Sequence[str] = ()
@@ -67,30 +67,40 @@ class Report:
         ):
             if passages:
                 lines.append(f"Removed {format_count(passages, 'passage')} ({format_bytes(amount)}) {kind}.")
-        return [*lines, *self._encoding_lines(), *(f"Left out {problem}" for problem in self._left_out())]
+        return [*lines, *self.notes("see report.json")]
 
-    def _encoding_lines(self) -> Iterator[str]:
+    def notes(self, details: str = "") -> list[str]:
+        """Sentences about what may be wrong: guessed encodings, damaged characters, what was left out.
+
+        Args:
+            details: where more names are, for a sentence that has no room for all.
+        """
+        left_out = (f"Left out {problem}" for problem in self._left_out(details))
+        return [*self._encoding_lines(details), *left_out]
+
+    def _encoding_lines(self, details: str) -> Iterator[str]:
         """Which encodings are guesses, and how many characters are lost; the unsure first."""
         guessed = sorted((file for file in self.files if file.guess), key=lambda file: file.guess != "unsure")
         if guessed:
             each = [f"{file.source} is {file.encoding} ({file.guess})" for file in guessed]
-            yield f"Guessed the encoding: {_some(each)}; if one is wrong, name it with --encoding."
+            yield f"Guessed the encoding: {_some(each, details)}; if one is wrong, name it with --encoding."
         damaged = sorted(
             (file for file in self.files if file.replaced_characters), key=lambda file: -file.replaced_characters
         )
         if damaged:
             total = sum(file.replaced_characters for file in damaged)
             each = [f"{file.source} ({file.replaced_characters:,})" for file in damaged]
-            yield f"Replaced {format_count(total, 'damaged character')} with U+FFFD: {_some(each)}."
+            yield f"Replaced {format_count(total, 'damaged character')} with U+FFFD: {_some(each, details)}."
 
-    def _left_out(self) -> Iterator[str]:
+    def _left_out(self, details: str) -> Iterator[str]:
         yield from self.problems
         for file in self.files:
             if file.notes:
-                yield f"of {file.source}: {_some(file.notes)}"
+                yield f"of {file.source}: {_some(file.notes, details)}"
 
 
-def _some(names: Sequence[str]) -> str:
+def _some(names: Sequence[str], details: str) -> str:
     """The first few names, and how many there are besides."""
     more = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {more:,} more (see report.json)" if more > 0 else "")
+    where = f" ({details})" if details else ""
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more:,} more{where}" if more > 0 else "")
