@@ -1,10 +1,13 @@
 """Characters are cleaned alike for training and asking."""
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openbook.text.characters import clean_chunks, clean_line, clean_text
+from soon import soon
 
 
 @pytest.mark.parametrize(
@@ -29,6 +32,13 @@ def test_a_line_has_one_blank_for_each_run_of_white_space(text, line):
 
 def test_a_text_keeps_its_lines():
     assert clean_text("\ufeff A\r\n\r\n  b\u2028c\rd \n") == "A\n\n  b\u2028c\nd"
+
+
+def test_endless_marks_on_a_letter_take_linear_time():
+    endless = "a" + "\u0301\u0316" * 200_000
+    with soon():
+        assert clean_text(endless) == endless
+    assert clean_text("a" + "\u0301\u0316" * 10) == unicodedata.normalize("NFC", "a" + "\u0301\u0316" * 10)
 
 
 @given(st.text())

@@ -10,6 +10,9 @@ BETWEEN_WORDS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 TYPESETTING = re.compile(f"\u00ad(?:\n(?=\\w))?|[\u2060\ufeff]|(?<![{BETWEEN_WORDS}])\u200b|[ﬀ-ﬆ]")
 """Soft hyphens (with the line end that one stands at), word joiners, zero-width spaces, byte order marks, ligatures."""
 
+LONG_RUN = re.compile(r"([^\w\s]{31,})")
+"""More marks on a letter than any text has (Unicode's stream-safe format); to order them takes quadratic time."""
+
 LINE_ENDS = re.compile("\r\n?")
 
 
@@ -20,7 +23,7 @@ def clean_chunks(chunks: Iterable[str]) -> Iterator[str]:
     a line end, so nothing that is replaced is cut in two.
     """
     for chunk in chunks:
-        yield unicodedata.normalize("NFC", TYPESETTING.sub(lambda found: LIGATURES.get(found[0], ""), chunk))
+        yield _composed(TYPESETTING.sub(lambda found: LIGATURES.get(found[0], ""), chunk))
 
 
 def clean_text(text: str) -> str:
@@ -32,3 +35,12 @@ def clean_text(text: str) -> str:
 def clean_line(text: str) -> str:
     """A sentence, or another line: as `clean_text`, and each run of white space is one blank."""
     return " ".join(clean_text(text).split())
+
+
+def _composed(text: str) -> str:
+    """The text in NFC, but for runs of marks that are too long to be of a letter."""
+    if text.isascii():
+        return text
+    parts = LONG_RUN.split(text)
+    parts[::2] = [unicodedata.normalize("NFC", part) for part in parts[::2]]
+    return "".join(parts)
