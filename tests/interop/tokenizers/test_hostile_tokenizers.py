@@ -18,6 +18,13 @@ from openbook.interop.tokenizers.protobuf_wire import read_fields
 from openbook.interop.tokenizers.sentencepiece_model import read_model
 from openbook.text.tokenizer.tokenizer import Tokenizer
 
+WITHOUT_ITS_TOKEN = {
+    "type": "TemplateProcessing",
+    "single": [{"SpecialToken": {"id": "<x>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+    "pair": [],
+    "special_tokens": {},
+}
+"""A post-processor; the library panics on it."""
 TINY = pieces(vocab_size=80, normalization_rule_name="identity")
 
 
@@ -82,6 +89,8 @@ def test_a_damaged_character_map(tmp_path: Path) -> None:
         ({"normalizer": {"type": "Replace", "pattern": {"Regex": "a" * 20_001}, "content": ""}}, "20,001 characters"),
         ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, "cannot be read|can be read"),
         ({"model": None}, "can be read"),
+        ({"normalizer": {"type": "Replace", "pattern": {"String": ""}, "content": "aa"}}, "gives up on it"),
+        ({"post_processor": WITHOUT_ITS_TOKEN}, "gives up on it"),
     ],
 )
 def test_hostile_tokenizer_json(changes: dict[str, Any], complaint: str, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ def _trial_texts(pattern: str, length: int) -> Iterator[str]:
         other = "!" if character != "!" else "a"
         yield character * length + other
         yield character * length + other + "".join(contained)
+        yield character * length + "\n" + "".join(contained)
 
 
 def _compile(pattern: str) -> pre_tokenizers.Split:

@@ -15,6 +15,8 @@ from typing import Any
 
 import tokenizers
 
+from openbook.text.tokenizer.panics import panics_named
+
 
 class SpecialTokenEscaping:
     """A tokenizer with the same ids whose special tokens have secret names."""
@@ -64,7 +66,8 @@ class SpecialTokenEscaping:
             length += found.start() - position + len(new)
             position = found.end()
             offsets += [(length - len(new), found.start()), (length, position)]
-        encoding = self._special_backend.encode("".join([*replaced, text[position:]]), add_special_tokens=False)
+        with panics_named():
+            encoding = self._special_backend.encode("".join([*replaced, text[position:]]), add_special_tokens=False)
         reached = [start for start, _ in offsets]
         starts = []
         for start, _ in encoding.offsets:

@@ -14,6 +14,7 @@ import tokenizers
 from openbook.errors import OpenbookError
 from openbook.text.tokenizer.bounds import check_model, check_parts, read_parts
 from openbook.text.tokenizer.byte_decoder import ByteDecoder
+from openbook.text.tokenizer.panics import panics_named
 from openbook.text.tokenizer.special_token_escaping import SpecialTokenEscaping
 from openbook.text.tokenizer.special_tokens import MAXIMUM_ID, SpecialTokens
 
@@ -145,33 +146,29 @@ class Tokenizer:
         Raises:
             OpenbookError: a text contains a lone surrogate, or the library gives up on it.
         """
-        try:
-            with self._encoder(allow_special) as tokenizer:
-                return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
-        except TypeError:
-            raise OpenbookError("text: contains half a surrogate pair; give it as UTF-8") from None
-        except (KeyboardInterrupt, SystemExit, Exception):
-            raise
-        except BaseException as error:  # the library's Rust panics are no Exception
-            raise OpenbookError(f"text: the tokenizer gives up on it ({str(error)[:100]}); shorten it") from None
+        with panics_named(), self._encoder(allow_special) as tokenizer:
+            return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
     def split(self, text: str) -> list[str]:
         """The words of a text after pre-tokenization, before any pieces are merged."""
         pre_tokenizer = self._tokenizer.pre_tokenizer
-        return [text] if pre_tokenizer is None else [word for word, _ in pre_tokenizer.pre_tokenize_str(text)]
+        with panics_named():
+            return [text] if pre_tokenizer is None else [word for word, _ in pre_tokenizer.pre_tokenize_str(text)]
 
     def normalize(self, text: str) -> str:
         """A text as the tokenizer changes it before it splits it into words."""
         normalizer = self._tokenizer.normalizer
-        return text if normalizer is None else str(normalizer.normalize_str(text))
+        with panics_named():
+            return text if normalizer is None else str(normalizer.normalize_str(text))
 
     def word_tokens(self, word: str) -> list[int]:
         """Token ids of one word as `split` gives it."""
-        return [token.id for token in self._tokenizer.model.tokenize(word)]
+        with panics_named():
+            return [token.id for token in self._tokenizer.model.tokenize(word)]
 
     def encode_with_starts(self, text: str) -> tuple[list[int], list[int]]:
         """Token ids of a text in which names of special tokens mean those tokens, and the offset where each starts."""
-        with self._encoder(allow_special=True) as tokenizer:
+        with panics_named(), self._encoder(allow_special=True) as tokenizer:
             encoding = tokenizer.encode(text, add_special_tokens=False)
         return encoding.ids, [start for start, _ in encoding.offsets]
 
@@ -181,11 +178,8 @@ class Tokenizer:
         Raises:
             OpenbookError: the text contains a lone surrogate.
         """
-        try:
-            with self._encoder(allow_special=False) as tokenizer:
-                encoding = tokenizer.encode(text, add_special_tokens=False)
-        except TypeError:
-            raise OpenbookError("text: contains half a surrogate pair; give it as UTF-8") from None
+        with panics_named(), self._encoder(allow_special=False) as tokenizer:
+            encoding = tokenizer.encode(text, add_special_tokens=False)
         return list(zip(encoding.ids, encoding.offsets, strict=True))
 
     def encode_prompt(self, text: str, *, allow_special: bool = False) -> list[int]:
@@ -303,4 +297,5 @@ def _problem_named() -> Iterator[None]:
 
 def _model_finds_names(tokenizer: tokenizers.Tokenizer, names: dict[str, int]) -> bool:
     """Whether the model itself, without added tokens, finds a special token in its name."""
-    return any(number in (token.id for token in tokenizer.model.tokenize(name)) for name, number in names.items())
+    with panics_named():
+        return any(number in (token.id for token in tokenizer.model.tokenize(name)) for name, number in names.items())
