@@ -5,6 +5,8 @@ import pytest
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 from browsing import ARGUMENTS, CHROMIUM, save_decoder, save_translator, served, watch  # noqa: E402
+from fake_server import fake_server  # noqa: E402
+from talking import open_page  # noqa: E402
 
 
 @pytest.fixture(scope="module")  # Playwright keeps an event loop running, in which other modules could run none
@@ -53,3 +55,33 @@ def decoder_page(decoder):
 def translator_page(translator):
     with served(translator, "ein hund", "--seed", "0") as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def serving():
+    with fake_server() as found:
+        yield found
+
+
+@pytest.fixture
+def fake(serving):
+    serving[1].reset()
+    return serving[1]
+
+
+@pytest.fixture
+def talk(page, serving, fake):
+    """The page, with nothing said yet."""
+    open_page(page, serving[0])
+    return page
+
+
+@pytest.fixture
+def failing(browser, serving, fake):
+    """As `talk`, in a browser that may see errors."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.set_default_timeout(8_000)
+    open_page(page, serving[0])
+    yield page
+    context.close()

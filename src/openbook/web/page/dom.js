@@ -94,3 +94,16 @@ export function save(name, content, type) {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
+
+/**
+ * Draws anew, and gives the focus back to what had it, by its name in `data-focus` or `data-key`.
+ * @param {() => void} draw
+ */
+export function keepingFocus(draw) {
+  const focused = /** @type {HTMLElement | null} */ (document.activeElement);
+  const name = focused?.dataset?.focus ?? focused?.dataset?.key;
+  draw();
+  if (!name || document.activeElement === focused) return;
+  const same = document.querySelector(`[data-focus="${CSS.escape(name)}"], [data-key="${CSS.escape(name)}"]`);
+  /** @type {HTMLElement | null} */ (same)?.focus({ preventScroll: true });
+}

@@ -1,7 +1,7 @@
 /** The page: draws what the state says, again whenever it changes. */
 
 import { openData } from "./data.js";
-import { el } from "./dom.js";
+import { el, keepingFocus } from "./dom.js";
 import { explainTerms } from "./glossary.js";
 import { guide } from "./guide.js";
 import { listenToKeys } from "./keys.js";
@@ -127,16 +127,6 @@ function inBounds(state, manifest) {
 function viewKey(scene) {
   const { path: _path, index: _index, stop: _stop, point: _point, ...view } = scene.state;
   return JSON.stringify([scene.manifest.run, view, scene.row]);
-}
-
-/** Draws anew, and gives the focus back to what had it. @param {() => void} draw */
-function keepingFocus(draw) {
-  const focused = /** @type {HTMLElement | null} */ (document.activeElement);
-  const name = focused?.dataset?.focus ?? focused?.dataset?.key;
-  draw();
-  if (!name || document.activeElement === focused) return;
-  const same = document.querySelector(`[data-focus="${CSS.escape(name)}"], [data-key="${CSS.escape(name)}"]`);
-  /** @type {HTMLElement | null} */ (same)?.focus({ preventScroll: true });
 }
 
 /** Scrolls a list, and nothing around it, so far that the entry can be seen. @param {HTMLElement} list @param {string} entry */
