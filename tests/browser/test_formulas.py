@@ -66,9 +66,14 @@ def test_the_page_derives_as_python_does(modules, name, monkeypatch):
     assert not left_out
     found = modules.evaluate(DERIVE_ALL, [data, slices, 12])
     assert found["wrong"] == [] and found["derived"] > 500
+    different = []
     for key, (text, operands) in found["texts"].items():
         step, path = key.split()
         index = [length - 1 for length in page.run.trace(int(step))[path].value.shape]
         expected = page.derivation(int(step), path, index)
-        assert text == expected["numbers"]["text"], key
-        assert operands == [f"{each['symbols']} {each['count']}" for each in expected["operands"]], key
+        listed = [f"{each['symbols']} {each['count']}" for each in expected["operands"]]
+        if text != expected["numbers"]["text"]:
+            different.append((key, text, expected["numbers"]["text"]))
+        if sorted(operands) != sorted(listed):  # each reads them in its own order
+            different.append((key, operands, listed))
+    assert not different

@@ -3,7 +3,7 @@
 A tree names its operands by number, so that the same formula serves all layers; each quantity lists what its operands
 are. The nodes of a tree are objects:
 
-    {"op": "number", "value": 2}                       a number of the formula itself
+    {"op": "number", "value": 2}                       a number of the formula itself; "unnamed": not written
     {"op": "axis", "axis": 2, "name": "t"}             a letter of the index of the number that follows
     {"op": "letter", "name": "k"}                      a letter that a sum, a maximum … runs over
     {"op": "read", "operand": 0, "index": [NODE …]}    a number of operand 0; the index has an entry for each axis,
@@ -73,8 +73,10 @@ class FormulaTable:
 def tree(node: Node, operands: list[FormulaOperand]) -> dict[str, Any]:
     """A formula's tree in JSON's values; what it reads is added to `operands`."""
     place, operator = node.place, node.operator
-    if operator == "number" or (place is not None and place.kind == "constant" and not node.name):
+    if operator == "number":
         return {"op": "number", "value": node.value}
+    if place is not None and place.kind == "constant" and not node.name:
+        return {"op": "number", "value": node.value, "unnamed": True}
     if operator == "letter":
         return {"op": "letter", "name": node.name}
     if place is not None:

@@ -160,11 +160,12 @@ export class Evaluation {
   /** What was read, as the server lists it. */
   operands(step, byte, terms) {
     const order = new Map(this.sums.map((each) => [each.terms.length, shortened(each, terms).terms.map((term) => term.at)]));
-    return [...this.seen.values()].map(({ node, letter, numbers }) => {
+    const named = [...this.seen.values()].filter(({ node }) => this.entry.operands[node.operand].source !== "");
+    return named.map(({ node, letter, numbers }) => {
       const operand = this.entry.operands[node.operand];
       const shown = letter === null ? [0] : (order.get(numbers.length) ?? [...numbers.keys()].slice(0, 16));
       return {
-        symbols: symbolsOf(node, operand),
+        symbols: symbolsOf(node, this.entry),
         name: operand.name,
         kind: operand.kind,
         source: operand.source,
@@ -195,16 +196,22 @@ function letterIn(node) {
   return null;
 }
 
-function symbolsOf(node, operand) {
-  const names = (node.index ?? []).map(nameOf).filter((each) => each !== "");
-  return names.length ? `${operand.name}[${names.join(",")}]` : operand.name || operand.kind;
+/** What is read, as the formula writes it: weight[token[t],d]. What is given has the name of what is derived. */
+function symbolsOf(node, entry) {
+  const operand = entry.operands[node.operand];
+  const name = operand.name || (operand.kind === "given" ? entry.name : operand.kind);
+  const names = (node.index ?? []).map((each) => indexName(each, entry)).filter((each) => each !== "");
+  return names.length ? `${name}[${names.join(",")}]` : name;
 }
 
-function nameOf(node) {
+function indexName(node, entry) {
   if (node.op === "axis" || node.op === "letter") return node.name;
-  if (node.op === "number") return node.value === 0 ? "" : String(node.value);
-  if (node.op === "read") return "…";
-  return node.of ? node.of.map(nameOf).join(node.op === "floor" ? "" : ` ${node.op} `) : "";
+  if (node.op === "number") return node.unnamed ? "" : String(node.value);
+  if (node.op === "read" || node.op === "constant") return symbolsOf(node, entry);
+  const [one, other] = (node.of ?? []).map((each) => indexName(each, entry));
+  if (node.op === "call") return `${node.name}(${[one, other].filter((each) => each !== undefined).join(", ")})`;
+  if (node.op === "floor") return `⌊${one}⌋`;
+  return other === undefined ? one ?? "" : `${one} ${node.op} ${other}`;
 }
 
 function shortened({ letter, terms, total }, count) {

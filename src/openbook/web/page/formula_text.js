@@ -1,8 +1,8 @@
 /** A formula with numbers in place of names, as text: sums and what is read are one number each. */
 
-const TIGHTNESS = { "<": 0, "≤": 0, "≥": 0, "=": 0, and: 0, or: 0, "+": 1, "−": 1, "·": 3, "/": 3, mod: 3, negative: 3, "^": 4 };
-const LEAVES = new Set(["number", "axis", "letter", "constant", "read", "defined", "sum", "max", "argmax", "index_of_rank", "words"]);
-const ATOM = 5;
+const TIGHTNESS = { "<": 0, "≤": 0, "≥": 0, "=": 0, and: 0, or: 5, "+": 1, "−": 1, "·": 3, "/": 3, mod: 3, negative: 3, "^": 4 };
+const LEAVES = new Set(["number", "axis", "letter", "constant", "read", "defined", "sum", "max", "argmax", "index_of_rank", "words", "shorthand"]);
+const [COMPARISON, POWER, ATOM] = [0, 4, 5];
 
 /**
  * @param {object} tree
@@ -14,12 +14,10 @@ export function formulaWithNumbers(tree, evaluation) {
     if (LEAVES.has(node.op)) return formatNumber(evaluation.value(node));
     const inner = (each, needed) => {
       const text = write(each);
-      const loose = (TIGHTNESS[each.op] ?? ATOM) < needed || (text.startsWith("−") && needed > 1);
+      const loose = (LEAVES.has(each.op) ? ATOM : TIGHTNESS[each.op] ?? ATOM) < needed || (text.startsWith("−") && needed >= POWER);
       return loose ? `(${text})` : text;
     };
     switch (node.op) {
-      case "shorthand":
-        return node.name;
       case "if":
         return write(evaluation.value(node.of[1]) ? node.of[0] : node.of[2]);
       case "call":
@@ -38,7 +36,9 @@ export function formulaWithNumbers(tree, evaluation) {
         return `${inner(node.of[0], ATOM)}^${inner(node.of[1], ATOM)}`;
     }
     const binds = TIGHTNESS[node.op];
-    return `${inner(node.of[0], binds)} ${node.op} ${inner(node.of[1], binds + 1)}`;
+    if (node.op === "or") return `(${write(node.of[0])} or ${write(node.of[1])})`;
+    const second = inner(node.of[1], node.op === "and" ? binds : binds + 1);
+    return `${inner(node.of[0], binds)} ${node.op} ${second.startsWith("−") && binds > COMPARISON ? `(${second})` : second}`;
   };
   return write(tree);
 }
@@ -50,6 +50,7 @@ export function formulaWithNumbers(tree, evaluation) {
 export function formatNumber(value) {
   if (Number.isNaN(value)) return "NaN";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
-  const text = Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(6)));
+  const rounded = Number.isInteger(value) ? value : Number(value.toPrecision(6));
+  const text = rounded !== 0 && Math.abs(rounded) < 1e-4 ? rounded.toExponential() : String(rounded);
   return text.replaceAll("-", "−");
 }

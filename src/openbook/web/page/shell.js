@@ -111,15 +111,14 @@ export function outline(scene) {
     return el("details", { open: isOpen }, el("summary", {}, section.title), section.steps.flatMap((/** @type {any} */ step) => item(step, false)));
   });
   const panels = el("details", { open: true }, el("summary", {}, "Beside it"), PANELS.filter(([name]) => name !== "beams" || manifest.source).map(([name, label]) =>
-    el(`button.step${state.level === "panel" && state.panel === name ? ".at" : ""}`, { type: "button", onclick: () => store.go({ ...NO_NUMBER, level: "panel", panel: name }), "data-focus": `panel ${name}` }, el("b", {}, label))));
+    el(`button.step${state.level === "panel" && state.panel === name ? ".at" : ""}`, { type: "button", onclick: () => store.go({ ...NO_NUMBER, level: "panel", panel: name, point: name === "file" ? state.path || state.point : "" }), "data-focus": `panel ${name}` }, el("b", {}, label))));
   return [...sections, panels];
 }
 
 /** @param {State} state @param {any} step */
 function isAt(state, step) {
   const looked = state.path || state.point;
-  if (looked) return owns(step, looked) && !(step.substeps ?? []).some((/** @type {any} */ each) => owns(each, looked));
-  return state.level === "panel" && step.opens?.level === "panel" && step.opens.panel === state.panel;
+  return looked !== "" && owns(step, looked) && !(step.substeps ?? []).some((/** @type {any} */ each) => owns(each, looked));
 }
 
 /** @param {any} step @param {string} path */

@@ -20,9 +20,9 @@ export async function filePanel(scene) {
   if (problem) return [...heading(title), problemLine(problem)];
   const total = found.tensors.reduce((/** @type {number} */ sum, /** @type {any} */ each) => sum + each.bytes, 0);
   return [
-    ...heading(title, `${found.file}: ${plural(found.tensors.length, "tensor")}, ${size(total)} of numbers, ${size(found.other_bytes ?? 0)} of header. Everything the model knows is in these numbers.`),
+    ...heading(title, el("code", {}, found.file), `: ${plural(found.tensors.length, "tensor")}, ${size(total)} of numbers, ${size(found.other_bytes ?? 0)} of header. Everything the model knows is in these numbers.`),
     found.changed ? problemLine(found.changed) : null,
-    card({ title: "Every tensor, to scale by its bytes", says: "What the chosen layer uses is lit." }, map(scene, found.tensors, total)),
+    card({ title: "Every tensor, to scale by its bytes", says: `What the chosen ${scene.state.point ? "step" : "layer"} uses is lit. Click a tensor to open it.` }, map(scene, found.tensors, total)),
     await tensorCard(scene, found.tensors),
     card({ title: "As a list" }, el("details", {}, el("summary", {}, "show"), list(scene, found.tensors))),
   ].filter((node) => node !== null);
@@ -31,9 +31,10 @@ export async function filePanel(scene) {
 /** @param {Scene} scene @param {any[]} tensors @param {number} total */
 function map(scene, tensors, total) {
   const { state } = scene;
+  const ofStep = new Set(tensors.filter((each) => each.used_by.includes(state.point)).map((each) => each.name));
   const cells = tensors.map((each) => {
-    const isLit = each.layer === null || (each.layer === state.layer && each.stack === state.stack);
-    const cell = button("", () => scene.store.go({ tensor: each.name }), { class: `tensor${isLit ? " lit" : ""}${each.name === state.tensor ? " at" : ""}`, title: `${each.name}: ${shapeOf(each.shape)}, ${each.dtype}, ${size(each.bytes)}`, "aria-label": each.name, "data-focus": `tensor ${each.name}` });
+    const isLit = ofStep.size ? ofStep.has(each.name) : each.layer === state.layer && each.stack === state.stack;
+    const cell = button(el("small", { "aria-hidden": "true" }, each.name.split(".").at(-2)), () => scene.store.go({ tensor: each.name }), { class: `tensor${isLit ? " lit" : ""}${each.name === state.tensor ? " at" : ""}`, title: `${each.name}: ${shapeOf(each.shape)}, ${each.dtype}, ${size(each.bytes)}`, "aria-label": each.name, "data-focus": `tensor ${each.name}` });
     cell.style.flexGrow = String(each.bytes / total);
     return cell;
   });

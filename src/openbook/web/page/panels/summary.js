@@ -13,7 +13,7 @@ export async function summaryPanel(scene) {
   const { found, problem } = await ask(scene, "summary", { step: scene.state.step });
   if (problem) return [...heading(title), problemLine(problem)];
   const numbers = (/** @type {string} */ path, /** @type {number[]} */ shape, /** @type {number[]} */ first) =>
-    el("span", { title: path }, first.map((each) => el("span.value.fixed", {}, short(each))), first.length < (shape.at(-1) ?? 1) ? " … " : " ", el("small.soft", {}, shapeOf(shape)));
+    el("span", { title: path }, first.map((each) => el("span.value.fixed", {}, shape.length === 1 ? `id ${each}` : short(each))), shape.length > 1 && first.length < (shape.at(-1) ?? 1) ? " … " : " ", el("small.soft", {}, shapeOf(shape)));
   const rows = found.rows.map((/** @type {any} */ row) => [
     row.layer === null ? "" : `${row.stack === "encoder" ? "encoder " : ""}${row.layer}`,
     el("b", {}, row.part),
