@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from openbook.errors import OpenbookError
 from openbook.explanation.reader import TensorOffset
 from openbook.explanation.tensor_offsets import tensor_offsets
 from openbook.explanation.token_display import display_token
 from openbook.model_file.file_state import FileState
-from openbook.model_file.inspection import describe
+from openbook.model_file.inspection import describe_tensors
 from openbook.model_file.metadata import ModelMetadata
 from openbook.text.printable import printable_path
 from openbook.text.tokenizer.tokenizer import Tokenizer
@@ -45,9 +46,11 @@ class ModelSource:
             return {}
 
     @cached_property
-    def description(self) -> Mapping[str, object]:
-        """What `inspect` says about the file; empty without one."""
-        return {} if self.path is None or self.changed() is not None else describe(self.path)
+    def tensors(self) -> Mapping[str, Mapping[str, Any]]:
+        """What `inspect` says about each tensor of the file; nothing without one."""
+        if self.path is None or self.changed() is not None:
+            return {}
+        return {tensor["name"]: tensor for tensor in describe_tensors(self.path)}
 
     def merge_counts(self, source: bool = False) -> list[int] | None:
         """How often training joined each merge of the tokenizer, where the model file knows it.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Literal, NamedTuple
 
 import torch
@@ -209,13 +210,11 @@ class Reader:
         every = tuple(each.node for each in index)
         result = named(value, name, [each for each in every if not _is_unnamed(each)], Place(kind, source, every))
         if self.keep:
-            indices = [tuple(each) for each in torch.stack(where, -1)[0].tolist()]
+            indices = list(map(tuple, torch.stack(where, -1)[0].tolist()))
             offset = self.offsets.get(source) if kind == "weight" else None
-            numbers = (
-                Number(number, at, None if offset is None else offset.byte(at))
-                for number, at in zip(value[0].tolist(), indices, strict=True)
-            )
-            self._keep(Operand(format_formula(result.node), kind, source, tuple(numbers)))
+            bytes_ = repeat(None, len(indices)) if offset is None else map(offset.byte, indices)
+            numbers = tuple(map(Number, value[0].tolist(), indices, bytes_))
+            self._keep(Operand(format_formula(result.node), kind, source, numbers))
         return result
 
     def _keep(self, operand: Operand) -> None:

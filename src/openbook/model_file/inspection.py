@@ -69,6 +69,17 @@ def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
+def describe_tensors(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The tensors of a model file as `describe` lists them, without all that it tells besides; none of an adapter.
+
+    Raises:
+        OpenbookError: the file is not a model file that could be loaded.
+    """
+    if read_adapter(path) is not None:
+        return []
+    return [tensor for part in _parts(open_model_file(Path(path))) for tensor in part["tensors"]]
+
+
 def describe_adapter(path: Path, adapter: Adapter, changes: Mapping[str, Tensor]) -> dict[str, Any]:
     """What an adapter includes, as `describe` says it."""
     ranks = {name[: -len(LORA_A)]: tensor.shape[0] for name, tensor in changes.items() if name.endswith(LORA_A)}

@@ -53,7 +53,8 @@ def _section(title: str, stack: str, layer: int | None, steps: Iterator[dict[str
 def _layers(facts: Facts, quantities: Mapping[str, Any], stack: str) -> Iterator[dict[str, Any]]:
     for layer, block in enumerate(facts.spec.stacks[stack].blocks):
         title = f"Layer {layer}" if facts.spec.encoder is None else f"{stack.capitalize()} layer {layer}"
-        yield _section(title, stack, layer, _block(facts, quantities, stack, layer, block))
+        inside = {path: each for path, each in quantities.items() if path.startswith(f"{stack}.blocks.{layer}.")}
+        yield _section(title, stack, layer, _block(facts, inside, stack, layer, block))
 
 
 def _reading(facts: Facts, quantities: Mapping[str, Any], stack: str, template: int) -> Iterator[dict[str, Any]]:

@@ -26,7 +26,8 @@ def make_step(
         terms: of the glossary.
         substeps: smaller steps inside.
     """
-    own = [path for path in quantities if path in set(paths)]  # in computed order
+    wanted = set(paths)
+    own = [path for path in quantities if path in wanted]  # in computed order
     operands = [operand for path in own for operand in quantities[path]["operands"]]
     outside = [each["source"] for each in operands if each["kind"] == "recorded" and each["source"] not in own]
     weights = [each["source"] for each in operands if each["kind"] == "weight"]

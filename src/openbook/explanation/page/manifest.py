@@ -160,7 +160,7 @@ def _model(run: TracedRun, model: ModelSource) -> dict[str, Any]:
         "source_vocab_size": spec.source_vocab_size,
         "width": spec.width,
         "context": spec.context,
-        "dtype": str(model.description.get("dtype", str(weight.dtype).removeprefix("torch."))),
+        "dtype": str(weight.dtype).removeprefix("torch."),
         "summary": summarize(spec),
         "architecture": json.loads(write_architecture(spec)),
         "stacks": {name: _stack(name, stack) for name, stack in spec.stacks.items()},

@@ -69,11 +69,11 @@ def lens_of_rows(
     followed = final if answer is None else torch.full_like(final, answer)
     predictions: list[list[LensPrediction]] = []
     for layers in torch.split(streams, max(1, CHUNK // (len(rows) * model.architecture.vocab_size))):
-        probabilities = model.logits(model.decoder.final_norm(layers)).float().softmax(-1)
-        best = probabilities.max(-1)
-        of_answer = probabilities.gather(-1, followed.expand(len(layers), -1)[..., None])
-        rank = 1 + (probabilities > of_answer).sum(-1)
-        columns = (best.indices, best.values, of_answer[..., 0], rank)
+        logits = model.logits(model.decoder.final_norm(layers)).float()
+        total, best = logits.logsumexp(-1), logits.max(-1)
+        of_answer = logits.gather(-1, followed.expand(len(layers), -1)[..., None])
+        rank = 1 + (logits > of_answer).sum(-1)
+        columns = (best.indices, (best.values - total).exp(), (of_answer[..., 0] - total).exp(), rank)
         for each in zip(*(column.tolist() for column in columns), strict=True):
             layer = len(predictions) - 1
             predictions.append([LensPrediction(layer, *cell) for cell in zip(*each, strict=True)])

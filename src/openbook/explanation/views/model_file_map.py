@@ -51,11 +51,10 @@ def file_tensors(model: Transformer, source: ModelSource, step: Mapping[str, Any
         for operand in quantity["operands"]:
             if operand["kind"] == "weight" and quantity["path"] not in used[operand["source"]]:
                 used[operand["source"]].append(quantity["path"])
-    in_file = _described(source)
     for name, parameter in model.named_parameters():
         pieces = name.split(".")
         in_block = len(pieces) > 3 and pieces[1] == "blocks"
-        place, entry = source.offsets.get(name), in_file.get(name, {})
+        place, entry = source.offsets.get(name), source.tensors.get(name, {})
         size = parameter.numel() * (place.itemsize if place is not None else parameter.element_size())
         yield FileTensor(
             name=name,
@@ -68,11 +67,6 @@ def file_tensors(model: Transformer, source: ModelSource, step: Mapping[str, Any
             offset=None if place is None else place.offset,
             used_by=tuple(used[name]),
         )
-
-
-def _described(source: ModelSource) -> dict[str, dict[str, Any]]:
-    parts: Any = source.description.get("parts", ())
-    return {tensor["name"]: tensor for part in parts for tensor in part["tensors"]}
 
 
 @torch.no_grad()

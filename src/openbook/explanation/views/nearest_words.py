@@ -1,6 +1,7 @@
 """Which words of the vocabulary a vector of the residual stream is closest to, and which it came closer to."""
 
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -58,4 +59,18 @@ def _cosines(model: Transformer, vector: Tensor, source: bool) -> Tensor:
     table = model.token_embedding.weight
     if source and model.source_embedding is not None and model.source_embedding.weight is not None:
         table = model.source_embedding.weight
-    return normalize(table.float(), dim=-1) @ normalize(vector.float(), dim=0)
+    return table.float() @ normalize(vector.float(), dim=0) / _lengths(model, table)
+
+
+_known: WeakKeyDictionary[Transformer, dict[int, tuple[int, Tensor]]] = WeakKeyDictionary()
+"""Of each model, by the identity of an embedding table: the version of its numbers, and the length of each row."""
+
+
+def _lengths(model: Transformer, table: Tensor) -> Tensor:
+    """The length of each row of an embedding table, (V,); computed once."""
+    of_model = _known.setdefault(model, {})
+    version, lengths = of_model.get(id(table), (-1, table))
+    if version != table._version:
+        lengths = table.float().norm(dim=-1).clamp_min(1e-12)
+        of_model[id(table)] = table._version, lengths
+    return lengths

@@ -31,6 +31,14 @@ async function start() {
   store.listen(() => page.draw());
   listenToKeys(store, () => page.scene);
   await page.draw();
+  fetchAhead(data, page);
+}
+
+/** What the reader will most likely look at next is computed while the first picture is read. @param {any} data @param {Page} page */
+function fetchAhead(data, page) {
+  if (data.door !== "server" || !page.scene) return;
+  const { step } = page.scene.state;
+  for (const view of ["lens", "contributions"]) data.view(view, { step }).catch(() => {});
 }
 
 class Page {

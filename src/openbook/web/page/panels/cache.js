@@ -7,13 +7,24 @@ import { ask, heading, problemLine, table } from "../parts.js";
 
 /** @typedef {import("../scene.js").Scene} Scene */
 
+/** Milliseconds after which the panel says that it computes. */
+const PATIENCE = 100;
+
 /** @param {Scene} scene @returns {Promise<Node[]>} */
 export async function cachePanel(scene) {
   const title = "The key–value cache";
   const step = Math.max(1, scene.state.step);
   if (scene.manifest.steps.length < 2) return [...heading(title), problemLine("One token was written, so nothing was read from the cache; write two or more to see it.")];
-  const { found, problem } = await ask(scene, "cache", { step });
-  if (problem) return [...heading(title), problemLine(problem)];
+  const asked = ask(scene, "cache", { step }).then(({ found, problem }) => (problem ? [...heading(title), problemLine(problem)] : proof(title, step, found)));
+  const soon = await Promise.race([asked, new Promise((done) => setTimeout(done, PATIENCE))]);
+  if (soon) return soon;
+  const later = el("div", {}, heading(title, "The step is computed once more without the cache, all tokens again; that takes as long as reading the whole text…"));
+  asked.then((nodes) => later.replaceChildren(...nodes));
+  return [later];
+}
+
+/** @param {string} title @param {number} step @param {any} found @returns {Node[]} */
+function proof(title, step, found) {
   const count = (/** @type {number | undefined} */ value) => (value === undefined || value === null ? "" : value.toLocaleString("en"));
   const rows = [
     ["tokens read", count(found.tokens_with), count(found.tokens_without)],
