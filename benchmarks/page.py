@@ -23,6 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+READING = 2.0
+"""Seconds between the first picture and the first click; meanwhile the page fetches what is most likely next."""
 TEXT = Path(__file__).parents[1] / "docs" / "explain.md"
 
 # What is clicked, each from where the click before it led: a name, a selector, and where in it.
@@ -38,6 +40,8 @@ DEEPER: tuple[Click, ...] = (
 )
 PANELS = ("choice", "tokenizer", "positions", "cache", "file", "summary")
 LAYERS = (2, 14, 27)
+WRITTEN = 8
+"""Tokens that `openbook explain` writes after a prompt."""
 
 CLICK = """
 ([selector, x, y]) => new Promise((done, fail) => {
@@ -94,6 +98,7 @@ def opened(browser: Any, model: Path, prompt: str) -> Iterator[tuple[Any, dict[s
         page.wait_for_selector("body[data-state=drawn]")
         page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
         seconds["picture"] = time.perf_counter() - started
+        page.wait_for_timeout(1000 * READING)
         yield page, seconds
     finally:
         context.close()
@@ -153,6 +158,9 @@ def own_trace(model: Path, tokens: list[int]) -> dict[str, Any]:
     import torch
 
     import openbook
+    from openbook.generation.engines.torch_engine import TorchEngine
+    from openbook.generation.generate import generate
+    from openbook.generation.settings import Sampling
     from openbook.trace import trace
 
     transformer = openbook.load(model, "cpu").transformer.eval()
@@ -163,9 +171,13 @@ def own_trace(model: Path, tokens: list[int]) -> dict[str, Any]:
             transformer(ids)
         return len(recorded)
 
+    def answered() -> None:
+        list(generate(TorchEngine(transformer), [tokens], Sampling(temperature=0.0, max_tokens=WRITTEN)))
+
     with torch.no_grad():
         last = transformer(ids)[0, -1]
         seconds = {"pass": best_of(lambda: transformer(ids)), "traced": best_of(traced)}
+        seconds["answer"] = best_of(answered, 3)
         return seconds | {"recorded": traced(), "logits": last[:64].tolist()}
 
 
@@ -193,8 +205,10 @@ def alone(python: str, kind: str, path: Path, tokens: list[int]) -> dict[str, An
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def report_traces(model: Path, tokens: list[int], lens_python: str | None, rounds: int, folder: Path) -> float:
-    """Print the seconds of passes and traces, taken in turns; return those of our untraced pass."""
+def report_traces(
+    model: Path, tokens: list[int], lens_python: str | None, rounds: int, folder: Path
+) -> tuple[float, float]:
+    """Print the seconds of passes and traces, taken in turns; return those of our untraced pass, and of an answer."""
     kinds = {"openbook": (sys.executable, "own", model)}
     if lens_python is not None:
         exported = folder / "hf"
@@ -213,7 +227,9 @@ def report_traces(model: Path, tokens: list[int], lens_python: str | None, round
         one, other = (found[name][0]["logits"] for name in found)
         difference = max(abs(a - b) for a, b in zip(one, other, strict=True))
         print(f"\nGreatest difference of the logits: {difference:.1e}")
-    return float(min(run["pass"] for run in found["openbook"]))
+    plain, answer = (float(min(run[which] for run in found["openbook"])) for which in ("pass", "answer"))
+    print(f"\nReading the prompt and writing {WRITTEN} tokens, untraced: {answer:.2f} s")
+    return plain, answer
 
 
 def main() -> None:
@@ -238,13 +254,14 @@ def main() -> None:
     print(f"{asked.model.name}, a prompt of {len(ids)} tokens\n")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        plain = report_traces(asked.model, ids, asked.lens_python, asked.rounds, folder)
-        print("\n| Enter to the address, s | to the first picture, s | beyond a pass, s |\n|" + " --- |" * 3)
+        plain, answer = report_traces(asked.model, ids, asked.lens_python, asked.rounds, folder)
+        heads = ("Enter to the address, s", "to the first picture, s", "beyond a pass, s", "beyond the answer, s")
+        print(f"\n| {' | '.join(heads)} |\n|" + " --- |" * len(heads))
         took: list[dict[str, float]] = []
         for _ in range(asked.rounds):
             with chromium() as browser, opened(browser, asked.model, prompt) as (page, seconds):
-                beyond = seconds["picture"] - plain
-                print(f"| {seconds['address']:.2f} | {seconds['picture']:.2f} | {beyond:.2f} |")
+                beyond = f"{seconds['picture'] - plain:.2f} | {seconds['picture'] - answer:.2f}"
+                print(f"| {seconds['address']:.2f} | {seconds['picture']:.2f} | {beyond} |")
                 took.append(clicks(page))
                 memory = tab_megabytes(browser)
         print("\n| click to painted, the first time | median, ms | worst, ms |\n|" + " --- |" * 3)

@@ -185,6 +185,7 @@ def _serve(
     from openbook.web.model_runs import model_runs
 
     runs = model_runs(model, asked, languages)
+    runs.prepare()
     serve(page_app(runs), port or 0, not no_browser, write)
 
 

@@ -24,6 +24,15 @@ class Runs:
         self._start, self._runs = start, OrderedDict({0: first})
         self._next = 1
 
+    def prepare(self) -> None:
+        """Compute what the first picture needs, while a browser opens."""
+
+        def work() -> None:
+            with self.lock:
+                self._runs[0].prepare()
+
+        threading.Thread(target=work, daemon=True).start()
+
     def __getitem__(self, number: int) -> PageRun:
         """A run by number.
 

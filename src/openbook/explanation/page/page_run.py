@@ -1,5 +1,6 @@
 """Everything that a page can ask of a run, by name: the same for a server, a file and a notebook."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,9 @@ from openbook.explanation.page.manifest import Asked, manifest
 from openbook.explanation.page.quantities import quantities
 from openbook.explanation.page.slices import read_slices
 from openbook.explanation.traced_generation import TracedRun
+
+VIEWS_KEPT = 64
+"""What was computed and may be asked for again."""
 
 View = Callable[["PageRun", Mapping[str, str]], dict[str, Any]]
 
@@ -32,6 +36,12 @@ class PageRun:
     views: Mapping[str, View]
     _steps: dict[int, dict[str, Any]] = field(default_factory=dict)
     _manifest: dict[str, Any] | None = None
+    _seen: OrderedDict[tuple[Any, ...], dict[str, Any]] = field(default_factory=OrderedDict)
+
+    def prepare(self) -> None:
+        """Compute what the first picture needs."""
+        self.manifest()
+        self.view("prompt", {})
 
     def manifest(self) -> dict[str, Any]:
         """The manifest; see `page.manifest`."""
@@ -70,4 +80,12 @@ class PageRun:
         """
         if name not in self.views:
             raise OpenbookError(f'there is no view "{name[:40]}"; there are {", ".join(self.views)}')
-        return self.views[name](self, parameters)
+        if name == "file":  # it says whether the file changed
+            return self.views[name](self, parameters)
+        key = (name, *sorted(parameters.items()))
+        if key not in self._seen:
+            self._seen[key] = self.views[name](self, parameters)
+        self._seen.move_to_end(key)
+        while len(self._seen) > VIEWS_KEPT:
+            self._seen.popitem(last=False)
+        return self._seen[key]

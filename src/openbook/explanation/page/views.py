@@ -6,6 +6,8 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+import torch
+
 from openbook.errors import OpenbookError
 from openbook.explanation.outline.outline import outline
 from openbook.explanation.page.page_run import PageRun, View
@@ -16,7 +18,7 @@ from openbook.explanation.views.choice import Option, choice
 from openbook.explanation.views.contributions import by_layer, contributions
 from openbook.explanation.views.lens import lens_of_rows, residual_streams
 from openbook.explanation.views.model_file_map import file_tensors, tensor_statistics
-from openbook.explanation.views.nearest_words import nearer_words, nearest_words
+from openbook.explanation.views.nearest_words import cosines, nearer_words, nearest_words
 from openbook.explanation.views.part_table import part_table
 from openbook.explanation.views.prompt_positions import prompt_positions
 from openbook.explanation.views.tokenizer_replay import replay_tokenizer
@@ -313,16 +315,17 @@ def _words(page: PageRun, parameters: Parameters) -> dict[str, Any]:
             raise OpenbookError(f"row {row}: {path[:100]} has rows 0 to {value.shape[1] - 1}")
         return value[0, row]
 
-    def words(path: str) -> list[dict[str, Any]]:
-        found = nearest_words(model, vector(path), source=source)
-        return [_source_or_target(page, each.token, source) | {"cosine": each.cosine} for each in found]
+    def words(of: torch.Tensor) -> list[dict[str, Any]]:
+        return [_source_or_target(page, each.token, source) | {"cosine": each.cosine} for each in nearest_words(of)]
 
-    nearer = [] if before is None else nearer_words(model, vector(before), vector(path), source=source)
+    paths = [path] if before is None else [path, before]
+    found = cosines(model, torch.stack([vector(each) for each in paths]), source=source)
+    nearer = () if before is None else nearer_words(found[1], found[0])
     return {
         "path": path,
         "row": row,
-        "words": words(path),
-        "before": None if before is None else {"path": before, "words": words(before)},
+        "words": words(found[0]),
+        "before": None if before is None else {"path": before, "words": words(found[1])},
         "nearer": [
             _source_or_target(page, each.token, source) | {"from": each.before, "to": each.after} for each in nearer
         ],

@@ -30,36 +30,34 @@ class NearerWord:
 
 
 @torch.no_grad()
-def nearest_words(model: Transformer, vector: Tensor, *, source: bool = False) -> tuple[NearWord, ...]:
-    """The tokens whose embeddings point most nearly where `vector` (D,) does; none where a number is not finite.
+def cosines(model: Transformer, vectors: Tensor, *, source: bool = False) -> Tensor:
+    """Of each vector (n, D) with each token's embedding, (n, V).
 
     Args:
         model: whose embeddings they are.
-        vector: of the width of the model.
+        vectors: of the width of the model.
         source: whether the words are those of an encoder's source.
     """
-    if not vector.isfinite().all():
-        return ()
-    best = _cosines(model, vector, source).topk(min(WORDS, model.architecture.vocab_size))
-    return tuple(map(NearWord, best.indices.tolist(), best.values.tolist()))
-
-
-@torch.no_grad()
-def nearer_words(model: Transformer, before: Tensor, after: Tensor, *, source: bool = False) -> tuple[NearerWord, ...]:
-    """The tokens to whose embeddings a vector (D,) came closest by changing from `before` to `after`."""
-    if not (before.isfinite().all() and after.isfinite().all()):
-        return ()
-    one, other = _cosines(model, before, source), _cosines(model, after, source)
-    gained = (other - one).topk(min(WORDS, len(one)))
-    return tuple(NearerWord(at, one[at].item(), other[at].item()) for at in gained.indices.tolist())
-
-
-def _cosines(model: Transformer, vector: Tensor, source: bool) -> Tensor:
-    """Of the vector with each token's embedding, (V,)."""
     table = model.token_embedding.weight
     if source and model.source_embedding is not None and model.source_embedding.weight is not None:
         table = model.source_embedding.weight
-    return table.float() @ normalize(vector.float(), dim=0) / _lengths(model, table)
+    return (table.float() @ normalize(vectors.float(), dim=-1).T).T / _lengths(model, table)
+
+
+def nearest_words(cosines: Tensor) -> tuple[NearWord, ...]:
+    """The tokens whose embeddings point most nearly where a vector does, by its cosines (V,); none if not finite."""
+    if not cosines.isfinite().all():
+        return ()
+    best = cosines.topk(min(WORDS, len(cosines)))
+    return tuple(map(NearWord, best.indices.tolist(), best.values.tolist()))
+
+
+def nearer_words(before: Tensor, after: Tensor) -> tuple[NearerWord, ...]:
+    """The tokens to whose embeddings a vector came closest, by its cosines (V,) before and after."""
+    if not (before.isfinite().all() and after.isfinite().all()):
+        return ()
+    gained = (after - before).topk(min(WORDS, len(after)))
+    return tuple(NearerWord(at, before[at].item(), after[at].item()) for at in gained.indices.tolist())
 
 
 _known: WeakKeyDictionary[Transformer, dict[int, tuple[int, Tensor]]] = WeakKeyDictionary()
