@@ -64,6 +64,8 @@ def test_a_chat_is_answered_whole_and_in_pieces_alike(client):
     assert whole.usage.completion_tokens == 12 and whole.usage.total_tokens == whole.usage.prompt_tokens + 12
     assert whole.choices[0].finish_reason == "length"
     assert len({chunk.id for chunk in chunks}) == 1 and chunks[0].id.startswith("chatcmpl-")
+    assert {chunk.system_fingerprint for chunk in chunks} == {whole.system_fingerprint}
+    assert whole.system_fingerprint.startswith("fp_") and whole.seed == chunks[0].seed == 5
 
 
 def test_the_reason_comes_alone_in_the_last_chunk_of_a_choice(client):

@@ -139,6 +139,13 @@ def test_it_says_how_it_is(live):
     assert live.gauge("openbook_model_loaded", "plain") == 1
 
 
+def test_the_page_to_talk_is_there(live):
+    status, headers, body = live.ask("/")
+    assert status == 200 and b"<html" in body and headers["content-security-policy"].startswith("default-src 'none'")
+    assert live.ask("/page/dom.js")[1]["x-content-type-options"] == "nosniff"
+    assert live.ask("/chat/nothing.js")[0] == live.ask("/chat/../server.py")[0] == 404
+
+
 def test_a_full_queue_says_when_to_come_again(guarded):
     full = guarded.opened("/v1/completions", {"model": "one", "n": 64, **LONG})
     guarded.wait_until(lambda: guarded.gauge("openbook_rows_active", "one") == 64, "the rows do not start")

@@ -1,11 +1,12 @@
 """`openbook serve` from its options: models, door, limits, pages."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from openbook.errors import SettingError
 from openbook.generation.batching.limits import BatchLimits
+from openbook.web.pages import page_routes
 from openbook.web.serve.door import LOOPBACK, DoorSettings
 from openbook.web.serve.loaded import Loader
 from openbook.web.serve.logs import set_up_logs
@@ -82,6 +83,7 @@ def serve_models(paths: Sequence[Path], options: ServerOptions, say: Callable[[s
     options.check()
     given = {"max_batch_tokens": options.max_batch_tokens, "max_queue": options.max_queue}
     limits = BatchLimits(**{name: value for name, value in given.items() if value is not None})
+    limits = replace(limits, prefix_cache_bytes=limits.prefix_cache_bytes // max(1, len(paths)))
     loader = Loader(engine=options.engine, device=options.device, limits=limits, exact=options.exact)
     registry = ModelRegistry(paths, loader, memory=options.memory, keep_alive=options.keep_alive)
     service = Service(registry, ServiceSettings(timeout=options.timeout, log_prompts=options.log_prompts))
@@ -92,7 +94,7 @@ def serve_models(paths: Sequence[Path], options: ServerOptions, say: Callable[[s
         say(f"Serving {', '.join(registry.names)} at {address}")
         say(f'For clients of OpenAI: base_url="{address}/v1", api_key={"yours" if options.keys else "any text"}')
         say("Ctrl-C ends it.")
-        run(create_app(service, door), listening, options.timeout)
+        run(create_app(service, door, page_routes()), listening, options.timeout)
 
 
 def _address(host: str, port: int) -> str:

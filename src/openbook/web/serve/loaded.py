@@ -1,12 +1,15 @@
 """A model in memory, with the batches that answer from it."""
 
+import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from openbook import __version__
 from openbook.generation.batching.batcher import Batcher
 from openbook.generation.batching.limits import BatchLimits
 from openbook.model import Model, load
+from openbook.model_file.file_state import FileState
 from openbook.model_file.file_type import looks_like_adapter
 from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.opening import error_context, open_model_file
@@ -23,12 +26,14 @@ class LoadedModel:
         id: its name for clients.
         model: the model itself.
         batcher: answers many requests at once.
+        state: of its file when it was opened.
         users: requests that need it now.
     """
 
     id: str
     model: Model
     batcher: Batcher
+    state: FileState | None = None
     users: int = 0
 
     @property
@@ -60,6 +65,13 @@ class LoadedModel:
     def tools(self) -> ToolFormat | None:
         """How the chat template writes calls of tools; None if it takes no tools."""
         return None if self.model.chat is None else tool_format(self.model.chat)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Differs where the same seed may give another answer: by version, file, engine and its kernels."""
+        engine = self.model.engine
+        what = (__version__, self.id, self.state, self.engine_name, getattr(engine, "kernels", ""), self.batcher.exact)
+        return f"fp_{hashlib.sha256(repr(what).encode()).hexdigest()[:12]}"
 
     @property
     def context(self) -> int:
@@ -109,5 +121,6 @@ class Loader:
         Raises:
             OpenbookError: its file is missing or damaged.
         """
+        state = FileState.of(path)
         model = load(path, self.device, self.engine, ahead=True)
-        return LoadedModel(name, model, Batcher(model.engine, self.limits, exact=self.exact))
+        return LoadedModel(name, model, Batcher(model.engine, self.limits, exact=self.exact), state)

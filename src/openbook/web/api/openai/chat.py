@@ -215,6 +215,7 @@ class _Writer:
             "object": "chat.completion",
             "created": generation.created,
             "model": generation.model.id,
+            "system_fingerprint": generation.model.fingerprint,
             "seed": generation.seed,
         }
 

@@ -84,6 +84,7 @@ class _Writer:
             "object": "text_completion",
             "created": generation.created,
             "model": generation.model.id,
+            "system_fingerprint": generation.model.fingerprint,
             "seed": generation.seed,
         }
         self._offsets: dict[int, int] = {}
