@@ -75,7 +75,7 @@ def options_of(words: list[str]) -> list[str]:
 
 def run(words: list[str]) -> str | None:
     """Run an `openbook` command within this process; what went wrong, or None."""
-    if "onnx" in words or words[0] in ("compare", "serve"):  # slow, or without an end; tests of their own run them
+    if {"onnx", "--processes", "compare", "serve"} & set(words):  # slow, or endless; tests of their own run them
         COMMANDS[words[0]].make_context(words[0], words[1:])
         return None
     result = CliRunner().invoke(app, shrink(words), input="Click the icon.\n")

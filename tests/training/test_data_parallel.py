@@ -4,7 +4,14 @@ import pytest
 import torch
 from training_examples import recipe
 
-from openbook.training.data_parallel import MAX_PARAMETERS, DataParallel, choose_replicas, max_replicas, replicate
+from openbook.training.data_parallel import (
+    MAX_PARAMETERS,
+    DataParallel,
+    choose_replicas,
+    dropout_seed,
+    max_replicas,
+    replicate,
+)
 from openbook.training.initialize import initialize
 from openbook.training.loss import Batch, forward_backward
 from openbook.training.recipe import build_architecture
@@ -33,7 +40,9 @@ def micro_batches(model, count):
 
 def gradients_of(model, replicas, batches, seed=0):
     loss = DataParallel(model, replicas).forward_backward(
-        batches, lambda replica, batch: forward_backward(replica, batch, 0.1), seed
+        batches,
+        lambda replica, batch: forward_backward(replica, batch, 0.1),
+        [dropout_seed(seed, 0, number) for number in range(len(batches))],
     )
     found = [weight.grad for weight in model.parameters()]
     model.zero_grad(set_to_none=True)
@@ -59,7 +68,15 @@ def test_the_same_step_is_the_same_to_the_bit_with_dropout_too():
     assert same == [True, True, False]
 
 
-def test_each_replica_has_dropout_of_its_own():
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_what_is_dropped_does_not_depend_on_the_number_of_replicas(replicas):
+    model = model_of(dropout=0.4)
+    batches = micro_batches(model, 6)
+    for one, other in zip(gradients_of(model, replicas, batches)[1], gradients_of(model, 2, batches)[1], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_each_micro_batch_has_dropout_of_its_own():
     model = model_of(dropout=0.4)
     batch = micro_batches(model, 1)[0]
     twice = gradients_of(model, 2, [batch, batch])[1]
@@ -89,7 +106,7 @@ def test_errors_in_a_thread_are_raised():
         raise RuntimeError("batch 1 is bad")
 
     with pytest.raises(RuntimeError, match="batch 1 is bad"):
-        DataParallel(model_of(), 2).forward_backward([0, 1], fail, 0)
+        DataParallel(model_of(), 2).forward_backward([0, 1], fail, [0, 1])
 
 
 def test_only_small_models_on_a_processor_with_large_enough_micro_batches(monkeypatch):

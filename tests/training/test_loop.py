@@ -10,6 +10,7 @@ from training_examples import books, make_loop, recipe, result_of, run_loop, sam
 
 from openbook.errors import OpenbookError
 from openbook.training.checkpoint import Checkpointer, read_checkpoint, write_checkpoint
+from openbook.training.group import EVERY
 from openbook.training.interrupts import interrupts
 from openbook.training.loop import TrainingLoop
 from openbook.training.report.log import EventLog, read_log
@@ -21,14 +22,14 @@ class Scripted:
     def __init__(self, recipe, scores):
         self.books, self.scores, self.seen = books(recipe), list(scores), []
 
-    def batches(self, step):
-        return self.books.batches(step)
+    def batches(self, step, share=EVERY):
+        return self.books.batches(step, share)
 
     def forward_backward(self, model, batch, scale):
         return self.books.forward_backward(model, batch, scale)
 
-    def bits_per_byte(self, nats, batches):
-        return self.books.bits_per_byte(nats, batches)
+    def predicted_bytes(self, batches):
+        return self.books.predicted_bytes(batches)
 
     validated_fraction = 1.0
 
@@ -272,9 +273,9 @@ class Poisoned(Scripted):
         super().__init__(recipe, [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0] * 20)
         self.at, self.factor, self.step = at, factor, 0
 
-    def batches(self, step):
+    def batches(self, step, share=EVERY):
         self.step = step
-        return super().batches(step)
+        return super().batches(step, share)
 
     def forward_backward(self, model, batch, scale):
         return super().forward_backward(model, batch, scale * (self.factor if self.step >= self.at else 1.0))

@@ -106,11 +106,16 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["pytest", "training_examples"])
 
 
-def in_process(function, *arguments):
-    """Call a function in a process of its own; its exit code, negative for a signal."""
+def processes():
+    """Makes processes that are forked from the server."""
     with patch.dict(os.environ, OMP_NUM_THREADS="1", PYTHONPATH=os.pathsep.join(sys.path)):
         forkserver.ensure_running()  # where this is imported, so that it need not be again
-    process = _context.Process(target=function, args=arguments)
+    return _context
+
+
+def in_process(function, *arguments):
+    """Call a function in a process of its own; its exit code, negative for a signal."""
+    process = processes().Process(target=function, args=arguments)
     process.start()
     process.join()
     return process.exitcode

@@ -29,6 +29,7 @@ from openbook.cli.usage_errors import UsageError, option_name, usage_error_text
 from openbook.errors import OpenbookError
 from openbook.text.output import warn, write
 from openbook.text.printable import printable_path
+from openbook.training.group import current_group, is_member
 
 app = typer.Typer(
     name="openbook",
@@ -108,6 +109,11 @@ def main() -> None:
         code = _run()
     finally:
         sign.end()
+    if is_member():  # no thread that still waits for another process may keep this one
+        with suppress(OpenbookError, BrokenPipeError):
+            flush_output()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
@@ -139,7 +145,8 @@ def _run() -> int:
 def _failed(message: str, code: int = 1) -> int:
     with suppress(OpenbookError, BrokenPipeError):
         flush_output()
-    warn(message)
+    if current_group().speaks():
+        warn(message)
     return code
 
 

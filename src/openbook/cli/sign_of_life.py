@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 
 from openbook.cli.streams import StandardOutput
 from openbook.text.printable import printable
+from openbook.training.group import is_silent
 
 QUIET_SECONDS = 0.6
 """Without output before the line appears."""
@@ -96,7 +97,7 @@ _sign = SignOfLife("openbook", lambda text: None)
 def start_sign_of_life(streams: Iterable[StandardOutput]) -> SignOfLife:
     """Show one for this process if standard error is a terminal, and hide it before these streams write to theirs."""
     global _sign
-    if os.isatty(2) and os.environ.get("TERM") != "dumb":
+    if os.isatty(2) and os.environ.get("TERM") != "dumb" and not is_silent():
         verb = next((each for each in sys.argv[1:] if not each.startswith("-")), "")
         _sign = SignOfLife(printable(f"openbook {verb[:20]}".strip()), _to_terminal)
         for stream in streams:
@@ -105,8 +106,8 @@ def start_sign_of_life(streams: Iterable[StandardOutput]) -> SignOfLife:
     return _sign
 
 
-def waiting_for_input() -> AbstractContextManager[None]:
-    """Show no sign of life while a person writes."""
+def no_sign_of_life() -> AbstractContextManager[None]:
+    """Show none while a person writes, or other processes do."""
     return _sign.paused()
 
 

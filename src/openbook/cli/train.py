@@ -1,18 +1,22 @@
 """`openbook train`: books, sentence pairs or conversations in, a model file out."""
 
+import sys
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from openbook.cli.arguments import DEVICE, ENCODING, model_output
+from openbook.cli.sign_of_life import no_sign_of_life
 from openbook.cli.startup import STARTED
+from openbook.cli.streams import flush_output
 from openbook.cli.usage_errors import option_name
 from openbook.errors import NAMED, OpenbookError, SettingError
 from openbook.text.output import warn
+from openbook.training.group import current_group, is_member, is_silent
 
 if TYPE_CHECKING:
     from openbook.training.loop import Callback
@@ -68,6 +72,15 @@ def train(
     ] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="log to TensorBoard too")] = False,
     device: DEVICE = "auto",
+    processes: Annotated[
+        int, typer.Option(min=1, max=4096, help="train in so many processes of this machine; see docs/scale.md")
+    ] = 1,
+    shard: Annotated[
+        bool, typer.Option("--shard", help="with several processes: each keeps a part of the model (FSDP)")
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(min=1, help="with several processes: seconds to wait for one before the run ends")
+    ] = 600.0,
     **choices: Any,
 ) -> None:
     """Train a model on books or a translator on sentence pairs, or fine-tune a model.
@@ -85,9 +98,12 @@ def train(
       openbook train --pairs en-de.tsv -o en-de.openbook      a translator; lines of source, tab, target
       openbook train --pairs train.en train.de                two parallel files
       openbook train --conversations chats.jsonl --from small.openbook -o mine.openbook
+      openbook train books/ -o mine.openbook --processes 4    in four processes; torchrun starts more machines
 
     Ctrl-C saves a usable model; the same command resumes.
     """
+    if processes > 1 and not is_member():
+        _launch(processes)
     from openbook.model_file.output_path import default_model_path
     from openbook.training.recipe import read_toml, with_options
     from openbook.training.request import TrainingRequest
@@ -111,10 +127,22 @@ def train(
         adapter=adapter,
         config=config,
         tiny=tiny,
+        shard=shard,
     )
     in_file = {name for name in from_file if choices.get(name) is None}
     with _callbacks(request.folder if tensorboard else None) as callbacks, _keys_named(config, in_file):
-        _run(request, callbacks, plan, overwrite)
+        _run(request, callbacks, plan, overwrite, timeout)
+
+
+def _launch(processes: int) -> NoReturn:
+    """Run this command in several processes, and exit as they do."""
+    from openbook.training.distributed.launch import launch
+
+    with no_sign_of_life():
+        code, problem = launch(processes, sys.argv[1:])
+    if problem:
+        warn(problem)
+    raise typer.Exit(code)
 
 
 @contextmanager
@@ -124,8 +152,8 @@ def _callbacks(tensorboard: Path | None) -> "Iterator[list[Callback]]":
     from openbook.training.report.display import Display
     from openbook.training.report.tensorboard import TensorBoard
 
-    callbacks: list[Display | TensorBoard] = [Display(Terminal())]
-    if tensorboard is not None:
+    callbacks: list[Display | TensorBoard] = [] if is_silent() else [Display(Terminal())]
+    if tensorboard is not None and not is_silent():
         callbacks.append(TensorBoard(tensorboard / "tensorboard"))
     try:
         yield list(callbacks)
@@ -147,23 +175,30 @@ def _keys_named(file: Path | None, keys: Collection[str]) -> Iterator[None]:
         raise OpenbookError(f"{file}: {shown}") from None
 
 
-def _run(request: "TrainingRequest", callbacks: "list[Callback]", plan: bool, overwrite: bool) -> None:
+def _run(request: "TrainingRequest", callbacks: "list[Callback]", plan: bool, overwrite: bool, timeout: float) -> None:
     """Train, or only plan."""
-    from openbook.progress import bars
+    from openbook.progress import bars, silent
+    from openbook.training.distributed.join import joined
+
+    track = silent if is_silent() else bars
 
     def clock() -> float:
         return time.perf_counter() - STARTED
 
     try:
-        if plan:
-            from openbook.training.run import TrainingRun
+        with joined(request, timeout):
+            if plan:
+                from openbook.training.run import TrainingRun
 
-            TrainingRun(request, callbacks, bars, clock).plan()
-            return
-        from openbook.training.start import train
+                TrainingRun(request, callbacks, track, clock).plan()
+                return
+            from openbook.training.start import train
 
-        if train(request, callbacks, bars, clock, overwrite).outcome.stop_reason == "interrupted":
+            result = train(request, callbacks, track, clock, overwrite)
+            flush_output()
+        if result.outcome.stop_reason == "interrupted":
             raise typer.Exit(130)  # as shells report Ctrl-C, so that a script stops
     except KeyboardInterrupt:
-        warn("interrupted; the same command resumes")
+        if current_group().speaks():
+            warn("interrupted; the same command resumes")
         raise

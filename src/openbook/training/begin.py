@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from openbook.model_file.metadata import ModelMetadata
 from openbook.text.corpus.working_directory import size_and_mtime
 from openbook.text.input_files import find_files
 from openbook.text.printable import printable_path
+from openbook.training.group import current_group
 from openbook.training.recipe import make_recipe
 from openbook.training.request import TrainingRequest
 from openbook.training.run_folder import RunFolder, open_run_folder
@@ -29,26 +30,40 @@ class Begun(NamedTuple):
 
 
 @contextmanager
-def begin(request: TrainingRequest, overwrite: bool) -> Iterator[Begun]:
-    """Check a request, and hold its folder.
+def begin(request: TrainingRequest, overwrite: bool, *, temporary: bool = False) -> Iterator[Begun]:
+    """Check a request, and hold its folder; in a group, the first process does.
+
+    Args:
+        request: what is asked for.
+        overwrite: whether the output may be replaced.
+        temporary: whether nothing that happens in the folder is needed later.
 
     Raises:
         OpenbookError: it cannot work, its output may not be written, or another run works there.
     """
     request.check()
     base = request.base_metadata()
-    request.check_output(overwrite)
-    with open_run_folder(request.folder, request.output) as folder:
-        request.check_output(overwrite)  # again: another run may have ended in between
-        if folder.is_new:
-            check_room(folder.path, find_files(request.inputs))
-            if base is not None:
-                from openbook.training.plan.disk import check_disk
-
-                check_disk(
-                    folder.path, base.architecture, make_recipe(request.choices), 0, request.lora_rank is not None
-                )
+    group = current_group()
+    with ExitStack() as held:
+        with group.in_turn():
+            if group.is_first:
+                request.check_output(overwrite)
+                folder = held.enter_context(open_run_folder(request.folder, request.output, temporary=temporary))
+                request.check_output(overwrite)  # again: another run may have ended in between
+                if folder.is_new and not temporary:
+                    _check_room_for_all(folder.path, request, base)
+            else:
+                folder = RunFolder(request.folder)
         yield Begun(folder, base)
+
+
+def _check_room_for_all(folder: Path, request: TrainingRequest, base: ModelMetadata | None) -> None:
+    """Refuse what surely does not fit on the disk: the text, and what a base model's checkpoints take."""
+    check_room(folder, find_files(request.inputs))
+    if base is not None:
+        from openbook.training.plan.disk import check_disk
+
+        check_disk(folder, base.architecture, make_recipe(request.choices), 0, request.lora_rank is not None)
 
 
 def check_room(folder: Path, files: Sequence[Path]) -> None:

@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from openbook.training.group import current_group
 from openbook.training.recipe import Recipe
 from openbook.transformer.dropout import Dropout
 
@@ -31,20 +33,27 @@ def choose_replicas(recipe: Recipe, parameters: int, device: torch.device) -> in
     """How many replicas a run of this recipe has."""
     tokens = recipe.micro_batch_size * recipe.context
     # Recomputed blocks must drop the same numbers, which PyTorch ensures only for the generator that all threads share.
-    if tokens < MIN_TOKENS or recipe.gradient_checkpointing:
+    if tokens < MIN_TOKENS or recipe.gradient_checkpointing or current_group().sharded:
         return 1
-    return max(1, min(max_replicas(parameters, device), recipe.batch_tokens // tokens))
+    here = recipe.batch_tokens // tokens // current_group().size
+    return max(1, min(max_replicas(parameters, device), here))
 
 
 ForwardBackward = Callable[[nn.Module, Any], Tensor]
 """Adds the gradients of a micro-batch to a model's; returns the loss."""
 
 
+def dropout_seed(seed: int, step: int, micro_batch: int) -> int:
+    """What seeds dropout in a micro-batch of a step, whichever thread or process computes it."""
+    return int(np.random.SeedSequence((seed, step, micro_batch)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
 class DataParallel:
     """Replicas of a model that share its weights and have gradients of their own, each in a thread.
 
-    Which replica takes which micro-batch, the order in which gradients are summed, and what dropout drops depend on
-    the step alone, so a repeated step gives the same bits.
+    Which replica takes which micro-batch and the order in which gradients are summed depend on the number of replicas
+    alone, so a repeated step gives the same bits. What dropout drops depends on the micro-batch's own seed, whoever
+    computes it.
 
     Args:
         model: is the first replica.
@@ -62,37 +71,44 @@ class DataParallel:
         self._threads_per_replica = max(1, self._threads // replicas)
         self._pool: ThreadPoolExecutor | None = None
 
-    def forward_backward(self, micro_batches: Sequence[Any], forward_backward: ForwardBackward, seed: int) -> Tensor:
+    def forward_backward(
+        self, micro_batches: Sequence[Any], forward_backward: ForwardBackward, seeds: Sequence[int]
+    ) -> Tensor:
         """Run `forward_backward` on all micro-batches and leave the sum of their gradients in the model.
 
         Args:
             micro_batches: are passed to `forward_backward`.
             forward_backward: is called with a replica and a micro-batch.
-            seed: of dropout.
+            seeds: of dropout, one for each micro-batch.
 
         Returns:
             the sum of the losses.
         """
-        count = len(self.replicas)
+        count, work = len(self.replicas), list(zip(micro_batches, seeds, strict=True))
         if count == 1:
-            torch.manual_seed(seed)
-            return _sum([forward_backward(self.replicas[0], batch) for batch in micro_batches])
+            return _sum([self._run(0, forward_backward, *each) for each in work])
         if self._pool is None:
             self._pool = ThreadPoolExecutor(
                 count, initializer=torch.set_num_threads, initargs=(self._threads_per_replica,)
             )
 
-        def work(number: int) -> Tensor:
-            self._generators[number].manual_seed((seed * count + number) % 2**63)
-            return _sum([forward_backward(self.replicas[number], batch) for batch in micro_batches[number::count]])
+        def run(number: int) -> Tensor:
+            return _sum([self._run(number, forward_backward, *each) for each in work[number::count]])
 
         torch.set_num_threads(self._threads_per_replica)  # the BLAS library has one setting for all threads
         try:
-            losses = list(self._pool.map(work, range(min(count, len(micro_batches)))))
+            losses = list(self._pool.map(run, range(min(count, len(work)))))
         finally:
             torch.set_num_threads(self._threads)
         self._reduce()
         return _sum(losses)
+
+    def _run(self, number: int, forward_backward: ForwardBackward, batch: Any, seed: int) -> Tensor:
+        if self._generators:
+            self._generators[number].manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
+        return forward_backward(self.replicas[number], batch)
 
     def _reduce(self) -> None:
         """Add the gradients of the other replicas to the model's."""
@@ -119,4 +135,4 @@ def replicate(model: nn.Module) -> nn.Module:
 
 
 def _sum(losses: Sequence[Tensor]) -> Tensor:
-    return torch.stack(list(losses)).sum()
+    return torch.stack(list(losses)).sum() if losses else torch.zeros(())

@@ -8,8 +8,8 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,14 +17,20 @@ from torch import Tensor, nn
 from openbook.errors import SettingError
 from openbook.training.checkpoint import (
     Checkpointer,
-    read_checkpoint,
-    restore_weights,
+    read_state,
+    restore_tensors,
     trainable_weights,
-    write_checkpoint,
 )
-from openbook.training.data_parallel import DataParallel, choose_replicas
+from openbook.training.data_parallel import DataParallel, choose_replicas, dropout_seed
+from openbook.training.evaluation.perplexity import bits_per_byte
+from openbook.training.group import EVERY, Group, current_group
+from openbook.training.initialize import without_load_balancing
 from openbook.training.optimizer import ExponentialMovingAverage, Optimizers, lr_multiplier
 from openbook.training.recipe import Recipe
+from openbook.transformer.transformer import Transformer
+
+if TYPE_CHECKING:
+    from openbook.training.distributed.sharding import ShardedParallel
 
 Event = dict[str, Any]
 """What happened, as it is logged: always with `event`, `step` and `seconds`."""
@@ -40,16 +46,16 @@ FINAL_TOKENS, FINAL_TOKENS_SHARE = 1 << 14, 0.6
 class Task(Protocol):
     """What is learned: batches for each step, their loss, and a score on held-out data."""
 
-    def batches(self, step: int) -> Iterable[tuple[Any, int]]:
-        """The micro-batches of a step, each with the number of tokens to predict in it."""
+    def batches(self, step: int, share: slice = EVERY) -> Iterable[tuple[Any, int]]:
+        """The micro-batches of a step, or a share of them, each with the number of tokens to predict in it."""
         ...
 
     def forward_backward(self, model: nn.Module, batch: Any, scale: float) -> Tensor:
         """Add the gradients of `scale` · (summed loss of a micro-batch); returns that product, in nats."""
         ...
 
-    def bits_per_byte(self, nats: float, batches: Sequence[Any]) -> float:
-        """Of the text that micro-batches predict, where their loss is `nats` in all."""
+    def predicted_bytes(self, batches: Sequence[Any]) -> tuple[float, int]:
+        """The bytes of text that micro-batches predict, and how many of them no token spells."""
         ...
 
     @property
@@ -119,6 +125,7 @@ class TrainingLoop:
         callbacks: are called with every event.
         should_stop: is asked after each step.
         checkpoint_seconds: between checkpoints; 0 writes one after every step.
+        group: the processes that train together; each takes a share of every step's micro-batches.
     """
 
     model: nn.Module
@@ -131,6 +138,7 @@ class TrainingLoop:
     callbacks: Sequence[Callback] = ()
     should_stop: Callable[[], bool] = lambda: False
     checkpoint_seconds: float = 60.0
+    group: Group = field(default_factory=current_group)
 
     def __post_init__(self) -> None:
         self.state = TrainingState()
@@ -143,7 +151,15 @@ class TrainingLoop:
         self._validated: tuple[int, float, dict[str, float]] | None = None  # the last step, its score and metrics
         self._step_tokens, self._step_bits = 0, 0.0
         parameters = sum(each.numel() for each in self.model.parameters())
-        self.data_parallel = DataParallel(self.model, choose_replicas(self.recipe, parameters, self.device))
+        self.data_parallel = self._parallel(parameters)
+
+    def _parallel(self, parameters: int) -> "DataParallel | ShardedParallel":
+        if self.group.sharded:
+            from openbook.training.distributed.sharding import ShardedParallel
+
+            assert isinstance(self.model, Transformer)
+            return ShardedParallel(self.model)
+        return DataParallel(self.model, choose_replicas(self.recipe, parameters, self.device))
 
     def run(self) -> Outcome:
         """Train to the end of the budget, from the latest checkpoint if there is one.
@@ -153,14 +169,16 @@ class TrainingLoop:
                 best weights stay on disk.
         """
         try:
-            if self.checkpointer.latest.exists():
+            if self.group.agreed(self.checkpointer.exists):
                 self._resume()
             else:
-                self.checkpointer.clear()
+                if self.group.is_first:
+                    self.checkpointer.clear()
                 self.state.start_seconds = self._now()
             stop_reason = self._train()
             if stop_reason == "interrupted":
                 self._save()
+            self.checkpointer.finish()
             self._restore_best(stop_reason)
             return Outcome(stop_reason, self.state, self._scored_fraction(), self._earlier_seconds)
         finally:
@@ -186,7 +204,7 @@ class TrainingLoop:
                     return "stopped early"
             if self.recipe.stop_when_known and self._is_learned():
                 return "learned"
-            if self.should_stop():
+            if self.group.most(self.should_stop()):
                 return "interrupted"
             if self._now() - saved > self.checkpoint_seconds:
                 before = self._now()
@@ -227,21 +245,25 @@ class TrainingLoop:
         return min(1.0, fraction * max(1.0, allowed / self._validation_seconds))
 
     def _now(self) -> float:
-        return self._earlier_seconds + self.clock()
+        return self.group.reading(self._earlier_seconds + self.clock())
 
     def _step(self) -> float:
         """One training step; returns the mean loss in nats per token."""
-        state, recipe = self.state, self.recipe
-        batches = list(self.task.batches(state.step))
-        self._step_tokens = tokens = sum(count for _, count in batches)
+        state, recipe, group = self.state, self.recipe, self.group
+        batches = list(self.task.batches(state.step, group.share))
+        self._step_tokens = tokens = int(group.total(sum(count for _, count in batches))[0])
+        work = [(batch, 1 / tokens) for batch, _ in batches]
+        if group.sharded:  # all processes pass through the model equally often
+            spare = next(iter(self.task.batches(state.step, slice(0, 1))))[0]
+            work += [(spare, 0.0)] * (int(group.most(len(work))) - len(work))
 
-        def forward_backward(model: nn.Module, batch: Any) -> Tensor:
-            with self._autocast():
-                return self.task.forward_backward(model, batch, 1 / tokens)
+        def forward_backward(model: nn.Module, part: tuple[Any, float]) -> Tensor:
+            with self._autocast(), nullcontext() if part[1] else without_load_balancing(model):
+                return self.task.forward_backward(model, *part)
 
-        seed = (recipe.seed * 1_000_003 + state.step) % 2**63  # dropout depends on the step alone too
+        seeds = [dropout_seed(recipe.seed, state.step, group.rank + n * group.size) for n in range(len(work))]
         try:
-            loss = self.data_parallel.forward_backward([batch for batch, _ in batches], forward_backward, seed)
+            loss = float(self.data_parallel.forward_backward(work, forward_backward, seeds))
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
             if not isinstance(error, RuntimeError) or "memory" in str(error):
                 raise SettingError(
@@ -249,8 +271,11 @@ class TrainingLoop:
                     f"`micro_batch_size` (now {recipe.micro_batch_size}), `width` or `layers`{self._where_kept()}"
                 ) from error
             raise
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.max_grad_norm)
-        if not math.isfinite(float(norm)):
+        loss, *of_text = group.total(loss, *self.task.predicted_bytes([batch for batch, _ in batches]))
+        self._step_bits = bits_per_byte(loss * tokens, *of_text)
+        group.add_gradients([each for each in self.model.parameters() if each.requires_grad])
+        norm = self._clip_gradients()
+        if not math.isfinite(norm):
             raise SettingError(
                 f"step {state.step}: the gradient is not finite; lower the learning rates (`matrix_lr`, now "
                 f"{recipe.matrix_lr}) or take `precision`=float32{self._where_kept()}"
@@ -258,8 +283,15 @@ class TrainingLoop:
         self.optimizers.step(lr_multiplier(self.progress(), state.step, recipe))
         if self.ema is not None:
             self.ema.update(self.model, state.step)
-        self._step_bits = self.task.bits_per_byte(float(loss) * tokens, [batch for batch, _ in batches])
-        return float(loss)
+        return loss
+
+    def _clip_gradients(self) -> float:
+        """Scale the gradients so that their norm is the recipe's at most; returns the norm before."""
+        if self.group.sharded:
+            from openbook.training.distributed.sharding import clip_gradients
+
+            return clip_gradients(self.model.parameters(), self.recipe.max_grad_norm, self.group)
+        return float(nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.max_grad_norm))
 
     def _autocast(self) -> Any:
         if self.dtype == torch.float32:
@@ -289,8 +321,7 @@ class TrainingLoop:
             state.validations = max(state.validations + 1, int(self.progress() * self.recipe.validations))
             if score < state.best:
                 state.best, state.best_step, state.stale = score, state.step, 0
-                weights = trainable_weights(self.model)
-                write_checkpoint(self.checkpointer.best, weights, {"step": state.step, "score": score})
+                self.checkpointer.save_best(trainable_weights(self.model), {"step": state.step, "score": score})
             else:
                 state.stale += 1
         self._emit_score(score, **metrics)
@@ -309,12 +340,12 @@ class TrainingLoop:
                 last = self._score()
                 self._validation_seconds = self._now() - before
                 metrics = self.task.metrics(self.model)
-        if self.checkpointer.best.exists():
-            tensors, saved = read_checkpoint(self.checkpointer.best)
+        if self.group.agreed(self.checkpointer.best.exists()):
+            saved = read_state(self.checkpointer.best)
             # A run by time that was killed and resumed may find better weights there than it reached again.
             state.best, state.best_step = saved["score"], saved["step"]
             if state.best <= last:
-                restore_weights(self.model, tensors)
+                restore_tensors(self.checkpointer.best, trainable_weights(self.model))
         if last < state.best:
             state.best, state.best_step = last, state.step
         if last < math.inf:
@@ -345,27 +376,27 @@ class TrainingLoop:
     def _save(self) -> None:
         state = self.state
         state.seconds = self._now()
+        facts = asdict(state) | {"best": None if state.best == math.inf else state.best}
+        self.checkpointer.save(self._tensors(), facts)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """All that the next step depends on, besides the state."""
         tensors = trainable_weights(self.model) | self.optimizers.state()
         if self.ema is not None:
             tensors |= {f"ema.{name}": weight for name, weight in self.ema.weights.items()}
-        facts = asdict(state) | {"best": None if state.best == math.inf else state.best}
-        write_checkpoint(self.checkpointer.latest, tensors, facts)
+        return tensors
 
     def _resume(self) -> None:
-        tensors, facts = read_checkpoint(self.checkpointer.latest)
+        facts = self.checkpointer.restore(self._tensors())
         facts["best"] = math.inf if facts["best"] is None else facts["best"]
         self.state = TrainingState(**facts)
         self._earlier_seconds = self.state.seconds - self.clock()
-        restore_weights(self.model, tensors)
-        self.optimizers.load_state(tensors, self.state.step)
-        if self.ema is not None:
-            for name, weight in self.ema.weights.items():
-                weight.copy_(tensors[f"ema.{name}"])
+        self.optimizers.resume(self.state.step)
         self._emit("resume")
 
     def _where_kept(self) -> str:
-        if self.checkpointer.latest.exists():
-            return f". The last good state is kept in {self.checkpointer.latest.parent}"
+        if self.checkpointer.exists:
+            return f". The last good state is kept in {self.checkpointer.folder}"
         return ""
 
     def _emit_score(self, score: float, **facts: Any) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from openbook.errors import SettingError
+from openbook.training.group import drop_gathered, local, whole
 from openbook.training.lora_targets import SCALE, check_lora
 from openbook.transformer.experts import ExpertLinear
 
@@ -33,7 +34,8 @@ class LoRALinear(nn.Module):
     @torch.no_grad()
     def merged(self) -> nn.Linear | ExpertLinear:
         """The linear layer with the change added to its weight."""
-        self.linear.weight += SCALE * (self.b.weight @ self.a.weight)
+        a = self.a.weight if self.a.weight.ndim > 2 else whole(self.a.weight)  # experts are split as whole matrices
+        local(self.linear.weight).add_(SCALE * (local(self.b.weight) @ local(a)))
         return self.linear
 
 
@@ -65,8 +67,9 @@ def add_lora(model: nn.Module, rank: int, targets: Sequence[str], seed: int) -> 
 
 def lora_matrices(model: nn.Module) -> dict[str, Tensor]:
     """A and B of every changed matrix, under the name of its weight followed by `.a` and `.b`."""
+    drop_gathered(model)
     return {
-        f"{path}.weight.{name}": part.weight.detach().clone()
+        f"{path}.weight.{name}": whole(part.weight.detach()).clone()
         for path, module in model.named_modules()
         if isinstance(module, LoRALinear)
         for name, part in (("a", module.a), ("b", module.b))

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from openbook.training.group import current_group
 from openbook.transformer.transformer import Transformer
 
 MAX_LOGITS = 1 << 21
@@ -95,23 +96,25 @@ def summed_cross_entropy(
 ) -> tuple[float, int]:
     """The cross-entropy summed over all labels in nats, and how many there are; without dropout.
 
+    In a group, each process takes a share of the batches.
+
     Args:
         model: in any mode.
         batches: what it reads and predicts.
         dtype: of matrix products.
     """
     assert isinstance(model, Transformer)
-    was_training = model.training
+    was_training, group = model.training, current_group()
     model.eval()
     nats, count = 0.0, 0
     device = model.token_embedding.weight.device
     try:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            for batch in batches:
+            for batch in group.scored_here(batches):
                 labelled = batch.labels != IGNORE_INDEX
                 hidden = hidden_states(model, batch)[labelled]
                 nats += float(token_cross_entropy(model, hidden, batch.labels[labelled]).double().sum())
                 count += int(labelled.sum())
     finally:
         model.train(was_training)
-    return nats, count
+    return group.total_score(nats, count)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
+from openbook.training.group import current_group, drop_gathered, local
 from openbook.training.recipe import Recipe
 
 NEWTON_SCHULZ_STEPS = 3
@@ -62,10 +63,10 @@ class AdamW:
                 same_scale.setdefault(self.scale[name], []).append(name)
         for scale, names in same_scale.items():
             adamw(
-                [self.parameters[name].detach() for name in names],
-                [self.parameters[name].grad for name in names],  # type: ignore[misc]
-                [self.state[f"{name}.exp_avg"] for name in names],
-                [self.state[f"{name}.exp_avg_sq"] for name in names],
+                [local(self.parameters[name].detach()) for name in names],
+                [local(self.parameters[name].grad) for name in names],  # type: ignore[arg-type]
+                [local(self.state[f"{name}.exp_avg"]) for name in names],
+                [local(self.state[f"{name}.exp_avg_sq"]) for name in names],
                 [],
                 [torch.tensor(float(self.steps), device=self.parameters[name].device) for name in names],
                 fused=True,
@@ -82,7 +83,10 @@ class AdamW:
 
 def _root_mean_square(parameter: Tensor) -> float:
     """From 0.001 to 1."""
-    return min(1.0, max(1e-3, float(parameter.detach().float().square().mean().sqrt())))
+    if local(parameter) is parameter:
+        return min(1.0, max(1e-3, float(parameter.detach().float().square().mean().sqrt())))
+    squares = current_group().total(float(local(parameter.detach()).double().square().sum()))[0]
+    return min(1.0, max(1e-3, math.sqrt(squares / parameter.numel())))
 
 
 class Muon:
@@ -124,15 +128,29 @@ class Muon:
                 same_shape.setdefault(parameter.shape, []).append(name)
         lr = lr_multiplier * self.lr
         for (*experts, rows, columns), names in same_shape.items():
-            weights = [self.parameters[name].detach() for name in names]
-            momentum = [self.state[f"{name}.momentum"] for name in names]
-            gradient = torch.stack([self.parameters[name].grad for name in names])  # type: ignore[misc]
+            weights = [local(self.parameters[name].detach()) for name in names]
+            momentum = [local(self.state[f"{name}.momentum"]) for name in names]
+            gradient = torch.stack([local(self.parameters[name].grad) for name in names])  # type: ignore[arg-type]
             torch._foreach_lerp_(momentum, list(gradient), 1 - self.momentum)
-            direction = gradient.lerp_(torch.stack(momentum), self.momentum).view(-1, rows, columns)
-            update = orthogonalize(direction, self.dtype).view(-1, *experts, rows, columns)
+            direction = gradient.lerp_(torch.stack(momentum), self.momentum)
+            # Experts are split as whole matrices, other matrices by rows.
+            by_rows = not experts and local(self.parameters[names[0]]) is not self.parameters[names[0]]
+            update = self._gathered(direction, rows) if by_rows else self._orthogonalized(direction)
             torch._foreach_mul_(weights, 1 - lr * self.weight_decay)
             size = lr * math.sqrt(max(1.0, rows / columns))
             torch._foreach_add_(weights, list(update.to(weights[0].dtype)), alpha=-size)
+
+    def _orthogonalized(self, direction: Tensor) -> Tensor:
+        """Matrices (…, rows, columns) → the same; there may be none, where experts are fewer than processes."""
+        if not direction.numel():
+            return direction
+        return orthogonalize(direction.view(-1, *direction.shape[-2:]), self.dtype).view(direction.shape)
+
+    def _gathered(self, direction: Tensor, rows: int) -> Tensor:
+        """This process's rows (n, own rows, columns) of matrices that have so many rows in all → the same."""
+        from openbook.training.distributed.sharding import orthogonalize_in_turn
+
+        return orthogonalize_in_turn(direction, rows, current_group(), self._orthogonalized)
 
 
 def orthogonalize(matrices: Tensor, dtype: torch.dtype) -> Tensor:
@@ -192,11 +210,9 @@ class Optimizers:
         """Every tensor of the optimizers' state under a name of its own."""
         return {f"optimizer.{name}": tensor for each in self.optimizers for name, tensor in each.state.items()}
 
-    def load_state(self, tensors: Mapping[str, Tensor], steps: int) -> None:
-        """Restore what `state` returned after this many steps."""
+    def resume(self, steps: int) -> None:
+        """Go on after so many steps, the tensors of `state` being those of then."""
         for optimizer in self.optimizers:
-            for name, tensor in optimizer.state.items():
-                tensor.copy_(tensors[f"optimizer.{name}"])
             if isinstance(optimizer, AdamW):
                 optimizer.steps = steps
 
@@ -245,13 +261,19 @@ class ExponentialMovingAverage:
         """Take in the weights after step number `step` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
         current = dict(model.named_parameters())
-        torch._foreach_lerp_(list(self.weights.values()), [current[name].detach() for name in self.weights], 1 - decay)
+        averages, weights = (
+            list(map(local, self.weights.values())),
+            [local(current[name].detach()) for name in self.weights],
+        )
+        torch._foreach_lerp_(averages, weights, 1 - decay)
 
     @torch.no_grad()
     def swap(self, model: nn.Module) -> None:
         """Exchange the model's weights and the average; a second call undoes the first."""
+        drop_gathered(model)
         for name, parameter in model.named_parameters():
             if name in self.weights:
-                held = parameter.detach().clone()
-                parameter.copy_(self.weights[name])
-                self.weights[name].copy_(held)
+                mine, average = local(parameter.detach()), local(self.weights[name])
+                held = mine.clone()
+                mine.copy_(average)
+                average.copy_(held)

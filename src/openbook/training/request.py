@@ -11,6 +11,7 @@ from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.output_path import check_new_file, check_output_file
 from openbook.text.input_files import WORKING, find_files
 from openbook.text.tokenizer.bpe_dropout import require_bpe
+from openbook.training.group import is_member
 from openbook.training.lora_targets import SCALE, TARGETS, check_lora
 from openbook.training.recipe import make_recipe
 from openbook.training.run_folder import UnfinishedRun
@@ -41,6 +42,7 @@ class TrainingRequest:
         config: the file that choices were read from; like the inputs, it is never written over.
         side_tokens: the most tokens of a source and of a target; longer pairs are left out. None: what the context
             holds.
+        shard: whether each process of a group keeps a part of the model only.
         tiny: whether to learn a few sentences or pairs by heart with a model small enough to follow by hand.
     """
 
@@ -61,6 +63,7 @@ class TrainingRequest:
     config: Path | None = None
     side_tokens: int | None = None
     tiny: bool = False
+    shard: bool = False
 
     @property
     def fraction_held_out(self) -> float | None:
@@ -86,6 +89,8 @@ class TrainingRequest:
             OpenbookError: naming the option.
         """
         make_recipe(self.choices)
+        if self.shard and not is_member():
+            raise SettingError("`shard`: splits the model among several processes; give `processes`, or use torchrun")
         if self.device not in WITHOUT_LOOKING:
             from openbook.transformer.device import choose_device
 

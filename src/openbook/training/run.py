@@ -5,9 +5,9 @@ Whether it trains on books, pairs or conversations is known to its `Dataset` alo
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from torch import Tensor
 from openbook.errors import SettingError
 from openbook.generation.engines.malloc import keep_freed_memory
 from openbook.model_file.adapter import Adapter, fingerprint, load_merged, save_adapter
-from openbook.model_file.file import save
+from openbook.model_file.file import model_writer, save
 from openbook.model_file.metadata import ModelMetadata
 from openbook.model_file.quantized_weight import dequantize
+from openbook.model_file.tensor_shapes import expected_shapes
 from openbook.progress import Track, silent
 from openbook.training.begin import Begun, begin
 from openbook.training.checkpoint import Checkpointer
@@ -28,7 +29,9 @@ from openbook.training.data.conversation_dataset import ConversationDataset
 from openbook.training.data.dataset import Dataset, ScoredTask
 from openbook.training.data.pair_dataset import PairDataset
 from openbook.training.data.tiny_dataset import TinyDataset
+from openbook.training.distributed.gathering import write_gathered
 from openbook.training.evaluation.perplexity import Score
+from openbook.training.group import current_group, drop_gathered
 from openbook.training.initialize import initialize, set_load_balancing
 from openbook.training.interrupts import interrupts
 from openbook.training.loop import Callback, Event, Outcome, TrainingLoop
@@ -43,7 +46,7 @@ from openbook.training.report.log import EventLog, read_log
 from openbook.training.report.loss_curve import save_curve
 from openbook.training.report.record import hash_of, training_record
 from openbook.training.request import TrainingRequest
-from openbook.training.run_folder import RECORD, UnfinishedRun, open_run_folder
+from openbook.training.run_folder import RECORD, UnfinishedRun
 from openbook.transformer.block import Stack
 from openbook.transformer.device import choose_device
 from openbook.transformer.transformer import Transformer
@@ -96,12 +99,10 @@ class TrainingRun:
             OpenbookError: there is no data, or a choice is out of range.
         """
         keep_freed_memory()
-        request = self.request
-        request.check()
-        base = request.base_metadata()
-        request.check_output(overwrite=True)
-        with open_run_folder(request.folder, request.output, temporary=True):
-            return self._plan(self._prepare(base), base)
+        with begin(self.request, overwrite=True, temporary=True) as begun:
+            with current_group().in_turn():
+                dataset = self._prepare(begun.base)
+            return self._plan(dataset, begun.base)
 
     def run(self, overwrite: bool = False) -> TrainingResult:
         """Train and write the model file; an interrupted run of the same request resumes.
@@ -116,39 +117,43 @@ class TrainingRun:
     def run_in(self, begun: Begun, overwrite: bool) -> TrainingResult:
         """The same after `begin`."""
         keep_freed_memory()
-        request, (folder, base) = self.request, begun
-        checkpointer = Checkpointer(folder.path)
-        dataset = self._prepare(base)
-        files = dataset.file_records()
+        request, group, (folder, base) = self.request, current_group(), begun
+        checkpointer = make_checkpointer(folder.path)
+        with group.in_turn():
+            dataset = self._prepare(base)
+            files = dataset.file_records() if group.is_first else []
         started = self._start(dataset, base, checkpointer, overwrite)
-        recipe, summary = dataset.tokenize(make_recipe(started.recipe, folder.path / RECORD))
+        with group.in_turn():
+            recipe, summary = dataset.tokenize(make_recipe(started.recipe, folder.path / RECORD))
         self._emit("tokens", **summary)
-        metadata, model = build_model(request, recipe, dataset)
-        device = choose_device(request.device)
-        model.to(device)
+        device = device_of(request)
+        metadata, model = build_model(request, recipe, dataset, device)
         task = dataset.task(recipe, device, _dtype(recipe))
-        log, curve = EventLog(folder.path / "log.jsonl"), folder.path / "loss.png"
+        log, curve = EventLog(folder.path / "log.jsonl") if group.is_first else None, folder.path / "loss.png"
         folder.worth_keeping = True
         try:
-            outcome = self._train(model, task, recipe, checkpointer, [log, self._samples(dataset, model, recipe)])
+            listeners: list[Callback] = [] if log is None else [log]
+            if group.is_first or group.sharded:
+                listeners.append(self._samples(dataset, model, recipe))
+            outcome = self._train(model, task, recipe, checkpointer, listeners)
             self._emit("ended")
             changes = lora_matrices(model)
             merge_lora(model)
             score, metrics = task.evaluate(model, self.track, outcome.scored_fraction), task.metrics(model)
-            events, base_model, lora = read_log(log.path), request.base_model, request.lora
-            record = training_record(files, recipe, outcome, score, metrics, events, base_model, lora)
-            record |= dataset.merge_counts()
+            result = TrainingResult(request.output, outcome, score, metrics, recipe, curve)
+            record = {} if log is None else self._record(dataset, files, read_log(log.path), result)
             self._save(metadata, model, changes, record)
         finally:
-            log.close()
-            with suppress(OSError):  # the disk is full: what matters has been said already
-                save_curve(read_log(log.path), curve, dataset.summary().get("scored", "held-out"))
-        if outcome.stop_reason == "interrupted":
-            replace(started, saved=fingerprint(request.output)).write(folder.path)
-        else:
-            (folder.path / RECORD).unlink(missing_ok=True)
-            checkpointer.clear()
-        result = TrainingResult(request.output, outcome, score, metrics, recipe, curve)
+            if log is not None:
+                log.close()
+                with suppress(OSError):  # the disk is full: what matters has been said already
+                    save_curve(read_log(log.path), curve, dataset.summary().get("scored", "held-out"))
+        if group.is_first:
+            if outcome.stop_reason == "interrupted":
+                replace(started, saved=fingerprint(request.output)).write(folder.path)
+            else:
+                (folder.path / RECORD).unlink(missing_ok=True)
+                checkpointer.clear()
         self._emit_saved(result)
         return result
 
@@ -166,32 +171,33 @@ class TrainingRun:
         Raises:
             OpenbookError: a choice is out of range, or time, memory or disk is too small for it.
         """
-        plan = dataset.plan(choose_device(self.request.device), self.clock)
+        group = current_group()
+        plan = dataset.plan(device_of(self.request), self._agreed_clock)
         architecture = build_architecture(plan.recipe) if base is None else base.architecture
         frozen = self.request.lora_rank is not None
         recipe = save_memory(architecture, plan.recipe, self.request.choices, frozen)
         if recipe != plan.recipe:
             plan = replace(plan, recipe=recipe, reasons={**plan.reasons, "gradient_checkpointing": "to fit in memory"})
         summary = dataset.summary()
-        check_disk(
-            self.request.folder, architecture, recipe, summary["train_bytes"] + summary["validation_bytes"], frozen
-        )
+        text_bytes = summary["train_bytes"] + summary["validation_bytes"]
+        group.together(lambda: check_disk(self.request.folder, architecture, recipe, text_bytes, frozen))
         if "minutes" in self.request.choices:
             # Behind the last step come a validation and the final score, each a third of a step for as many tokens.
             scoring = 2 / 3 * plan.step_seconds * recipe.validation_tokens / recipe.batch_tokens
-            check_budget(recipe.minutes or math.inf, self.clock(), plan.step_seconds, RESERVED_SECONDS + scoring)
-        facts = {"recipe": recipe.as_dict(), "reasons": dict(plan.reasons)}
+            spent = self._agreed_clock()
+            check_budget(recipe.minutes or math.inf, spent, plan.step_seconds, RESERVED_SECONDS + scoring)
+        facts: dict[str, Any] = {"recipe": recipe.as_dict(), "reasons": dict(plan.reasons), "processes": group.size}
         self._emit("plan", **facts, tokens_expected=plan.tokens, epochs=plan.epochs, expected=plan.seconds)
         return plan
+
+    def _agreed_clock(self) -> float:
+        return current_group().reading(self.clock())
 
     def _start(
         self, dataset: Dataset, base: ModelMetadata | None, checkpointer: Checkpointer, overwrite: bool
     ) -> UnfinishedRun:
-        """The unfinished run in the folder if it is this one, or a new one.
-
-        With `overwrite` it goes on too if it began so: it is the same command.
-        """
-        request, log = self.request, self.request.folder / "log.jsonl"
+        """The unfinished run in the folder if it is this one, or a new one."""
+        request, group = self.request, current_group()
         identity = {
             "output": request.output.name,
             "data": dataset.fingerprint,
@@ -200,13 +206,32 @@ class TrainingRun:
             "tiny": request.tiny,
             "lora": None if request.lora_rank is None else [request.lora_rank, *request.lora_targets],
         }
+        found: dict[str, Any] | None = None
+        with group.in_turn():
+            if group.is_first and (unfinished := self._unfinished(identity, checkpointer, overwrite)) is not None:
+                found = asdict(unfinished)
+        if (found := group.agreed(found)) is not None:
+            return UnfinishedRun(**found)
+        started = UnfinishedRun(identity, group.agreed(self._plan(dataset, base).recipe.as_dict()), overwrite)
+        if group.is_first:
+            started.write(request.folder)
+        return started
+
+    def _unfinished(
+        self, identity: Mapping[str, Any], checkpointer: Checkpointer, overwrite: bool
+    ) -> UnfinishedRun | None:
+        """The run that the folder holds, if it is the one of this identity; else what is there is removed.
+
+        With `overwrite` it goes on too if it began so: it is the same command.
+        """
+        request, log = self.request, self.request.folder / "log.jsonl"
         unfinished = UnfinishedRun.read(request.folder)
         if unfinished is not None and (unfinished.overwrite or not overwrite):
             if unfinished.is_for(identity):
-                if not checkpointer.latest.exists():
+                if not checkpointer.exists:
                     log.unlink(missing_ok=True)
                 return unfinished
-            if checkpointer.latest.exists() and not overwrite:
+            if checkpointer.exists and not overwrite:
                 raise SettingError(
                     f"{request.folder}: holds an unfinished run with other inputs or choices; give the same again to "
                     "resume it, another `output`, or `overwrite` to start over"
@@ -214,9 +239,7 @@ class TrainingRun:
         checkpointer.clear()
         for old in (request.folder / RECORD, log):
             old.unlink(missing_ok=True)
-        started = UnfinishedRun(identity, self._plan(dataset, base).recipe.as_dict(), overwrite)
-        started.write(request.folder)
-        return started
+        return None
 
     def _train(
         self,
@@ -241,17 +264,40 @@ class TrainingRun:
             )
             return loop.run()
 
+    def _record(
+        self, dataset: Dataset, files: list[dict[str, Any]], events: list[Event], result: TrainingResult
+    ) -> dict[str, Any]:
+        """What the model file says of its training."""
+        of_base = self.request.base_model, self.request.lora
+        score, metrics = result.score, result.metrics
+        record = training_record(files, result.recipe, result.outcome, score, metrics, events, *of_base)
+        return record | dataset.merge_counts()
+
     def _save(
         self, metadata: ModelMetadata, model: Transformer, changes: Mapping[str, Tensor], record: dict[str, Any]
     ) -> None:
-        """Write the model file, or the LoRA matrices alone."""
-        request = self.request
-        if not request.adapter:
-            save(request.output, replace(metadata, training=record), model.state_dict())
-            return
-        assert request.base_model is not None
-        adapter = Adapter(request.base_model.name, fingerprint(request.base_model), SCALE, record)
-        save_adapter(request.output, adapter, changes)
+        """Write the model file, or the LoRA matrices alone; in a group, the first process does."""
+        request, group, metadata = self.request, current_group(), replace(metadata, training=record)
+        drop_gathered(model)
+        weights = model.state_dict()
+
+        def write() -> None:
+            if request.adapter:
+                assert request.base_model is not None
+                base = request.base_model
+                save_adapter(request.output, Adapter(base.name, fingerprint(base), SCALE, record), changes)
+            else:
+                save(request.output, metadata, weights)
+
+        def write_parts(parts: Iterator[tuple[str, Tensor]]) -> None:
+            with model_writer(request.output, metadata, "F32") as writer:
+                for name, tensor in parts:
+                    writer.write(name, tensor)
+
+        if group.sharded and not request.adapter:
+            write_gathered({name: weights[name] for name in expected_shapes(metadata.architecture)}, write_parts)
+        else:
+            group.together(lambda: write() if group.is_first else None)
 
     def _samples(self, dataset: Dataset, model: Transformer, recipe: Recipe) -> Callback:
         every = max(10.0, 6 * (recipe.minutes or 10))
@@ -279,9 +325,28 @@ class TrainingRun:
             callback(full)
 
 
-def build_model(request: TrainingRequest, recipe: Recipe, dataset: Dataset) -> tuple[ModelMetadata, Transformer]:
+def device_of(request: TrainingRequest) -> torch.device:
+    """Where this process computes."""
+    return current_group().device(choose_device(request.device))
+
+
+def make_checkpointer(folder: Path) -> Checkpointer:
+    """Where this run keeps its checkpoints: in files, or for several processes in folders of parts."""
+    if current_group().size == 1:
+        return Checkpointer(folder)
+    from openbook.training.distributed.checkpoint import GroupCheckpointer  # takes a while to import
+
+    return GroupCheckpointer(folder)
+
+
+def build_model(
+    request: TrainingRequest, recipe: Recipe, dataset: Dataset, device: torch.device
+) -> tuple[ModelMetadata, Transformer]:
     """The model to train, new or from the base model's file, with its metadata."""
-    metadata, model = _new_model(recipe, dataset) if request.base_model is None else _base_model(request, recipe)
+    if request.base_model is None:
+        metadata, model = _new_model(request, recipe, dataset, device)
+    else:
+        metadata, model = _base_model(request, recipe, device)
     set_load_balancing(model, recipe.load_balancing / recipe.batch_tokens)
     for module in model.modules():
         if isinstance(module, Stack):
@@ -289,15 +354,26 @@ def build_model(request: TrainingRequest, recipe: Recipe, dataset: Dataset) -> t
     return metadata, model
 
 
-def _new_model(recipe: Recipe, dataset: Dataset) -> tuple[ModelMetadata, Transformer]:
+def _new_model(
+    request: TrainingRequest, recipe: Recipe, dataset: Dataset, device: torch.device
+) -> tuple[ModelMetadata, Transformer]:
     architecture = build_architecture(recipe)
     check_memory(architecture, recipe)
-    model = Transformer(architecture, recipe.dropout)
+    with torch.device("meta" if request.shard else "cpu"):
+        model = Transformer(architecture, recipe.dropout)
+    if request.shard:
+        _shard(model, device)
     initialize(model, recipe.seed)
-    return dataset.metadata(architecture), model
+    return dataset.metadata(architecture), model.to(device)
 
 
-def _base_model(request: TrainingRequest, recipe: Recipe) -> tuple[ModelMetadata, Transformer]:
+def _shard(model: Transformer, device: torch.device) -> None:
+    from openbook.training.distributed.sharding import shard  # takes a while to import
+
+    shard(model, current_group(), device)
+
+
+def _base_model(request: TrainingRequest, recipe: Recipe, device: torch.device) -> tuple[ModelMetadata, Transformer]:
     assert request.base_model is not None
     metadata, tensors = load_merged(request.base_model)
     check_memory(metadata.architecture, recipe, frozen=request.lora_rank is not None)
@@ -306,7 +382,9 @@ def _base_model(request: TrainingRequest, recipe: Recipe) -> tuple[ModelMetadata
     model.load_state_dict({name: tensor.float() for name, tensor in dequantize(tensors).items()}, assign=True)
     if request.lora_rank is not None:
         add_lora(model, request.lora_rank, request.lora_targets, recipe.seed)
-    return metadata, model
+    if request.shard:
+        _shard(model, device)
+    return metadata, model.to(device)
 
 
 def _dtype(recipe: Recipe) -> torch.dtype:

@@ -12,6 +12,7 @@ from openbook.text.tokenizer.training import choose_vocab_size
 from openbook.training.begin import begin
 from openbook.training.data.prepared import prepare_book_tokenizer, prepare_corpus
 from openbook.training.data.tokenization import tokenize_books
+from openbook.training.group import is_member
 from openbook.training.plan.budget import TOKENIZING_BYTES_PER_SECOND, check_budget
 from openbook.training.request import WITHOUT_LOOKING, TrainingRequest
 from openbook.training.run_folder import RunFolder
@@ -30,13 +31,13 @@ def train(
     clock: Callable[[], float],
     overwrite: bool = False,
 ) -> "TrainingResult":
-    """Run a request (see `TrainingRun`); PyTorch is imported while the text is prepared.
+    """Run a request (see `TrainingRun`); PyTorch is imported while the text is prepared, unless there is a group.
 
     Raises:
         OpenbookError: as for `TrainingRun.run`.
     """
     with begin(request, overwrite) as begun:
-        if RUN not in sys.modules:
+        if RUN not in sys.modules and not is_member():
             # A daemon: a run that is refused does not wait for it.
             importing = threading.Thread(target=importlib.import_module, args=[RUN], daemon=True)
             importing.start()

@@ -5,11 +5,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from training_examples import books, recipe
 
 from openbook.training.data.batching import permute
 from openbook.training.data.language_modeling_task import TokenWindows, documents_at
 
 KEYS = st.integers(0, 2**51)
+
+
+def batch_of(windows, step, rows):
+    return windows.cut(windows.starts(step, rows), step)[0]
 
 
 @given(st.integers(1, 5000), KEYS)
@@ -51,14 +56,14 @@ def test_epochs_differ_in_order_and_offset():
 
 def test_every_token_can_be_seen_and_guessed():
     windows = TokenWindows(np.arange(100, dtype=np.uint16), 10, seed=1)
-    seen = {int(token) for step in range(200) for row in windows.batch(step, 4) for token in row}
+    seen = {int(token) for step in range(200) for row in batch_of(windows, step, 4) for token in row}
     assert seen == set(range(100))
 
 
 @given(st.integers(2, 300), st.integers(1, 64), st.integers(0, 1000), st.integers(1, 9))
 def test_windows_stay_within_the_tokens(count, context, step, rows):
     windows = TokenWindows(np.arange(count, dtype=np.uint16), context, seed=3)
-    starts, batch = windows.starts(step, rows), windows.batch(step, rows)
+    starts, batch = windows.starts(step, rows), batch_of(windows, step, rows)
     assert batch.shape == (rows, min(context + 1, count))
     assert torch.equal(batch, torch.from_numpy(starts)[:, None] + torch.arange(batch.shape[1]))
     assert batch.max() < count
@@ -67,20 +72,23 @@ def test_windows_stay_within_the_tokens(count, context, step, rows):
 @given(st.integers(0, 2**31 - 1), st.integers(0, 10**6))
 def test_a_batch_is_a_function_of_seed_and_step(seed, step):
     tokens = np.arange(5000, dtype=np.uint16)
-    batch = TokenWindows(tokens, 16, seed).batch(step, 8)
+    batch = batch_of(TokenWindows(tokens, 16, seed), step, 8)
     np.random.seed(0)
     torch.manual_seed(0)
-    assert torch.equal(batch, TokenWindows(tokens, 16, seed).batch(step, 8))
-    assert not torch.equal(batch, TokenWindows(tokens, 16, seed).batch(step + 1, 8))
-    assert not torch.equal(batch, TokenWindows(tokens, 16, seed + 1).batch(step, 8))
+    assert torch.equal(batch, batch_of(TokenWindows(tokens, 16, seed), step, 8))
+    assert not torch.equal(batch, batch_of(TokenWindows(tokens, 16, seed), step + 1, 8))
+    assert not torch.equal(batch, batch_of(TokenWindows(tokens, 16, seed + 1), step, 8))
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 8])
-def test_ranks_share_the_windows_of_a_step(world):
-    windows = TokenWindows(np.arange(1000, dtype=np.uint16), 16, seed=1)
-    whole = windows.batch(5, 8)
-    shares = [windows.batch(5, 8, rank, world) for rank in range(world)]
-    assert sorted(map(tuple, torch.cat(shares).tolist())) == sorted(map(tuple, whole.tolist()))
+def test_processes_share_the_micro_batches_of_a_step(world):
+    task = books(recipe(batch_tokens=96, micro_batch_size=1, bpe_dropout=0.0))
+    whole = list(task.batches(5))
+    shares = [list(task.batches(5, slice(rank, None, world))) for rank in range(world)]
+    for number, (batch, count) in enumerate(whole):
+        same, same_count = shares[number % world][number // world]
+        assert torch.equal(same.target, batch.target) and same_count == count
+    assert sum(map(len, shares)) == len(whole) == 6
 
 
 def test_documents_are_told_apart():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from openbook.text.tokenizer.training import train_tokenizer
 from openbook.text.tokenizer.unknown import NOTHING_UNKNOWN, Unknown
-from openbook.training.evaluation.perplexity import Score, TokenBytes, score_text, sliding_windows
+from openbook.training.evaluation.perplexity import Score, TokenBytes, bits_per_byte, score_text, sliding_windows
 from openbook.training.evaluation.text_files import score_files
 from openbook.training.loss import IGNORE_INDEX
 from strategies import CONTEXT, DEFAULT, VOCABULARY, build
@@ -125,7 +125,10 @@ def test_bytes_of_tokens():
     assert table.unknown(np.array([0, 0, 1])) == (2, 5)
     labels = torch.tensor([[1, 2, IGNORE_INDEX], [0, 0, IGNORE_INDEX]])
     expected = (7.0 + 5 * math.log(256)) / math.log(2) / 10
-    assert table.bits_per_byte(7.0, [labels[:1], labels[1:]]) == pytest.approx(expected)
+    text_bytes, unknown_bytes = table.of_labels([labels[:1], labels[1:]])
+    assert (text_bytes, unknown_bytes) == (10, 5)
+    assert bits_per_byte(7.0, text_bytes, unknown_bytes) == pytest.approx(expected)
+    assert table.of_labels([]) == (0, 0)
 
 
 @pytest.mark.parametrize("kind", ["characters", "words"])

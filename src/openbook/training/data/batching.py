@@ -1,7 +1,7 @@
 """Which examples a step learns from, in what order, and how sequences of unlike lengths share a batch.
 
 What a step sees is a function of the seed and the step's number. So a run resumes anywhere without replaying its past,
-and the ranks of a distributed run agree without talking.
+on any number of processes, which agree on their shares without talking.
 """
 
 from bisect import bisect_left, insort

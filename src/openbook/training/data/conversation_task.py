@@ -14,6 +14,7 @@ from openbook.progress import Advance, Track, silent
 from openbook.training.data.batching import pack, pad, step_indices
 from openbook.training.data.tokenization import TokenizedConversations
 from openbook.training.evaluation.perplexity import Score, TokenBytes
+from openbook.training.group import EVERY
 from openbook.training.loss import (
     IGNORE_INDEX,
     Batch,
@@ -133,11 +134,11 @@ class ConversationTask:
     dtype: torch.dtype
     token_bytes: TokenBytes
 
-    def batches(self, step: int) -> Iterator[tuple[Batch, int]]:
+    def batches(self, step: int, share: slice = EVERY) -> Iterator[tuple[Batch, int]]:
         """A step's rows, `micro_batch_size` at a time; each epoch visits every row once, in an order of its own."""
         rows = self.train.rows
         _, indices = step_indices(step, self.recipe.batch_size, len(rows), self.recipe.seed)
-        for first in range(0, len(indices), self.recipe.micro_batch_size):
+        for first in range(0, len(indices), self.recipe.micro_batch_size)[share]:
             chosen = indices[first : first + self.recipe.micro_batch_size]
             batch = self.train.batch([rows[index] for index in chosen], self.device)
             yield batch, int((batch.labels != IGNORE_INDEX).sum())
@@ -146,9 +147,9 @@ class ConversationTask:
         """See `forward_backward`."""
         return forward_backward(model, batch, scale, self.recipe.label_smoothing)
 
-    def bits_per_byte(self, nats: float, batches: Iterable[Batch]) -> float:
+    def predicted_bytes(self, batches: Iterable[Batch]) -> tuple[float, int]:
         """See `loop.Task`."""
-        return self.token_bytes.bits_per_byte(nats, (batch.labels for batch in batches))
+        return self.token_bytes.of_labels(batch.labels for batch in batches)
 
     @property
     def validated_fraction(self) -> float:

@@ -15,6 +15,7 @@ from openbook.text.tokenizer.bpe_dropout import MergeDropout
 from openbook.text.tokenizer.unknown import NOTHING_UNKNOWN, Unknown
 from openbook.training.data.batching import step_indices
 from openbook.training.evaluation.perplexity import Score, TokenBytes, score_text, sliding_windows
+from openbook.training.group import EVERY
 from openbook.training.loss import Batch, forward_backward
 from openbook.training.recipe import Recipe
 from openbook.transformer.transformer import Transformer
@@ -56,10 +57,6 @@ class TokenWindows:
             random = np.random.default_rng([self.seed, int(epoch)])
             starts[epochs == epoch] += random.integers(0, max(1, left_over + 1))
         return starts
-
-    def batch(self, step: int, batch_size: int, rank: int = 0, world_size: int = 1) -> Tensor:
-        """This rank's share of a step's windows: ids (batch_size / world_size, T + 1)."""
-        return self.cut(self.starts(step, batch_size)[rank::world_size], step)[0]
 
     def cut(self, starts: NDArray[np.int64], step: int) -> tuple[Tensor, NDArray[np.int64]]:
         """The windows that begin at `starts` (B,): their ids and the index of each token, both (B, T + 1).
@@ -111,12 +108,12 @@ class LanguageModelingTask:
     unknown: Unknown = NOTHING_UNKNOWN
     merge_dropout: MergeDropout | None = None
 
-    def batches(self, step: int) -> Iterator[tuple[Batch, int]]:
+    def batches(self, step: int, share: slice = EVERY) -> Iterator[tuple[Batch, int]]:
         """A step's windows, `micro_batch_size` at a time."""
         recipe = self.recipe
         windows = TokenWindows(self.train, recipe.context, recipe.seed, self.merge_dropout, recipe.bpe_dropout)
         starts = windows.starts(step, recipe.batch_size)
-        for first in range(0, len(starts), recipe.micro_batch_size):
+        for first in range(0, len(starts), recipe.micro_batch_size)[share]:
             ids, indices = windows.cut(starts[first : first + recipe.micro_batch_size], step)
             ids = ids.to(self.device)
             documents = None
@@ -128,9 +125,9 @@ class LanguageModelingTask:
         """See `forward_backward`."""
         return forward_backward(model, batch, scale)
 
-    def bits_per_byte(self, nats: float, batches: Iterable[Batch]) -> float:
+    def predicted_bytes(self, batches: Iterable[Batch]) -> tuple[float, int]:
         """See `loop.Task`."""
-        return self.train_token_bytes.bits_per_byte(nats, (batch.labels for batch in batches))
+        return self.train_token_bytes.of_labels(batch.labels for batch in batches)
 
     @property
     def validated_fraction(self) -> float:

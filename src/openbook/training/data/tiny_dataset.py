@@ -22,6 +22,7 @@ from openbook.text.tokenizer.unknown import UnknownCounter, total_unknown
 from openbook.training.data.book_dataset import BookDataset
 from openbook.training.data.dataset import generate_text
 from openbook.training.evaluation.perplexity import Score, TokenBytes
+from openbook.training.group import EVERY
 from openbook.training.loss import IGNORE_INDEX, Batch, forward_backward, summed_cross_entropy
 from openbook.training.plan.plan import Plan
 from openbook.training.plan.tiny import MAXIMUM_BYTES, plan_tiny, too_large
@@ -77,17 +78,18 @@ class LineTask:
     def _batch(self) -> Batch:
         return self.train.batch(self.device)
 
-    def batches(self, step: int) -> Iterator[tuple[Batch, int]]:
+    def batches(self, step: int, share: slice = EVERY) -> Iterator[tuple[Batch, int]]:
         """All lines, in one micro-batch."""
-        yield self._batch, int((self._batch.labels != IGNORE_INDEX).sum())
+        for batch in [self._batch][share]:
+            yield batch, int((batch.labels != IGNORE_INDEX).sum())
 
     def forward_backward(self, model: nn.Module, batch: Any, scale: float) -> Tensor:
         """See `forward_backward`."""
         return forward_backward(model, batch, scale)
 
-    def bits_per_byte(self, nats: float, batches: Iterable[Batch]) -> float:
+    def predicted_bytes(self, batches: Iterable[Batch]) -> tuple[float, int]:
         """See `loop.Task`."""
-        return self.train.token_bytes.bits_per_byte(nats, (batch.labels for batch in batches))
+        return self.train.token_bytes.of_labels(batch.labels for batch in batches)
 
     def validate(self, model: nn.Module) -> float:
         """Bits per byte of all that follows the first words."""

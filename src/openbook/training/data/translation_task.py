@@ -17,6 +17,7 @@ from openbook.training.data.batching import LengthGroupedSampler, pad
 from openbook.training.data.tokenization import TokenizedPairs
 from openbook.training.evaluation.perplexity import Score, TokenBytes
 from openbook.training.evaluation.translation import TranslationSet
+from openbook.training.group import EVERY
 from openbook.training.loss import IGNORE_INDEX, Batch, forward_backward, summed_cross_entropy
 from openbook.training.recipe import Recipe
 from openbook.transformer.mask import positions_of
@@ -171,10 +172,10 @@ class TranslationTask:
         """Tokens of a micro-batch."""
         return min(self.recipe.batch_tokens, self.recipe.micro_batch_size * self.recipe.context)
 
-    def batches(self, step: int) -> Iterator[tuple[Batch, int]]:
+    def batches(self, step: int, share: slice = EVERY) -> Iterator[tuple[Batch, int]]:
         """A step's micro-batches, each of pairs of similar length."""
         count = max(1, self.recipe.batch_tokens // self.micro_batch_tokens)
-        for indices in self.sampler.batches(step * count, count):
+        for indices in self.sampler.batches(step * count, count)[share]:
             batch = self.train.batch(self.train.fitting[indices], self.device, key=step)
             yield batch, int((batch.labels != IGNORE_INDEX).sum())
 
@@ -182,9 +183,9 @@ class TranslationTask:
         """See `forward_backward`."""
         return forward_backward(model, batch, scale, self.recipe.label_smoothing)
 
-    def bits_per_byte(self, nats: float, batches: Iterable[Batch]) -> float:
+    def predicted_bytes(self, batches: Iterable[Batch]) -> tuple[float, int]:
         """See `loop.Task`."""
-        return self.token_bytes.bits_per_byte(nats, (batch.labels for batch in batches))
+        return self.token_bytes.of_labels(batch.labels for batch in batches)
 
     @property
     def validated_fraction(self) -> float:

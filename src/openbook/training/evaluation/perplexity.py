@@ -18,6 +18,7 @@ from torch import Tensor
 
 from openbook.progress import Advance
 from openbook.text.tokenizer.unknown import NOTHING_UNKNOWN, Unknown
+from openbook.training.group import current_group
 from openbook.training.loss import IGNORE_INDEX, token_cross_entropy
 from openbook.transformer.transformer import Transformer
 
@@ -99,10 +100,17 @@ class TokenBytes:
         count = int((ids == self.unknown_id).sum())
         return Unknown(count, round(count * self.unknown_length))
 
-    def bits_per_byte(self, nats: float, labels: Iterable[Tensor]) -> float:
-        """Bits per byte where these labels, of a batch, have a cross-entropy of `nats` in all."""
-        ids = np.concatenate([each[each != IGNORE_INDEX].cpu().numpy().ravel() for each in labels])
-        return (nats + self.unknown(ids).bytes * UNKNOWN_BYTE) / math.log(2) / max(1.0, self.of(ids))
+    def of_labels(self, labels: Iterable[Tensor]) -> tuple[float, int]:
+        """The bytes that all labels of some batches stand for, and how many of them no token spells."""
+        ids = np.concatenate(
+            [np.empty(0, np.int64), *(each[each != IGNORE_INDEX].cpu().numpy().ravel() for each in labels)]
+        )
+        return self.of(ids), self.unknown(ids).bytes
+
+
+def bits_per_byte(nats: float, text_bytes: float, unknown_bytes: float) -> float:
+    """Bits per byte of text whose tokens have a cross-entropy of `nats` in all; what no token spells is priced."""
+    return (nats + unknown_bytes * UNKNOWN_BYTE) / math.log(2) / max(1.0, text_bytes)
 
 
 def sliding_windows(tokens: int, context: int, stride: int) -> Iterator[tuple[int, int]]:
@@ -134,6 +142,8 @@ def score_text(
 ) -> Score:
     """Score a text, window by window, without dropout; memory does not grow with the text.
 
+    In a group, each process takes a share of the batches.
+
     Args:
         model: a decoder-only model in any mode.
         tokens: (tokens,) ids; the first is read and never scored, so begin with the end-of-text token to score a text
@@ -147,15 +157,16 @@ def score_text(
         names: of the most frequent unknown characters or words.
         advance: is told the number of tokens that were scored.
     """
-    was_training = model.training
+    was_training, group = model.training, current_group()
     model.eval()
     device = model.token_embedding.weight.device
     nats, count = 0.0, 0
     length = min(context, len(tokens) - 1)
     iterator = iter(windows)
+    batches = iter(lambda: list(islice(iterator, rows)), [])
     try:
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            while batch := list(islice(iterator, rows)):
+            for batch in group.scored_here(batches):
                 ids = np.stack([tokens[start : start + length + 1] for start, _ in batch]).astype(np.int64)
                 inputs = torch.from_numpy(ids).to(device)
                 hidden = model.hidden(inputs[:, :-1]).flatten(0, 1)
@@ -166,4 +177,4 @@ def score_text(
                 advance(sum(new))
     finally:
         model.train(was_training)
-    return Score.priced(nats, count, text_bytes, unknown, names)
+    return Score.priced(*group.total_score(nats, count), text_bytes, unknown, names)

@@ -10,6 +10,7 @@ import torch
 from openbook.errors import SettingError
 from openbook.text.formatting import format_count
 from openbook.training.data_parallel import max_replicas
+from openbook.training.group import current_group
 from openbook.training.plan.measure import count_parameters
 from openbook.training.plan.plan import Plan, format_gigaflops, measure_speed, plan_training, with_precision
 from openbook.training.plan.rules import Rules, bytes_per_token
@@ -136,7 +137,7 @@ def plan_fine_tuning(
         epoch_tokens,
         minutes,
         chosen,
-        max_replicas(count_parameters(architecture), device),
+        current_group().size * max_replicas(count_parameters(architecture), device),
         rules.fine_tuning_regularization,
     )
     measured = f"{format_gigaflops(speed.flops(architecture))} GFLOP/s, measured"

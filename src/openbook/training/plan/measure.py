@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from openbook.training.data_parallel import DataParallel, max_replicas
+from openbook.training.group import current_group
 from openbook.training.initialize import initialize
 from openbook.training.loss import Batch, forward_backward
 from openbook.training.optimizer import NEWTON_SCHULZ_STEPS, parameter_group
@@ -68,7 +69,8 @@ def step_seconds(
 ) -> float:
     """Seconds for forward and backward of a micro-batch: the best of at least two, in about `patience` seconds.
 
-    The first one allocates memory. A small model runs as many micro-batches at once as in training.
+    The first one allocates memory. A small model runs as many micro-batches at once as in training, and all processes
+    of a group run theirs at once, which counts as that many micro-batches in the time of the slowest.
 
     Args:
         architecture: the size; an encoder-decoder gets sources as long as the targets.
@@ -86,6 +88,7 @@ def step_seconds(
     if architecture.encoder is not None:
         source = torch.randint(architecture.source_vocab_size or architecture.vocab_size, (rows, length), device=device)
     batch = Batch(source, None, ids[:, :-1], ids[:, 1:])
+    group = current_group()
     count = max_replicas(sum(each.numel() for each in model.parameters()), device)
     data_parallel = DataParallel(model, count)
 
@@ -97,12 +100,13 @@ def step_seconds(
     begun = time.perf_counter()
     while True:
         started = time.perf_counter()
-        data_parallel.forward_backward([batch] * count, run, seed=0)
+        data_parallel.forward_backward([batch] * count, run, seeds=[0] * count)
+        group.add_gradients(list(model.parameters()))
         model.zero_grad(set_to_none=True)
         _synchronize(device)
-        spent = time.perf_counter() - started
-        times.append(spent / count)
-        if len(times) > 1 and time.perf_counter() - begun + spent > patience:
+        spent = group.most(time.perf_counter() - started)
+        times.append(spent / count / group.size)
+        if len(times) > 1 and group.most(time.perf_counter() - begun) + spent > patience:
             data_parallel.close()
             return min(times)
 
@@ -174,7 +178,7 @@ def choose_precision(
     """
     if wanted != "auto":
         return (torch.float32 if wanted == "float32" else torch.bfloat16), None
-    if device.type == "mps" or not matmul_is_fast(torch.bfloat16, device):
+    if device.type == "mps" or not current_group().agreed(matmul_is_fast(torch.bfloat16, device)):
         return torch.float32, None
     float32, bfloat16 = (
         step_seconds(architecture, length, rows, device, dtype, patience / 2)

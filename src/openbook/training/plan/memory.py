@@ -7,19 +7,22 @@ import torch
 
 from openbook.errors import SettingError
 from openbook.training.data_parallel import choose_replicas
+from openbook.training.group import current_group
 from openbook.training.plan.machine import machine_memory
 from openbook.training.plan.measure import count_parameters
 from openbook.training.recipe import Recipe
 from openbook.transformer.architecture import Architecture, FeedForward
+from openbook.transformer.transformer import Transformer
 
 
-def training_bytes(architecture: Architecture, recipe: Recipe, frozen: bool = False) -> int:
+def training_bytes(architecture: Architecture, recipe: Recipe, frozen: bool = False, parts: int = 1) -> int:
     """Roughly the bytes that training takes: weights, gradients, optimizer state, activations and logits.
 
     Args:
         architecture: of the model.
         recipe: gives micro-batch size and so on.
         frozen: whether the weights are frozen (LoRA), so that they have neither gradients nor optimizer state.
+        parts: processes among which weights, gradients and optimizer state are split; the bytes are of one.
     """
     parameters = count_parameters(architecture)
     replicas = choose_replicas(recipe, parameters, torch.device("cpu"))
@@ -33,7 +36,18 @@ def training_bytes(architecture: Architecture, recipe: Recipe, frozen: bool = Fa
         for attention in filter(None, (block.attention, block.cross_attention))
     ]
     activations = len(blocks) * architecture.width + max(blocks) if recipe.gradient_checkpointing else sum(blocks)
-    return 4 * (copies * parameters + tokens * (activations + 3 * architecture.vocab_size))
+    held = copies * parameters / parts
+    if parts > 1:  # gathered weights and their gradients: of what is outside the blocks, and of a block
+        held += 2 * (parameters - sum(_block_parameters(architecture))) + 2 * max(_block_parameters(architecture))
+    return round(4 * (held + tokens * (activations + 3 * architecture.vocab_size)))
+
+
+def _block_parameters(architecture: Architecture) -> list[int]:
+    """Parameters of each block."""
+    with torch.device("meta"):
+        model = Transformer(architecture)
+    stacks = [stack for stack in (model.encoder, model.decoder) if stack is not None]
+    return [sum(each.numel() for each in block.parameters()) for stack in stacks for block in stack.blocks]
 
 
 def _active_width(feed_forward: FeedForward) -> int:
@@ -42,8 +56,13 @@ def _active_width(feed_forward: FeedForward) -> int:
 
 
 def fits_in_memory(architecture: Architecture, recipe: Recipe, frozen: bool = False) -> bool:
-    """Whether training fits in this machine's memory."""
-    return training_bytes(architecture, recipe, frozen) <= machine_memory()
+    """Whether training fits in this machine's memory, once for each process of a group on it."""
+    return _needed_here(architecture, recipe, frozen) <= machine_memory()
+
+
+def _needed_here(architecture: Architecture, recipe: Recipe, frozen: bool) -> int:
+    group = current_group()
+    return group.local_size * training_bytes(architecture, recipe, frozen, group.size if group.sharded else 1)
 
 
 def check_memory(architecture: Architecture, recipe: Recipe, frozen: bool = False) -> None:
@@ -53,7 +72,7 @@ def check_memory(architecture: Architecture, recipe: Recipe, frozen: bool = Fals
         OpenbookError: naming the options that would help.
     """
     if not fits_in_memory(architecture, recipe, frozen):
-        needed = training_bytes(architecture, recipe, frozen)
+        needed = _needed_here(architecture, recipe, frozen)
         raise SettingError(
             f"training this model takes about {needed / 1e9:.1f} GB, and the machine has {machine_memory() / 1e9:.1f} "
             f"GB; take a smaller `width` (now {recipe.width}), `layers` ({recipe.layers}), `vocab_size` "

@@ -13,6 +13,7 @@ import torch
 
 from openbook.text.formatting import format_count
 from openbook.training.data_parallel import MIN_TOKENS, max_replicas
+from openbook.training.group import current_group
 from openbook.training.plan.measure import Speed, choose_precision, count_parameters, muon_flops
 from openbook.training.plan.memory import check_memory, fits_in_memory, save_memory
 from openbook.training.plan.rules import Rules, batch_size, bytes_per_token
@@ -86,7 +87,7 @@ def make_plan(rules: Rules, given: Mapping[str, Any], device: torch.device, used
         epoch_tokens,
         minutes,
         given,
-        max_replicas(count_parameters(best.architecture), device),
+        current_group().size * max_replicas(count_parameters(best.architecture), device),
         lambda epochs: rules.regularization(epochs, given),
     )
     reasons = {
@@ -169,7 +170,8 @@ def tokens_in(seconds: float, architecture: Architecture, speed: Speed) -> float
     """
     seconds *= 0.9
     token_seconds = speed.seconds_per_token(architecture)
-    muon_seconds = muon_flops(architecture) / speed.flops(architecture)
+    # Each process of a group orthogonalizes all matrices, while a micro-batch is computed by one of them.
+    muon_seconds = current_group().size * muon_flops(architecture) / speed.flops(architecture)
     tokens = seconds / token_seconds
     for _ in range(3):  # more tokens mean larger steps
         tokens = seconds / (token_seconds + muon_seconds / batch_size(tokens))

@@ -184,6 +184,8 @@ def plan_table(event: Mapping[str, Any]) -> Table:
         "dropout": (f"{recipe['dropout']:g}{regularization(recipe)}", reasons.get("dropout", "")),
         "optimizer": (f"{recipe['optimizer']} at {recipe[rate]:g}", recipe["precision"]),
     }
+    if event.get("processes", 1) > 1:
+        rows["processes"] = (f"{event['processes']}", "")
     table = Table("option", "choice", "because", box=None, header_style="bold", padding=(0, 2, 0, 0))
     for name, (picked, because) in rows.items():
         table.add_row(name, picked, because)
