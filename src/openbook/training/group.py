@@ -93,8 +93,13 @@ class Group:
         """
         return work()
 
-    def add_gradients(self, parameters: "Sequence[nn.Parameter]") -> None:
-        """Leave the sum of all processes' gradients in every process."""
+    def add_gradients(self, parameters: "Sequence[nn.Parameter]", *numbers: float) -> list[float]:
+        """Leave the sum of all processes' gradients in every process; returns each number summed too."""
+        return list(numbers)
+
+    def divided(self, work: "Callable[[Tensor], Tensor]", rows: "Tensor") -> "Tensor":
+        """`work(rows)` for rows that all have, and that work treats one by one: each process may do a share."""
+        return work(rows)
 
     def device(self, device: "torch.device") -> "torch.device":
         """The device of this process, where all are to compute on a kind of device."""

@@ -133,9 +133,10 @@ class Muon:
             gradient = torch.stack([local(self.parameters[name].grad) for name in names])  # type: ignore[arg-type]
             torch._foreach_lerp_(momentum, list(gradient), 1 - self.momentum)
             direction = gradient.lerp_(torch.stack(momentum), self.momentum)
-            # Experts are split as whole matrices, other matrices by rows.
-            by_rows = not experts and local(self.parameters[names[0]]) is not self.parameters[names[0]]
-            update = self._gathered(direction, rows) if by_rows else self._orthogonalized(direction)
+            if local(self.parameters[names[0]]) is self.parameters[names[0]]:
+                update = current_group().divided(self._orthogonalized, direction)
+            else:  # experts are split as whole matrices, other matrices by rows
+                update = self._orthogonalized(direction) if experts else self._gathered(direction, rows)
             torch._foreach_mul_(weights, 1 - lr * self.weight_decay)
             size = lr * math.sqrt(max(1.0, rows / columns))
             torch._foreach_add_(weights, list(update.to(weights[0].dtype)), alpha=-size)

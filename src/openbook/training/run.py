@@ -133,7 +133,7 @@ class TrainingRun:
         folder.worth_keeping = True
         try:
             listeners: list[Callback] = [] if log is None else [log]
-            if group.is_first or group.sharded:
+            if group.is_first and not group.sharded:  # a sample takes the whole model
                 listeners.append(self._samples(dataset, model, recipe))
             outcome = self._train(model, task, recipe, checkpointer, listeners)
             self._emit("ended")

@@ -67,8 +67,11 @@ class OneDNNWeight(Tensor):
 def with_onednn_linear(model: Model) -> Model:
     """A copy of the model for decoding: evaluation mode, shared parameters, oneDNN products where they are faster.
 
-    It takes no memory, and the time of a dozen products with the largest matrix.
+    It takes no memory, and the time of a dozen products with the largest matrix. A model that is split among processes
+    is returned as it is.
     """
+    if hasattr(model, "reshard"):
+        return model
     shared: dict[int, Any] = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     view = copy.deepcopy(model, shared).eval()
     matrices = {

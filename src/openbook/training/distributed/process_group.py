@@ -160,11 +160,12 @@ class ProcessGroup(Group):
         rank = next(number for number, each in enumerate(problems) if each)
         raise OpenbookError(problems[rank] if rank == 0 else f"rank {rank}: {problems[rank]}")
 
-    def add_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+    def add_gradients(self, parameters: Sequence[nn.Parameter], *numbers: float) -> list[float]:
         """All-reduce, in buckets. A weight without a gradient in every process keeps none."""
         if self.sharded:  # they have travelled during the backward pass
-            return
-        present = self.total(*(float(each.grad is not None) for each in parameters))
+            return self.total(*numbers)
+        found = self.total(*numbers, *(float(each.grad is not None) for each in parameters))
+        totals, present = found[: len(numbers)], found[len(numbers) :]
         gradients = []
         for parameter, count in zip(parameters, present, strict=True):
             if count:
@@ -179,6 +180,20 @@ class ProcessGroup(Group):
             work.wait()
             for gradient, part in zip(bucket, torch.split(flat, [each.numel() for each in bucket]), strict=True):
                 gradient.copy_(part.view_as(gradient))
+        return totals
+
+    def divided(self, work: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
+        """Shared on one machine only: between machines the results would travel longer than they take."""
+        if self.local_size < self.size or len(rows) < self.size:
+            return work(rows)
+        count = -(-len(rows) // self.size)
+        mine = rows[self.rank * count : (self.rank + 1) * count]
+        results = rows.new_zeros((self.size * count, *rows.shape[1:]))
+        own = results.new_zeros((count, *rows.shape[1:]))
+        if len(mine):
+            own[: len(mine)] = work(mine)
+        dist.all_gather_into_tensor(results, own)
+        return results[: len(rows)]
 
     def missing(self) -> list[int]:
         """The ranks that are not waiting for others themselves: they hang, or are gone.

@@ -49,18 +49,19 @@ def _sharded(model: nn.Module) -> Iterator[FSDPModule]:
 class ShardedParallel:
     """Runs a step's micro-batches on a model that is split, as `DataParallel` does on replicas.
 
-    Gradients travel once in a step, during the last backward pass. A micro-batch has several: one for each chunk of
-    logits, and one for the hidden states, which comes last.
+    A micro-batch has several backward passes: one for each chunk of logits, and one for the hidden states, which comes
+    last. The gradients of what is outside the blocks travel during that one; those of a block when it has them, so that
+    no process ever holds those of all blocks.
     """
 
     def __init__(self, model: Transformer) -> None:
-        self._model, self._left = model, 0
+        self._model = model
         hidden = model.hidden
 
         def watched(*args: Any, **kwargs: Any) -> Tensor:
             output = hidden(*args, **kwargs)
             if output.requires_grad:
-                output.register_hook(self._backward_begins)  # type: ignore[no-untyped-call]
+                output.register_hook(lambda gradient: self._travel(True))  # type: ignore[no-untyped-call]
             return output
 
         model.hidden = watched  # type: ignore[method-assign]
@@ -69,24 +70,20 @@ class ShardedParallel:
         self, micro_batches: Sequence[Any], forward_backward: ForwardBackward, seeds: Sequence[int]
     ) -> Tensor:
         """See `DataParallel.forward_backward`; all processes have equally many micro-batches."""
-        self._left = len(micro_batches)
-        self._travel(False)
         losses = []
         for batch, seed in zip(micro_batches, seeds, strict=True):
             torch.manual_seed(seed)
+            self._travel(False)
             losses.append(forward_backward(self._model, batch))
         return torch.stack(losses).sum()
 
     def close(self) -> None:
         """Nothing is left behind."""
 
-    def _backward_begins(self, gradient: Tensor) -> None:
-        self._left -= 1
-        self._travel(self._left == 0)
-
     def _travel(self, now: bool) -> None:
+        """Whether the gradients outside the blocks travel, and their weights are dropped, after a backward pass."""
         assert isinstance(self._model, FSDPModule)
-        self._model.set_requires_gradient_sync(now)
+        self._model.set_requires_gradient_sync(now, recurse=False)
         self._model.set_reshard_after_backward(now, recurse=False)
 
 

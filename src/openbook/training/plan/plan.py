@@ -170,8 +170,9 @@ def tokens_in(seconds: float, architecture: Architecture, speed: Speed) -> float
     """
     seconds *= 0.9
     token_seconds = speed.seconds_per_token(architecture)
-    # Each process of a group orthogonalizes all matrices, while a micro-batch is computed by one of them.
-    muon_seconds = current_group().size * muon_flops(architecture) / speed.flops(architecture)
+    # Every machine of a group orthogonalizes all matrices, while a micro-batch is computed by one of them.
+    machines = current_group().size / current_group().local_size
+    muon_seconds = machines * muon_flops(architecture) / speed.flops(architecture)
     tokens = seconds / token_seconds
     for _ in range(3):  # more tokens mean larger steps
         tokens = seconds / (token_seconds + muon_seconds / batch_size(tokens))
