@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from openbook.cli.sign_of_life import no_sign_of_life
+from openbook.cli.sign_of_life import waiting_for_input
 from openbook.errors import OpenbookError
 from openbook.model import Model
 from openbook.model_file.atomic import atomic_write
@@ -149,7 +149,7 @@ def hold_conversation(model: Model, system_prompt: str | None = None, **settings
 def _read() -> str | None:
     """The next line; None at the end of the input, or if Ctrl-C is pressed."""
     try:
-        with no_sign_of_life():
+        with waiting_for_input():
             return input(PROMPT if sys.stdin.isatty() else "")
     except (EOFError, KeyboardInterrupt):
         write("")

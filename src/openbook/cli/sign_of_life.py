@@ -106,7 +106,7 @@ def start_sign_of_life(streams: Iterable[StandardOutput]) -> SignOfLife:
     return _sign
 
 
-def no_sign_of_life() -> AbstractContextManager[None]:
+def waiting_for_input() -> AbstractContextManager[None]:
     """Show none while a person writes, or other processes do."""
     return _sign.paused()
 

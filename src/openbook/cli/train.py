@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from openbook.cli.arguments import DEVICE, ENCODING, model_output
-from openbook.cli.sign_of_life import no_sign_of_life
+from openbook.cli.sign_of_life import waiting_for_input
 from openbook.cli.startup import STARTED
 from openbook.cli.streams import flush_output
 from openbook.cli.usage_errors import option_name
@@ -138,7 +138,7 @@ def _launch(processes: int) -> NoReturn:
     """Run this command in several processes, and exit as they do."""
     from openbook.training.distributed.launch import launch
 
-    with no_sign_of_life():
+    with waiting_for_input():
         code, problem = launch(processes, sys.argv[1:])
     if problem:
         warn(problem)

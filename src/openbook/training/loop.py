@@ -271,9 +271,9 @@ class TrainingLoop:
                     f"`micro_batch_size` (now {recipe.micro_batch_size}), `width` or `layers`{self._where_kept()}"
                 ) from error
             raise
-        of_text = self.task.predicted_bytes([batch for batch, _ in batches])
+        predicted = self.task.predicted_bytes([batch for batch, _ in batches])
         trained = [each for each in self.model.parameters() if each.requires_grad]
-        loss, *of_text = group.add_gradients(trained, loss, *of_text)
+        loss, *of_text = group.add_gradients(trained, loss, *predicted)
         self._step_bits = bits_per_byte(loss * tokens, *of_text)
         norm = self._clip_gradients()
         if not math.isfinite(norm):

@@ -126,20 +126,28 @@ class Muon:
         for name, parameter in self.parameters.items():
             if parameter.grad is not None:
                 same_shape.setdefault(parameter.shape, []).append(name)
-        lr = lr_multiplier * self.lr
-        for (*experts, rows, columns), names in same_shape.items():
-            weights = [local(self.parameters[name].detach()) for name in names]
-            momentum = [local(self.state[f"{name}.momentum"]) for name in names]
-            gradient = torch.stack([local(self.parameters[name].grad) for name in names])  # type: ignore[arg-type]
-            torch._foreach_lerp_(momentum, list(gradient), 1 - self.momentum)
-            direction = gradient.lerp_(torch.stack(momentum), self.momentum)
-            if local(self.parameters[names[0]]) is self.parameters[names[0]]:
-                update = current_group().divided(self._orthogonalized, direction)
-            else:  # experts are split as whole matrices, other matrices by rows
-                update = self._orthogonalized(direction) if experts else self._gathered(direction, rows)
-            torch._foreach_mul_(weights, 1 - lr * self.weight_decay)
-            size = lr * math.sqrt(max(1.0, rows / columns))
-            torch._foreach_add_(weights, list(update.to(weights[0].dtype)), alpha=-size)
+        for names in same_shape.values():
+            # Of matrices that are split, one for each process, so that little has to be gathered at once.
+            split = local(self.parameters[names[0]]) is not self.parameters[names[0]]
+            at_once = current_group().size if split else len(names)
+            for first in range(0, len(names), at_once):
+                self._step(names[first : first + at_once], lr_multiplier * self.lr, split)
+
+    def _step(self, names: list[str], lr: float, split: bool) -> None:
+        """Update matrices of one shape; `split` says whether each process has a part of them."""
+        *experts, rows, columns = self.parameters[names[0]].shape
+        weights = [local(self.parameters[name].detach()) for name in names]
+        momentum = [local(self.state[f"{name}.momentum"]) for name in names]
+        gradient = torch.stack([local(self.parameters[name].grad) for name in names])  # type: ignore[arg-type]
+        torch._foreach_lerp_(momentum, list(gradient), 1 - self.momentum)
+        direction = gradient.lerp_(torch.stack(momentum), self.momentum)
+        if not split:
+            update = current_group().divided(self._orthogonalized, direction)
+        else:  # experts as whole matrices, other matrices by rows
+            update = self._orthogonalized(direction) if experts else self._gathered(direction, rows)
+        torch._foreach_mul_(weights, 1 - lr * self.weight_decay)
+        size = lr * math.sqrt(max(1.0, rows / columns))
+        torch._foreach_add_(weights, list(update.to(weights[0].dtype)), alpha=-size)
 
     def _orthogonalized(self, direction: Tensor) -> Tensor:
         """Matrices (…, rows, columns) → the same; there may be none, where experts are fewer than processes."""

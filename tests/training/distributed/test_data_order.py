@@ -25,7 +25,10 @@ def assert_alike(one, other, steps):
     "changes",
     [
         {"ema_decay": 0.9},
-        {"optimizer": "adamw", "tied_embeddings": True, "steps": 100, "experts": 4, "feed_forward_width": 8},
+        pytest.param(
+            {"optimizer": "adamw", "tied_embeddings": True, "steps": 100, "experts": 4, "feed_forward_width": 8},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_one_two_and_four_processes_learn_the_same(tmp_path, changes):

@@ -54,7 +54,9 @@ KINDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind in ("pairs", "LoRA") else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
 def test_two_processes_make_the_model_of_one(folder, kind):
     made = {}
     for size, more in ((1, []), (2, []), (2, ["--shard"])):

@@ -1,6 +1,5 @@
 """Killed on some processes and resumed on others, a run ends as if nothing had been; damage is told."""
 
-import random
 import shutil
 import signal
 
@@ -13,7 +12,7 @@ from training_examples import make_loop, recipe
 from openbook.errors import OpenbookError
 from openbook.training.checkpoint import Checkpointer
 
-CHANGES = SOME | {"steps": 40, "ema_decay": 0.9}
+CHANGES = SOME | {"steps": 30, "ema_decay": 0.9}
 KILLED = -signal.SIGKILL
 
 
@@ -22,28 +21,16 @@ def whole(tmp_path_factory):
     return trained(tmp_path_factory.mktemp("whole") / "1", 1, CHANGES)
 
 
-def test_killed_on_four_and_resumed_on_two_and_one(tmp_path, whole):
+def test_killed_five_times_on_other_numbers_of_processes(tmp_path, whole):
     folder = tmp_path / "run"
-    for size, kill in ((4, (2, 11)), (2, (0, 23)), (1, (0, 31))):
+    for size, kill in ((4, (2, 5)), (2, (0, 11)), (1, (0, 16)), (3, (1, 21)), (2, (1, 26))):
         codes = in_group(size, train_loop, folder, CHANGES, 0.0, kill)
         assert codes[kill[0]] == KILLED and all(codes), codes
         assert Checkpointer(folder).exists
-    assert in_group(4, train_loop, folder, CHANGES, 0.0) == [0] * 4
+    assert in_group(2, train_loop, folder, CHANGES, 0.0) == [0] * 2
     losses, weights = result_in(folder)
-    assert min(losses) >= 30  # nothing but the last step was lost
-    assert_alike((whole[0], whole[1]), ({**whole[0], **losses}, weights), 40)
-
-
-def test_five_random_kills(tmp_path, whole):
-    choose, folder = random.Random(5), tmp_path / "run"
-    for step in sorted(choose.sample(range(2, 40), 5)):
-        size = choose.choice((1, 2, 3))
-        kill = choose.randrange(size), step
-        codes = in_group(size, train_loop, folder, CHANGES, 0.0, kill)
-        assert codes[kill[0]] == KILLED and all(codes), codes
-    assert in_group(2, train_loop, folder, CHANGES, 0.0) == [0, 0]
-    losses, weights = result_in(folder)
-    assert_alike(whole, ({**whole[0], **losses}, weights), 40)
+    assert min(losses) >= 25  # nothing but the last step was lost
+    assert_alike(whole, ({**whole[0], **losses}, weights), 30)
 
 
 @pytest.fixture(scope="module")

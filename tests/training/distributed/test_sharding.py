@@ -18,16 +18,25 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize("changes", CHANGES)
-def test_two_and_three_processes_learn_what_one_does(tmp_path, changes):
-    changes = SOME | {"steps": 60} | changes
+@pytest.mark.parametrize("changes", [*(pytest.param(each, marks=pytest.mark.slow) for each in CHANGES[:2]), CHANGES[2]])
+def test_three_processes_learn_what_one_does(tmp_path, changes):
+    """Of 4 micro-batches, and of 16 rows, three processes have unequal parts."""
+    changes = SOME | {"steps": 30} | changes
     alone = trained(tmp_path / "1", 1, changes)
-    for size in (2, 3):  # of 4 micro-batches, and of 16 rows, three processes have unequal parts
-        folder = tmp_path / str(size)
-        assert in_group(size, train_loop, folder, changes, 1e9, None, True) == [0] * size
-        assert_alike(alone, result_in(folder), 60)
+    assert in_group(3, train_loop, tmp_path / "3", changes, 1e9, None, True) == [0] * 3
+    assert_alike(alone, result_in(tmp_path / "3"), 30)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", CHANGES)
+def test_two_processes_learn_what_one_does_in_many_steps(tmp_path, changes):
+    changes = SOME | changes
+    alone = trained(tmp_path / "1", 1, changes)
+    assert in_group(2, train_loop, tmp_path / "2", changes, 1e9, None, True) == [0] * 2
+    assert_alike(alone, result_in(tmp_path / "2"), 200)
+
+
+@pytest.mark.slow
 def test_split_and_whole_take_turns(tmp_path):
     changes, folder = SOME | {"steps": 30, "ema_decay": 0.9}, tmp_path / "run"
     alone = trained(tmp_path / "1", 1, changes)

@@ -188,12 +188,12 @@ class ProcessGroup(Group):
             return work(rows)
         count = -(-len(rows) // self.size)
         mine = rows[self.rank * count : (self.rank + 1) * count]
-        results = rows.new_zeros((self.size * count, *rows.shape[1:]))
-        own = results.new_zeros((count, *rows.shape[1:]))
+        own = rows.new_zeros((count, *rows.shape[1:]))
         if len(mine):
             own[: len(mine)] = work(mine)
-        dist.all_gather_into_tensor(results, own)
-        return results[: len(rows)]
+        results = [torch.empty_like(own) for _ in range(self.size)]
+        dist.all_gather(results, own)
+        return torch.cat(results)[: len(rows)]
 
     def missing(self) -> list[int]:
         """The ranks that are not waiting for others themselves: they hang, or are gone.

@@ -37,8 +37,12 @@ def training_bytes(architecture: Architecture, recipe: Recipe, frozen: bool = Fa
     ]
     activations = len(blocks) * architecture.width + max(blocks) if recipe.gradient_checkpointing else sum(blocks)
     held = copies * parameters / parts
-    if parts > 1:  # gathered weights and their gradients: of what is outside the blocks, and of a block
-        held += 2 * (parameters - sum(_block_parameters(architecture))) + 2 * max(_block_parameters(architecture))
+    if parts > 1:
+        # Gathered: what is outside the blocks as weights, gradients and what is sent of them; a block and the next one.
+        blocks_alone = _block_parameters(architecture)
+        if recipe.optimizer == "muon" and not frozen:  # it keeps one number where AdamW keeps two
+            held -= sum(blocks_alone) / parts
+        held += 3 * (parameters - sum(blocks_alone)) + 4 * max(blocks_alone)
     return round(4 * (held + tokens * (activations + 3 * architecture.vocab_size)))
 
 
