@@ -53,7 +53,7 @@ def begin(request: TrainingRequest, overwrite: bool, *, temporary: bool = False)
                 if folder.is_new and not temporary:
                     _check_room_for_all(folder.path, request, base)
             else:
-                folder = RunFolder(request.folder)
+                folder = RunFolder(request.folder, is_new=False)
         yield Begun(folder, base)
 
 
