@@ -100,3 +100,30 @@ def test_without_a_seed_one_is_drawn_and_kept():
     run = trace_generation(model, PROMPT, Sampling(temperature=1.0, max_tokens=4))
     assert run.settings.seed is not None
     assert trace_generation(model, PROMPT, run.settings).tokens == run.tokens
+
+
+@pytest.mark.parametrize("spec", [DEFAULT, ORIGINAL], ids=["decoder", "encoder-decoder"])
+def test_an_answer_is_computed_again_with_its_own_tokens(spec):
+    model, source = build(spec), source_of(spec)
+    drawn = Sampling(temperature=2.0, max_tokens=5, seed=3)
+    run = trace_generation(model, PROMPT, drawn, source=source)
+    written = run.tokens[len(PROMPT) :]
+    again = trace_generation(model, PROMPT, drawn, source=source, written=written)
+    assert again.steps == run.steps and again.tokens == run.tokens
+    other = [(token + 1) % spec.vocab_size for token in written]
+    forced = trace_generation(model, PROMPT, drawn, source=source, written=other)
+    assert forced.tokens[len(PROMPT) :] == other
+    assert [step.drawn for step in forced.steps] == [step.drawn for step in run.steps]
+    for step in forced.steps:
+        logits = forced.logits(step.number)
+        probability = np.exp(logits - logits.max())[step.chosen.token_id] / np.exp(logits - logits.max()).sum()
+        assert step.chosen.probability == pytest.approx(float(probability), rel=1e-5)
+    with pytest.raises(OpenbookError, match="written"):
+        trace_generation(model, PROMPT, drawn, source=source, written=[spec.vocab_size])
+
+
+def test_traces_take_no_more_memory_than_they_may():
+    free = trace_generation(build(DEFAULT), PROMPT, GREEDY)
+    bounded = trace_generation(build(DEFAULT), PROMPT, GREEDY, most_bytes=1)
+    assert bounded.kept_bytes < free.kept_bytes
+    assert len(bounded._engine._traces) == 1

@@ -4,7 +4,7 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from starlette.applications import Starlette
@@ -25,12 +25,18 @@ RUN_BYTES = 2**26
 """Memory for the traces of one run; others of it are recorded again when they are looked at."""
 
 
+class _Kept(NamedTuple):
+    model: Model
+    runs: Runs
+    page: Starlette
+
+
 class ExplainedAnswers:
     """The kept answers; an ASGI application where the path parameter `key` names one."""
 
     def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
         self._most, self._most_bytes = most, most_bytes
-        self._kept: OrderedDict[str, tuple[Runs, Starlette]] = OrderedDict()
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._changing = threading.Lock()
         self._tracing: WeakKeyDictionary[Model, Any] = WeakKeyDictionary()
 
@@ -58,14 +64,15 @@ class ExplainedAnswers:
             runs = Runs(trace(), starter(model, asked, languages, RUN_BYTES), tracing)
         key = secrets.token_urlsafe(16)
         with self._changing:
-            self._kept[key] = (runs, page_app(runs))
+            self._kept[key] = _Kept(model, runs, page_app(runs))
             self._make_room()
         return key
 
-    @property
-    def count(self) -> int:
-        """How many are kept."""
-        return len(self._kept)
+    def drop(self, is_loaded: Callable[[Model], bool]) -> None:
+        """Forget the answers of models that have left memory."""
+        with self._changing:
+            for key in [key for key, kept in self._kept.items() if not is_loaded(kept.model)]:
+                del self._kept[key]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it.
@@ -80,11 +87,11 @@ class ExplainedAnswers:
                 raise not_found("this explanation is no longer kept; open it again from the answer")
             self._kept.move_to_end(key)
             self._make_room()
-        await kept[1](scope, receive, send)
+        await kept.page(scope, receive, send)
 
     def _make_room(self) -> None:
         while len(self._kept) > 1 and (len(self._kept) > self._most or self._bytes() > self._most_bytes):
             self._kept.popitem(last=False)
 
     def _bytes(self) -> int:
-        return sum(runs.kept_bytes for runs, _ in self._kept.values())
+        return sum(kept.runs.kept_bytes for kept in self._kept.values())

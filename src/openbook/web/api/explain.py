@@ -113,8 +113,11 @@ async def explain(body: ExplainBody, request: Request) -> Response:
     Below that address, `api/runs/0/manifest` says what was computed, `api/runs/0/steps/N` what each step recorded, and
     `api/runs/0/slices` gives the numbers.
     """
-    loaded = await service_of(request).model(body.model)
-    key = await asyncio.to_thread(_explain, explained_of(request.app), loaded, body)
+    service, answers = service_of(request), explained_of(request.app)
+    loaded = await service.model(body.model)
+    in_memory = [entry.loaded.model for entry in service.registry.loaded if entry.loaded is not None]
+    answers.drop(in_memory.__contains__)
+    key = await asyncio.to_thread(_explain, answers, loaded, body)
     beginning = f"/explain/{key}/"
     return json_response({"url": f"{beginning}#step={body.token}", "manifest": f"{beginning}api/runs/0/manifest"})
 

@@ -99,6 +99,10 @@ class TranslateBody(Body):
     model: Annotated[str, Field(min_length=1, max_length=256)] | None = None
 
 
+CONTENT = {kind: {"schema": TranslateBody.model_json_schema()} for kind in ("application/json", FORM)}
+"""What /translate takes, for its description."""
+
+
 @dataclass(frozen=True)
 class TranslatorLanguages:
     """What a served translator reads and writes.
@@ -168,7 +172,7 @@ def choose(known: Sequence[TranslatorLanguages], body: TranslateBody) -> Transla
     return fitting[0]
 
 
-@router.post("/translate", openapi_extra={"requestBody": {"required": True, "content": {}}})
+@router.post("/translate", openapi_extra={"requestBody": {"required": True, "content": CONTENT}})
 async def translate(request: Request) -> Response:
     """Translate a text or several, given as JSON or as a form."""
     body = _parsed(await request.body(), request.headers.get("content-type", ""))
