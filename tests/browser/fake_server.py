@@ -11,11 +11,10 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from openbook.web.chat_page import mount
-from openbook.web.guard import SecurityHeaders
+from openbook.web.pages import page_routes
 
 MODELS = {
     "tiny-chat": {"chat": True, "translates": False, "explains": True, "context": 2048},
@@ -142,18 +141,17 @@ def fake_server() -> Iterator[tuple[str, Fake]]:
     """Its address and what it does, as long as the block runs."""
     fake = Fake()
     routes = [
-        Route("/", lambda _: RedirectResponse("/chat/")),
         Route("/v1/models", fake.models),
         Route("/v1/chat/completions", fake.generate, methods=["POST"]),
         Route("/v1/completions", fake.generate, methods=["POST"]),
         Route("/v1/explain", fake.explain, methods=["POST"]),
         Route("/translate", fake.translate, methods=["POST"]),
         Route("/languages", _languages),
-        *mount(),
+        *page_routes(),
     ]
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(SecurityHeaders(Starlette(routes=routes)), log_level="critical", lifespan="off")
+    config = uvicorn.Config(Starlette(routes=routes), log_level="critical", lifespan="off")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()

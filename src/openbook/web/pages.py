@@ -1,17 +1,20 @@
 """The pages of `openbook serve`, with the headers that keep others from framing them, and them from loading theirs."""
 
+from pathlib import Path
+
 from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
 
-from openbook.web import chat_page
 from openbook.web.guard import SecurityHeaders
+
+_WEB = Path(__file__).parent
 
 
 def page_routes() -> list[BaseRoute]:
-    """The page to talk, to which `/` leads."""
-    return [Route("/", lambda request: RedirectResponse("chat/")), *map(_secured, chat_page.mount())]
+    """The page to talk, to which `/` leads, and below `/page/` what it shares with the page of an explanation."""
+    return [Route("/", lambda request: RedirectResponse("chat/")), _files("chat"), _files("page")]
 
 
-def _secured(page: BaseRoute) -> BaseRoute:
-    assert isinstance(page, Mount), "pages are folders of files"
-    return Mount(page.path, SecurityHeaders(page.app), name=page.name)
+def _files(folder: str) -> Mount:
+    return Mount(f"/{folder}", SecurityHeaders(StaticFiles(directory=_WEB / folder, html=True)), name=folder)

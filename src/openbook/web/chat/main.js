@@ -9,7 +9,7 @@ import { bar } from "./views/bar.js";
 import { Composer } from "./views/composer.js";
 import { asked } from "./views/dialogs.js";
 import { settingsPanel } from "./views/settings.js";
-import { side } from "./views/side.js";
+import { room, side } from "./views/side.js";
 import { Talk } from "./views/talk.js";
 import { TokenCard } from "./views/token_card.js";
 import { TranslateView } from "./views/translate.js";
@@ -30,7 +30,7 @@ async function start() {
   const translate = new TranslateView(app, byId("translate"), byId("live"));
   app.listen((what) => {
     if (what === "problem") sayProblems(app);
-    else if (what === "list") keepingFocus(() => byId("side").replaceChildren(...side(app)));
+    else if (what === "list") keepingFocus(() => drawSide(app));
     else if (what === "writing") talk.update();
     else drawAll(app, talk, composer);
     document.body.dataset.state = stateOf(app, translate);
@@ -60,8 +60,8 @@ function drawAll(app, talk, composer) {
   byId("talk").hidden = byId("composer").hidden = translates;
   byId("translate").hidden = !translates;
   keepingFocus(() => {
-    byId("bar").replaceChildren(...bar(app));
-    byId("side").replaceChildren(...side(app));
+    drawBar(app);
+    drawSide(app);
     drawSettings(app);
   });
   if (translates) byId("settings").hidden = true;
@@ -70,13 +70,34 @@ function drawAll(app, talk, composer) {
   document.title = app.conversation.title ? `${app.conversation.title} · openbook` : "openbook";
 }
 
-/** The settings, where they are those of another conversation: somebody may be filling them in. @param {App} app */
+/**
+ * Draws a part anew where that changes it: what is replaced while a mouse button is down gets no click, and what
+ * somebody fills in is lost.
+ * @param {string} id @param {unknown[]} key  all that the part depends on @param {() => Node[]} draw
+ */
+function redraw(id, key, draw) {
+  const [place, now] = [byId(id), JSON.stringify(key)];
+  if (place.dataset.drawn !== now) place.replaceChildren(...draw());
+  place.dataset.drawn = now;
+}
+
+/** @param {App} app */
+function drawBar(app) {
+  const { model, mode } = app.conversation;
+  redraw("bar", [app.models.map(({ id }) => id), model, mode], () => bar(app));
+}
+
+/** @param {App} app */
+function drawSide(app) {
+  redraw("side", [app.summaries.map(({ id, title }) => [id, title]), app.conversation.id], () => side(app));
+  const used = byId("side").querySelector(".used");
+  if (used) used.textContent = room(app);
+}
+
+/** @param {App} app */
 function drawSettings(app) {
   const { id, mode, model } = app.conversation;
-  const place = byId("settings");
-  const now = [id, mode, model].join(" ");
-  if (place.dataset.drawn !== now) place.replaceChildren(...settingsPanel(app));
-  place.dataset.drawn = now;
+  redraw("settings", [id, mode, model], () => settingsPanel(app));
 }
 
 /** @param {App} app @param {TranslateView} translate */

@@ -16,14 +16,19 @@ export function side(app) {
     const link = el(`a.entry${isHere ? ".at" : ""}`, { href: `#c=${summary.id}`, "aria-current": isHere ? "page" : null, "data-focus": `entry ${summary.id}` }, el("bdi", {}, title));
     return el("li", {}, link, isHere ? tools(app, summary.id, title) : null);
   });
-  const used = app.summaries.reduce((sum, each) => sum + each.size, 0);
   return [
     button("New conversation", () => app.startNew(), { class: "wide", title: "New conversation (N)", "data-focus": "new" }),
     items.length ? el("ul.entries", {}, items) : el("p.soft", {}, "Conversations stay in this browser. Nobody else has them."),
     items.length ? el("div.side-foot", {},
-      el("small", {}, `${plural(items.length, "conversation")} in this browser, ${size(used)} of ${size(LIMIT)}`),
+      el("small.used", {}, room(app)),
       el("div.row", {}, button("Export all", () => exportAll(app), { "data-focus": "export all" }), button("Delete all", () => removeAll(app), { "data-focus": "delete all" }))) : null,
   ].filter((node) => node !== null);
+}
+
+/** How much of the browser's room is used. @param {App} app */
+export function room({ summaries }) {
+  const used = summaries.reduce((sum, each) => sum + each.size, 0);
+  return `${plural(summaries.length, "conversation")} in this browser, ${size(used)} of ${size(LIMIT)}`;
 }
 
 /** @param {App} app @param {string} id @param {string} title */
