@@ -110,8 +110,7 @@ class Batcher:
     def _when_cancelled(self, ticket: Ticket) -> None:
         """A request that waits leaves the queue at once; rows under way look before their next step."""
         with self._changed:
-            if ticket.is_cancelled():
-                self._gone += self._queue.remove(lambda active: active.ticket is ticket)
+            self._gone += self._queue.remove(lambda active: active.ticket is ticket and active.is_cancelled())
             self._changed.notify_all()
 
     def _run(self) -> None:
