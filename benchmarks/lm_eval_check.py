@@ -76,20 +76,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="a model file")
     parser.add_argument("--python", default=sys.executable, help="of the environment that has lm-eval")
+    parser.add_argument("--questions", type=int, default=len(CAPITALS), help="how many to ask")
     parser.add_argument("--batch-size", type=int, default=4, help="prompts of a request")
     parser.add_argument("--concurrent", type=int, default=2, help="requests at once")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        write_task(Path(folder))
+        write_task(Path(folder), options.questions)
         found = served(options, Path(folder))
     compare(openbook.load(options.model, "cpu", "torch"), found)
 
 
-def write_task(folder: Path) -> None:
+def write_task(folder: Path, count: int) -> None:
     """The questions, and the task that asks them."""
     chance = random.Random(1)
     lines = []
-    for country, capital in CAPITALS.items():
+    for country, capital in list(CAPITALS.items())[:count]:
         others = chance.sample([each for each in CAPITALS.values() if each != capital], 3)
         choices = [f" {each}." for each in chance.sample([capital, *others], 4)]
         question = {"question": f"The capital of {country} is", "choices": choices}
