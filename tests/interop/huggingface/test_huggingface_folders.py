@@ -281,7 +281,7 @@ def test_a_field_that_would_change_the_result_is_refused_by_name(change, field):
             {"temperature": 0.6, "top_k": 50, "top_p": 0.9, "min_p": 0.0, "max_tokens": 7},
         ),
         (
-            {"do_sample": True, "top_k": 0, "repetition_penalty": 1.2},
+            {"do_sample": True, "top_k": 0.0, "repetition_penalty": 1.2},
             {"temperature": 1.0, "top_p": 1.0, "min_p": 0.0, "repetition_penalty": 1.2},
         ),
         ({"num_beams": 1, "length_penalty": 2.0}, {"beam_size": 1}),

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 
 import pytest
 
@@ -93,6 +94,15 @@ def test_the_quotes_of_a_spreadsheet_are_undone_and_those_of_people_kept(tmp_pat
 )
 def test_the_sides_of_an_object_are_told_from_what_is_beside_them(content, found):
     assert pair_of(content) == found
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes with names")
+def test_a_pipe_among_pairs_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.tsv")
+    with pytest.raises(OpenbookError, match=r"pipe.tsv: is not a plain file"):
+        prepare_pairs([tmp_path / "pipe.tsv"], tmp_path / "text")
+    with pytest.raises(OpenbookError, match=r"pipe.tsv: is not a plain file"):
+        read_all_pairs([tmp_path / "pipe.tsv"])
 
 
 def test_a_guessed_encoding_is_named(tmp_path):

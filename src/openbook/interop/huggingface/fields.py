@@ -77,8 +77,10 @@ class ConfigFields:
         return value
 
     def optional_integer(self, name: str) -> int | None:
-        """An integer, or None where the field is null, or absent and without a default."""
+        """An integer, even one written as 50.0, or None where the field is null, or absent and without a default."""
         value = self._take(name)
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
             raise self.error(name, f"{_shown(value)} should be a whole number")
         return None if value is None else self.assume(name, value)

@@ -11,6 +11,7 @@ from openbook.text.characters import clean_line
 from openbook.text.corpus.readers.encodings import Encoding
 from openbook.text.corpus.readers.lines import InvalidLine, read_file_lines
 from openbook.text.formatting import format_count
+from openbook.text.plain_files import open_plain
 from openbook.text.printable import printable_path
 from openbook.training.data.pair_formats import (
     Pair,
@@ -60,11 +61,12 @@ def find_pair_files(paths: Sequence[Path], encoding: str | None = None) -> list[
     Files of neither kind are taken two by two: the sources, then their translations.
 
     Raises:
-        OpenbookError: the second of two files is missing, or a file cannot be read.
+        OpenbookError: the second of two files is missing, or a file cannot be read or is none.
     """
     files: list[PairFile] = []
     sources: Path | None = None
     for path in paths:
+        _check_plain(path)
         suffix = path.suffix.lower()
         if suffix in JSON_SUFFIXES:
             files.append(PairFile((path,), "json", encoding))
@@ -191,6 +193,14 @@ def _read_aligned(file: PairFile, first: Iterator[str | InvalidLine], second: It
             f"{names[0]}: has {sources:,} lines and {names[1]} has {targets:,}; each line must be the translation of "
             "the other's, so mend the file that lacks some"
         )
+
+
+def _check_plain(path: Path) -> None:
+    """Refuse pipes and devices, which are read more than once and might never answer."""
+    try:
+        open_plain(path).close()
+    except OSError as error:
+        raise _unreadable(printable_path(path), error) from error
 
 
 def _first_line(path: Path, encoding: str | None) -> str:
