@@ -127,7 +127,9 @@ def context(facts: Facts, stack: str, spec: architecture.Attention) -> str:
 
 def output(facts: Facts, spec: architecture.Attention) -> str:
     """The output matrix."""
-    return f"What the {counted(spec.heads, 'head')} brought is mixed into one vector of {facts.spec.width:,} numbers."
+    if spec.heads == 1:
+        return f"What the head brought is turned into a vector of {facts.spec.width:,} numbers, which will be added."
+    return f"What the {spec.heads} heads brought is mixed into one vector of {facts.spec.width:,} numbers."
 
 
 def attention(facts: Facts, path: str, stack: str, spec: architecture.Attention, head: int) -> str:

@@ -109,7 +109,7 @@ export class Scene {
   tokensAlong(quantity, letter) {
     if (letter !== "t" && letter !== "s") return null;
     const length = quantity.shape[quantity.axes.indexOf(letter)];
-    const isSource = quantity.stack === "encoder" || (letter === "s" && quantity.module.includes("cross_attention"));
+    const isSource = stackOf(quantity) === "encoder" || (letter === "s" && quantity.module.includes("cross_attention"));
     const all = isSource ? this.manifest.source : this.manifest.tokens;
     // The keys of a step are all tokens up to its last one; its rows are those that it reads.
     const to = isSource ? all.length : this.step.tokens[1];
@@ -150,7 +150,8 @@ export class Scene {
     const quantity = this.quantity(path);
     const here = this.state;
     const row = quantity ? index[quantity.axes.indexOf("t")] : undefined;
-    if (row !== undefined && (found?.[1] ?? here.stack) === (quantity?.stack ?? "decoder")) state.row = row;
+    if (row !== undefined) state.row = row;
+    if (!found && quantity) Object.assign(state, { stack: stackOf(quantity) });
     if (!found) return here.level === "panel" || here.level === "answer" ? { ...state, level: "model", panel: START.panel } : state;
     const [, stack, layer, attention] = found;
     Object.assign(state, { stack, layer: Number(layer) });
@@ -159,6 +160,11 @@ export class Scene {
     else if (here.level !== "layer" && !(here.level === "head" && attention)) state.level = "layer";
     return state;
   }
+}
+
+/** The stack that a quantity belongs to; what comes before and after the blocks is the decoder's or the source's. @param {Quantity} quantity */
+export function stackOf(quantity) {
+  return quantity.stack ?? (quantity.path.startsWith("source") ? "encoder" : "decoder");
 }
 
 /** The name of a number wherever it is drawn. @param {number} step @param {string} path @param {ArrayLike<number>} index */

@@ -97,7 +97,7 @@ export function kindOf(scene, quantity, grid) {
   if (quantity.name === "mask") return "mask";
   const isShare = PROBABILITIES.has(quantity.name) && grid.values.every((value) => value >= 0 && value <= 1.000_001);
   if (isShare) return "probability";
-  return /(^|_)(ids?|tokens|positions|choice|documents|experts)$/.test(quantity.name) ? "plain" : "signed";
+  return /(^|_)(ids?|tokens|source|positions|choice|documents|experts|chosen|bucket)$/.test(quantity.name) ? "plain" : "signed";
 }
 
 /**

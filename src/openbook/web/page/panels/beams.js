@@ -16,7 +16,7 @@ export async function beamsPanel(scene) {
   const best = new Set(found.best.slice(0, 1).flatMap((/** @type {any} */ each) => pathTo(found.nodes, each.tokens)));
   const rows = found.best.map((/** @type {any} */ each) => [el("bdi.text", {}, each.text), short(each.score), short(each.log_probability)]);
   return [
-    ...heading(title, `Several translations are grown side by side; after each step the ${found.settings?.beam_size ?? "best"} most probable are kept. The score is the log-probability, divided by the length to the power of the length penalty.`),
+    ...heading(title, `Several translations are grown side by side; after each step the ${found.settings?.beam_size ?? "best"} most probable are kept. The `, el("b", {}, "score"), " is the log-probability, divided by the length to the power of the length penalty."),
     card({ title: "What was kept", says: "Each token under the one it follows; the best translation is marked. A token opens the model at that point." }, tree(scene, found.nodes, best)),
     card({ title: "The translations" }, table(["translation", "score", "log-probability"], rows, "Translations")),
   ];

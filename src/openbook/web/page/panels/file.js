@@ -12,6 +12,8 @@ import { ask, heading, problemLine, table } from "../parts.js";
 
 const WHOLE = 40_000;
 const BLOCKS = 256;
+/** Share of the width. */
+const ROOM_FOR_A_NAME = 0.07;
 
 /** @param {Scene} scene @returns {Promise<Node[]>} */
 export async function filePanel(scene) {
@@ -22,23 +24,35 @@ export async function filePanel(scene) {
   return [
     ...heading(title, el("code", {}, found.file), `: ${plural(found.tensors.length, "tensor")}, ${size(total)} of numbers, ${size(found.other_bytes ?? 0)} of header. Everything the model knows is in these numbers.`),
     found.changed ? problemLine(found.changed) : null,
-    card({ title: "Every tensor, to scale by its bytes", says: `What the chosen ${scene.state.point ? "step" : "layer"} uses is lit. Click a tensor to open it.` }, map(scene, found.tensors, total)),
     await tensorCard(scene, found.tensors),
+    card({ title: "Every tensor, to scale by its bytes", says: `What the chosen ${scene.state.point ? "step" : "layer"} uses is lit. Click a tensor to open it.` }, map(scene, found.tensors)),
     card({ title: "As a list" }, el("details", {}, el("summary", {}, "show"), list(scene, found.tensors))),
   ].filter((node) => node !== null);
 }
 
-/** @param {Scene} scene @param {any[]} tensors @param {number} total */
-function map(scene, tensors, total) {
+/** A line for each layer, and one for each tensor outside; widths are bytes, the longest line is the whole width. @param {Scene} scene @param {any[]} tensors */
+function map(scene, tensors) {
   const { state } = scene;
   const ofStep = new Set(tensors.filter((each) => each.used_by.includes(state.point)).map((each) => each.name));
-  const cells = tensors.map((each) => {
-    const isLit = ofStep.size ? ofStep.has(each.name) : each.layer === state.layer && each.stack === state.stack;
-    const cell = button(el("small", { "aria-hidden": "true" }, each.name.split(".").at(-2)), () => scene.store.go({ tensor: each.name }), { class: `tensor${isLit ? " lit" : ""}${each.name === state.tensor ? " at" : ""}`, title: `${each.name}: ${shapeOf(each.shape)}, ${each.dtype}, ${size(each.bytes)}`, "aria-label": each.name, "data-focus": `tensor ${each.name}` });
-    cell.style.flexGrow = String(each.bytes / total);
-    return cell;
-  });
-  return el("div.file-map", {}, cells);
+  /** @type {Map<string, any[]>} */
+  const lines = new Map();
+  for (const each of tensors) {
+    const line = each.layer === null ? each.part.replaceAll("_", " ").replaceAll(".", " ") : `${each.stack === "encoder" ? "encoder " : ""}layer ${each.layer}`;
+    lines.set(line, [...(lines.get(line) ?? []), each]);
+  }
+  const bytesOf = (/** @type {any[]} */ line) => line.reduce((sum, each) => sum + each.bytes, 0);
+  const longest = Math.max(...Array.from(lines.values(), bytesOf));
+  return el("div.file-map", {}, Array.from(lines, ([name, line]) => [
+    el("span.soft", {}, name),
+    el("div.file-line", {}, line.map((each) => {
+      const isLit = ofStep.size ? ofStep.has(each.name) : each.layer === state.layer && each.stack === state.stack;
+      const share = each.bytes / longest;
+      const label = share > ROOM_FOR_A_NAME ? el("small", { "aria-hidden": "true" }, each.name.split(".").at(-2)) : null;
+      const cell = button(label, () => scene.store.go({ tensor: each.name }), { class: `tensor${isLit ? " lit" : ""}${each.name === state.tensor ? " at" : ""}`, title: `${each.name}: ${shapeOf(each.shape)}, ${each.dtype}, ${size(each.bytes)}`, "aria-label": each.name, "data-focus": `tensor ${each.name}` });
+      cell.style.width = `${100 * share}%`;
+      return cell;
+    })),
+  ]).flat());
 }
 
 /** @param {Scene} scene @param {any[]} tensors */

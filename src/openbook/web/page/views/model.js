@@ -6,6 +6,7 @@ import { percent, plural, quoted, short, word } from "../format.js";
 import { card } from "../drawing/card.js";
 import { heatMap } from "../drawing/heat_map.js";
 import { copiesLine, rowCard } from "./layer.js";
+import { stackOf } from "../scene.js";
 import { ask, chooser, heading, largestOf, problemLine, signedBar, table } from "../parts.js";
 
 /** @typedef {import("../scene.js").Scene} Scene */
@@ -26,7 +27,7 @@ export async function modelView(scene) {
   const layers = manifest.model.stacks.decoder.layers.length;
   const [body, around] = await Promise.all([state.color === "contribution" ? contributions(scene) : lens(scene), outside(scene)]);
   return [
-    ...heading(`${manifest.model.file}: ${plural(layers, "layer")}, a vector a token`,
+    ...heading(`${manifest.model.file}: ${plural(layers, "layer")}, a vector for each token`,
       `Each token is a vector of ${manifest.model.width} numbers. Every layer reads it and adds to it; after the last one it predicts the next token${answer.finite ? `, here ${quoted(answer)} with ${percent(answer.probability)}` : "; here the logits are not finite, so none is chosen"}.`),
     chooser("Show", COLORS, state.color, (color) => scene.store.go({ color })),
     el("div.row", {}, encoder ? encoderCard(scene) : null, body),
@@ -36,7 +37,7 @@ export async function modelView(scene) {
 
 /** What is computed before the first layer and after the last, for the chosen token. @param {Scene} scene */
 async function outside(scene) {
-  const quantities = scene.step.quantities.filter((/** @type {any} */ each) => each.layer === null || each.layer === undefined);
+  const quantities = scene.step.quantities.filter((/** @type {any} */ each) => (each.layer ?? null) === null && stackOf(each) === scene.state.stack);
   const copies = quantities.filter((/** @type {any} */ each) => scene.copyOf(each));
   const cards = await Promise.all(quantities.filter((/** @type {any} */ each) => !copies.includes(each)).map((/** @type {any} */ each) => rowCard(scene, each)));
   return el("details.part", { open: true }, el("summary", {}, `Before the first layer and after the last, for ${quoted(scene.token)}`), el("div.row", {}, cards), copiesLine(scene, copies));
