@@ -6,6 +6,8 @@ import http.client
 import json
 import logging
 import signal
+import subprocess
+import sys
 
 import pytest
 from starlette.applications import Starlette
@@ -137,6 +139,11 @@ def test_it_says_how_it_is(live):
     text = live.ask("/metrics")[2].decode()
     assert 'openbook_http_requests_total{route="/v1/completions",status="200"}' in text
     assert live.gauge("openbook_model_loaded", "plain") == 1
+
+
+def test_it_starts_without_pytorch():
+    script = "import openbook.web.serving, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 def test_the_page_to_talk_is_there(live):

@@ -4,18 +4,19 @@ import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
-from openbook.explanation.page.page_run import PageRun
 from openbook.model import Model
-from openbook.web.app import page_app
-from openbook.web.model_runs import starter
-from openbook.web.runs import Runs
 from openbook.web.serve.errors import not_found
+
+# The server imports no PyTorch before an answer is looked into.
+if TYPE_CHECKING:
+    from openbook.explanation.page.page_run import PageRun
+    from openbook.web.runs import Runs
 
 MOST = 8
 """Answers that are kept; the longest unused goes."""
@@ -27,7 +28,7 @@ RUN_BYTES = 2**26
 
 class _Kept(NamedTuple):
     model: Model
-    runs: Runs
+    runs: "Runs"
     page: Starlette
 
 
@@ -43,7 +44,7 @@ class ExplainedAnswers:
     def add(
         self,
         model: Model,
-        trace: Callable[[], PageRun],
+        trace: "Callable[[], PageRun]",
         asked: Mapping[str, Any],
         languages: Mapping[str, str | None],
     ) -> str:
@@ -58,6 +59,10 @@ class ExplainedAnswers:
         Raises:
             OpenbookError: as `trace`.
         """
+        from openbook.web.app import page_app
+        from openbook.web.model_runs import starter
+        from openbook.web.runs import Runs
+
         with self._changing:
             tracing = self._tracing.setdefault(model, threading.RLock())
         with tracing:

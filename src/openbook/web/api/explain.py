@@ -9,14 +9,12 @@ from pydantic import Discriminator, Field, Tag
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from openbook.explanation.page.manifest import Asked
 from openbook.generation.settings import Sampling
 from openbook.text.characters import clean_line
 from openbook.web.api.openai.chat import ChatBody
 from openbook.web.api.openai.completions import CompletionBody
 from openbook.web.api.openai.errors import error_body, error_event
 from openbook.web.explained import RUN_BYTES, ExplainedAnswers
-from openbook.web.model_runs import answer_run
 from openbook.web.serve.bodies import LONG, Body
 from openbook.web.serve.errors import bad_request
 from openbook.web.serve.loaded import LoadedModel
@@ -136,6 +134,9 @@ def _explain(answers: ExplainedAnswers, loaded: LoadedModel, body: AnyExplain) -
     Raises:
         ApiError, OpenbookError: the request is wrong, or its answer too long to explain.
     """
+    from openbook.explanation.page.manifest import Asked
+    from openbook.web.model_runs import answer_run
+
     prompt, shown = body.asked()
     if isinstance(prompt, SourcePrompt) and not loaded.tokenizer.special.languages:
         prompt = SourcePrompt(prompt.text)  # as for /translate, the languages of such a model are not its tokens
