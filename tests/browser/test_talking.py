@@ -43,6 +43,10 @@ def test_stop(talk, fake):
     fake.wait = 0
     say(talk, "and on")
     assert answered(fake)[1]["messages"][1]["content"].startswith(text)
+    for _ in range(500):  # the server learns of it in its own time
+        if fake.gone:
+            break
+        talk.wait_for_timeout(20)
     assert fake.gone == 1
 
 
