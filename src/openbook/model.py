@@ -436,6 +436,7 @@ def train(
     lora_targets: Sequence[str] | None = None,
     adapter: bool = False,
     tiny: bool = False,
+    shard: bool = False,
     device: str = "auto",
     overwrite: bool = False,
     callbacks: "Sequence[Callback]" = (),
@@ -462,6 +463,7 @@ def train(
         lora_targets: the matrices that get one; all of the blocks if None.
         adapter: save the updates alone, as a small file beside the base model.
         tiny: learn a few sentences or pairs by heart with a model small enough to follow by hand.
+        shard: started by torchrun as one of several processes, keep a part of the model only.
         device: auto, cpu, cuda or mps.
         overwrite: replace an existing output.
         callbacks: called with every training event.
@@ -472,6 +474,7 @@ def train(
         OpenbookError: there is nothing to train on, or training fails; the message says what is kept.
     """
     from openbook.training import start as training
+    from openbook.training.distributed.join import joined
     from openbook.training.lora_targets import TARGETS
     from openbook.training.request import TrainingRequest
 
@@ -494,7 +497,9 @@ def train(
         lora_targets=TARGETS if lora_targets is None else lora_targets,
         adapter=adapter,
         tiny=tiny,
+        shard=shard,
     )
     start = time.perf_counter()
-    result = training.train(request, callbacks, track, lambda: time.perf_counter() - start, overwrite)
+    with joined(request):
+        result = training.train(request, callbacks, track, lambda: time.perf_counter() - start, overwrite)
     return load(result.path, device)
