@@ -89,7 +89,7 @@ def test_a_damaged_character_map(tmp_path: Path) -> None:
         ({"normalizer": {"type": "Replace", "pattern": {"Regex": "a" * 20_001}, "content": ""}}, "20,001 characters"),
         ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, "cannot be read|can be read"),
         ({"model": None}, "can be read"),
-        ({"normalizer": {"type": "Replace", "pattern": {"String": ""}, "content": "aa"}}, "gives up on it"),
+        ({"normalizer": {"type": "Replace", "pattern": {"String": ""}, "content": "aa"}}, "at an empty text"),
         ({"post_processor": WITHOUT_ITS_TOKEN}, "gives up on it"),
     ],
 )

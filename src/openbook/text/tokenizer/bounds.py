@@ -47,6 +47,8 @@ _FACTORS = {"NFC": 4, "NFD": 4, "NFKC": 18, "NFKD": 18, "Lowercase": 3, "BertNor
 def read_parts(content: str) -> dict[str, Any]:
     """A tokenizer.json without its model, which is nearly all of it and takes as long to parse as the library takes.
 
+    Every part that is an object or a list is there, wherever it stands; the library takes no other.
+
     Raises:
         OpenbookError: it is no JSON object, or too long.
     """
@@ -76,6 +78,8 @@ def check_parts(parts: dict[str, Any]) -> None:
         raise OpenbookError(f"it has {len(steps):,} steps; {MAXIMUM_STEPS:,} are allowed")
     for pattern in {pattern for step in steps if (pattern := _regex(step)) is not None}:
         check_pattern(pattern)
+    if any(step.get("pattern") == {"String": ""} for step in steps):
+        raise OpenbookError("it replaces or splits at an empty text, at which the library panics")
     if math.prod(map(_growth, steps)) > MAXIMUM_GROWTH:
         raise OpenbookError(f"its replacements may make a text more than {MAXIMUM_GROWTH:,} times as long")
     for step in _steps(parts.get("decoder")):
