@@ -68,13 +68,14 @@ def replay_tokenizer(tokenizer: Tokenizer, text: str, counts: Sequence[int] | No
         text: without a chat template.
         counts: how often training joined each merge, by rank, where that is known; left out if there are not as many.
     """
-    model = _parsed(tokenizer.to_json())["model"]
+    parsed = _parsed(tokenizer.to_json())
+    model = parsed["model"]
     kind = str(model.get("type") or "BPE")
     if counts is not None and len(counts) != len(model.get("merges", ())):
         counts = None
     normalised = tokenizer.normalize(text)
     words = tokenizer.split(normalised)
-    spelling = _Spelling(tokenizer)
+    spelling = _Spelling(parsed)
     replayed = [_word(tokenizer, spelling, word, counts) for word in words[:MAX_WORDS]]
     return TokenizerReplay(
         kind=kind,
@@ -101,8 +102,8 @@ def _note(kind: str, counts: Sequence[int] | None) -> str:
 class _Spelling:
     """What the replay needs of a tokenizer: the ranks of its merges, its vocabulary, and how symbols read."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        parsed = _parsed(tokenizer.to_json())
+    def __init__(self, parsed: dict[str, Any]) -> None:
+        """`parsed`: the tokenizer's JSON."""
         model = parsed["model"]
         self.ranks = _ranks(model) if model.get("type", "BPE") == "BPE" else {}
         self.whole_words = model.get("vocab", {}) if model.get("ignore_merges") else {}
