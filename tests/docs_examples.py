@@ -72,6 +72,8 @@ def shrink(arguments: Sequence[str]) -> list[str]:
         return [*arguments, "--max-tokens", "8"]
     if arguments[0] in ("import", "export", "merge"):
         return [*arguments, "--overwrite"]
+    if arguments[0] == "prepare" and "--processes" in arguments:
+        arguments[arguments.index("--processes") + 1] = "1"
     if arguments[0] != "train":
         return arguments
     for option in ("--minutes", "--steps"):
@@ -81,6 +83,8 @@ def shrink(arguments: Sequence[str]) -> list[str]:
     if "--from" in arguments:
         return arguments
     tiny = TINY | ({"encoder_layers": 2} if "--pairs" in arguments else {})
+    if "--tokens" in arguments:
+        del tiny["vocab_size"]  # the tokens have one
     for name, value in tiny.items():
         option = f"--{name.replace('_', '-')}"
         if option not in arguments:

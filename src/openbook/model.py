@@ -1,7 +1,6 @@
 """`Model`, the face of the library: load or train one, then ask it, look inside, score it and save it."""
 
 import os
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -437,6 +436,7 @@ def train(
     adapter: bool = False,
     tiny: bool = False,
     shard: bool = False,
+    tokens: str | os.PathLike[str] | None = None,
     device: str = "auto",
     overwrite: bool = False,
     callbacks: "Sequence[Callback]" = (),
@@ -446,8 +446,6 @@ def train(
     """Train on books, sentence pairs or conversations, and save the model file at `output`.
 
         model = openbook.train("books/", "austen.openbook", minutes=5)
-        translator = openbook.train(pairs="en-de.tsv", output="en-de.openbook", minutes=10)
-        openbook.train("notes/", "mine.openbook", base_model="austen.openbook", lora_rank=8)
 
     Args:
         inputs: books: files, folders, globs.
@@ -464,6 +462,7 @@ def train(
         adapter: save the updates alone, as a small file beside the base model.
         tiny: learn a few sentences or pairs by heart with a model small enough to follow by hand.
         shard: started by torchrun as one of several processes, keep a part of the model only.
+        tokens: a folder that `openbook prepare` made, to train on instead.
         device: auto, cpu, cuda or mps.
         overwrite: replace an existing output.
         callbacks: called with every training event.
@@ -474,15 +473,14 @@ def train(
         OpenbookError: there is nothing to train on, or training fails; the message says what is kept.
     """
     from openbook.training import start as training
-    from openbook.training.distributed.join import joined
     from openbook.training.lora_targets import TARGETS
     from openbook.training.request import TrainingRequest
 
-    given = [each for each in (inputs, pairs, conversations) if each is not None]
+    given = [each for each in (inputs, pairs, conversations, tokens) if each is not None]
     if len(given) != 1:
-        raise OpenbookError("give one of these to train on: books, pairs or conversations")
+        raise OpenbookError("give one of these to train on: books, pairs, conversations or tokens")
     request = TrainingRequest(
-        paths_argument(given[0], "inputs"),
+        paths_argument(given[0], "inputs") if tokens is None else [],
         output_path(output),
         choices,
         pairs=pairs is not None,
@@ -498,8 +496,6 @@ def train(
         adapter=adapter,
         tiny=tiny,
         shard=shard,
+        tokens=None if tokens is None else Path(tokens),
     )
-    start = time.perf_counter()
-    with joined(request):
-        result = training.train(request, callbacks, track, lambda: time.perf_counter() - start, overwrite)
-    return load(result.path, device)
+    return load(training.train_in_group(request, callbacks, track, overwrite).path, device)

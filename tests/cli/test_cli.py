@@ -18,7 +18,7 @@ from openbook.cli import main as cli
 from openbook.training.recipe import FIELDS, Recipe
 from training.training_examples import TINY, write_book
 
-VERBS = ["train", "ask", "explain", "tokenize", "inspect", "evaluate", "import", "export"]
+VERBS = ["train", "prepare", "ask", "explain", "tokenize", "inspect", "evaluate", "import", "export"]
 
 
 class Stdin(io.TextIOWrapper):
@@ -378,7 +378,7 @@ def test_other_numbers_out_of_range_are_one_line(command, model, book, arguments
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("train",), "FILES is missing (see openbook train --help)"),
+        (("prepare",), "FILES is missing (see openbook prepare --help)"),
         (("ask",), "MODEL is missing (see openbook ask --help)"),
         (("inspect", "a", "b"), "got unexpected extra argument (b) (see openbook inspect --help)"),
         (("trian",), "no such command 'trian'. Did you mean 'train'? (see openbook --help)"),
@@ -473,3 +473,35 @@ def test_the_shell_completes_verbs_and_options(command, monkeypatch, words, expe
     code, out, _ = command()
     assert code == 0 and expected == set(out.split())
     assert "_OPENBOOK_COMPLETE" in os.environ
+
+
+def test_prepare_then_train(command, tmp_path):
+    write_book(tmp_path / "book.txt")
+    code, out, _ = command("prepare", "book.txt", "-o", "tokens", "--vocab-size", 300, "--processes", 1)
+    assert code == 0
+    assert "Read 1 file" in out
+    assert out.endswith("openbook train --tokens tokens\n")
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in (TINY | {"steps": 2}).items()]
+    code, out, err = command("train", "--tokens", "tokens", "--device", "cpu", *options)
+    assert (code, err) == (0, "")
+    assert (tmp_path / "tokens.openbook").exists()
+    assert "shard" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["train"], "nothing to train on: name files, or give --tokens"),
+        (["train", "--tokens", "."], "index.json: No such file or directory"),
+        (["train", "book.txt", "--tokens", "."], "--tokens: takes the place of files"),
+        (["train", "--tokens", ".", "--vocab-size", "400"], "--vocab-size: was decided when"),
+        (["prepare", "book.txt", "-o", "t", "--tokenizer", "bpx"], "--tokenizer bpx: must be one of bpe"),
+        (["prepare", "book.txt", "-o", "."], ".: holds the input book.txt; give another -o"),
+        (["prepare", "book.txt", "-o", "t", "--from", "m", "--vocab-size", "9"], "--from: brings its tokenizer"),
+    ],
+)
+def test_preparing_and_its_tokens_refuse_in_one_line(command, book, arguments, complaint):
+    code, _, err = command(*arguments)
+    assert code == 1
+    assert err.startswith("openbook: ") and err.count("\n") == 1
+    assert complaint in err

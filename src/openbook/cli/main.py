@@ -20,6 +20,7 @@ from openbook.cli.export import export_model
 from openbook.cli.import_ import import_model
 from openbook.cli.inspect import inspect
 from openbook.cli.merge import merge
+from openbook.cli.prepare import prepare
 from openbook.cli.serve import serve
 from openbook.cli.sign_of_life import start_sign_of_life
 from openbook.cli.streams import flush_output, use_safe_streams
@@ -57,6 +58,7 @@ app = typer.Typer(
 GROUPS: dict[str, tuple[tuple[str, Callable[..., None], str], ...]] = {
     "Train": (
         ("train", train, "Train a model on books, or a translator on sentence pairs."),
+        ("prepare", prepare, "Clean and encode much text once, for many runs."),
         ("compare", compare, "Train both kinds of translator on the same pairs and compare."),
         ("evaluate", evaluate, "Score a model on held-out texts or sentence pairs."),
     ),

@@ -25,18 +25,22 @@ if TYPE_CHECKING:
 
 def train(
     files: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="books (txt, md, html, epub, pdf), sentence pairs or conversations; files, folders, globs",
             metavar="FILES...",
+            show_default=False,
         ),
-    ],
+    ] = None,
     pairs: Annotated[
         bool, typer.Option("--pairs", help="train a translator (encoder-decoder) on sentence pairs")
     ] = False,
     conversations: Annotated[
         bool, typer.Option("--conversations", help="with --from: fine-tune on conversations, as JSON lines")
     ] = False,
+    tokens: Annotated[
+        Path | None, typer.Option(help="a folder of `openbook prepare`, instead of files", metavar="DIR")
+    ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="model file to write")] = None,
     base_model: Annotated[Path | None, typer.Option("--from", help="model file to fine-tune")] = None,
     lora_rank: Annotated[
@@ -97,6 +101,7 @@ def train(
       openbook train emma.txt --attention none --norm none    without softmax and norms
       openbook train --pairs en-de.tsv -o en-de.openbook      a translator; lines of source, tab, target
       openbook train --pairs train.en train.de                two parallel files
+      openbook train --tokens tokens/ -o large.openbook       text that openbook prepare has encoded
       openbook train --conversations chats.jsonl --from small.openbook -o mine.openbook
       openbook train books/ -o mine.openbook --processes 4    in four processes; torchrun starts more machines
 
@@ -108,11 +113,13 @@ def train(
     from openbook.training.recipe import read_toml, with_options
     from openbook.training.request import TrainingRequest
 
+    if not files and tokens is None:
+        raise OpenbookError("nothing to train on: name files, or give --tokens")
     from_file = read_toml(config) if config else {}
     given = with_options(from_file, {name: value for name, value in choices.items() if value is not None})
     request = TrainingRequest(
-        files,
-        default_model_path(Path(files[0])) if output is None else model_output(output),
+        files or [],
+        default_model_path(Path(files[0]) if files else Path(str(tokens))) if output is None else model_output(output),
         given,
         pairs=pairs,
         conversations=conversations,
@@ -128,6 +135,7 @@ def train(
         config=config,
         tiny=tiny,
         shard=shard,
+        tokens=tokens,
     )
     in_file = {name for name in from_file if choices.get(name) is None}
     with _callbacks(request.folder if tensorboard else None) as callbacks, _keys_named(config, in_file):

@@ -23,7 +23,9 @@ def clean_chunks(chunks: Iterable[str]) -> Iterator[str]:
     a line end, so nothing that is replaced is cut in two.
     """
     for chunk in chunks:
-        yield _composed(TYPESETTING.sub(lambda found: LIGATURES.get(found[0], ""), chunk))
+        # No ASCII character is replaced or composed.
+        plain = chunk.isascii()
+        yield chunk if plain else _composed(TYPESETTING.sub(lambda found: LIGATURES.get(found[0], ""), chunk))
 
 
 def clean_text(text: str) -> str:

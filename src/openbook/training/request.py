@@ -44,6 +44,7 @@ class TrainingRequest:
             holds.
         shard: whether each process of a group keeps a part of the model only.
         tiny: whether to learn a few sentences or pairs by heart with a model small enough to follow by hand.
+        tokens: a folder that `openbook prepare` made, instead of inputs.
     """
 
     inputs: Sequence[str | Path]
@@ -64,6 +65,7 @@ class TrainingRequest:
     side_tokens: int | None = None
     tiny: bool = False
     shard: bool = False
+    tokens: Path | None = None
 
     @property
     def fraction_held_out(self) -> float | None:
@@ -97,6 +99,8 @@ class TrainingRequest:
             choose_device(self.device)
         if self.pairs and self.conversations:
             raise SettingError("`pairs` and `conversations`: the files are one or the other")
+        if self.tokens is not None:
+            self._check_tokens()
         if self.tiny and (self.base_model is not None or self.conversations):
             raise SettingError(
                 "`tiny`: makes a new model of texts or pairs; leave out `base_model` and `conversations`"
@@ -111,6 +115,24 @@ class TrainingRequest:
             raise SettingError("`stop_when_known`: is for conversations, whose answers can be known")
         if self.choices.get("bpe_dropout") and self.conversations:
             raise SettingError("`bpe_dropout`: is for books and pairs, not for conversations")
+
+    def _check_tokens(self) -> None:
+        """Refuse what was decided when the tokens were prepared."""
+        if self.inputs:
+            raise SettingError("`tokens`: takes the place of files; give one or the other")
+        if self.pairs or self.conversations or self.tiny:
+            raise SettingError("`tokens`: are those of books; leave out `pairs`, `conversations` and `tiny`")
+        decided = {
+            "validation": self.validation,
+            "validation_fraction": self.validation_fraction,
+            "keep_duplicates": self.keep_duplicates or None,
+            "encoding": self.encoding,
+            "tokenizer": self.choices.get("tokenizer"),
+            "vocab_size": self.choices.get("vocab_size"),
+        }
+        for name, value in decided.items():
+            if value is not None:
+                raise SettingError(f"`{name}`: was decided when the tokens were prepared; leave it out")
 
     def _check_adapter(self) -> None:
         if self.lora_rank is None or self.base_model is None:

@@ -28,6 +28,7 @@ from openbook.training.data.book_dataset import BookDataset
 from openbook.training.data.conversation_dataset import ConversationDataset
 from openbook.training.data.dataset import Dataset, ScoredTask
 from openbook.training.data.pair_dataset import PairDataset
+from openbook.training.data.prepared_dataset import PreparedDataset
 from openbook.training.data.tiny_dataset import TinyDataset
 from openbook.training.distributed.gathering import write_gathered
 from openbook.training.evaluation.perplexity import Score
@@ -159,7 +160,7 @@ class TrainingRun:
 
     def _prepare(self, base: ModelMetadata | None) -> Dataset:
         request = self.request
-        books = TinyDataset if request.tiny else BookDataset
+        books = TinyDataset if request.tiny else BookDataset if request.tokens is None else PreparedDataset
         kind = PairDataset if request.pairs else ConversationDataset if request.conversations else books
         dataset: Dataset = kind(request, base, self.track)
         self._emit("prepared", **dataset.summary())
@@ -179,7 +180,8 @@ class TrainingRun:
         if recipe != plan.recipe:
             plan = replace(plan, recipe=recipe, reasons={**plan.reasons, "gradient_checkpointing": "to fit in memory"})
         summary = dataset.summary()
-        text_bytes = summary["train_bytes"] + summary["validation_bytes"]
+        encoded = self.request.tokens is not None
+        text_bytes = 0 if encoded else summary["train_bytes"] + summary["validation_bytes"]
         group.together(lambda: check_disk(self.request.folder, architecture, recipe, text_bytes, frozen))
         if "minutes" in self.request.choices:
             # Behind the last step come a validation and the final score, each a third of a step for as many tokens.

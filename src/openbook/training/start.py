@@ -3,6 +3,7 @@
 import importlib
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,8 @@ from openbook.progress import Track
 from openbook.text.corpus.prepare import prepare
 from openbook.text.tokenizer.training import choose_vocab_size
 from openbook.training.begin import begin
+from openbook.training.data.book_tokens import tokenize_books
 from openbook.training.data.prepared import prepare_book_tokenizer, prepare_corpus
-from openbook.training.data.tokenization import tokenize_books
 from openbook.training.group import is_member
 from openbook.training.plan.budget import TOKENIZING_BYTES_PER_SECOND, check_budget
 from openbook.training.request import WITHOUT_LOOKING, TrainingRequest
@@ -48,6 +49,21 @@ def train(
         return TrainingRun(request, callbacks, track, clock).run_in(begun, overwrite)
 
 
+def train_in_group(
+    request: TrainingRequest, callbacks: "Sequence[Callback]", track: Track, overwrite: bool
+) -> "TrainingResult":
+    """The same as one process of the group that torchrun has started, or alone; the clock begins now.
+
+    Raises:
+        OpenbookError: as for `TrainingRun.run`.
+    """
+    from openbook.training.distributed.join import joined
+
+    started = time.perf_counter()
+    with joined(request):
+        return train(request, callbacks, track, lambda: time.perf_counter() - started, overwrite)
+
+
 def prepare_books(request: TrainingRequest, folder: RunFolder, track: Track, clock: Callable[[], float]) -> None:
     """Make the corpus, the tokenizer and the tokens of a new model of books, which the run finds in its folder.
 
@@ -57,7 +73,7 @@ def prepare_books(request: TrainingRequest, folder: RunFolder, track: Track, clo
         OpenbookError: there is no text, the minutes are too short for so much, or the vocabulary is too small.
     """
     special = request.pairs or request.conversations or request.tiny or request.base_model is not None
-    if special or request.device not in WITHOUT_LOOKING:
+    if special or request.tokens is not None or request.device not in WITHOUT_LOOKING:
         return
     corpus = prepare_corpus(prepare, request, track)
     kind = request.choices.get("tokenizer", "bpe")
@@ -66,4 +82,4 @@ def prepare_books(request: TrainingRequest, folder: RunFolder, track: Track, clo
         before = clock() + corpus.bytes / TOKENIZING_BYTES_PER_SECOND
         check_budget(request.choices["minutes"], before, step_seconds=0.0, after=0.0)
     tokenizer = prepare_book_tokenizer(corpus, kind, vocab_size, folder.path, track)
-    tokenize_books(corpus, tokenizer, folder.path / "tokens", track=track)
+    tokenize_books(corpus, tokenizer, folder.path / "tokens", kind=kind, track=track)

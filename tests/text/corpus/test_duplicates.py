@@ -31,21 +31,21 @@ def jaccard(first: str, second: str) -> float:
     return len(a & b) / len(a | b)
 
 
-def labels_of(paragraphs: list[str], folder: Path, sections: int = 1, held_out: int = 0) -> list[int]:
+def labels_of(
+    paragraphs: list[str], folder: Path, sections: int = 1, held_out: int = 0, processes: int = 1
+) -> list[int]:
     """Labels for paragraphs that are divided over so many sections, the first `held_out` of them held out."""
     made = []
+    folder.mkdir(exist_ok=True)
     for number, group in enumerate(np.array_split(np.array(paragraphs, object), sections)):
         text = folder / f"{number}.txt"
         text.write_text("\n\n".join(group), encoding="utf-8")
         parts = ((0, text.stat().st_size),)
-        section = Section(text, parts, folder / f"{number}", held_out=number < held_out)
+        section = Section(text, parts, folder / f"{number:06}", held_out=number < held_out)
         with silent("", 0) as advance:
             fingerprint_section(section, advance)
         made.append(section)
-    labels = np.zeros(sum(section.passages for section in made), np.uint8)
-    with silent("", 0) as advance:
-        label_duplicates(made, labels, advance)
-    return labels.tolist()
+    return label_duplicates(made, folder, processes, silent).tolist()
 
 
 def test_ranges_are_those_of_long_paragraphs() -> None:

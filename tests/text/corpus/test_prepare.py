@@ -319,7 +319,7 @@ import resource, sys, time
 from pathlib import Path
 from openbook.text.corpus.prepare import prepare
 from openbook.text.tokenizer.training import train_tokenizer
-from openbook.training.data.tokenization import tokenize_books
+from openbook.training.data.book_tokens import tokenize_books
 folder, start = Path(sys.argv[1]), time.monotonic()
 corpus = prepare([folder / "big.txt"], folder / "corpus", processes=1)
 prepared = time.monotonic()

@@ -9,8 +9,8 @@ from openbook.text.corpus.prepare import prepare
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import TokenizerType, train_tokenizer
 from openbook.text.tokenizer.unknown import UnknownCounter
-from openbook.training.data import token_files, tokenization
-from openbook.training.data.tokenization import TokenizedBooks, TokenizedSplit, tokenize_books
+from openbook.training.data import book_tokens, token_files
+from openbook.training.data.book_tokens import TokenizedBooks, TokenizedSplit, tokenize_books
 from text.text_examples import prose
 
 
@@ -23,7 +23,7 @@ def corpus(tmp_path: Path) -> Corpus:
 
 
 def as_lists(split: TokenizedSplit) -> tuple[object, ...]:
-    return split.ids.tolist(), split.documents.tolist(), split.chapters.tolist(), split.text_bytes, split.unknown
+    return split.ids[:].tolist(), split.documents.tolist(), split.chapters.tolist(), split.text_bytes, split.unknown
 
 
 def equal(first: TokenizedBooks, second: TokenizedBooks) -> bool:
@@ -31,8 +31,8 @@ def equal(first: TokenizedBooks, second: TokenizedBooks) -> bool:
 
 
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tokenization, "CHUNK_CHARACTERS", 50)
-    monkeypatch.setattr(tokenization, "PART_CHARACTERS", 2000)
+    monkeypatch.setattr(book_tokens, "CHUNK_CHARACTERS", 50)
+    monkeypatch.setattr(book_tokens, "PART_CHARACTERS", 2000)
     monkeypatch.setattr("openbook.text.corpus.chunking.SEARCH_WINDOW", 50)
 
 
@@ -67,7 +67,7 @@ def test_token_files_are_small_and_mapped(corpus: Corpus, tmp_path: Path) -> Non
     tokens = tokenize_books(corpus, train_tokenizer([], "bytes", 257), tmp_path / "tokens")
     assert isinstance(tokens.train.ids, np.memmap)
     assert tokens.train.ids.dtype == np.uint16
-    assert (tmp_path / "tokens/train.tokens").stat().st_size == 2 * len(tokens.train.ids)
+    assert (tmp_path / "tokens/train-00000.tokens").stat().st_size == 2 * len(tokens.train.ids)
     assert len(tokens.train.ids) == corpus.train.bytes + len(corpus.train.documents)
 
 
@@ -112,7 +112,7 @@ def test_interrupted_anywhere_it_goes_on(corpus: Corpus, tmp_path: Path, monkeyp
     assert parts > 10
     assert equal(tokens, whole)
 
-    monkeypatch.setattr(tokenization.WordEncoder, "encode_batch", None)  # all is found done
+    monkeypatch.setattr(book_tokens.WordEncoder, "encode_batch", None)  # all is found done
     assert equal(tokenize_books(corpus, tokenizer, tmp_path / "stopped"), whole)
 
 
@@ -120,6 +120,7 @@ def test_other_text_or_another_tokenizer_starts_anew(corpus: Corpus, tmp_path: P
     first, second = (train_tokenizer(corpus.train.sample(10**9), "bpe", size) for size in (300, 400))
     tokenize_books(corpus, first, tmp_path / "tokens")
     again = tokenize_books(corpus, second, tmp_path / "tokens")
-    assert equal(again, tokenize_books(corpus, second, tmp_path / "fresh"))
-    (tmp_path / "tokens/train.tokens").write_bytes(b"xx")  # cut short
-    assert equal(tokenize_books(corpus, second, tmp_path / "tokens"), again)
+    fresh = tokenize_books(corpus, second, tmp_path / "fresh")
+    assert equal(again, fresh)
+    (tmp_path / "tokens/train-00000.tokens").write_bytes(b"xx")  # cut short
+    assert equal(tokenize_books(corpus, second, tmp_path / "tokens"), fresh)

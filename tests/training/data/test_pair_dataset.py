@@ -151,8 +151,8 @@ def refused(words, **options):
 def test_what_is_wrong_is_refused(trained, tmp_path):
     _, folder, _ = trained
     pairs, output = folder / "pairs.tsv", tmp_path / "a.openbook"
-    refused("books, pairs or conversations", output=output)
-    refused("books, pairs or conversations", inputs=pairs, pairs=pairs, output=output)
+    refused("books, pairs, conversations or tokens", output=output)
+    refused("books, pairs, conversations or tokens", inputs=pairs, pairs=pairs, output=output)
     refused("label_smoothing 1.0: give a number at least 0, below 1", pairs=pairs, output=output, label_smoothing=1.0)
     refused("no such file", pairs=tmp_path / "none.tsv", output=output)
     refused(r"it\.openbook: is an encoder-decoder.*pairs", inputs=write_book(tmp_path / "book.txt"), output=output,

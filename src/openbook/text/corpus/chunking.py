@@ -54,6 +54,12 @@ def token_safe_chunks(chunks: Iterable[str], size: int) -> Iterator[str]:
         yield buffer
 
 
+def first_safe_cut(text: str) -> int | None:
+    """The first character before which `token_safe_chunks` may cut; None where there is none."""
+    found = [match.start() for boundary in (BEFORE_WORD, AFTER_LINE) if (match := boundary.search(text))]
+    return min(found, default=None)
+
+
 def _find_cut(text: str, earliest: int) -> int:
     for boundary in (BEFORE_WORD, AFTER_LINE):
         if match := boundary.search(text, earliest, earliest + SEARCH_WINDOW):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from openbook.text.corpus.cleaning.chapters import Chapter
-from openbook.text.corpus.report import FileReport, Report
+from openbook.text.corpus.report import Report
 from openbook.text.formatting import format_bytes
 
 CHUNK = 1 << 20
@@ -94,11 +94,8 @@ class Corpus:
     def load(cls, folder: Path) -> "Corpus":
         """Open a prepared corpus. Raises OSError, KeyError, TypeError or ValueError where none is complete."""
         index = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
-        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        files = tuple(FileReport(**file) for file in report.pop("files"))
-        problems = tuple(report.pop("problems"))
         train, validation = (_load_split(folder / f"{name}.txt", index[name]) for name in ("train", "validation"))
-        return cls(folder, index["fingerprint"], train, validation, Report(files, problems, **report))
+        return cls(folder, index["fingerprint"], train, validation, Report.load(folder / "report.json"))
 
 
 def _load_split(path: Path, content: dict[str, Any]) -> Split:

@@ -11,8 +11,8 @@ from openbook.errors import OpenbookError
 from openbook.progress import Advance
 from openbook.text.corpus.chunking import paragraph_chunks
 from openbook.text.corpus.cleaning.chapters import Chapter, add_heading, find_headings
-from openbook.text.corpus.cleaning.gutenberg import strip_gutenberg
-from openbook.text.corpus.readers.document import read_document
+from openbook.text.corpus.cleaning.gutenberg import GutenbergStripper
+from openbook.text.corpus.readers.document import RawDocument, read_document
 from openbook.text.corpus.readers.encodings import Certainty
 from openbook.text.corpus.working_directory import write_json
 from openbook.text.formatting import format_count
@@ -65,6 +65,7 @@ class Document:
         gutenberg_characters: length of the Project Gutenberg header and footer that were removed.
         guess: how sure its encoding is, where it is a guess.
         replaced_characters: how many were damaged and became U+FFFD.
+        visible_characters: how many are not white space at the ends of a chunk.
         notes: a line for each part of it that was left out.
         chapters: at least one.
         boundaries: offsets between paragraphs, about a megabyte apart, including start and end.
@@ -79,6 +80,7 @@ class Document:
     gutenberg_characters: int = 0
     guess: Certainty | None = None
     replaced_characters: int = 0
+    visible_characters: int = 0
     notes: list[str] = field(default_factory=list)
     chapters: list[Chapter] = field(default_factory=list)
     boundaries: list[int] = field(default_factory=list)
@@ -119,7 +121,30 @@ def _extract(path: Path, output: IO[bytes], batch: FileBatch, advance: Advance) 
     raw = read_document(path, batch.encoding)
     document = Document(printable_path(path), raw.encoding, raw.bytes, output.tell(), held_out=batch.held_out)
     document.guess, document.notes = raw.guess, raw.notes
-    read = written = visible = advanced = 0
+    write_document(document, raw, output, None if batch.held_out else GutenbergStripper(), advance)
+    require_text(document, path)
+    return document
+
+
+def write_document(
+    document: Document,
+    raw: RawDocument,
+    output: IO[bytes],
+    stripper: GutenbergStripper | None,
+    advance: Advance,
+    beginning: bool = True,
+) -> None:
+    """Write the clean text of a document, and note in it what is there.
+
+    Args:
+        document: its text starts where the output is.
+        raw: gives the text.
+        output: a file.
+        stripper: leaves out what is Project Gutenberg's; None: nothing is.
+        advance: is told of the bytes read.
+        beginning: whether the text begins a file.
+    """
+    read = written = advanced = 0
 
     def counted(chunks: Iterable[str]) -> Iterator[str]:
         nonlocal read, advanced
@@ -131,13 +156,13 @@ def _extract(path: Path, output: IO[bytes], batch: FileBatch, advance: Advance) 
             advance(step)
             yield chunk
 
-    clean = counted(raw.chunks) if batch.held_out else strip_gutenberg(counted(raw.chunks))
+    chunks = counted(raw.chunks)
     position = document.start
-    for marked in paragraph_chunks(clean):
+    for marked in paragraph_chunks(chunks if stripper is None else stripper.strip(chunks, beginning)):
         document.boundaries.append(position)
         text, headings = find_headings(marked)
         written += len(marked)
-        visible += len(marked.strip())
+        document.visible_characters += len(marked.strip())
         last = 0
         for offset, title in headings:
             position += output.write(text[last:offset].encode("utf-8", "replace"))
@@ -147,11 +172,15 @@ def _extract(path: Path, output: IO[bytes], batch: FileBatch, advance: Advance) 
             last = offset
         position += output.write(text[last:].encode("utf-8", "replace"))
     advance(raw.bytes - advanced)
-    if visible < (MINIMUM_CHARACTERS if path.suffix.lower() == ".pdf" else 1):
-        what = f"only {format_count(visible, 'character')} of text" if visible else "no text in it"
-        raise OpenbookError(f"{printable_path(path)}: {what}; leave it out or join it with others")
     document.boundaries.append(position)
     document.end = position
     document.gutenberg_characters = read - written
     document.chapters = document.chapters or [Chapter(document.start, "")]
-    return document
+
+
+def require_text(document: Document, path: Path) -> None:
+    """Raises OpenbookError where there is too little text to learn from."""
+    visible = document.visible_characters
+    if visible < (MINIMUM_CHARACTERS if path.suffix.lower() == ".pdf" else 1):
+        what = f"only {format_count(visible, 'character')} of text" if visible else "no text in it"
+        raise OpenbookError(f"{printable_path(path)}: {what}; leave it out or join it with others")

@@ -9,17 +9,27 @@ from itertools import groupby, pairwise
 from pathlib import Path
 
 from openbook.errors import OpenbookError, SettingError
-from openbook.progress import Track, silent
+from openbook.progress import Advance, Track, silent
 from openbook.text.corpus.corpus import Corpus
+from openbook.text.corpus.deduplication.duplicates import label_duplicates
 from openbook.text.corpus.deduplication.sections import Section, fingerprint_section
 from openbook.text.corpus.extraction import ExtractedBatch, FileBatch, extract_batch
+from openbook.text.corpus.pieces import (
+    FileInPieces,
+    LargeFile,
+    Piece,
+    extract_piece,
+    find_pieces,
+    is_large,
+    join_pieces,
+)
 from openbook.text.corpus.process_pool import run_tasks
 from openbook.text.corpus.readers.encodings import named_encoding
 from openbook.text.corpus.working_directory import fingerprint_inputs, load_or_make, size_and_mtime
 from openbook.text.corpus.write_corpus import write_corpus
 from openbook.text.input_files import find_files
 
-VERSION = 3
+VERSION = 4
 """Increase it whenever the same books would give another corpus."""
 
 TASK_BYTES = 8 << 20
@@ -53,39 +63,84 @@ def prepare(
     Raises:
         OpenbookError: there is nothing to train on, or the folder cannot be written.
     """
-    if validation_fraction is not None and not 0 <= validation_fraction <= 0.5:
-        raise SettingError(f"`validation_fraction` {validation_fraction}: must be from 0 to 0.5 of the text")
-    encoding = None if encoding is None else named_encoding(encoding)
     books, held_out = find_files(inputs), find_files(validation or [])
-    options = (VERSION, TASK_BYTES, validation is None, validation_fraction, keep_duplicates, encoding)
-    fingerprint = fingerprint_inputs((books, held_out), *options)
+    encoding = None if encoding is None else named_encoding(encoding)
+    fingerprint = fingerprint_books(
+        inputs,
+        validation=validation,
+        validation_fraction=validation_fraction,
+        keep_duplicates=keep_duplicates,
+        encoding=encoding,
+    )
 
     def make(work: Path) -> None:
         batches = [*_batches(held_out, work, "validation", encoding), *_batches(books, work, "training", encoding)]
-        with track("Reading books", sum(batch.size for batch in batches)) as advance:
-            run_tasks(extract_batch, batches, processes, advance)
+        _extract(batches, processes, track)
         extracted = [ExtractedBatch.load(batch.result) for batch in batches]
         _require_text(extracted, validation is not None)
         sections = [] if keep_duplicates else _sections(batches, extracted, work)
         with track("Looking for duplicates", sum(section.size for section in sections)) as advance:
             run_tasks(fingerprint_section, sections, processes, advance)
+        labels = label_duplicates(sections, work, processes, track)
         share = 0.0 if validation is not None else validation_fraction
-        write_corpus(folder, fingerprint, list(zip(batches, extracted, strict=True)), sections, share, track)
+        write_corpus(folder, fingerprint, list(zip(batches, extracted, strict=True)), sections, labels, share, track)
 
     return load_or_make(folder, fingerprint, Corpus.load, make)
 
 
+def fingerprint_books(
+    inputs: Sequence[str | Path],
+    *,
+    validation: Sequence[str | Path] | None = None,
+    validation_fraction: float | None = None,
+    keep_duplicates: bool = False,
+    encoding: str | None = None,
+) -> str:
+    """The fingerprint of the corpus that `prepare` makes of the same arguments.
+
+    Raises:
+        OpenbookError: an argument is out of range, or names nothing.
+    """
+    if validation_fraction is not None and not 0 <= validation_fraction <= 0.5:
+        raise SettingError(f"`validation_fraction` {validation_fraction}: must be from 0 to 0.5 of the text")
+    codec = None if encoding is None else named_encoding(encoding)
+    options = (VERSION, TASK_BYTES, validation is None, validation_fraction, keep_duplicates, codec)
+    return fingerprint_inputs((find_files(inputs), find_files(validation or [])), *options)
+
+
 def _batches(paths: list[Path], work: Path, name: str, encoding: str | None) -> Iterator[FileBatch]:
     """Batches of consecutive files with about `TASK_BYTES` together; a larger file is a batch by itself."""
-    group: list[Path] = []
-    size = number = 0
-    for position, path in enumerate(paths):
-        group.append(path)
-        size += size_and_mtime(path)[0]
-        if size >= TASK_BYTES or position == len(paths) - 1:
-            stem = work / f"{name}-{number:06}"
-            yield FileBatch(tuple(group), stem, size, name == "validation", encoding)
-            group, size, number = [], 0, number + 1
+    groups: list[list[Path]] = []
+    total = TASK_BYTES
+    for path in paths:
+        size = size_and_mtime(path)[0]
+        if total >= TASK_BYTES or size >= TASK_BYTES:
+            groups.append([])
+            total = 0
+        groups[-1].append(path)
+        total += size
+    for number, group in enumerate(groups):
+        size = sum(size_and_mtime(path)[0] for path in group)
+        yield FileBatch(tuple(group), work / f"{name}-{number:06}", size, name == "validation", encoding)
+
+
+def _extract(batches: list[FileBatch], processes: int | None, track: Track) -> None:
+    """Extract the text of all batches; large files in pieces."""
+    large = [LargeFile(batch) for batch in batches if not batch.result.exists() and is_large(batch)]
+    with track("Reading books", sum(batch.size for batch in batches)) as advance:
+        run_tasks(find_pieces, large, processes, lambda amount: None)
+        cut = {file.batch.stem: FileInPieces(file.batch) for file in large if len(file.pieces()) > 1}
+        parts: list[FileBatch | Piece] = [batch for batch in batches if batch.stem not in cut]
+        parts += [piece for file in cut.values() for piece in file.pieces()]
+        run_tasks(_extract_part, parts, processes, advance)
+        run_tasks(join_pieces, cut.values(), processes, lambda amount: None)
+
+
+def _extract_part(part: FileBatch | Piece, advance: Advance) -> None:
+    if isinstance(part, Piece):
+        extract_piece(part, advance)
+    else:
+        extract_batch(part, advance)
 
 
 def _require_text(extracted: list[ExtractedBatch], has_validation: bool) -> None:

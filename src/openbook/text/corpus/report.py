@@ -1,7 +1,9 @@
 """What preparation read, removed and left out."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from openbook.text.corpus.readers.encodings import Certainty
 from openbook.text.formatting import format_bytes, format_count
@@ -54,6 +56,13 @@ class Report:
     exact_bytes: int = 0
     near_passages: int = 0
     near_bytes: int = 0
+
+    @classmethod
+    def load(cls, path: Path) -> "Report":
+        """Read a report. Raises OSError, KeyError, TypeError or ValueError where there is none."""
+        content = json.loads(path.read_text(encoding="utf-8"))
+        files = tuple(FileReport(**file) for file in content.pop("files"))
+        return cls(files, tuple(content.pop("problems")), **content)
 
     def lines(self) -> list[str]:
         """Sentences about what was read and what was removed."""

@@ -98,3 +98,8 @@ def write_json(path: Path, content: Any) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(content), encoding="ascii")
     part.replace(path)
+
+
+def read_json_file(path: Path) -> Any:
+    """What `write_json` wrote."""
+    return json.loads(path.read_text(encoding="ascii"))

@@ -8,7 +8,7 @@ from typing import IO, Any
 import numpy as np
 
 from openbook.progress import Track
-from openbook.text.corpus.deduplication.duplicates import STEPS, Duplicate, Labels, label_duplicates
+from openbook.text.corpus.deduplication.duplicates import Duplicate, Labels
 from openbook.text.corpus.deduplication.sections import Section
 from openbook.text.corpus.extraction import ExtractedBatch, FileBatch
 from openbook.text.corpus.report import FileReport, Report
@@ -28,6 +28,7 @@ def write_corpus(
     fingerprint: str,
     batches: list[tuple[FileBatch, ExtractedBatch]],
     sections: list[Section],
+    labels: Labels,
     share: float | None,
     track: Track,
 ) -> None:
@@ -38,13 +39,10 @@ def write_corpus(
         fingerprint: of the corpus.
         batches: all of them with their results.
         sections: with their fingerprints on disk; none keeps duplicates.
+        labels: of all passages of the sections.
         share: how much to hold out; None: what suits the amount of text.
         track: shows progress.
     """
-    labels = np.zeros(sum(section.passages for section in sections), np.uint8)
-    with track("Comparing passages", STEPS) as advance:
-        if len(labels):
-            label_duplicates(sections, labels, advance)
     problems = [problem for _, extracted in batches for problem in extracted.problems]
     documents = list(_deduplicate(batches, sections, labels, problems))
     files, splits = _write_splits(folder, documents, share, track)
@@ -129,32 +127,39 @@ def _chapters(kept: DeduplicatedDocument, start: int, end: int, shift: int) -> l
 def _deduplicate(
     batches: list[tuple[FileBatch, ExtractedBatch]], sections: list[Section], labels: Labels, problems: list[str]
 ) -> Iterator[DeduplicatedDocument]:
-    """All documents with what is kept of them; a document of which no passage is kept becomes a problem."""
+    """All documents with what is kept of them; a document of which no passage is kept becomes a problem.
+
+    Memory grows with the passages that are removed, not with all.
+    """
     first = 0
     waiting = iter(sections)
     section = next(waiting, None)
     for batch, extracted in batches:
-        all_ranges, all_labels = [np.empty((0, 2), np.int64)], [np.empty(0, np.uint8)]
+        starts = np.array([document.start for document in extracted.documents], np.int64)
+        passages, kept = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)
+        removed = [np.empty((0, 2), np.int64)]
         while section is not None and section.text == batch.text:
-            all_ranges.append(section.ranges())
-            all_labels.append(labels[first : first + section.passages])
+            ranges, alike = section.arrays.ranges(), labels[first : first + section.passages] != Duplicate.NONE
+            document_of = np.searchsorted(starts, ranges[:, 0], side="right") - 1
+            passages += np.bincount(document_of, minlength=len(starts))
+            kept += np.bincount(document_of[~alike], minlength=len(starts))
+            removed.append(ranges[alike])
             first += section.passages
             section = next(waiting, None)
-        ranges, found = np.concatenate(all_ranges), np.concatenate(all_labels)
-        for document in extracted.documents:
-            low, high = np.searchsorted(ranges[:, 0], [document.start, document.end])
-            removed = ranges[low:high][found[low:high] != Duplicate.NONE]
-            if low < high and len(removed) == high - low:
+        all_removed = np.concatenate(removed)
+        for document, found, remaining in zip(extracted.documents, passages, kept, strict=True):
+            if found and not remaining:
                 problems.append(f"{document.source}: every passage of it occurs in other files; left out as a copy")
-            else:
-                yield DeduplicatedDocument(batch.text, document, subtract_ranges(document, removed))
+                continue
+            low, high = np.searchsorted(all_removed[:, 0], [document.start, document.end])
+            yield DeduplicatedDocument(batch.text, document, subtract_ranges(document, all_removed[low:high]))
 
 
 def _report(files: tuple[FileReport, ...], problems: list[str], sections: list[Section], labels: Labels) -> Report:
     amounts = {Duplicate.EXACT: 0, Duplicate.NEAR: 0}
     first = 0
     for section in sections:
-        lengths = section.ranges() @ np.array([-1, 1])
+        lengths = section.arrays.ranges() @ np.array([-1, 1])
         for kind in amounts:
             amounts[kind] += int(lengths[labels[first : first + len(lengths)] == kind].sum())
         first += len(lengths)

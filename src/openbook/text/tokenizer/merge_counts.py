@@ -1,7 +1,7 @@
 """How often each merge of a BPE tokenizer happened in a text, from how often each token occurs in it."""
 
 import json
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,15 @@ CHUNK = 1 << 22
 """Tokens that are counted at once: the count takes 8 bytes for each of them."""
 
 
-def count_tokens(ids: NDArray[Any], size: int) -> NDArray[np.int64]:
+class LongArray(Protocol):
+    """An array that is read a slice at a time."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: slice, /) -> NDArray[Any]: ...
+
+
+def count_tokens(ids: LongArray, size: int) -> NDArray[np.int64]:
     """How often each of `size` tokens occurs among ids, which may be a mapped file larger than the memory."""
     counts = np.zeros(size, dtype=np.int64)
     for start in range(0, len(ids), CHUNK):

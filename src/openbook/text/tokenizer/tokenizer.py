@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from typing import Any
 
 import tokenizers
 
@@ -44,6 +45,9 @@ class Tokenizer:
         self._tokenizer = tokenizer
         self._byte_decoder = ByteDecoder.of(tokenizer)
         tokenizer.encode_special_tokens = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Tokenizer.from_json, (self.to_json(), self.special)
 
     @cached_property
     def _text(self) -> tokenizers.Tokenizer:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ def total_unknown(parts: Iterable[Unknown]) -> Unknown:
     return Unknown(tokens, lost)
 
 
+@lru_cache(4)
 def token_lengths(tokenizer: Tokenizer) -> NDArray[np.int64]:
     """(V,) the bytes of text that each token spells; 0 for special tokens, the unknown one included."""
     lengths = np.zeros(tokenizer.vocab_size, np.int64)
@@ -39,6 +41,7 @@ def token_lengths(tokenizer: Tokenizer) -> NDArray[np.int64]:
     for number in tokenizer.ids:
         if number not in special:
             lengths[number] = len(tokenizer.token_bytes(number))
+    lengths.flags.writeable = False  # it is shared
     return lengths
 
 
@@ -56,7 +59,7 @@ class UnknownCounter:
         self.names: Counter[str] = Counter()
         self._tokenizer, self._named = tokenizer, named
 
-    def count(self, text: str, ids: Sequence[int]) -> Unknown:
+    def count(self, text: str, ids: Sequence[int] | NDArray[Any]) -> Unknown:
         """What of a text these ids, which encode it, do not spell."""
         found: NDArray[Any] = np.asarray(ids, np.int64)
         unknown = int((found == self._tokenizer.unknown_id).sum())

@@ -1,12 +1,11 @@
 """Books as a dataset: their text, its tokens and the language-modelling task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from openbook.errors import SettingError
@@ -16,13 +15,13 @@ from openbook.text.corpus.corpus import Corpus
 from openbook.text.corpus.prepare import prepare
 from openbook.text.formatting import format_count
 from openbook.text.tokenizer.bpe_dropout import MergeDropout
-from openbook.text.tokenizer.merge_counts import count_tokens, merge_counts
+from openbook.text.tokenizer.merge_counts import LongArray, count_tokens, merge_counts
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.unknown import token_lengths
+from openbook.training.data.book_tokens import TokenizedBooks, TokenizedSplit, tokenize_books
 from openbook.training.data.dataset import Dataset, ScoredTask, generate_text
 from openbook.training.data.language_modeling_task import LanguageModelingTask
 from openbook.training.data.prepared import prepare_book_tokenizer
-from openbook.training.data.tokenization import TokenizedBooks, TokenizedSplit, tokenize_books
 from openbook.training.evaluation.perplexity import TokenBytes
 from openbook.training.plan.book_rules import BookRules
 from openbook.training.plan.fine_tuning import BaseModel, plan_fine_tuning
@@ -53,7 +52,20 @@ class BookDataset(Dataset):
     def __post_init__(self) -> None:
         if self.base is not None and self.base.architecture.encoder is not None:
             raise SettingError(f"{self.request.base_model}: is an encoder-decoder; it learns from pairs: give `pairs`")
+        self._open()
+
+    def _open(self) -> None:
         self.corpus = self._prepare(prepare)
+
+    @property
+    def train_bytes(self) -> int:
+        """Of text to learn from."""
+        return self.corpus.train.bytes
+
+    @property
+    def choices(self) -> Mapping[str, Any]:
+        """The recipe fields that are given."""
+        return self.request.choices
 
     @property
     def fingerprint(self) -> str:
@@ -72,20 +84,14 @@ class BookDataset(Dataset):
         return data_record(self.corpus, self.files)
 
     def plan(self, device: torch.device, clock: Callable[[], float]) -> Plan:
-        rules = BookRules(self.corpus.train.bytes)
+        rules = BookRules(self.train_bytes)
         if self.base is not None:
             base = BaseModel(self.base.architecture, lora=self.request.lora_rank is not None)
             return plan_fine_tuning(rules, self.request.choices, base, device, clock())
-        return make_plan(rules, self.request.choices, device, clock())
+        return make_plan(rules, self.choices, device, clock())
 
     def tokenize(self, recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
-        if self.base is not None:
-            self.tokenizer = self.base.make_tokenizer()
-        else:
-            self.tokenizer = prepare_book_tokenizer(
-                self.corpus, recipe.tokenizer, recipe.vocab_size, self.request.folder, self.track
-            )
-        self.tokens = tokenize_books(self.corpus, self.tokenizer, self.request.folder / "tokens", track=self.track)
+        self.tokenizer, self.tokens = self._encode(recipe)
         train, validation = self.tokens.train, self._scored()
         if len(train.ids) <= recipe.context + 1:
             raise SettingError(
@@ -107,6 +113,16 @@ class BookDataset(Dataset):
             "validation_unknown": validation.unknown.tokens,
         }
 
+    def _encode(self, recipe: Recipe) -> tuple[Tokenizer, TokenizedBooks]:
+        """The tokenizer and the tokens, made or found."""
+        folder = self.request.folder
+        if self.base is not None:
+            tokenizer = self.base.make_tokenizer()
+        else:
+            tokenizer = prepare_book_tokenizer(self.corpus, recipe.tokenizer, recipe.vocab_size, folder, self.track)
+        kind = recipe.tokenizer if self.base is None else None
+        return tokenizer, tokenize_books(self.corpus, tokenizer, folder / "tokens", kind=kind, track=self.track)
+
     def _scored(self) -> TokenizedSplit:
         """The held-out text; where there is none to be, the beginning of what is learned."""
         if not self.learns_all:
@@ -117,7 +133,7 @@ class BookDataset(Dataset):
         return replace(train, ids=ids, text_bytes=round(token_bytes.of(ids)), unknown=token_bytes.unknown(ids))
 
     @property
-    def _train_ids(self) -> NDArray[Any]:
+    def _train_ids(self) -> LongArray:
         """All tokens of the training text."""
         return self.tokens.train.ids
 
@@ -136,7 +152,7 @@ class BookDataset(Dataset):
         return LanguageModelingTask(
             recipe,
             train.ids,
-            np.concatenate((np.array([self.tokenizer.end_id], validation.ids.dtype), validation.ids)),
+            np.concatenate((np.array([self.tokenizer.end_id], validation.ids.dtype), validation.ids[:])),
             validation.text_bytes,
             train.documents[:-1],
             device,

@@ -14,13 +14,14 @@ from openbook.progress import Advance, Track, silent
 from openbook.text.tokenizer.bpe_dropout import MergeDropout
 from openbook.text.tokenizer.unknown import NOTHING_UNKNOWN, Unknown
 from openbook.training.data.batching import step_indices
+from openbook.training.data.token_shards import JoinedArray
 from openbook.training.evaluation.perplexity import Score, TokenBytes, score_text, sliding_windows
 from openbook.training.group import EVERY
 from openbook.training.loss import Batch, forward_backward
 from openbook.training.recipe import Recipe
 from openbook.transformer.transformer import Transformer
 
-TokenIds = NDArray[np.unsignedinteger[Any]]
+TokenIds = NDArray[np.unsignedinteger[Any]] | JoinedArray
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class LanguageModelingTask:
 
     recipe: Recipe
     train: TokenIds
-    validation: TokenIds
+    validation: NDArray[np.unsignedinteger[Any]]
     validation_bytes: int
     document_starts: NDArray[np.int64]
     device: torch.device

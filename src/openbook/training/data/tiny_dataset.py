@@ -16,6 +16,7 @@ from openbook.generation.settings import Sampling
 from openbook.progress import Track, silent
 from openbook.text.corpus.corpus import Split
 from openbook.text.formatting import format_count
+from openbook.text.tokenizer.merge_counts import LongArray
 from openbook.text.tokenizer.tokenizer import Tokenizer
 from openbook.text.tokenizer.training import train_tokenizer
 from openbook.text.tokenizer.unknown import UnknownCounter, total_unknown
@@ -133,7 +134,7 @@ class TinyDataset(BookDataset):
         return {**super().summary(), "lines": read, "expectations": None}
 
     @property
-    def _train_ids(self) -> NDArray[Any]:
+    def _train_ids(self) -> LongArray:
         return np.concatenate([np.array(ids, dtype=np.int64) for ids in self.train.tokens])
 
     def plan(self, device: torch.device, clock: Callable[[], float]) -> Plan:

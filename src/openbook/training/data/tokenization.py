@@ -1,4 +1,4 @@
-"""Books, sentence pairs and conversations as token ids in files, encoded once and found again by later runs."""
+"""Sentence pairs and conversations as token ids in files, encoded once and found again by later runs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,9 @@ from numpy.typing import DTypeLike, NDArray
 from openbook.errors import OpenbookError
 from openbook.progress import Advance, Track, silent
 from openbook.text.chat.chat_tokenizer import ChatTokenizer
-from openbook.text.corpus.chunking import token_safe_chunks
-from openbook.text.corpus.corpus import Corpus, Split
 from openbook.text.corpus.working_directory import fingerprint_inputs
 from openbook.text.tokenizer.tokenizer import Tokenizer
-from openbook.text.tokenizer.unknown import NOTHING_UNKNOWN, Unknown, UnknownCounter, token_lengths, total_unknown
+from openbook.text.tokenizer.unknown import NOTHING_UNKNOWN, Unknown, UnknownCounter, token_lengths
 from openbook.text.tokenizer.word_encoder import WordEncoder
 from openbook.training.data.conversation_files import (
     Conversation,
@@ -27,114 +25,10 @@ from openbook.training.data.conversation_files import (
 from openbook.training.data.pair_corpus import PairCorpus, PairSplit
 from openbook.training.data.token_files import TokenFiles, flat, offsets, token_dtype
 
-CHUNK_CHARACTERS = 1 << 15
-"""Characters that one core encodes at a time."""
-PART_CHARACTERS = 2 << 20
-"""Characters that all cores encode together. After each part, the work is safe from interruption."""
 PART_PAIRS = 10_000
 PART_CONVERSATIONS = 100
 
 SIDES = ("source", "target")
-
-
-@dataclass(frozen=True)
-class TokenizedSplit:
-    """The tokens of the training or the validation text."""
-
-    ids: NDArray[np.unsignedinteger[Any]]
-    """[tokens], memory-mapped. An end-of-text token closes each document."""
-    documents: NDArray[np.int64]
-    """[documents + 1]: the token at which each document starts, and the number of all tokens."""
-    chapters: NDArray[np.int64]
-    """[chapters]: the token at which each chapter starts; every document starts one."""
-    text_bytes: int
-    """UTF-8 bytes of the text, for bits per byte. (End-of-text tokens stand for none.)"""
-    unknown: Unknown
-    """How many of the tokens stand for a character or word that is not in the vocabulary, and for how many bytes."""
-
-
-@dataclass(frozen=True)
-class TokenizedBooks:
-    """The tokens of a corpus."""
-
-    train: TokenizedSplit
-    validation: TokenizedSplit
-
-
-def tokenize_books(corpus: Corpus, tokenizer: Tokenizer, folder: Path, *, track: Track = silent) -> TokenizedBooks:
-    """Encode a corpus into `folder`, on all cores, or find it there; an interrupted run continues where it stopped."""
-    folder.mkdir(parents=True, exist_ok=True)
-    identity = f"{corpus.fingerprint} {tokenizer.fingerprint}"
-    dtypes: dict[str, DTypeLike] = {"tokens": token_dtype(tokenizer), "documents": "<i8", "chapters": "<i8"}
-    counters = ("bytes", "unknown", "unknown_bytes")
-    with track("Tokenizing", corpus.bytes) as advance:
-        train, validation = (
-            _tokenize_text(split, tokenizer, TokenFiles(folder / name, identity, dtypes, counters), advance)
-            for name, split in (("train", corpus.train), ("validation", corpus.validation))
-        )
-    return TokenizedBooks(train, validation)
-
-
-def _tokenize_text(split: Split, tokenizer: Tokenizer, files: TokenFiles, advance: Advance) -> TokenizedSplit:
-    encoder, counter = WordEncoder(tokenizer), UnknownCounter(tokenizer, named=False)
-    advance(files.counts["bytes"])
-    for part in _parts(split, files.counts["bytes"]):
-        ids = encoder.encode_batch([chunk.text for chunk in part])
-        unknown = total_unknown(counter.count(chunk.text, each) for chunk, each in zip(part, ids, strict=True))
-        for chunk, each in zip(part, ids, strict=True):
-            if chunk.ends_document:
-                each.append(tokenizer.end_id)
-        starts = files.sizes["tokens"] + offsets(np.array([len(each) for each in ids]))[:-1]
-        arrays = {
-            "tokens": flat(ids),
-            "documents": starts[[chunk.starts_document for chunk in part]],
-            "chapters": starts[[chunk.starts_chapter for chunk in part]],
-        }
-        done = part[-1].end - files.counts["bytes"]
-        files.extend(arrays, {"bytes": done, "unknown": unknown.tokens, "unknown_bytes": unknown.bytes})
-        advance(done)
-    documents = np.append(files["documents"], files.sizes["tokens"])
-    chapters = np.array(files["chapters"])
-    unknown = Unknown(files.counts["unknown"], files.counts["unknown_bytes"])
-    return TokenizedSplit(files["tokens"], documents, chapters, files.counts["bytes"], unknown)
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    text: str
-    end: int
-    """The byte of the split at which it ends."""
-    starts_document: bool
-    starts_chapter: bool
-    ends_document: bool
-
-
-def _parts(split: Split, start: int) -> Iterator[list[_Chunk]]:
-    """The chunks from a byte of the split on, in lists of about `PART_CHARACTERS` characters."""
-    part: list[_Chunk] = []
-    size = 0
-    for chunk in _chunks(split, start):
-        part.append(chunk)
-        size += len(chunk.text)
-        if size >= PART_CHARACTERS:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part
-
-
-def _chunks(split: Split, start: int) -> Iterator[_Chunk]:
-    """The text of a split from a byte on where an earlier chunk ended. Every chapter starts a chunk."""
-    for document in split.documents:
-        starts = [chapter.start for chapter in document.chapters]
-        for first, last in zip(starts, [*starts[1:], document.end], strict=True):
-            if last <= start:
-                continue
-            place = max(first, start)
-            for text in token_safe_chunks(split.chunks(place, last), CHUNK_CHARACTERS):
-                end = place + len(text.encode())
-                yield _Chunk(text, end, place == document.start, place == first, end == document.end)
-                place = end
 
 
 @dataclass(frozen=True)
@@ -187,7 +81,7 @@ class TokenizedPairs:
 def tokenize_pairs(
     corpus: PairCorpus, source: Tokenizer, target: Tokenizer, folder: Path, *, track: Track = silent
 ) -> tuple[TokenizedPairs, TokenizedPairs]:
-    """The training and the validation pairs, encoded like `tokenize_books`."""
+    """The training and the validation pairs, encoded on all cores; an interrupted run continues where it stopped."""
     folder.mkdir(parents=True, exist_ok=True)
     identity = f"{corpus.fingerprint} {source.fingerprint} {target.fingerprint}"
     dtypes: dict[str, DTypeLike] = {"source.tokens": token_dtype(source), "target.tokens": token_dtype(target)}
@@ -208,10 +102,10 @@ def _tokenize_pairs(
     advance(files.counts["pairs"])
     pairs = split.pairs(files.counts["pairs"])
     while part := list(islice(pairs, PART_PAIRS)):
-        arrays = {}
+        arrays: dict[str, NDArray[Any]] = {}
         for side, encoder, texts in zip(SIDES, encoders, zip(*part, strict=True), strict=True):
             ids = encoder.encode_batch(list(texts))
-            arrays[f"{side}.tokens"] = flat(ids)
+            arrays[f"{side}.tokens"] = np.concatenate(ids)
             arrays[f"{side}.lengths"] = np.array([len(each) for each in ids])
         unknown = [counter.count(pair.target, each) for pair, each in zip(part, ids, strict=True)]
         arrays["unknown"], arrays["unknown_bytes"] = np.array(unknown).T

@@ -22,31 +22,54 @@ CREDITS = re.compile(
 )
 
 
-def strip_gutenberg(chunks: Iterable[str]) -> Iterator[str]:
-    """A book without Project Gutenberg's header, credits and footer; other books pass through unchanged.
+class GutenbergStripper:
+    """Leaves out Project Gutenberg's header, credits and footers; other books pass through unchanged.
 
-    The chunks must end at line ends. A file may hold several such books.
+    A file may hold several such books, and may be read in pieces, each with a stripper of its own.
+
+    Attributes:
+        inside: whether the text that was read last belongs to a book.
     """
-    stream = iter(chunks)
+
+    def __init__(self, inside: bool = True) -> None:
+        """`inside`: whether the text begins within a book."""
+        self.inside = inside
+
+    def strip(self, chunks: Iterable[str], beginning: bool = True) -> Iterator[str]:
+        """The chunks, which end at line ends, without what belongs to no book.
+
+        Args:
+            chunks: of text.
+            beginning: whether they begin a file, where the header is.
+        """
+        stream = iter(chunks)
+        for chunk in chain([_without_header(_head(stream))] if beginning else [], stream):
+            if "gutenberg" not in chunk.lower():  # much faster than searching for markers
+                if self.inside:
+                    yield chunk
+                continue
+            position = 0
+            for marker in MARKER.finditer(chunk):
+                if self.inside:
+                    yield chunk[position : marker.start()]
+                self.inside = marker["start"] is not None
+                position = marker.end()
+            if self.inside and position < len(chunk):
+                yield chunk[position:]
+
+
+def strip_gutenberg(chunks: Iterable[str]) -> Iterator[str]:
+    """A file without the text of Project Gutenberg; see `GutenbergStripper.strip`."""
+    return GutenbergStripper().strip(chunks)
+
+
+def _head(stream: Iterator[str]) -> str:
     head = ""
     for chunk in stream:
         head += chunk
         if len(head) >= MAXIMUM_HEADER:
             break
-    inside = True
-    for chunk in chain([_without_header(head)], stream):
-        if "gutenberg" not in chunk.lower():  # much faster than searching for markers
-            if inside:
-                yield chunk
-            continue
-        position = 0
-        for marker in MARKER.finditer(chunk):
-            if inside:
-                yield chunk[position : marker.start()]
-            inside = marker["start"] is not None
-            position = marker.end()
-        if inside and position < len(chunk):
-            yield chunk[position:]
+    return head
 
 
 def _without_header(head: str) -> str:

@@ -21,6 +21,9 @@ BLANK_LINES = re.compile(rb"\n(?:[ \t\r\f\v]*\n)+")
 # Words, and single characters of scripts that put no spaces between words (Thai to Khmer; kana and Han).
 SCRIPTS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 WORD = re.compile(rf"[^\W{SCRIPTS}]+|[{SCRIPTS}]")
+# The same for ASCII: small letters, and a space for all that is part of no word.
+ASCII_WORDS = bytes(ord(chr(byte).lower()) if re.match(r"\w", chr(byte), re.ASCII) else 32 for byte in range(256))
+BLANKS = bytes.maketrans(b"\t\n\v\f\r", b"     ")
 
 _random = np.random.default_rng(20)
 MULTIPLIERS = _random.integers(0, 1 << 32, (BANDS * ROWS, 1), np.uint32) | np.uint32(1)
@@ -52,7 +55,7 @@ def fingerprint_text(text: bytes) -> Fingerprints:
     """The fingerprints of all passages of a UTF-8 text."""
     ranges: list[tuple[int, int]] = []
     exact: list[bytes] = []
-    words: list[str] = []
+    words: list[bytes] = []
     firsts: list[int] = []
     breaks = [(blank.start(), blank.end()) for blank in BLANK_LINES.finditer(text)]
     starts = [0, *(end for _, end in breaks)]
@@ -62,10 +65,10 @@ def fingerprint_text(text: bytes) -> Fingerprints:
         if end - start < MINIMUM_WORDS:
             continue
         passage = text[start:end]
-        found = WORD.findall(passage.decode("utf-8", "replace").casefold())
+        found = _words(passage)
         if len(found) >= MINIMUM_WORDS:
             ranges.append((start, following))
-            exact.append(blake2b(b" ".join(passage.split()), digest_size=8).digest())
+            exact.append(blake2b(_collapsed(passage), digest_size=8).digest())
             firsts.append(len(words))
             words += found
     minima = _minima(words, np.array(firsts, np.int64))
@@ -79,7 +82,20 @@ def fingerprint_text(text: bytes) -> Fingerprints:
     )
 
 
-def _minima(words: list[str], firsts: Offsets) -> NDArray[np.uint32]:
+def _words(passage: bytes) -> list[bytes]:
+    if passage.isascii():
+        return passage.translate(ASCII_WORDS).split()
+    found = WORD.findall(passage.decode("utf-8", "replace").casefold())
+    return " ".join(found).encode("utf-8", "replace").split(b" ") if found else []
+
+
+def _collapsed(passage: bytes) -> bytes:
+    """A passage with one space for each run of white space, and none at its ends."""
+    flat = passage.translate(BLANKS)
+    return b" ".join(flat.split()) if b"  " in flat else flat.strip()
+
+
+def _minima(words: list[bytes], firsts: Offsets) -> NDArray[np.uint32]:
     """(BANDS * ROWS, N): for each hash function, its minimum over the shingles of each passage.
 
     Args:
@@ -90,7 +106,7 @@ def _minima(words: list[str], firsts: Offsets) -> NDArray[np.uint32]:
     minima = np.empty((BANDS * ROWS, passages), np.uint32)
     if not passages:
         return minima
-    hashes = np.fromiter(map(zlib.crc32, " ".join(words).encode("utf-8", "replace").split(b" ")), np.uint32, len(words))
+    hashes = np.fromiter(map(zlib.crc32, words), np.uint32, len(words))
     shingles = hashes[: 1 - SHINGLE_WORDS or None].copy()
     for offset in range(1, SHINGLE_WORDS):
         shingles *= np.uint32(0x9E3779B1)

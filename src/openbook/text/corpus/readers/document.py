@@ -62,6 +62,17 @@ def read_document(path: Path, encoding: str | None = None) -> RawDocument:
     return RawDocument(status.st_size, detected.name, detected.guess, clean_chunks(chunks), notes)
 
 
+def read_piece(path: Path, encoding: Encoding, span: tuple[int, int]) -> RawDocument:
+    """A part of a large text file, from one byte to another.
+
+    Raises:
+        OpenbookError: the file cannot be read. It is raised while the chunks are consumed.
+    """
+    size = span[1] - span[0]
+    chunks = _report_errors(path, limit_time(printable_path(path), size, decode_file(path, encoding.name, span)))
+    return RawDocument(size, encoding.name, encoding.guess, clean_chunks(chunks))
+
+
 def _open(path: Path, encoding: str | None, notes: list[str]) -> tuple[Encoding, Iterator[str]]:
     match detect_format(path):
         case "markdown":

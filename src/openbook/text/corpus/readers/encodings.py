@@ -1,10 +1,11 @@
 """Plain text files: byte order marks, then UTF-8, then what the file declares, else the best guess."""
 
 import codecs
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, BinaryIO, Literal
 
 from openbook.errors import OpenbookError
 from openbook.text.corpus.readers.alphabets import judge
@@ -108,22 +109,46 @@ def detect_encoding(path: Path, declared: str | None = None, *, given: str | Non
     return Encoding(declared) if declared and not declared.startswith("utf") else _guess(sample[:GUESS_SAMPLE])
 
 
-def decode_file(path: Path, encoding: str) -> Iterator[str]:
+def decode_file(path: Path, encoding: str, span: tuple[int, int] | None = None) -> Iterator[str]:
     """The text of a file in chunks of about a million characters, cut at line ends (or within endless lines).
 
     CRLF and CR become LF; bytes that do not fit the encoding, and stray NULs, become U+FFFD.
+
+    Args:
+        path: the file.
+        encoding: the codec.
+        span: the first byte to decode and the one behind the last, of a file that is known to be text; None: all.
 
     Raises:
         OpenbookError: the text contains many NULs.
     """
     read = nuls = 0
-    with path.open(encoding=encoding, errors="replace", newline=None) as file:
-        while chunk := file.read(CHUNK) + file.readline(CHUNK):
-            read += len(chunk)
-            nuls += chunk.count("\0")
-            if nuls > read * MOST_CONTROLS:
-                raise binary_file_error(path)
-            yield chunk.replace("\0", "\ufffd")
+    with path.open("rb") as whole:
+        part = whole if span is None else io.BufferedReader(_Span(whole, *span), CHUNK)
+        with io.TextIOWrapper(part, encoding, errors="replace", newline=None) as file:
+            while chunk := file.read(CHUNK) + file.readline(CHUNK):
+                read += len(chunk)
+                nuls += chunk.count("\0")
+                if span is None and nuls > read * MOST_CONTROLS:
+                    raise binary_file_error(path)
+                yield chunk.replace("\0", "\ufffd")
+
+
+class _Span(io.RawIOBase):
+    """A part of an open file, as a file of its own."""
+
+    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
+        self._file, self._left = file, end - start
+        file.seek(start)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self._file.read(min(len(buffer), self._left))
+        buffer[: len(block)] = block
+        self._left -= len(block)
+        return len(block)
 
 
 def decode_bytes(content: bytes, declared: str | None = None) -> str:
