@@ -14,6 +14,7 @@ from openbook.errors import OpenbookError
 from openbook.text.corpus.working_directory import size_and_mtime
 from openbook.text.input_files import find_files
 from openbook.text.printable import excerpt, printable
+from openbook.training.data.token_shards import INDEX
 from openbook.training.group import Group
 from openbook.training.request import TrainingRequest
 
@@ -46,6 +47,7 @@ def facts_of(request: TrainingRequest) -> Facts:
     del options["choices"]
     paths = find_files([*request.inputs, *(request.validation or [])])
     paths += [] if request.base_model is None else [Path(request.base_model)]
+    paths += [] if request.tokens is None else [request.tokens / INDEX]
     files = {os.fspath(path): "{:,} bytes, changed at {} ns".format(*size_and_mtime(path)) for path in paths}
     files["the output's folder"] = os.path.realpath(request.output.parent)
     return {"version of": versions, "option": options, "file": files}
