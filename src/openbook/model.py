@@ -445,8 +445,6 @@ def train(
 ) -> Model:
     """Train on books, sentence pairs or conversations, and save the model file at `output`.
 
-        model = openbook.train("books/", "austen.openbook", minutes=5)
-
     Args:
         inputs: books: files, folders, globs.
         output: the model file; `.openbook` is added if absent. Checkpoints are beside it, in OUTPUT.training.
