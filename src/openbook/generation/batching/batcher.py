@@ -75,14 +75,19 @@ class Batcher:
                 f"{self.limits.max_batch_tokens:,}: ask for fewer with `max_tokens`, `n` or a shorter prompt"
             )
         with self._changed:
-            if self._deadline is not None:
-                raise BatcherClosedError
-            if len(self._queue) >= self.limits.max_queue:
-                raise QueueFullError(len(self._queue), self._retry_after())
+            self.check_queue()
             self._queue.put(request.client, active)
             self._taken += 1
             self._changed.notify_all()
         return ticket
+
+    def check_queue(self) -> None:
+        """Raise QueueFullError or BatcherClosedError if `submit` would now, before a request has been prepared."""
+        with self._changed:
+            if self._deadline is not None:
+                raise BatcherClosedError
+            if len(self._queue) >= self.limits.max_queue:
+                raise QueueFullError(len(self._queue), self._retry_after())
 
     def gauges(self) -> Gauges:
         """What it does now, and has done."""

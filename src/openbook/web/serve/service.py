@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +103,8 @@ class Service:
         loaded = await self.model(asked.model)
         loaded.users += 1
         try:
+            with _refusals():  # refusing is cheap: nothing is rendered or tokenized for it
+                loaded.batcher.check_queue()
             client = client_key(request.scope)
             plans = await asyncio.to_thread(plan_requests, loaded, asked, client)
             tickets = self._submit(loaded, plans, asked)
@@ -138,21 +142,29 @@ class Service:
         """
         tickets: list[Ticket] = []
         try:
-            for plan in plans[:AT_ONCE]:
-                tickets.append(loaded.batcher.submit(plan.request))
-        except QueueFullError as error:
-            if tickets:  # the rest waits its turn
-                return tickets
-            raise ApiError(429, str(error), code="queue_full", retry_after=error.retry_after) from None
-        except BatcherClosedError:
-            raise ApiError(503, "the model has just left memory; try again", retry_after=1) from None
+            with _refusals():
+                for plan in plans[:AT_ONCE]:
+                    tickets.append(loaded.batcher.submit(plan.request))
         except BaseException as error:
+            if tickets and isinstance(error, ApiError) and error.status == 429:
+                return tickets  # the rest waits its turn
             for ticket in tickets:
                 ticket.cancel()
             if isinstance(error, SettingError):
                 raise setting_problem(error, asked.fields) from None
             raise
         return tickets
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Tell that a batcher takes no more, as clients are told."""
+    try:
+        yield
+    except QueueFullError as error:
+        raise ApiError(429, str(error), code="queue_full", retry_after=error.retry_after) from None
+    except BatcherClosedError:
+        raise ApiError(503, "the model has just left memory; try again", retry_after=1) from None
 
 
 def service_of(request: Request) -> Service:
