@@ -67,6 +67,8 @@ def test_tables_notes_and_tasks_of_markdown() -> None:
         ("10 m<sup>2</sup> of <a href='#top'>7</a>", "10 m2 of 7"),
         ("a<span hidden>secret</span>b <i style='display: none'>x</i>c", "ab c"),
         ("One<b>two</b> <i> three</i>", "Onetwo three"),
+        ("A head<a class='headerlink' href='#a'>¶</a><dialog>shut</dialog><dialog open> ajar</dialog>", "A head ajar"),
+        ("read<span class='sr-only'> aloud</span> it", "read it"),
         ("a<canvas>no canvas here</canvas>b<video src='x'>no video</video>c<noembed>no plugin</noembed>", "abc"),
         ("Do&shy;nau&#173;dampf in the o&#64259;ce", "Donaudampf in the office"),
     ],

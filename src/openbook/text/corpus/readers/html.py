@@ -41,8 +41,10 @@ OPTIONAL_END = frozenset(["dd", "dt", "li", "p", "td", "th", "tr"])
 BESIDE_CLASSES = frozenset(
     ["fnanchor", "fnref", "footnote-anchor", "footnote-backref", "footnote-ref", "footnoteref", "noteref"]
 ) | frozenset(["page-break", "page-no", "page-number", "pagebreak", "pageno", "pagenum", "pagenumber"])
+HIDDEN_CLASSES = frozenset(["anchor-link", "headerlink", "screen-reader-text", "sr-only", "visually-hidden"])
+"""Classes of what common style sheets show only to those who point at it, or read it aloud."""
 BESIDE_TYPES = frozenset(["pagebreak", "noteref", "doc-pagebreak", "doc-noteref", "doc-backlink"])
-"""Classes, and EPUB types or roles, of page numbers and of marks that point to notes."""
+"""Classes (but for `HIDDEN_CLASSES`), and EPUB types or roles, of page numbers and of marks that point to notes."""
 NOTE_MARK = re.compile(r"\s*[\[({]?\s*(?:\d{1,4}|[a-z]|[ivxlc]{1,5}|[*†‡§¶]{1,3})\s*[\])}]?\s*", re.IGNORECASE)
 
 SPACES = re.compile(r"[ \t\n\f\r]+")
@@ -163,7 +165,7 @@ class _ParagraphParser(HTMLParser):
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         if self._skipped and _closes(tag, self._skipped[-1].tag):
             self._end_skipped()
-        if tag not in EMPTY and (tag in SKIPPED or _beside_the_text(dict(attributes))):
+        if tag not in EMPTY and (tag in SKIPPED or _beside_the_text(tag, dict(attributes))):
             if len(self._skipped) < MAXIMUM_NESTING:
                 self._skipped.append(_Skipped(tag, len(self._ready), self._parts, self._mark, self._preformatted))
                 self._parts, self._mark, self._raised, self._preformatted = [], "", [], 0
@@ -233,11 +235,12 @@ def _closes(tag: str, skipped: str) -> bool:
     return skipped in OPTIONAL_END and (tag in BLOCKS or tag in CELLS or tag == "tr")
 
 
-def _beside_the_text(attributes: dict[str, str | None]) -> bool:
+def _beside_the_text(tag: str, attributes: dict[str, str | None]) -> bool:
     """Whether an element is hidden, a page number or the mark of a note."""
-    if "hidden" in attributes or HIDDEN_STYLE.search(attributes.get("style") or ""):
+    if "hidden" in attributes or (tag == "dialog" and "open" not in attributes):
+        return True
+    if HIDDEN_STYLE.search(attributes.get("style") or ""):
         return True
     kinds = f"{attributes.get('epub:type') or ''} {attributes.get('role') or ''}".lower().split()
-    return not (
-        BESIDE_TYPES.isdisjoint(kinds) and BESIDE_CLASSES.isdisjoint((attributes.get("class") or "").lower().split())
-    )
+    classes = (attributes.get("class") or "").lower().split()
+    return not (BESIDE_TYPES.isdisjoint(kinds) and (BESIDE_CLASSES | HIDDEN_CLASSES).isdisjoint(classes))
