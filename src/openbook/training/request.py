@@ -19,6 +19,9 @@ from openbook.training.run_folder import UnfinishedRun
 WITHOUT_LOOKING = ("auto", "cpu")
 """Devices that every machine has."""
 
+INDEX = "index.json"
+"""The file of a folder of tokens that says what it has."""
+
 
 @dataclass(frozen=True)
 class TrainingRequest:

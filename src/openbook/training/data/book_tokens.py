@@ -22,7 +22,6 @@ from openbook.text.tokenizer.word_encoder import WordEncoder
 from openbook.training.data.token_files import TokenFiles, offsets, token_dtype
 from openbook.training.data.token_shards import (
     ARRAYS,
-    INDEX,
     REPORT,
     SHARD_FILE,
     TOKENIZER,
@@ -35,6 +34,7 @@ from openbook.training.data.token_shards import (
     read_index,
     unknown_of,
 )
+from openbook.training.request import INDEX
 
 FORMAT = 1
 CHUNK_CHARACTERS = 1 << 15

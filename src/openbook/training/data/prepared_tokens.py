@@ -28,7 +28,6 @@ from openbook.text.tokenizer.training import TokenizerType, choose_vocab_size
 from openbook.training.data.book_tokens import TokenizedBooks, tokenize_books
 from openbook.training.data.prepared import prepare_book_tokenizer
 from openbook.training.data.token_shards import (
-    INDEX,
     REPORT,
     START_BYTES,
     TOKENIZER,
@@ -39,6 +38,7 @@ from openbook.training.data.token_shards import (
 )
 from openbook.training.folder_lock import NAME as LOCK
 from openbook.training.folder_lock import lock_folder
+from openbook.training.request import INDEX
 
 BLOCK = 8 << 20
 WORK = "work"

@@ -21,8 +21,9 @@ from openbook.text.plain_files import open_member
 from openbook.text.printable import printable_path
 from openbook.text.strict_json import DAMAGED, read_json
 from openbook.text.tokenizer.unknown import Unknown, total_unknown
+from openbook.training.request import INDEX
 
-INDEX, TOKENIZER, REPORT = "index.json", "tokenizer.json", "report.json"
+TOKENIZER, REPORT = "tokenizer.json", "report.json"
 ARRAYS = ("tokens", "documents", "chapters")
 SHARD_FILE = re.compile(rf"(?:train|validation)-\d{{5,8}}\.(?:{'|'.join(ARRAYS)})")
 MOST_CHARACTERS = 64 << 20

@@ -14,9 +14,8 @@ from openbook.errors import OpenbookError
 from openbook.text.corpus.working_directory import size_and_mtime
 from openbook.text.input_files import find_files
 from openbook.text.printable import excerpt, printable
-from openbook.training.data.token_shards import INDEX
 from openbook.training.group import Group
-from openbook.training.request import TrainingRequest
+from openbook.training.request import INDEX, TrainingRequest
 
 Facts = dict[str, dict[str, str]]
 """What must be the same everywhere: versions, options and files, each by name."""
