@@ -50,7 +50,7 @@ void Columns::reserve(int columns) {
   larger.capacity_ = (columns + std::max(LANES, columns / 4) + LANES - 1) / LANES * LANES;
   larger.memory_ = allocate(numbers_a_column() * larger.capacity_ * unit());
   const int blocks = (length + LANES - 1) / LANES;
-  for (size_t slot = 0; slot < layout_.size(); ++slot)
+  for (size_t slot = 0; length > 0 && slot < layout_.size(); ++slot)
     for (int head = 0; head < layout_[slot].heads; ++head) {
       std::memcpy(larger.key(slot, head), key(slot, head), size_t(blocks) * LANES * layout_[slot].width * unit());
       std::memcpy(larger.value(slot, head), value(slot, head), size_t(length) * layout_[slot].padded * unit());
