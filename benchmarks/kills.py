@@ -127,7 +127,7 @@ def main() -> None:
         while done < wanted.kills:
             number += 1
             folder = new_folder(parent, str(number))
-            killed = killed_run(folder, min(KILLS_IN_A_RUN, wanted.kills - done), 1.5 * seconds, choose)
+            killed = killed_run(folder, min(KILLS_IN_A_RUN, wanted.kills - done), 0.6 * seconds, choose)
             done += len(killed)
             losses, found = losses_of(folder), load_file(folder / "it.openbook")
             assert losses.keys() == expected.keys(), f"run {number}: steps are missing"

@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+import tempfile
 import time
+from functools import cache
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -21,6 +23,16 @@ from openbook.transformer.transformer import Transformer
 TIMEOUT = 60.0
 
 
+@cache
+def meetings():
+    """The folder of the files through which groups meet; it goes with this process."""
+    return tempfile.TemporaryDirectory(prefix="openbook-test-")
+
+
+def new_meeting():
+    return f"{meetings().name}/{time.monotonic_ns()}"
+
+
 def in_group(size, function, *arguments, timeout=TIMEOUT):
     """Call a function in each of `size` processes that form a group; their exit codes."""
     started = start_group(size, function, *arguments, timeout=timeout)
@@ -31,7 +43,7 @@ def in_group(size, function, *arguments, timeout=TIMEOUT):
 
 def start_group(size, function, *arguments, timeout=TIMEOUT):
     """The same, without waiting for them."""
-    meeting = f"/tmp/openbook-test-{os.getpid()}-{time.monotonic_ns()}"
+    meeting = new_meeting()
     context = processes()
     started = [
         context.Process(target=_member, args=(rank, size, meeting, timeout, function, *arguments))
@@ -57,7 +69,7 @@ def said_in(folder, size):
 
 def start_commands(size, folder, arguments, limits=(), doing=None):
     """The same, without waiting. `limits` are the largest files of some ranks; `doing` a rank, a step and an act."""
-    meeting = f"/tmp/openbook-test-{os.getpid()}-{time.monotonic_ns()}"
+    meeting = new_meeting()
     for rank in range(size):
         (folder / str(rank)).mkdir(exist_ok=True)
     arguments = [["train", *each, "--device", "cpu"] for each in arguments]
