@@ -69,6 +69,7 @@ metric_list:
   - metric: acc
 """
 TOLERANCE = 1e-5
+"""Of a log-likelihood, relative to its size where it is above 1: a sum of float32 has no more digits."""
 
 
 def main() -> None:
@@ -76,6 +77,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="a model file")
     parser.add_argument("--python", default=sys.executable, help="of the environment that has lm-eval")
+    parser.add_argument("--engine", default="torch", help="of the server; the direct numbers are PyTorch's")
     parser.add_argument("--questions", type=int, default=len(CAPITALS), help="how many to ask")
     parser.add_argument("--batch-size", type=int, default=4, help="prompts of a request")
     parser.add_argument("--concurrent", type=int, default=2, help="requests at once")
@@ -101,7 +103,7 @@ def write_task(folder: Path, count: int) -> None:
 
 def served(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """What lm-eval logs of each question, asked through a server."""
-    command = [sys.executable, "-m", "openbook", "serve", str(options.model), "--port", "0"]
+    command = [sys.executable, "-m", "openbook", "serve", str(options.model), "--port", "0", "--engine", options.engine]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
@@ -128,12 +130,13 @@ def served(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
 
 def compare(model: Model, samples: list[dict[str, Any]]) -> None:
     """Compare with the model itself; ends the program with an error if they differ."""
-    largest, right, served_right = 0.0, 0, 0.0
+    largest, relative, right, served_right = 0.0, 0.0, 0, 0.0
     for sample in samples:
         direct = [log_likelihood(model, *pair.values()) for pair in sample["arguments"].values()]
         through = [(float(number), str(greedy) == "True") for number, greedy in sample["filtered_resps"]]
         for (mine, my_greedy), (theirs, their_greedy) in zip(direct, through, strict=True):
             largest = max(largest, abs(mine - theirs))
+            relative = max(relative, abs(mine - theirs) / max(1.0, abs(mine)))
             if my_greedy != their_greedy:
                 raise SystemExit(f"greedy differs: {sample['arguments']}")
         best = max(range(len(direct)), key=lambda index: direct[index][0])
@@ -141,8 +144,8 @@ def compare(model: Model, samples: list[dict[str, Any]]) -> None:
         served_right += sample["acc"]
     shares = f"{right / len(samples):.4f} direct, {served_right / len(samples):.4f} served"
     print(f"{len(samples)} questions; accuracy {shares}")
-    print(f"largest difference of a log-likelihood: {largest:.2e}")
-    if largest > TOLERANCE or right != served_right:
+    print(f"largest difference of a log-likelihood: {largest:.2e}, relative to its size {relative:.2e}")
+    if relative > TOLERANCE or right != served_right:
         raise SystemExit(f"they differ by more than {TOLERANCE:g}")
 
 
