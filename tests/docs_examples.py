@@ -72,8 +72,6 @@ def shrink(arguments: Sequence[str]) -> list[str]:
         return [*arguments, "--max-tokens", "8"]
     if arguments[0] in ("import", "export", "merge"):
         return [*arguments, "--overwrite"]
-    if arguments[0] == "prepare" and "--processes" in arguments:
-        arguments[arguments.index("--processes") + 1] = "1"
     if arguments[0] != "train":
         return arguments
     for option in ("--minutes", "--steps"):
