@@ -120,7 +120,8 @@ def test_reverse_runs():
 def test_translation_runs(tmp_path):
     folder = tmp_path / "lohelp-en-de"
     folder.mkdir()
-    for split in ("train", "valid", "test"):
-        write_pairs(folder / f"{split}.en-de.tsv")
+    lines = write_pairs(tmp_path / "all.tsv", 400).read_text("utf-8").splitlines(keepends=True)
+    for split, part in (("train", lines[:300]), ("valid", lines[300:350]), ("test", lines[350:])):
+        (folder / f"{split}.en-de.tsv").write_text("".join(part), "utf-8")
     some = ["--only", "lohelp-en-de", "--options", "--steps 2 --width 32 --layers 1"]
     assert "lohelp-en-de, beam 5: BLEU " in run("translation.py", "--pairs", tmp_path, *some)
