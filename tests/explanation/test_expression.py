@@ -84,7 +84,7 @@ def test_numbers_take_the_place_of_names_and_sums():
         (-1.25e-7, "−1.25e−7"),
         (math.inf, "∞"),
         (-math.inf, "−∞"),
-        (math.nan, "nan"),
+        (math.nan, "NaN"),
     ],
 )
 def test_numbers_as_formulas_show_them(value, text):

@@ -43,8 +43,10 @@ def test_every_architecture_comes_back(tmp_path_factory: pytest.TempPathFactory,
     save(path, metadata_of(architecture), model.state_dict())
     metadata, tensors = load(path)
     assert metadata == metadata_of(architecture)
-    loaded = build(metadata.architecture, tensors)
-    assert torch.equal(answer(loaded), answer(model))
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensors[name], tensor)
+    # Close, not equal: some processors' products depend on where in memory a matrix begins.
+    torch.testing.assert_close(answer(build(metadata.architecture, tensors)), answer(model), rtol=1e-5, atol=1e-5)
     again = path.with_name("again.openbook")
     save(again, metadata, dict(reversed(tensors.items())))
     assert again.read_bytes() == path.read_bytes()

@@ -191,7 +191,7 @@ def test_endless_added_tokens_are_refused(folder):
     added = {"id": 61, "content": "a" * 2_100_000, "special": True}
     added |= dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
     change(folder / "tokenizer.json", added_tokens=[*content["added_tokens"], added])
-    refused(folder, r"tokenizer\.json: its added tokens have more than 2,000,000 characters")
+    refused(folder, r"tokenizer\.json: tokenizer: its added tokens have more than 2,000,000 characters")
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_endless_added_tokens_are_refused(folder):
 )
 def test_texts_do_not_grow_without_end(folder, normalizer):
     change(folder / "tokenizer.json", normalizer=normalizer)
-    refused(folder, r"tokenizer\.json: its replacements may make a text more than 10,000 times as long")
+    refused(folder, r"tokenizer\.json: tokenizer: its replacements may make a text more than 10,000 times as long")
 
 
 def test_endless_padding_is_left_out(folder):
