@@ -186,7 +186,7 @@ def grow(inner):
 
 
 def read_text(text):
-    python = re.sub(r"(\d|\))²", r"\1**2", text.replace("−", "-").replace("·", "*").replace("^", "**"))
+    python = text.replace("−", "-").replace("·", "*").replace("^", "**").replace("²", "**2")
     python = re.sub(r"\|([^|]*)\|", r"abs(\1)", python)
     return eval(python)
 
@@ -208,7 +208,7 @@ def read_mathml(element):
 @given(st.recursive(numbers(), grow, max_leaves=6))
 def test_formulas_with_numbers_read_back_as_their_value(expression):
     node, value = with_numbers(expression.node), expression.value.item()
-    if any(len(format_number(each)) > 8 for each in values(node)):
+    if any(float(f"{each:.6g}") != each for each in values(node)):
         return  # rounded where it is written
     assert eval(read_mathml(ElementTree.fromstring(format_mathml(node)))) == pytest.approx(value)
     if format_formula(node).count("|") <= 2:

@@ -36,7 +36,7 @@ def _math(node: Node) -> Element:
         case "shorthand", (full,):
             return _math(full)
         case "negative", (inner,):
-            return _row(_operator("−"), _wrapped(inner, ATOM))
+            return _row(_operator("−"), _wrapped(inner, POWER))
         case "square", (inner,):
             return _element("msup", _wrapped(inner, ATOM), _leaf("mn", "2"))
         case "sqrt", (inner,):

@@ -9,9 +9,9 @@ INFIX: dict[Infix, tuple[int, int]] = {
     "+": (SUM, SUM),
     "−": (SUM, SIGMA),
     "·": (PRODUCT, SIGMA),
-    "/": (PRODUCT, ATOM),
+    "/": (PRODUCT, POWER),
     "^": (POWER, ATOM),
-    "mod": (PRODUCT, ATOM),
+    "mod": (PRODUCT, POWER),
     "<": (COMPARISON, SUM),
     "≤": (COMPARISON, SUM),
     "≥": (COMPARISON, SUM),
@@ -45,7 +45,7 @@ def _text(node: Node) -> str:
         case "letter" | "words" | "shorthand", _:
             return node.name
         case "negative", (inner,):
-            return f"−{_wrapped(inner, ATOM)}"
+            return f"−{_wrapped(inner, POWER)}"
         case "square", (inner,):
             return f"{_wrapped(inner, ATOM)}²"
         case "sqrt", (inner,):
@@ -74,7 +74,7 @@ def _between(sign: Infix, left: Node, right: Node) -> str:
     second = _wrapped(right, needed)
     if second.startswith("−") and binds > COMPARISON:
         second = f"({second})"
-    written = _wrapped(left, binds) + ("^" if sign == "^" else f" {sign} ") + second
+    written = _wrapped(left, ATOM if sign == "^" else binds) + ("^" if sign == "^" else f" {sign} ") + second
     return f"({written})" if sign == "or" else written
 
 
@@ -94,6 +94,8 @@ def tightness(node: Node) -> int:
             return INFIX[sign][0]
         case "negative":
             return PRODUCT
+        case "square":
+            return POWER
         case "sum":
             return SIGMA
         case "if":

@@ -1,6 +1,6 @@
 /** A formula with numbers in place of names, as text: sums and what is read are one number each. */
 
-const TIGHTNESS = { "<": 0, "≤": 0, "≥": 0, "=": 0, and: 0, or: 5, "+": 1, "−": 1, "·": 3, "/": 3, mod: 3, negative: 3, "^": 4 };
+const TIGHTNESS = { "<": 0, "≤": 0, "≥": 0, "=": 0, and: 0, or: 5, "+": 1, "−": 1, "·": 3, "/": 3, mod: 3, negative: 3, "^": 4, square: 4 };
 const LEAVES = new Set(["number", "axis", "letter", "constant", "read", "defined", "sum", "max", "argmax", "index_of_rank", "words", "shorthand"]);
 const [COMPARISON, POWER, ATOM] = [0, 4, 5];
 
@@ -31,7 +31,7 @@ export function formulaWithNumbers(tree, evaluation) {
       case "abs":
         return `|${write(node.of[0])}|`;
       case "negative":
-        return `−${inner(node.of[0], ATOM)}`;
+        return `−${inner(node.of[0], POWER)}`;
       case "^":
         return `${inner(node.of[0], ATOM)}^${inner(node.of[1], ATOM)}`;
     }
