@@ -79,7 +79,7 @@ def _write_stack(side: Any, stack: Any, model: Transformer) -> None:
             _linear(layer.attention.linear[1], cross.key, cross.value)
             _linear(layer.attention.linear[2], cross.output)
             _norm(layer.attention.layer_norm, block.cross_attention_residual.before)
-            layer.attention.queries_scale = np.float32(cross.scale)
+            layer.attention.queries_scale = np.float32(cross.spec.score_scale)
         if hasattr(layer.ffn, "linear_0_noact"):
             _linear(layer.ffn.linear_0, block.feed_forward.gate)
             _linear(layer.ffn.linear_0_noact, block.feed_forward.up)
