@@ -15,7 +15,7 @@ T* room(std::vector<T>& buffer, size_t count) {
   return buffer.data();
 }
 
-float eight_bits(const std::byte* numbers, int step, int lane, int k) {
+float int8_at(const std::byte* numbers, int step, int lane, int k) {
   const auto byte = uint8_t(numbers[size_t(k / step) * step * LANES + step * lane + k % step]);
   return step == 4 ? float(byte) - 128.0f : float(int8_t(byte));
 }
@@ -35,7 +35,7 @@ float number_at(const Matrix& matrix, int output, int k) {
       return value;
     }
     case Format::int8:
-      return matrix.scale[output] * eight_bits(panel, step, lane, k);
+      return matrix.scale[output] * int8_at(panel, step, lane, k);
     case Format::int8_groups:
     case Format::int4: break;
   }
@@ -45,7 +45,7 @@ float number_at(const Matrix& matrix, int output, int k) {
   const int inside = k % GROUP;
   const float scale = from_half(scales[lane]);
   if (matrix.format == Format::int8_groups)
-    return scale * eight_bits(reinterpret_cast<const std::byte*>(numbers), step, lane, inside);
+    return scale * int8_at(reinterpret_cast<const std::byte*>(numbers), step, lane, inside);
   const uint8_t byte = numbers[(inside / (2 * step)) * step * LANES + step * lane + inside % step];
   const float offset = matrix.offsets ? from_half(scales[LANES + lane]) : -8.0f * scale;
   return scale * float(inside / step % 2 == 0 ? byte & 15 : byte >> 4) + offset;

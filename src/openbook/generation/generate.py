@@ -111,13 +111,7 @@ def generate(
     Raises:
         OpenbookError: a prompt is empty or has a token that is not in the vocabulary; the logits are not finite.
     """
-    check_prompts(prompts, engine.vocab_size)
-    if sampling.top_alternatives >= engine.vocab_size:
-        raise SettingError(
-            f"`top_alternatives` is {sampling.top_alternatives}; give a whole number from 0 to {engine.vocab_size - 1}"
-        )
-    check_biases(sampling, engine.vocab_size)
-    rules.check(engine.vocab_size)
+    _check(engine, prompts, sampling, rules)
     limits = limits or [sampling.max_tokens] * len(prompts)
     if sources is not None:
         limits = limits_in_context(engine, prompts, limits)
@@ -144,6 +138,17 @@ def generate(
             session, logits = engine.prefill([row.window for row in rows])
         else:
             logits = session.step(np.array([[generated[i].token_id] for i in going]))[:, 0]
+
+
+def _check(engine: Engine, prompts: Sequence[Sequence[int]], sampling: Sampling, rules: TokenRules) -> None:
+    """Raise OpenbookError for what does not fit the vocabulary."""
+    check_prompts(prompts, engine.vocab_size)
+    if sampling.top_alternatives >= engine.vocab_size:
+        raise SettingError(
+            f"`top_alternatives` is {sampling.top_alternatives}; give a whole number from 0 to {engine.vocab_size - 1}"
+        )
+    check_biases(sampling, engine.vocab_size)
+    rules.check(engine.vocab_size)
 
 
 def check_prompts(prompts: Sequence[Sequence[int]], vocab_size: int) -> None:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -35,6 +36,7 @@ from openbook.model_file.quantized_specs import can_keep, stored_specs
 from openbook.model_file.tensor_shapes import expected_shapes
 from openbook.model_file.torch_dtypes import DTYPES, NumberCast
 from openbook.progress import Track, silent
+from openbook.transformer.architecture import Architecture
 
 NO_SIZES = ("sliding_window", "max_window_layers", "num_experts_per_tok", "experts_per_token", "pad_token_id")
 """Whole numbers in a config.json that no tensor's shape depends on."""
@@ -130,27 +132,35 @@ def import_model(
         specs = stored_specs(shapes, stored, exact)
     tokenizer = checkpoint.read_tokenizer(family.tokenizer)
     with error_context(path):
-        metadata = ModelMetadata(
-            architecture=architecture,
-            tokenizer=tokenizer.tokenizer,
-            special_tokens=tokenizer.special_tokens,
-            source_tokenizer=tokenizer.source_tokenizer,
-            chat_template=tokenizer.chat_template,
-        )
+        metadata = _metadata(architecture, tokenizer)
         notes = [*checkpoint.notes(), *tokenizer.notes, *_check_vocabulary(metadata)]
         metadata = checkpoint.add_metadata(metadata)
     size = sum(ITEM_BYTES[kind] * math.prod(shape) for kind, shape in specs.values())
     with track("Importing", size) as advance, specs_writer(output, metadata, specs, advance) as writer:
         cast = NumberCast(DTYPES.get(stored, torch.float32))
         with error_context(path):
-            for mapping in (mapping for mappings in found.values() for mapping in mappings):
+            for mapping in chain.from_iterable(found.values()):
                 if mapping.ours in exact:
                     writer.write(mapping.ours, weights.read_quantized(mapping.theirs, mapping.their_index))
                 else:
                     writer.write(mapping.ours, cast(mapping.ours, _read(mapping, weights, shapes)))
             cast.check()
-    typed = next(name for name, short in IMPORT_DTYPES.items() if short == stored)
-    return Imported(family.name, metadata, typed, tuple(notes))
+    return Imported(family.name, metadata, _typed(stored), tuple(notes))
+
+
+def _metadata(architecture: Architecture, tokenizer: ImportedTokenizer) -> ModelMetadata:
+    return ModelMetadata(
+        architecture=architecture,
+        tokenizer=tokenizer.tokenizer,
+        special_tokens=tokenizer.special_tokens,
+        source_tokenizer=tokenizer.source_tokenizer,
+        chat_template=tokenizer.chat_template,
+    )
+
+
+def _typed(stored: str) -> str:
+    """A dtype of a header, as it is typed."""
+    return next(name for name, short in IMPORT_DTYPES.items() if short == stored)
 
 
 @contextmanager

@@ -44,7 +44,10 @@ class QuantizedWeight(Tensor):
 
     @classmethod
     def floats(cls, *parts: Tensor) -> Tensor:
-        """The float32 numbers that parts stand for; any leading axes, the rows' own axis last."""
+        """The float32 numbers that parts stand for; any leading axes, the rows' own axis last.
+
+        Every layout has its own.
+        """
         raise NotImplementedError
 
     @classmethod
@@ -53,7 +56,7 @@ class QuantizedWeight(Tensor):
         return F.linear(x, cls.floats(*parts).to(x.dtype))
 
     def numbers_at(self, *where: Tensor) -> Tensor:
-        """The numbers at these indices, one tensor for each axis, broadcast."""
+        """The numbers at these indices, one tensor for each axis, broadcast. Every layout has its own."""
         raise NotImplementedError
 
     def dequantize(self) -> Tensor:

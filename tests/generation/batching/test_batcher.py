@@ -375,15 +375,20 @@ def test_events_are_read_by_asyncio() -> None:
 
 
 def test_a_reader_that_gives_up_loses_nothing_and_frees_its_row() -> None:
-    gate = Gate()
+    permits = threading.Semaphore(0)  # one for each token, or the row could fill its context before it is cancelled
+
+    def is_stop(token: int) -> bool:
+        assert permits.acquire(timeout=PATIENCE)
+        return False
 
     async def main(batcher):
-        with batcher.submit(BatchRequest(prompt=[3], decoding=ENDLESS, stop=lambda: gate)) as ticket:
+        with batcher.submit(BatchRequest(prompt=[3], decoding=ENDLESS, stop=lambda: is_stop)) as ticket:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(ticket.next_events(), 0.01)
-            gate.open.set()
+            permits.release()
             first = await ticket.next_events()
             assert isinstance(first[0], PromptRead) and isinstance(first[1], Token)
+        permits.release()
 
     with batching(native_engine()) as batcher:
         asyncio.run(main(batcher))

@@ -44,9 +44,9 @@ def prompt_positions(run: TracedRun) -> Iterator[PromptPosition]:
     for index in range(len(logits)):
         options = tuple(zip(best.indices[index].tolist(), predicted[index].tolist(), strict=True))
         if index + 1 < known:
-            surprise = loss[index].item()
+            token_loss = loss[index].item()
             yield PromptPosition(
-                index, options, run.tokens[index + 1], math.exp(-surprise), int(rank[index]), abs(surprise)
+                index, options, run.tokens[index + 1], math.exp(-token_loss), int(rank[index]), abs(token_loss)
             )
         else:
             yield PromptPosition(index, options, None, None, None, None)

@@ -22,8 +22,24 @@ MINIMUM_CHARACTERS = 32
 """A file with less text teaches nothing."""
 
 
+class Extraction:
+    """What is extracted in one go, into two files that `stem` names."""
+
+    stem: Path
+
+    @property
+    def text(self) -> Path:
+        """The file with the text of all documents."""
+        return self.stem.with_suffix(".txt")
+
+    @property
+    def result(self) -> Path:
+        """The file that `ExtractedBatch.load` reads."""
+        return self.stem.with_suffix(".json")
+
+
 @dataclass(frozen=True)
-class FileBatch:
+class FileBatch(Extraction):
     """Files to read in one task.
 
     Attributes:
@@ -39,16 +55,6 @@ class FileBatch:
     size: int
     held_out: bool
     encoding: str | None = None
-
-    @property
-    def text(self) -> Path:
-        """The file with the text of all documents."""
-        return self.stem.with_suffix(".txt")
-
-    @property
-    def result(self) -> Path:
-        """The file that `ExtractedBatch.load` reads."""
-        return self.stem.with_suffix(".json")
 
 
 @dataclass

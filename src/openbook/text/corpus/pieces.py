@@ -16,7 +16,14 @@ from openbook.errors import OpenbookError
 from openbook.progress import Advance
 from openbook.text.corpus.cleaning.chapters import Chapter, add_heading
 from openbook.text.corpus.cleaning.gutenberg import GutenbergStripper
-from openbook.text.corpus.extraction import Document, ExtractedBatch, FileBatch, require_text, write_document
+from openbook.text.corpus.extraction import (
+    Document,
+    ExtractedBatch,
+    Extraction,
+    FileBatch,
+    require_text,
+    write_document,
+)
 from openbook.text.corpus.readers.document import read_piece
 from openbook.text.corpus.readers.encodings import Encoding, detect_encoding
 from openbook.text.corpus.readers.formats import detect_format
@@ -85,7 +92,7 @@ class FileInPieces(LargeFile):
 
 
 @dataclass(frozen=True)
-class Piece:
+class Piece(Extraction):
     """A part of a text file: a task.
 
     Attributes:
@@ -110,16 +117,6 @@ class Piece:
     def size(self) -> int:
         """Bytes to read."""
         return self.span[1] - self.span[0]
-
-    @property
-    def text(self) -> Path:
-        """Its text."""
-        return self.stem.with_suffix(".txt")
-
-    @property
-    def result(self) -> Path:
-        """The record of what is in it."""
-        return self.stem.with_suffix(".json")
 
 
 def is_large(batch: FileBatch) -> bool:

@@ -62,10 +62,8 @@ def compare(
     _check_folder(folder, [path, folder / PICTURE], overwrite)
     make_recipe(choices)
     translation_quality([""], [""], bleu_tokenizer)
-    files = find_files([*pairs, *(validation or [])])
-    identity = _identity(files, choices, bleu_tokenizer)
-    is_new = not folder.exists()
-    _make_folder(folder)
+    identity = _identity(find_files([*pairs, *(validation or [])]), choices, bleu_tokenizer)
+    is_new = _make_folder(folder)
     results: list[ComparisonResult] = []
     given, side_tokens = dict(choices), None
     for kind in KINDS:
@@ -86,10 +84,15 @@ def compare(
                     folder.rmdir()
             _write(finished, {"identity": identity, "overwrite": overwrite, "result": asdict(result)})
         results.append(result)
+    _finish(path, results)
+    return results
+
+
+def _finish(path: Path, results: Sequence[ComparisonResult]) -> None:
+    """Write the whole comparison; what it would have gone on from is no longer needed."""
     _write(path, [asdict(result) for result in results])
     for kind in KINDS:
-        (folder / f"{kind}.json").unlink()
-    return results
+        path.with_name(f"{kind}.json").unlink()
 
 
 def _identity(files: Sequence[Path], choices: Mapping[str, Any], bleu_tokenizer: str | None) -> str:
@@ -98,11 +101,14 @@ def _identity(files: Sequence[Path], choices: Mapping[str, Any], bleu_tokenizer:
     return json.dumps(inputs, sort_keys=True)
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(folder: Path) -> bool:
+    """Whether the folder is new."""
+    is_new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingError(f"{folder}: cannot be created ({error.strerror}); give another `output`") from None
+    return is_new
 
 
 def matching_decoder(recipe: Mapping[str, Any]) -> dict[str, Any]:

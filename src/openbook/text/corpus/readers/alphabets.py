@@ -79,7 +79,7 @@ class Occurrence(NamedTuple):
 
 
 def judge(sample: bytes) -> Judgement:
-    """The likeliest 8-bit encoding of some text."""
+    """The most probable 8-bit encoding of some text."""
     sample = sample[:SAMPLE]
     judged: list[tuple[float, str, str]] = []
     for group, encodings in ENCODINGS.items():
