@@ -49,6 +49,17 @@ class Gate:
         return False
 
 
+class Permits(threading.Semaphore):
+    """A stop check that lets a row go on by one token a permit: it can't fill its context before it is cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def __call__(self, token: int) -> bool:
+        assert self.acquire(timeout=PATIENCE)
+        return False
+
+
 def test_choices_are_what_requests_with_their_seeds_give() -> None:
     with batching(native_engine()) as batcher:
         several = answer(batcher, prompt=[3, 4], decoding=Sampling(seed=7, max_tokens=12, min_p=0), n=4)
@@ -337,16 +348,15 @@ def test_closing_drains_or_cancels() -> None:
         batcher.submit(BatchRequest(prompt=[3], decoding=GREEDY))
     batcher.close()
 
-    gate = Gate()
+    permits = Permits()
     batcher = Batcher(native_engine(), BatchLimits(max_rows=1))
-    held = batcher.submit(BatchRequest(prompt=[3], decoding=ENDLESS, stop=lambda: gate))
-    assert gate.reached.wait(PATIENCE)
+    held = batcher.submit(BatchRequest(prompt=[3], decoding=ENDLESS, stop=lambda: permits))
     waits = batcher.submit(BatchRequest(prompt=[3], decoding=ENDLESS))
     closing = threading.Thread(target=batcher.close)
     closing.start()
-    gate.open.set()
-    closing.join(PATIENCE)
-    assert not closing.is_alive()
+    while closing.is_alive():  # token by token, so that none of the two is complete before the batcher is told to close
+        permits.release()
+        closing.join(0.05)
     assert outcome_of(held).ends[0].finish_reason == outcome_of(waits).ends[0].finish_reason == "cancelled"
     assert_empty(batcher)
 
@@ -375,14 +385,10 @@ def test_events_are_read_by_asyncio() -> None:
 
 
 def test_a_reader_that_gives_up_loses_nothing_and_frees_its_row() -> None:
-    permits = threading.Semaphore(0)  # one for each token, or the row could fill its context before it is cancelled
-
-    def is_stop(token: int) -> bool:
-        assert permits.acquire(timeout=PATIENCE)
-        return False
+    permits = Permits()
 
     async def main(batcher):
-        with batcher.submit(BatchRequest(prompt=[3], decoding=ENDLESS, stop=lambda: is_stop)) as ticket:
+        with batcher.submit(BatchRequest(prompt=[3], decoding=ENDLESS, stop=lambda: permits)) as ticket:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(ticket.next_events(), 0.01)
             permits.release()
